@@ -1,0 +1,42 @@
+/* safetensors (spec formats.md section 1): reading one file or a sharded folder, memory-mapped; writing F32 / F16 / BF16. */
+#ifndef CHECKPOINTS_SAFETENSORS_H
+#define CHECKPOINTS_SAFETENSORS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+typedef enum { ST_BOOL, ST_U8, ST_I8, ST_I16, ST_U16, ST_F16, ST_BF16, ST_I32, ST_U32, ST_F32, ST_I64, ST_U64, ST_F64,
+               ST_F8_E4M3, ST_F8_E5M2, ST_OTHER } StDtype;
+
+typedef struct StTensor {
+    const char *name;
+    StDtype dtype;
+    int ndim;
+    uint64_t shape[8];
+    uint64_t count, bytes;
+    const void *data; /* into the mapping */
+} StTensor;
+
+typedef struct StFile StFile;
+/* A .safetensors file, or a folder with model.safetensors or model.safetensors.index.json. Hostile headers are refused. */
+StFile *st_open(const char *path, Status *st);
+void st_close(StFile *f);
+size_t st_count(const StFile *f);
+const StTensor *st_at(const StFile *f, size_t i);
+const StTensor *st_find(const StFile *f, const char *name); /* NULL when absent */
+/* out[count] = the tensor as f32 (F32, F16, BF16, F64 accepted). */
+bool st_read_f32(const StTensor *t, float *out, Status *st);
+
+/* Writing: declare every tensor, then write their bytes in the order st_writer_next gives. F32 / I32 data are given as they
+ * are; F16 and BF16 tensors take f32 data, rounded to nearest even. Written beside and renamed by st_writer_close. */
+typedef struct StWriter StWriter;
+StWriter *st_writer_open(const char *path, Status *st);
+void st_writer_add(StWriter *w, const char *name, StDtype dtype, int ndim, const uint64_t *shape);
+/* data: count elements, f32 for the float types, int32 for ST_I32; keeps no pointer. Any order after the last add. */
+bool st_writer_data(StWriter *w, const char *name, const void *data, Status *st);
+bool st_writer_close(StWriter *w, Status *st); /* every declared tensor must have its data (fails and removes otherwise) */
+
+#endif

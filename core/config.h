@@ -1,0 +1,79 @@
+/* ModelConfig: everything that fixes a model's shape and maths. A family differs by data here, not by copied code.
+ *
+ * Letters as in the papers: C width, L layers, V vocabulary, H heads, D head dims (Dn nope, Dr rope, Dv value), Rq / Rkv
+ * latent ranks, E routed experts, S shared, K experts per token, F FFN width. Semantics: DeepSeek-V2 (arXiv:2405.04434)
+ * section 2, DeepSeek-V3 (arXiv:2412.19437) section 2. */
+#ifndef CORE_CONFIG_H
+#define CORE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+typedef enum { ARCH_DEEPSEEK_V2, ARCH_DEEPSEEK_V3, ARCH_QWEN2, ARCH_QWEN3, ARCH_LLAMA, ARCH_COUNT } Arch;
+typedef enum { ATTENTION_MLA, ATTENTION_GQA } AttentionKind;
+typedef enum { TOPK_GREEDY, TOPK_GROUP_MAX, TOPK_NOAUX } TopkMethod; /* greedy, group_limited_greedy, noaux_tc */
+typedef enum { SCORE_SOFTMAX, SCORE_SIGMOID } ScoreFunction;
+typedef enum { HEAD_LM, HEAD_SCALAR } HeadKind; /* logits over V, or one value per token (reward models) */
+
+typedef struct RopeConfig {
+    float theta;
+    bool interleaved;      /* pairs (2i, 2i+1) as DeepSeek; false: (i, i + D/2) as Llama and Qwen */
+    bool yarn;             /* the rest only when yarn */
+    float factor, beta_fast, beta_slow, mscale, mscale_all_dim;
+    bool has_mscale, has_mscale_all_dim;
+    int original_positions;
+} RopeConfig;
+
+typedef struct ModelConfig {
+    Arch arch;
+    AttentionKind attention;
+    HeadKind head;
+    int V, C, L, H, Hkv;    /* Hkv = H for MLA */
+    int Rq, Rkv;            /* MLA ranks; Rq = 0: a plain q_proj */
+    int Dn, Dr, Dv;         /* MLA: nope, rope, value dims of a head. GQA: Dn = 0, Dr = Dv = head_dim (rope covers all of it) */
+    bool qkv_bias, qk_norm; /* Qwen2; Qwen3 */
+    int F;                  /* dense FFN width */
+    int E, S, K, moe_F;     /* E = 0: all layers dense */
+    int first_dense, moe_freq;
+    TopkMethod topk;
+    ScoreFunction score;
+    int n_group, topk_group;
+    bool norm_topk;         /* normalise the K weights */
+    bool mask_zero;         /* V3 compatibility: rejected groups count as 0 instead of -inf */
+    float routed_scale;     /* routed_scaling_factor */
+    float eps;              /* RMSNorm; the two latent norms of MLA always use 1e-6 */
+    RopeConfig rope;
+    int max_positions;
+    bool tied;              /* lm_head = embed_tokens */
+    float init_std;         /* initializer_range */
+    int bos, eos;           /* -1: none */
+    int mtp_layers;         /* V3 num_nextn_predict_layers: carried through import and export, not trained */
+} ModelConfig;
+
+/* "deepseek_v2", ...: the model_type of config.json. */
+const char *arch_name(Arch arch);
+
+/* Q/K head width: Dn + Dr. */
+static inline int config_qk_dim(const ModelConfig *c)
+{
+    return c->Dn + c->Dr;
+}
+
+/* Whether layer l has routed experts. */
+bool config_is_moe(const ModelConfig *c, int layer);
+
+/* Fails on impossible sizes (K > E, heads not dividing, odd rope dims, ...) with one sentence naming the key as
+ * config.json spells it. */
+bool config_validate(const ModelConfig *c, Status *st);
+
+/* Softmax scale: (Dn + Dr)^-1/2, times mu^2 under YaRN (mu = 1 + 0.1 mscale_all_dim ln(factor)). */
+float config_attention_scale(const ModelConfig *c);
+
+/* inv_freq[Dr / 2] (f64) and the multiplier of cos and sin (1 without YaRN). YaRN as DeepSeek's remote code:
+ * Peng et al., arXiv:2309.00071, with floor / ceil correction range. */
+void config_rope_frequencies(const ModelConfig *c, double *inv_freq, double *multiplier);
+
+#endif

@@ -1,0 +1,41 @@
+/* Matrix arguments of every op: one struct. */
+#ifndef CORE_MATRIX_H
+#define CORE_MATRIX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { DTYPE_F32 = 0, DTYPE_BF16 = 1 } DType;
+
+/* A row-major view: element (i, j) is at p[i * stride + j]; stride >= cols counts elements. A view never owns. */
+typedef struct Mat {
+    void *p;
+    DType dtype;
+    size_t rows, cols, stride;
+} Mat;
+
+static inline Mat mat_f32(float *p, size_t rows, size_t cols)
+{
+    return (Mat){p, DTYPE_F32, rows, cols, cols};
+}
+
+/* Columns [from, from + cols) of m. */
+static inline Mat mat_cols(Mat m, size_t from, size_t cols)
+{
+    size_t size = m.dtype == DTYPE_F32 ? 4 : 2;
+    return (Mat){(char *)m.p + from * size, m.dtype, m.rows, cols, m.stride};
+}
+
+/* Rows [from, from + rows) of m. */
+static inline Mat mat_rows(Mat m, size_t from, size_t rows)
+{
+    size_t size = m.dtype == DTYPE_F32 ? 4 : 2;
+    return (Mat){(char *)m.p + from * m.stride * size, m.dtype, rows, m.cols, m.stride};
+}
+
+static inline float *mat_row(Mat m, size_t i)
+{
+    return (float *)m.p + i * m.stride;
+}
+
+#endif

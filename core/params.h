@@ -1,0 +1,59 @@
+/* The parameter table: one declarative list built from the config. Allocation, initialisation, optimizer, checkpoints,
+ * import, export, counting and tests derive from it; nothing else lists tensors.
+ *
+ * All tensors of a role (weights, gradients, first and second moments) lie in one block, each at Param.offset (counted in
+ * elements, a multiple of 16). Order: embedding, layers, final norm, head. An expert's gate | up | down are neighbours, so
+ * gate and up are one [2F, C] matrix and an expert is one slab. */
+#ifndef CORE_PARAMS_H
+#define CORE_PARAMS_H
+
+#include "core/config.h"
+#include "core/matrix.h"
+
+typedef enum {
+    PARAM_EMBED, PARAM_ATTN_NORM, PARAM_Q, PARAM_Q_A, PARAM_Q_A_NORM, PARAM_Q_B, PARAM_KV_A, PARAM_KV_A_NORM, PARAM_KV_B,
+    PARAM_K, PARAM_V, PARAM_Q_BIAS, PARAM_K_BIAS, PARAM_V_BIAS, PARAM_Q_NORM, PARAM_K_NORM, PARAM_O, PARAM_FFN_NORM,
+    PARAM_GATE, PARAM_UP, PARAM_DOWN, PARAM_ROUTER, PARAM_ROUTER_BIAS, PARAM_EXPERT_GATE, PARAM_EXPERT_UP,
+    PARAM_EXPERT_DOWN, PARAM_SHARED_GATE, PARAM_SHARED_UP, PARAM_SHARED_DOWN, PARAM_NORM, PARAM_HEAD, PARAM_SCORE,
+    PARAM_KINDS
+} ParamKind;
+
+typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS } ParamInit;
+
+typedef struct Param {
+    char name[88];      /* the HF checkpoint's name */
+    ParamKind kind;
+    int layer, expert;  /* -1 where there is none */
+    int ndim;           /* 1 or 2 */
+    size_t rows, cols;  /* [out, in]; a vector is rows x 1 */
+    size_t count;       /* rows * cols */
+    size_t offset;      /* of the first element in a role's block */
+    ParamInit init;
+    bool decay;         /* weight decay: matrices only */
+    bool trained;       /* false: e_score_correction_bias (no gradient, no optimizer state used) */
+} Param;
+
+typedef struct ParamTable {
+    Param *params;
+    int n;
+    size_t total;       /* elements of a role's block, padding included */
+    size_t count;       /* parameters proper */
+    int *layer_first;   /* [L + 1] index of the first parameter of layer l; layer_first[L] is the first after the layers */
+    size_t active;      /* parameters a token meets (K experts), embedding and head included */
+} ParamTable;
+
+/* Builds the table for a validated config. Free with params_free. */
+ParamTable params_build(const ModelConfig *c);
+void params_free(ParamTable *t);
+
+/* Index of the parameter (layer, expert = -1 where there is none), or -1. */
+int params_find(const ParamTable *t, ParamKind kind, int layer, int expert);
+int params_find_name(const ParamTable *t, const char *name);
+
+/* Fills block (table->total elements) with initial values: each tensor by Philox keyed with its name. */
+void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed);
+
+/* Indices of the table in ascending order of names (strcmp), for hashes and files; [t->n], caller frees. */
+int *params_name_order(const ParamTable *t);
+
+#endif

@@ -1,0 +1,19 @@
+/* The CPU backend's door: one function that opens it. */
+#ifndef CPU_CPU_H
+#define CPU_CPU_H
+
+#include "core/ops.h"
+
+typedef struct CpuOptions {
+    int threads;         /* 0: as many as processors the process may use */
+    const char *matmul;  /* "native", "onednn", "openblas"; NULL: the default (the first of the build that passes) */
+    const char *isa;     /* "avx512", "avx2", "plain"; NULL: the best this CPU has (environment R1_ISA overrides) */
+} CpuOptions;
+
+/* Opens the backend and gives its op table. Fails when a name is unknown, not built in, or not possible on this CPU. */
+Backend *cpu_open(const CpuOptions *options, const Ops **ops, Status *st);
+
+/* Comma-separated matmul providers of this build, best first ("native, onednn, openblas"). */
+const char *cpu_matmul_providers(void);
+
+#endif

@@ -1,0 +1,45 @@
+/* Training documents: the base model's corpus, cold-start traces, general text. A document is a function of
+ * (spec, seed, index), so that the cursor of a run is one number. */
+#ifndef DATA_CORPUS_H
+#define DATA_CORPUS_H
+
+#include "data/dataset.h"
+#include "data/task.h"
+
+enum { CORPUS_MAX_SOURCES = 16 };
+
+/* One source of problems: a built-in task at levels [level_min, level_max], or a user's file. */
+typedef struct Source {
+    const Task *task;        /* NULL: dataset */
+    const Dataset *dataset;
+    int level_min, level_max;
+    float weight;
+} Source;
+
+typedef struct CorpusSpec {
+    Source sources[CORPUS_MAX_SOURCES];
+    int n_sources;
+    float zh_share;                     /* prompts in Chinese */
+    float styles[STYLE_COUNT];          /* weights of the styles of reasoning documents */
+    float swap_en, swap_zh;             /* probability that the trace of an EN / ZH prompt is in the other language */
+} CorpusSpec;
+
+/* Which problem stands at `index` of the mix (train or test split), chosen by weight with a counter-based draw. */
+void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index);
+
+typedef struct Document {
+    char *prompt;      /* rendered: with template tokens */
+    char *completion;  /* without end token */
+} Document;
+/* The training document at `index` (train split): problem + completion in a drawn style. Free both strings. */
+void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index);
+
+/* A preference pair for the helpful family (train or test split): two answers of different oracle quality, lengths
+ * balanced, the label flipped with probability noise. Strings are whole completions; free all three. */
+void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const CorpusSpec *c, uint32_t seed, Split split,
+                         uint64_t index, float noise);
+/* A labelled example for the safety model: a prompt and a completion that is safe or not. */
+void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed, Split split,
+                           uint64_t index);
+
+#endif

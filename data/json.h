@@ -1,0 +1,61 @@
+/* JSON, the only place that sees jansson. Json is a reference-counted value; whoever got it from a json_read / json_new /
+ * json_parse function frees it with json_free; values returned by json_get / json_at are views of their parent. */
+#ifndef DATA_JSON_H
+#define DATA_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+typedef struct json_t Json;
+
+/* Parses `length` bytes (strings may hold U+0000; duplicate keys are refused). `where` names the source in the sentence. */
+Json *json_parse(const char *text, size_t length, const char *where, Status *st);
+Json *json_read(const char *path, Status *st);
+void json_free(Json *v);
+Json *json_copy(const Json *v);
+
+bool json_is_object(const Json *v);
+bool json_is_array(const Json *v);
+bool json_is_string(const Json *v);
+bool json_is_number(const Json *v); /* integer or real */
+bool json_is_integer_value(const Json *v);
+bool json_is_bool(const Json *v);
+bool json_is_null_value(const Json *v);
+
+const Json *json_get(const Json *object, const char *key); /* NULL when absent or not an object */
+size_t json_count(const Json *v);                           /* elements of an array or object */
+const Json *json_at(const Json *array, size_t i);
+/* Member i of an object in insertion order: its key, and the value in *value. */
+const char *json_member(const Json *object, size_t i, const Json **value);
+const char *json_string(const Json *v, size_t *length);     /* NULL when not a string; length may be NULL */
+double json_number(const Json *v);
+int64_t json_integer(const Json *v);
+bool json_bool(const Json *v);
+
+/* Typed members with a sentence when the type is wrong: absent (or null) gives `otherwise` and true. */
+bool json_get_int(const Json *object, const char *key, int64_t otherwise, int64_t *out, Status *st);
+bool json_get_double(const Json *object, const char *key, double otherwise, double *out, Status *st);
+bool json_get_bool(const Json *object, const char *key, bool otherwise, bool *out, Status *st);
+const char *json_get_string(const Json *object, const char *key, const char *otherwise);
+
+/* Building. set / append take over the value given. */
+Json *json_new_object(void);
+Json *json_new_array(void);
+Json *json_new_string(const char *text, size_t length);
+Json *json_new_text(const char *text); /* NUL-terminated; bytes that are not UTF-8 become U+FFFD */
+Json *json_new_int(int64_t v);
+Json *json_new_number(double v);       /* NaN and infinities become null */
+Json *json_new_bool(bool v);
+Json *json_new_null(void);
+void json_set(Json *object, const char *key, Json *value);
+void json_append(Json *array, Json *value);
+
+/* One line, or indented; insertion order kept; reals as the shortest text that reads back equal. Caller frees. */
+char *json_write(const Json *v, bool indent);
+/* Written beside and renamed. */
+bool json_write_file(const Json *v, const char *path, Status *st);
+
+#endif

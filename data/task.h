@@ -1,0 +1,108 @@
+/* A task is a generator of problems, a verifier of completions and a writer of worked traces, each with levels.
+ * Adding one is one file (data/tasks/NAME.c defining `const Task task_NAME`) and one line in data/tasks/list.h.
+ *
+ * A completion is text as the R1 paper's template asks: <think> reasoning </think> <answer> answer </answer>.
+ * In general families (helpful, refusal) the answer is plain words in the same tags. */
+#ifndef DATA_TASK_H
+#define DATA_TASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/philox.h"
+#include "core/status.h"
+#include "data/json.h"
+
+typedef enum { LANGUAGE_EN, LANGUAGE_ZH, LANGUAGE_COUNT } Language;
+typedef enum { SPLIT_TRAIN, SPLIT_TEST } Split;
+typedef enum { KIND_REASONING, KIND_HELPFUL, KIND_SAFETY } PromptKind;
+
+/* How a worked document is written (spec: recipe-evidence section 3). */
+typedef enum {
+    STYLE_CLEAN,     /* <think>correct trace</think><answer>a</answer> */
+    STYLE_DIRECT,    /* answer without any tag */
+    STYLE_UNTAGGED,  /* correct trace, then the answer, without tags */
+    STYLE_EMPTY,     /* <think></think><answer>a</answer> */
+    STYLE_CORRUPT,   /* tags, a trace with a slip in it, and the (usually wrong) answer that follows from it */
+    STYLE_HALF,      /* tags, the first half of the steps missing */
+    STYLE_COUNT
+} TraceStyle;
+
+typedef struct Task Task;
+
+typedef struct Problem {
+    const Task *task;
+    uint64_t index;      /* in its list */
+    int level;           /* 1 .. task->levels */
+    Language language;   /* of the prompt; the reasoning should be in it too */
+    PromptKind kind;
+    bool unsafe;         /* refusal family: the right answer is to refuse */
+    char *prompt;        /* owned, as everything below */
+    char *answer;        /* the gold answer; for helpful prompts the best answer */
+    Json *row;           /* the JSONL row for rows of a user's file, else NULL */
+} Problem;
+void problem_free(Problem *p); /* what it owns, not the struct */
+
+/* A verdict: score in [0, 1], a reason code and the time it took. */
+typedef enum {
+    REASON_CORRECT, REASON_WRONG_ANSWER, REASON_NO_ANSWER_TAG, REASON_NO_THINK_TAG, REASON_EMPTY_THINK, REASON_EMPTY_ANSWER,
+    REASON_EXTRA_TEXT, REASON_UNPARSEABLE, REASON_NUMBER_REUSED, REASON_NUMBER_UNKNOWN, REASON_NUMBER_MISSING,
+    REASON_DIVISION_BY_ZERO, REASON_NOT_A_PERMUTATION, REASON_NOT_SORTED, REASON_TRUNCATED, REASON_NOT_HELPFUL, REASON_UNSAFE,
+    REASON_OVER_REFUSAL, REASON_COUNT
+} Reason;
+const char *reason_name(Reason r); /* "correct", "wrong answer", "no answer tag", ... */
+
+typedef struct Verdict {
+    float score;
+    Reason reason;
+    float microseconds;
+} Verdict;
+
+struct Task {
+    const char *name, *help, *example; /* example: one prompt and answer for `r1 data --list` */
+    PromptKind kind;
+    int levels;
+    /* Fills prompt, answer (and unsafe) of a problem whose task, level, language are set; draws only from r. */
+    void (*generate)(Problem *p, Rng *r);
+    /* score and reason for the answer text between the answer tags (tags were parsed, answer is trimmed). */
+    Verdict (*verify)(const Problem *p, const char *answer);
+    /* The steps of a worked trace in `language` (digits and words of that language): returns the number of steps written
+     * to steps[] (malloc'ed strings, at most max); slip >= 0: step number `slip` holds a mistake, and *answer (malloc'ed) is
+     * what follows from it. */
+    int (*trace)(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer);
+    /* Helpful family only: the hidden oracle of quality in [0, 1] of the final answer. Safety family: 1 when safe. */
+    float (*oracle)(const Problem *p, const char *answer);
+};
+
+int task_count(void);
+const Task *task_at(int i);
+const Task *task_find(const char *name); /* NULL when unknown */
+
+/* Problem `index` of a task's split: a function of (seed, task, level, language, split, index). Train and test are apart
+ * by the hash of (task, prompt text without its language words): hash mod 10 == 0 is test. */
+void task_problem(Problem *out, const Task *t, int level, Language language, uint32_t seed, Split split, uint64_t index);
+
+/* A whole completion for p (caller frees): the style's tags, trace in trace_language, answer. */
+char *task_completion(const Problem *p, Language trace_language, TraceStyle style, Rng *r);
+
+/* A completion taken apart. Views into the text; empty when absent. */
+typedef struct Parsed {
+    const char *think, *answer;
+    size_t think_length, answer_length;
+    bool has_think, has_answer;
+    bool format_ok; /* exactly <think>non-empty</think> <answer>non-empty</answer>, nothing else but white space */
+    Reason format_reason;
+} Parsed;
+Parsed completion_parse(const char *text);
+
+/* Accuracy verdict of a completion: truncated and missing tags first, then the task's verifier (or the row's). */
+Verdict task_verify(const Problem *p, const char *completion, bool truncated);
+
+/* Share of the words and digits in `text` that are of `language` (English: Latin letters and ASCII digits; Chinese: Han
+ * characters, Chinese numerals included), counted by word; 1 when there is none. */
+float language_share(const char *text, size_t length, Language language);
+
+/* The two-turn template around a prompt, as text with special tokens: what a completion follows. Caller frees. */
+char *prompt_render(const char *prompt);
+
+#endif
