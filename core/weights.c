@@ -1,0 +1,92 @@
+#include "core/weights.h"
+
+#include <stdlib.h>
+
+#include "core/check.h"
+
+typedef struct Viewer {
+    const ParamTable *table;
+    float *block;
+} Viewer;
+
+static Mat matrix_of(Viewer v, ParamKind kind, int layer, int expert)
+{
+    int i = params_find(v.table, kind, layer, expert);
+    if (i < 0) return (Mat){0};
+    const Param *p = &v.table->params[i];
+    return mat_f32(v.block + p->offset, p->rows, p->cols);
+}
+
+static float *vector_of(Viewer v, ParamKind kind, int layer)
+{
+    int i = params_find(v.table, kind, layer, -1);
+    return i < 0 ? NULL : v.block + v.table->params[i].offset;
+}
+
+/* gate and up are neighbours in the block: one matrix of twice the rows. */
+static Mat gate_up_of(Viewer v, ParamKind gate, ParamKind up, int layer, int expert)
+{
+    Mat g = matrix_of(v, gate, layer, expert), u = matrix_of(v, up, layer, expert);
+    if (!g.p) return g;
+    CHECK((float *)g.p + g.rows * g.cols == (float *)u.p);
+    g.rows *= 2;
+    return g;
+}
+
+static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
+{
+    w->attn_norm = vector_of(v, PARAM_ATTN_NORM, l);
+    w->ffn_norm = vector_of(v, PARAM_FFN_NORM, l);
+    w->q_a_norm = vector_of(v, PARAM_Q_A_NORM, l);
+    w->kv_a_norm = vector_of(v, PARAM_KV_A_NORM, l);
+    w->q_norm = vector_of(v, PARAM_Q_NORM, l);
+    w->k_norm = vector_of(v, PARAM_K_NORM, l);
+    w->q_bias = vector_of(v, PARAM_Q_BIAS, l);
+    w->k_bias = vector_of(v, PARAM_K_BIAS, l);
+    w->v_bias = vector_of(v, PARAM_V_BIAS, l);
+    w->router_bias = vector_of(v, PARAM_ROUTER_BIAS, l);
+    w->q = matrix_of(v, PARAM_Q, l, -1);
+    w->q_a = matrix_of(v, PARAM_Q_A, l, -1);
+    w->q_b = matrix_of(v, PARAM_Q_B, l, -1);
+    w->kv_a = matrix_of(v, PARAM_KV_A, l, -1);
+    w->kv_b = matrix_of(v, PARAM_KV_B, l, -1);
+    w->k = matrix_of(v, PARAM_K, l, -1);
+    w->v = matrix_of(v, PARAM_V, l, -1);
+    w->o = matrix_of(v, PARAM_O, l, -1);
+    w->router = matrix_of(v, PARAM_ROUTER, l, -1);
+    w->gate_up = gate_up_of(v, PARAM_GATE, PARAM_UP, l, -1);
+    w->down = matrix_of(v, PARAM_DOWN, l, -1);
+    w->shared_gate_up = gate_up_of(v, PARAM_SHARED_GATE, PARAM_SHARED_UP, l, -1);
+    w->shared_down = matrix_of(v, PARAM_SHARED_DOWN, l, -1);
+    for (int e = 0; e < c->E && w->router.p; e++) {
+        w->expert_gate_up[e] = gate_up_of(v, PARAM_EXPERT_GATE, PARAM_EXPERT_UP, l, e);
+        w->expert_down[e] = matrix_of(v, PARAM_EXPERT_DOWN, l, e);
+    }
+}
+
+Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block)
+{
+    Viewer v = {t, block};
+    Weights w = {.block = block};
+    w.embed = matrix_of(v, PARAM_EMBED, -1, -1);
+    w.norm = vector_of(v, PARAM_NORM, -1);
+    w.score = matrix_of(v, PARAM_SCORE, -1, -1);
+    w.head = c->tied ? w.embed : matrix_of(v, PARAM_HEAD, -1, -1);
+    w.layers = calloc((size_t)c->L, sizeof *w.layers);
+    size_t experts = (size_t)c->E * (size_t)c->L;
+    w.expert_views = calloc(2 * experts + 1, sizeof *w.expert_views);
+    CHECK(w.layers && w.expert_views);
+    for (int l = 0; l < c->L; l++) {
+        w.layers[l].expert_gate_up = w.expert_views + (size_t)l * 2 * (size_t)c->E;
+        w.layers[l].expert_down = w.layers[l].expert_gate_up + c->E;
+        view_layer(v, c, l, &w.layers[l]);
+    }
+    return w;
+}
+
+void weights_free(Weights *w)
+{
+    free(w->layers);
+    free(w->expert_views);
+    *w = (Weights){0};
+}

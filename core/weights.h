@@ -1,0 +1,29 @@
+/* Views of a role's block (weights, gradients, a reference policy) by place in the model, built from the parameter table. */
+#ifndef CORE_WEIGHTS_H
+#define CORE_WEIGHTS_H
+
+#include "core/matrix.h"
+#include "core/params.h"
+
+/* One layer. Members that the config lacks have a NULL pointer. gate_up is [2F, C], gate first. */
+typedef struct LayerWeights {
+    float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm, *q_norm, *k_norm, *q_bias, *k_bias, *v_bias, *router_bias;
+    Mat q, q_a, q_b, kv_a, kv_b, k, v, o;
+    Mat gate_up, down;                /* dense FFN */
+    Mat router, shared_gate_up, shared_down;
+    Mat *expert_gate_up, *expert_down; /* [E] */
+} LayerWeights;
+
+typedef struct Weights {
+    float *block;
+    Mat embed, head, score; /* head: embed when tied; score [1, C] of scalar-head models */
+    float *norm;
+    LayerWeights *layers;   /* [L] */
+    Mat *expert_views;      /* storage of the experts' arrays */
+} Weights;
+
+/* block holds table->total floats and must outlive the views. Free with weights_free (the block is the caller's). */
+Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block);
+void weights_free(Weights *w);
+
+#endif
