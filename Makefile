@@ -1,0 +1,145 @@
+# r1.c: one binary from core/ cpu/ data/ checkpoints/ recipes/. `make help` lists the targets.
+#
+# Useful on the command line: CC=clang, BUILD=folder (objects and, unless it is "build", the binary go there),
+# FOLDERS="core data" (only these folders enter the library that unit tests link with), T=pattern (a subset of tests),
+# SANITIZE=-fsanitize=..., OPT=-O0.
+
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+OBJCOPY ?= objcopy
+BUILD   ?= build
+FOLDERS ?= core cpu data checkpoints recipes
+OPT     ?= -O2
+T       ?=
+
+R1 := $(if $(filter build,$(BUILD)),r1,$(BUILD)/r1)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# ---- Libraries: what the compiler finds decides, never a path written here ------------------------------------------
+
+have = $(shell for h in $(1); do echo "\#include <$$h>"; done | $(CC) $(CPPFLAGS) $(HDF5_CFLAGS) -DPCRE2_CODE_UNIT_WIDTH=8 \
+         -E -x c - >/dev/null 2>&1 && echo yes)
+REQUIRED := hdf5.h yaml.h jansson.h pcre2.h gmp.h openssl/evp.h
+
+ifneq ($(filter-out clean help deps demo test test-asan,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(call have,hdf5.h),)
+HDF5_CFLAGS := $(or $(shell pkg-config --cflags hdf5 2>/dev/null),$(addprefix -I,$(wildcard /usr/include/hdf5/serial)))
+HDF5_LIBS   := $(or $(shell pkg-config --libs-only-L hdf5 2>/dev/null),$(addprefix -L,$(wildcard /usr/lib/*/hdf5/serial)))
+endif
+ifeq ($(call have,$(REQUIRED)),)
+$(error no header $(foreach h,$(REQUIRED),$(if $(call have,$h),,<$h>)) for $(CC): run `make deps`, which installs what is missing)
+endif
+ifeq ($(call have,dnnl.h),yes)
+DEFINES += -DHAVE_ONEDNN
+MATMUL_LIBS += -ldnnl
+endif
+ifeq ($(call have,cblas.h),yes)
+DEFINES += -DHAVE_OPENBLAS
+MATMUL_LIBS += -lopenblas
+endif
+endif
+
+LIBS := $(HDF5_LIBS) -lhdf5 $(MATMUL_LIBS) -lyaml -ljansson -lpcre2-8 -lgmp -lcrypto -lm
+
+# ---- Flags ----------------------------------------------------------------------------------------------------------
+
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE $(OPT) -g -ffp-contract=off -Wall -Wextra -I. $(DEFINES) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
+DEPFLAGS    = -MMD -MP
+LDFLAGS_ALL = -fopenmp $(SANITIZE) $(LDFLAGS)
+
+KERNEL_OPT   ?= -O3
+ISA_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mavx2 -mf16c -mprefer-vector-width=512
+ISA_avx2     := -mavx2 -mfma -mf16c
+ISA_plain    :=
+ISAS         := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx512 avx2) plain
+
+# ---- Objects --------------------------------------------------------------------------------------------------------
+
+MAIN     := $(wildcard recipes/main.c)
+SOURCES  := $(filter-out $(MAIN),$(foreach f,$(FOLDERS),$(wildcard $f/*.c) $(if $(filter data,$f),$(wildcard data/tasks/*.c))))
+KERNELS  := $(if $(filter cpu,$(FOLDERS)),$(wildcard cpu/kernels/*.c))
+EMBEDDED := $(if $(filter recipes,$(FOLDERS)),$(BUILD)/recipes_embedded.o)
+OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o) $(if $(KERNELS),$(ISAS:%=$(BUILD)/cpu_%.o)) $(EMBEDDED)
+MAIN_O   := $(MAIN:%.c=$(BUILD)/%.o)
+LIBRARY  := $(BUILD)/libr1.a
+
+TEST_SOURCES := $(wildcard tests/unit/test_*.c)
+TEST_SHARED  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SOURCES),$(wildcard tests/unit/*.c)))
+TESTS        := $(foreach t,$(TEST_SOURCES:tests/unit/%.c=%),$(if $(or $(if $(T),,all),$(findstring $(T),$t)),$(BUILD)/tests/$t))
+
+.PHONY: all objects unit test test-asan demo deps clean help FORCE
+all: $(if $(MAIN),$(R1),objects) ## build ./r1
+objects: $(LIBRARY) $(MAIN_O) ## compile everything but link nothing
+unit: $(TESTS) ## build the unit tests into build/tests (T=pattern: some)
+
+$(R1): $(MAIN_O) $(LIBRARY)
+	$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -o $@
+
+$(LIBRARY): $(OBJECTS) $(BUILD)/objects.txt
+	rm -f $@
+	$(AR) rcs $@ $(OBJECTS)
+
+$(BUILD)/%.o: %.c $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(if $(filter checkpoints/% tests/%,$<),$(HDF5_CFLAGS)) $(if $(filter cpu/%,$<),-fopenmp) $(DEPFLAGS) -c $< -o $@
+
+# Each file of cpu/kernels is compiled once for every instruction set. `ld -r` joins a set's objects and objcopy hides all
+# but its one door, so that the same function names can live in the binary several times.
+define isa_rules
+$$(BUILD)/cpu/$(1)/%.o: cpu/kernels/%.c $$(BUILD)/flags.txt
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_ALL) $$(KERNEL_OPT) $$(ISA_$(1)) -DR1_ISA=$(1) -fopenmp $$(DEPFLAGS) -c $$< -o $$@
+
+$$(BUILD)/cpu_$(1).o: $$(KERNELS:cpu/kernels/%.c=$$(BUILD)/cpu/$(1)/%.o) $$(BUILD)/objects.txt
+	$$(LD) -r $$(filter %.o,$$^) -o $$@
+	$$(OBJCOPY) --keep-global-symbol=cpu_kernels_$(1) $$@
+endef
+$(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
+
+# The built-in recipes, found by name from any folder.
+$(BUILD)/recipes_embedded.c: recipes/embed.sh $(wildcard recipes/*.yaml) $(BUILD)/objects.txt
+	sh recipes/embed.sh $(wildcard recipes/*.yaml) > $@
+$(BUILD)/recipes_embedded.o: $(BUILD)/recipes_embedded.c $(BUILD)/flags.txt
+	$(CC) $(CFLAGS_ALL) $(DEPFLAGS) -c $< -o $@
+
+$(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
+
+# Rewritten only when their content changes: another compiler or flag recompiles, a file come or gone relinks.
+$(BUILD)/flags.txt: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS_ALL) $(KERNEL_OPT)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(KERNEL_OPT)' > $@
+$(BUILD)/objects.txt: FORCE
+	@mkdir -p $(@D)
+	@echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml)' | cmp -s - $@ || echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml)' > $@
+
+.SECONDARY:
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
+
+# ---- What a person calls --------------------------------------------------------------------------------------------
+
+# The libraries are looked for when a makefile is read, so what follows `deps` is another make.
+deps: ## install the Debian packages that are missing
+	@sh install.sh
+
+demo: deps ## install, build, and run the whole pipeline of recipes/tiny.yaml
+	@$(MAKE) --no-print-directory all
+	./r1 run tiny
+
+test: deps ## install, build, run every test (T=pattern: some); ends with the counts
+	@$(MAKE) --no-print-directory all unit
+	@BUILD=$(BUILD) R1=$(R1) T='$(T)' sh tests/run.sh
+
+ASAN := BUILD=build/asan SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer' OPT=-O1 KERNEL_OPT=-O1
+test-asan: deps ## unit tests, golden tests and a five-second recipe under the address and undefined sanitizers
+	@$(MAKE) --no-print-directory $(ASAN) all unit
+	@sh tests/asan.sh build/asan
+
+clean: ## remove build/ and ./r1
+	rm -rf build r1
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
