@@ -2,7 +2,7 @@
 #
 # Useful on the command line: CC=clang, BUILD=folder (objects and, unless it is "build", the binary go there),
 # FOLDERS="core data" (only these folders enter the library that unit tests link with), T=pattern (a subset of tests),
-# SANITIZE=-fsanitize=..., OPT=-O0.
+# ONEDNN=no, OPENBLAS=no (build without it), SANITIZE=-fsanitize=..., OPT=-O0.
 
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 OBJCOPY ?= objcopy
@@ -19,7 +19,8 @@ R1 := $(if $(filter build,$(BUILD)),r1,$(BUILD)/r1)
 
 # ---- Libraries: what the compiler finds decides, never a path written here ------------------------------------------
 
-have = $(shell for h in $(1); do echo "\#include <$$h>"; done | $(CC) $(CPPFLAGS) $(HDF5_CFLAGS) -DPCRE2_CODE_UNIT_WIDTH=8 \
+hash := \#
+have = $(shell for h in $(1); do echo "$(hash)include <$$h>"; done | $(CC) $(CPPFLAGS) $(HDF5_CFLAGS) -DPCRE2_CODE_UNIT_WIDTH=8 \
          -E -x c - >/dev/null 2>&1 && echo yes)
 REQUIRED := hdf5.h yaml.h jansson.h pcre2.h gmp.h openssl/evp.h
 
@@ -31,11 +32,11 @@ endif
 ifeq ($(call have,$(REQUIRED)),)
 $(error no header $(foreach h,$(REQUIRED),$(if $(call have,$h),,<$h>)) for $(CC): run `make deps`, which installs what is missing)
 endif
-ifeq ($(call have,dnnl.h),yes)
+ifeq ($(or $(ONEDNN),$(call have,dnnl.h)),yes)
 DEFINES += -DHAVE_ONEDNN
 MATMUL_LIBS += -ldnnl
 endif
-ifeq ($(call have,cblas.h),yes)
+ifeq ($(or $(OPENBLAS),$(call have,cblas.h)),yes)
 DEFINES += -DHAVE_OPENBLAS
 MATMUL_LIBS += -lopenblas
 endif
