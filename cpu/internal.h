@@ -1,0 +1,89 @@
+/* Inside of the CPU backend: what cpu/ and cpu/kernels/ share. Nobody else includes this.
+ *
+ * cpu/ (top level) is compiled once. cpu/kernels/ is compiled once per instruction set (R1_ISA = avx512, avx2, plain) and
+ * each copy is joined into one object whose only global symbol is cpu_kernels_<isa>: names inside are shared, not suffixed. */
+#ifndef CPU_INTERNAL_H
+#define CPU_INTERNAL_H
+
+#include <omp.h>
+
+#include "core/check.h"
+#include "core/ops.h"
+#include "cpu/gemm.h"
+#include "cpu/scratch.h"
+
+struct PackCache;
+
+struct Backend {
+    int threads;                /* the size of every team that is larger than 1 */
+    const Ops *ops;
+    const struct KernelTable *kernels;
+    const GemmProvider *gemm;   /* what linear_* and grouped_* run on */
+    bool gemm_invariant;        /* the provider passed the start-up self-test (native: by construction) */
+    void *gemm_state;           /* the provider's own (primitive cache); NULL when it needs none */
+    struct PackCache *packs;
+    Arena *arenas;              /* [threads] */
+    Status fault;
+    char describe[160], machine_kind[64];
+};
+
+/* Threads for a job of about `work` multiply-adds (or elements times their cost): 1 when a team would cost more than it
+ * saves, else b->threads. Only these two sizes are ever used, so that the pool never shrinks and regrows. For
+ * `#pragma omp parallel num_threads(cpu_team(b, work))`. */
+static inline int cpu_team(const Backend *b, double work)
+{
+    return work < 24e3 ? 1 : b->threads;
+}
+
+/* Scratch of thread `thread` (omp_get_thread_num(), 0 outside a region): 64-byte aligned, uninitialised, valid until
+ * cpu_release to a mark taken before. Nests. Allocates only when a size is larger than ever seen. */
+static inline ArenaMark cpu_mark(Backend *b, int thread)
+{
+    return arena_mark(&b->arenas[thread]);
+}
+
+static inline float *cpu_scratch(Backend *b, int thread, size_t floats)
+{
+    return arena_take(&b->arenas[thread], floats * sizeof(float));
+}
+
+static inline void cpu_release(Backend *b, int thread, ArenaMark mark)
+{
+    arena_release(&b->arenas[thread], mark);
+}
+
+static inline void check_f32(Mat m)
+{
+    CHECK_EQ(m.dtype, DTYPE_F32);
+    CHECK(m.stride >= m.cols || m.rows <= 1);
+}
+
+/* Every op that lives in cpu/kernels/, by its name in Ops. */
+#define CPU_KERNEL_OPS(OP)                                                                                             \
+    OP(embed_fwd) OP(embed_bwd) OP(rmsnorm_fwd) OP(rmsnorm_bwd) OP(headnorm_fwd) OP(headnorm_bwd) OP(rope)            \
+    OP(swiglu_fwd) OP(swiglu_bwd) OP(attention_fwd) OP(attention_bwd) OP(cache_write) OP(attention_cached)            \
+    OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(gather_rows) OP(scatter_add_rows)          \
+    OP(combine_fwd) OP(combine_bwd) OP(add) OP(head_stats) OP(head_grad) OP(sample) OP(adamw) OP(sum_squares)         \
+    OP(fill)
+
+/* Those of cpu/linear.c. */
+#define CPU_LINEAR_OPS(OP)                                                                                             \
+    OP(linear_fwd) OP(linear_bwd_x) OP(linear_bwd_w) OP(grouped_fwd) OP(grouped_bwd_x) OP(grouped_bwd_w)
+
+/* Prototypes cpu_<op> with exactly the signatures of Ops. */
+#define CPU_DECLARE_OP(name) __typeof__(*((Ops *)0)->name) cpu_##name;
+CPU_KERNEL_OPS(CPU_DECLARE_OP)
+CPU_LINEAR_OPS(CPU_DECLARE_OP)
+
+/* One instruction set's kernels. `ops` has the members of CPU_KERNEL_OPS filled, the rest NULL. */
+typedef struct KernelTable {
+    const char *isa;
+    Ops ops;
+    GemmProvider native;
+    /* sum[j] += (in blocks of TOKEN_BLOCK rows) sum_n x[n][j] for columns [from, to). One thread. */
+    void (*column_sums)(float *sum, Mat x, size_t from, size_t to);
+} KernelTable;
+
+extern const KernelTable cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;
+
+#endif
