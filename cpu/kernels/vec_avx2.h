@@ -1,0 +1,160 @@
+/* v16 as two 256-bit registers; only vec.h includes this. */
+#ifndef CPU_KERNELS_VEC_AVX2_H
+#define CPU_KERNELS_VEC_AVX2_H
+
+#include <immintrin.h>
+
+typedef struct v16 {
+    __m256 lo, hi;
+} v16;
+typedef v16 m16; /* all bits set where true */
+
+VEC_INLINE v16 v16_set1(float x)
+{
+    __m256 v = _mm256_set1_ps(x);
+    return (v16){v, v};
+}
+
+VEC_INLINE v16 v16_zero(void)
+{
+    return v16_set1(0.0f);
+}
+
+VEC_INLINE v16 v16_load(const float *p)
+{
+    return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+
+VEC_INLINE void v16_store(float *p, v16 a)
+{
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+
+VEC_INLINE m16 m16_first(int n)
+{
+    __m256i limit = _mm256_set1_epi32(n);
+    __m256i lo = _mm256_cmpgt_epi32(limit, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    __m256i hi = _mm256_cmpgt_epi32(limit, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
+    return (m16){_mm256_castsi256_ps(lo), _mm256_castsi256_ps(hi)};
+}
+
+VEC_INLINE v16 v16_load_n(const float *p, int n)
+{
+    m16 m = m16_first(n);
+    return (v16){_mm256_maskload_ps(p, _mm256_castps_si256(m.lo)), _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.hi))};
+}
+
+VEC_INLINE void v16_store_n(float *p, v16 a, int n)
+{
+    m16 m = m16_first(n);
+    _mm256_maskstore_ps(p, _mm256_castps_si256(m.lo), a.lo);
+    _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.hi), a.hi);
+}
+
+#define VEC_BINARY(name, of)                                                                                           \
+    VEC_INLINE v16 name(v16 a, v16 b)                                                                                  \
+    {                                                                                                                  \
+        return (v16){of(a.lo, b.lo), of(a.hi, b.hi)};                                                                  \
+    }
+
+VEC_BINARY(v16_add, _mm256_add_ps)
+VEC_BINARY(v16_sub, _mm256_sub_ps)
+VEC_BINARY(v16_mul, _mm256_mul_ps)
+VEC_BINARY(v16_div, _mm256_div_ps)
+VEC_BINARY(v16_max, _mm256_max_ps)
+VEC_BINARY(v16_min, _mm256_min_ps)
+#undef VEC_BINARY
+
+#define VEC_COMPARE(name, how)                                                                                         \
+    VEC_INLINE m16 name(v16 a, v16 b)                                                                                  \
+    {                                                                                                                  \
+        return (m16){_mm256_cmp_ps(a.lo, b.lo, how), _mm256_cmp_ps(a.hi, b.hi, how)};                                  \
+    }
+
+VEC_COMPARE(v16_lt, _CMP_LT_OQ)
+VEC_COMPARE(v16_le, _CMP_LE_OQ)
+VEC_COMPARE(v16_eq, _CMP_EQ_OQ)
+#undef VEC_COMPARE
+
+VEC_INLINE v16 v16_sqrt(v16 a)
+{
+    return (v16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)};
+}
+
+VEC_INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    return (v16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+VEC_INLINE v16 v16_nfma(v16 a, v16 b, v16 c)
+{
+    return (v16){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+VEC_INLINE v16 v16_select(m16 m, v16 a, v16 b)
+{
+    return (v16){_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)};
+}
+
+VEC_INLINE v16 v16_abs(v16 a)
+{
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    return (v16){_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+
+VEC_INLINE v16 v16_neg(v16 a)
+{
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    return (v16){_mm256_xor_ps(sign, a.lo), _mm256_xor_ps(sign, a.hi)};
+}
+
+/* a * 2^half * 2^(n - half): the first product is exact unless it overflows, the second rounds. */
+VEC_INLINE __m256 vec_scale2(__m256 a, __m256 n)
+{
+    const __m256i bias = _mm256_set1_epi32(127);
+    __m256i whole = _mm256_cvtps_epi32(n);
+    __m256i half = _mm256_srai_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half);
+    a = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+}
+
+VEC_INLINE v16 v16_scale2(v16 a, v16 n)
+{
+    return (v16){vec_scale2(a.lo, n.lo), vec_scale2(a.hi, n.hi)};
+}
+
+VEC_INLINE __m256 vec_frexp(__m256 a, __m256 *e)
+{
+    __m256i bits = _mm256_castps_si256(a);
+    *e = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srai_epi32(bits, 23), _mm256_set1_epi32(126)));
+    bits = _mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x007fffff)), _mm256_set1_epi32(0x3f000000));
+    return _mm256_castsi256_ps(bits);
+}
+
+VEC_INLINE v16 v16_frexp(v16 a, v16 *e)
+{
+    v16 m;
+    m.lo = vec_frexp(a.lo, &e->lo);
+    m.hi = vec_frexp(a.hi, &e->hi);
+    return m;
+}
+
+VEC_INLINE float v16_reduce_add(v16 a)
+{
+    __m256 s = _mm256_add_ps(a.lo, a.hi);
+    __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+
+VEC_INLINE float v16_reduce_max(v16 a)
+{
+    __m256 s = _mm256_max_ps(a.lo, a.hi);
+    __m128 t = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    t = _mm_max_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+
+#endif

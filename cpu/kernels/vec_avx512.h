@@ -1,0 +1,151 @@
+/* v16 as one 512-bit register; only vec.h includes this. */
+#ifndef CPU_KERNELS_VEC_AVX512_H
+#define CPU_KERNELS_VEC_AVX512_H
+
+#include <immintrin.h>
+
+typedef __m512 v16;
+typedef __mmask16 m16;
+
+VEC_INLINE v16 v16_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+VEC_INLINE v16 v16_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+VEC_INLINE v16 v16_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+VEC_INLINE void v16_store(float *p, v16 a)
+{
+    _mm512_storeu_ps(p, a);
+}
+
+VEC_INLINE m16 m16_first(int n)
+{
+    return n >= 16 ? (m16)0xffff : n <= 0 ? (m16)0 : (m16)((1u << n) - 1u);
+}
+
+VEC_INLINE v16 v16_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(m16_first(n), p);
+}
+
+VEC_INLINE void v16_store_n(float *p, v16 a, int n)
+{
+    _mm512_mask_storeu_ps(p, m16_first(n), a);
+}
+
+VEC_INLINE v16 v16_add(v16 a, v16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+VEC_INLINE v16 v16_sub(v16 a, v16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+VEC_INLINE v16 v16_mul(v16 a, v16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+VEC_INLINE v16 v16_div(v16 a, v16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+VEC_INLINE v16 v16_sqrt(v16 a)
+{
+    return _mm512_sqrt_ps(a);
+}
+
+VEC_INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+VEC_INLINE v16 v16_nfma(v16 a, v16 b, v16 c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+VEC_INLINE v16 v16_max(v16 a, v16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+VEC_INLINE v16 v16_min(v16 a, v16 b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+VEC_INLINE m16 v16_lt(v16 a, v16 b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+VEC_INLINE m16 v16_le(v16 a, v16 b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+}
+
+VEC_INLINE m16 v16_eq(v16 a, v16 b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+VEC_INLINE v16 v16_select(m16 m, v16 a, v16 b)
+{
+    return _mm512_mask_blend_ps(m, b, a);
+}
+
+VEC_INLINE v16 v16_abs(v16 a)
+{
+    return _mm512_abs_ps(a);
+}
+
+VEC_INLINE v16 v16_neg(v16 a)
+{
+    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)));
+}
+
+VEC_INLINE v16 v16_scale2(v16 a, v16 n)
+{
+    return _mm512_scalef_ps(a, n);
+}
+
+VEC_INLINE v16 v16_frexp(v16 a, v16 *e)
+{
+    __m512i bits = _mm512_castps_si512(a);
+    *e = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_srai_epi32(bits, 23), _mm512_set1_epi32(126)));
+    bits = _mm512_or_si512(_mm512_and_si512(bits, _mm512_set1_epi32(0x007fffff)), _mm512_set1_epi32(0x3f000000));
+    return _mm512_castsi512_ps(bits);
+}
+
+VEC_INLINE float v16_reduce_add(v16 a)
+{
+    __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+    __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), high);
+    __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+
+VEC_INLINE float v16_reduce_max(v16 a)
+{
+    __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+    __m256 s = _mm256_max_ps(_mm512_castps512_ps256(a), high);
+    __m128 t = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    t = _mm_max_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+
+#endif
