@@ -1,0 +1,102 @@
+/* Sizes and storage of a layer's interior: one list serves allocation and counting. */
+#include "core/block.h"
+
+typedef struct Slot {
+    float **at;
+    size_t floats; /* per row */
+} Slot;
+
+enum { MAX_SLOTS = 32 };
+
+static int attention_slots(const ModelConfig *c, AttentionActs *a, Slot *s)
+{
+    size_t C = (size_t)c->C, H = (size_t)c->H, q = H * (size_t)config_qk_dim(c), kv = (size_t)c->Hkv * (size_t)c->Dv;
+    bool mla = c->attention == ATTENTION_MLA;
+    int n = 0;
+    s[n++] = (Slot){&a->xn, C};
+    s[n++] = (Slot){&a->rstd, 1};
+    s[n++] = (Slot){&a->q, q};
+    s[n++] = (Slot){&a->o, H * (size_t)c->Dv};
+    s[n++] = (Slot){&a->lse, H};
+    s[n++] = (Slot){&a->h, C};
+    if (mla && c->Rq) {
+        s[n++] = (Slot){&a->qa, (size_t)c->Rq};
+        s[n++] = (Slot){&a->qan, (size_t)c->Rq};
+        s[n++] = (Slot){&a->rstd_q, 1};
+    }
+    if (mla) {
+        s[n++] = (Slot){&a->ckv, (size_t)(c->Rkv + c->Dr)};
+        s[n++] = (Slot){&a->z, (size_t)c->Rkv};
+        s[n++] = (Slot){&a->rstd_kv, 1};
+        s[n++] = (Slot){&a->kv, H * (size_t)(c->Dn + c->Dv)};
+    } else {
+        s[n++] = (Slot){&a->k, kv};
+        s[n++] = (Slot){&a->v, kv};
+    }
+    if (c->qk_norm) {
+        s[n++] = (Slot){&a->q_raw, q};
+        s[n++] = (Slot){&a->k_raw, kv};
+        s[n++] = (Slot){&a->rstd_qn, H};
+        s[n++] = (Slot){&a->rstd_kn, (size_t)c->Hkv};
+    }
+    return n;
+}
+
+static int ffn_slots(const ModelConfig *c, int layer, FfnActs *a, Slot *s)
+{
+    size_t C = (size_t)c->C, K = (size_t)c->K, F = (size_t)c->moe_F, SF = (size_t)c->S * F;
+    int n = 0;
+    s[n++] = (Slot){&a->xn, C};
+    s[n++] = (Slot){&a->rstd, 1};
+    if (!config_is_moe(c, layer)) {
+        s[n++] = (Slot){&a->gu, 2 * (size_t)c->F};
+        s[n++] = (Slot){&a->act, (size_t)c->F};
+        return n;
+    }
+    s[n++] = (Slot){&a->xs, K * C};
+    s[n++] = (Slot){&a->egu, K * 2 * F};
+    s[n++] = (Slot){&a->eact, K * F};
+    s[n++] = (Slot){&a->ey, K * C};
+    if (SF) {
+        s[n++] = (Slot){&a->sgu, 2 * SF};
+        s[n++] = (Slot){&a->sact, SF};
+        s[n++] = (Slot){&a->sy, C};
+    }
+    return n;
+}
+
+static int slots_of(const ModelConfig *c, int layer, LayerActs *a, Slot *s)
+{
+    int n = attention_slots(c, &a->attention, s);
+    return n + ffn_slots(c, layer, &a->ffn, s + n);
+}
+
+void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a)
+{
+    Slot slots[MAX_SLOTS];
+    *a = (LayerActs){0};
+    int count = slots_of(e->config, layer, a, slots);
+    for (int i = 0; i < count; i++) *slots[i].at = arena_floats(&e->arena, n * slots[i].floats);
+}
+
+size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n)
+{
+    Slot slots[MAX_SLOTS];
+    LayerActs unused;
+    size_t floats = 0;
+    int count = slots_of(c, layer, &unused, slots);
+    for (int i = 0; i < count; i++) floats += (n * slots[i].floats + 15) / 16 * 16;
+    return floats * sizeof(float);
+}
+
+void routing_alloc(Engine *e, size_t n, Routing *r)
+{
+    size_t E = (size_t)e->config->E, K = (size_t)e->config->K;
+    r->logits = arena_floats(&e->arena, n * E);
+    r->scores = arena_floats(&e->arena, n * E);
+    r->weights = arena_floats(&e->arena, n * K);
+    r->idx = arena_ints(&e->arena, n * K);
+    r->slot = arena_ints(&e->arena, n * K);
+    r->rows = arena_ints(&e->arena, n * K);
+    r->offsets = arena_ints(&e->arena, E + 1);
+}

@@ -1,0 +1,71 @@
+/* The two halves of a transformer block, attention and FFN, forward and backward, written once for training, prefill and
+ * decode. Internal to core/. Residual form: h = x + Attention(norm(x)), y = h + FFN(norm(h)) (model.md section 1). */
+#ifndef CORE_BLOCK_H
+#define CORE_BLOCK_H
+
+#include "core/engine.h"
+#include "core/kv_cache.h"
+
+/* The rows of a call and how they attend: whole sequences (offsets), or rows on top of a cache. */
+typedef struct Rows {
+    int n;
+    const int32_t *pos;     /* [n] */
+    const int32_t *offsets; /* [nseq + 1], NULL: cached */
+    int nseq;
+    KvCache *cache;         /* NULL: nothing is cached */
+    const CacheRow *cached; /* [n] where each row lies in the cache */
+} Rows;
+
+/* What attention leaves for its backward. All [n, ...] row-major. */
+typedef struct AttentionActs {
+    float *xn, *rstd;                 /* [n, C] normed input */
+    float *qa, *qan, *rstd_q;         /* MLA with q_lora_rank */
+    float *q;                         /* [n, H * (Dn + Dr)] after rope */
+    float *q_raw, *k_raw, *rstd_qn, *rstd_kn; /* Qwen3: before q_norm and k_norm */
+    float *ckv, *z, *rstd_kv;         /* MLA: [n, Rkv + Dr] (its rope part rotated), normed latent [n, Rkv] */
+    float *kv;                        /* MLA: [n, H * (Dn + Dv)] */
+    float *k, *v;                     /* GQA: [n, Hkv * D] */
+    float *o, *lse;                   /* [n, H * Dv], [n * H] */
+    float *h;                         /* [n, C] residual stream between the halves */
+} AttentionActs;
+
+/* Which experts each token meets. Decided once in forward, stored, never re-decided. */
+typedef struct Routing {
+    float *logits, *scores;    /* [n, E] */
+    float *weights;            /* [n, K] */
+    int32_t *idx;              /* [n, K] ascending */
+    int32_t *slot;             /* [n, K] row of the pair (n, k) in the order sorted by expert */
+    int32_t *rows;             /* [n * K] token of each sorted row */
+    int32_t *offsets;          /* [E + 1] */
+} Routing;
+
+typedef struct FfnActs {
+    float *xn, *rstd;                       /* [n, C] */
+    float *gu, *act;                        /* dense: [n, 2F], [n, F] */
+    float *xs, *egu, *eact, *ey;            /* experts, sorted rows: [nK, C], [nK, 2F], [nK, F], [nK, C] */
+    float *sgu, *sact, *sy;                 /* shared expert: [n, 2SF], [n, SF], [n, C] */
+} FfnActs;
+
+typedef struct LayerActs {
+    AttentionActs attention;
+    FfnActs ffn;
+} LayerActs;
+
+/* Allocates the interior of layer l for n rows from the engine's arena. */
+void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a);
+size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n);
+void routing_alloc(Engine *e, size_t n, Routing *r);
+
+/* acts->h = x + Attention(norm(x)). */
+void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const float *x, const Rows *rows);
+/* dx [n, C] holds d h on entry and d x on return; weight gradients are added to g. */
+void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, float *dx,
+                         const float *x, const Rows *rows);
+
+/* y = h + FFN(norm(h)). decided: r holds the routing already (recomputation). r is NULL in dense layers. */
+void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h, size_t n);
+/* dx holds d y on entry and d h on return. dscores [n, E]: gradient of the balance losses by the router's scores, or NULL. */
+void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
+                   const float *dscores, float *dx, const float *h, size_t n);
+
+#endif

@@ -1,0 +1,187 @@
+#include "core/config.h"
+
+#include <math.h>
+
+#include "core/check.h"
+
+const char *arch_name(Arch arch)
+{
+    static const char *const names[ARCH_COUNT] = {"deepseek_v2", "deepseek_v3", "qwen2", "qwen3", "llama"};
+    CHECK((int)arch >= 0 && arch < ARCH_COUNT);
+    return names[arch];
+}
+
+bool config_is_moe(const ModelConfig *c, int layer)
+{
+    return c->E > 0 && layer >= c->first_dense && layer % c->moe_freq == 0;
+}
+
+/* g(s, m) of YaRN (spec model.md 3.3). */
+static double yarn_magnitude(double factor, double mscale)
+{
+    return factor <= 1.0 ? 1.0 : 1.0 + 0.1 * mscale * log(factor);
+}
+
+float config_attention_scale(const ModelConfig *c)
+{
+    double scale = 1.0 / sqrt((double)config_qk_dim(c));
+    const RopeConfig *r = &c->rope;
+    /* Only DeepSeek's attention has mu: generic YaRN (Qwen, Llama) puts its whole magnitude into cos and sin. */
+    if (c->attention == ATTENTION_MLA && r->yarn && r->has_mscale_all_dim && r->mscale_all_dim != 0.0f) {
+        double mu = yarn_magnitude(r->factor, r->mscale_all_dim);
+        scale *= mu * mu;
+    }
+    return (float)scale;
+}
+
+/* The pair whose wave turns `turns` times within the original context. */
+static double yarn_correction(const RopeConfig *r, int dims, double turns)
+{
+    return dims * log(r->original_positions / (2.0 * M_PI * turns)) / (2.0 * log(r->theta));
+}
+
+void config_rope_frequencies(const ModelConfig *c, double *inv_freq, double *multiplier)
+{
+    const RopeConfig *r = &c->rope;
+    int dims = c->Dr;
+    for (int i = 0; i < dims / 2; i++) inv_freq[i] = pow(r->theta, -2.0 * i / dims);
+    *multiplier = 1.0;
+    if (!r->yarn) return;
+
+    double low = fmax(floor(yarn_correction(r, dims, r->beta_fast)), 0.0);
+    double high = fmin(ceil(yarn_correction(r, dims, r->beta_slow)), dims - 1.0);
+    if (low == high) high += 0.001;
+    for (int i = 0; i < dims / 2; i++) {
+        double ramp = fmin(fmax((i - low) / (high - low), 0.0), 1.0);
+        inv_freq[i] = inv_freq[i] / r->factor * ramp + inv_freq[i] * (1.0 - ramp);
+    }
+    double mscale = r->has_mscale ? r->mscale : 1.0, all_dim = r->has_mscale_all_dim ? r->mscale_all_dim : 0.0;
+    *multiplier = yarn_magnitude(r->factor, mscale) / yarn_magnitude(r->factor, all_dim);
+}
+
+/* The keys of config.json with whole numbers and what they may be, whatever the others are. The upper bounds keep every
+ * product of two sizes within an int and every parameter count within 64 bits. */
+static bool check_ranges(const ModelConfig *c, Status *st)
+{
+    bool mla = c->attention == ATTENTION_MLA, moe = c->E > 0;
+    const int width = 1 << 20, head = 1 << 12;
+    const struct {
+        const char *key;
+        int value, min, max;
+        bool used;
+    } ranges[] = {
+        {"vocab_size", c->V, 1, 1 << 24, true},
+        {"hidden_size", c->C, 1, width, true},
+        {"num_hidden_layers", c->L, 1, 4096, true},
+        {"num_attention_heads", c->H, 1, 4096, true},
+        {"num_key_value_heads", c->Hkv, 1, 4096, true},
+        {"q_lora_rank", c->Rq, 0, width, mla},
+        {"kv_lora_rank", c->Rkv, 1, width, mla},
+        {"qk_nope_head_dim", c->Dn, 1, head, mla},
+        {"qk_rope_head_dim", c->Dr, 2, head, mla},
+        {"v_head_dim", c->Dv, 1, head, mla},
+        {"head_dim", c->Dr, 2, head, !mla},
+        {"intermediate_size", c->F, 1, width, true},
+        {"n_routed_experts", c->E, 0, 4096, true},
+        {"n_shared_experts", c->S, 0, 1024, moe},
+        {"num_experts_per_tok", c->K, 1, 4096, moe},
+        {"moe_intermediate_size", c->moe_F, 1, width, moe},
+        {"first_k_dense_replace", c->first_dense, 0, 4096, moe},
+        {"moe_layer_freq", c->moe_freq, 1, 4096, moe},
+        {"n_group", c->n_group, 1, 4096, moe},
+        {"topk_group", c->topk_group, 1, 4096, moe},
+        {"max_position_embeddings", c->max_positions, 1, 1 << 28, true},
+        {"bos_token_id", c->bos, -1, c->V - 1, true},
+        {"eos_token_id", c->eos, -1, c->V - 1, true},
+        {"num_nextn_predict_layers", c->mtp_layers, 0, 64, true},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].used && (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max))
+            return fail(st, "%s is %d in the model's config, but it must lie between %d and %d", ranges[i].key,
+                        ranges[i].value, ranges[i].min, ranges[i].max);
+    return true;
+}
+
+static bool check_attention(const ModelConfig *c, Status *st)
+{
+    bool mla = c->arch == ARCH_DEEPSEEK_V2 || c->arch == ARCH_DEEPSEEK_V3;
+    if (mla != (c->attention == ATTENTION_MLA))
+        return fail(st, "model_type %s does not go with this kind of attention: DeepSeek models have latent attention, "
+                        "the others grouped heads", arch_name(c->arch));
+    if (c->Dr % 2)
+        return fail(st, "%s is %d in the model's config, but rotary positions turn pairs: make it even",
+                    mla ? "qk_rope_head_dim" : "head_dim", c->Dr);
+    if (mla && c->Hkv != c->H)
+        return fail(st, "num_key_value_heads is %d in the model's config, but latent attention needs it equal to "
+                        "num_attention_heads, %d", c->Hkv, c->H);
+    if (mla && (c->qkv_bias || c->qk_norm))
+        return fail(st, "attention_bias is set in the model's config, but latent attention has no biases here: set it to "
+                        "false");
+    if (c->H % c->Hkv)
+        return fail(st, "num_attention_heads is %d in the model's config, not a multiple of num_key_value_heads, %d", c->H,
+                    c->Hkv);
+    if (!mla && (c->Dn != 0 || c->Dv != c->Dr))
+        return fail(st, "head_dim is %d in the model's config, but values of %d and %d unrotated dimensions were given with "
+                        "it: grouped attention has one head size", c->Dr, c->Dv, c->Dn);
+    return true;
+}
+
+static bool check_experts(const ModelConfig *c, Status *st)
+{
+    if (c->E == 0) return true;
+    if (c->K > c->E)
+        return fail(st, "num_experts_per_tok is %d in the model's config, but there are only n_routed_experts = %d", c->K,
+                    c->E);
+    if ((long long)c->S * c->moe_F > 1 << 20)
+        return fail(st, "n_shared_experts is %d in the model's config, too many for moe_intermediate_size = %d", c->S,
+                    c->moe_F);
+    if (c->first_dense > c->L)
+        return fail(st, "first_k_dense_replace is %d in the model's config, but there are only num_hidden_layers = %d",
+                    c->first_dense, c->L);
+    if (c->topk == TOPK_GREEDY) return true;
+    if (c->E % c->n_group)
+        return fail(st, "n_routed_experts is %d in the model's config, not a multiple of n_group, %d", c->E, c->n_group);
+    if (c->topk_group > c->n_group)
+        return fail(st, "topk_group is %d in the model's config, but there are only n_group = %d", c->topk_group,
+                    c->n_group);
+    if (c->K > c->topk_group * (c->E / c->n_group))
+        return fail(st, "num_experts_per_tok is %d in the model's config, but topk_group = %d groups hold only %d experts",
+                    c->K, c->topk_group, c->topk_group * (c->E / c->n_group));
+    if (c->topk == TOPK_NOAUX && c->n_group > 1 && c->E / c->n_group < 2)
+        return fail(st, "n_group is %d in the model's config, but topk_method noaux_tc rates a group by its two best "
+                        "experts: use at most %d groups", c->n_group, c->E / 2);
+    return true;
+}
+
+static bool check_floats(const ModelConfig *c, Status *st)
+{
+    const RopeConfig *r = &c->rope;
+    const struct {
+        const char *key;
+        float value, above; /* value > above */
+        bool used;
+    } floats[] = {
+        {"rms_norm_eps", c->eps, 0.0f, true},
+        {"initializer_range", c->init_std, 0.0f, true},
+        {"routed_scaling_factor", c->routed_scale, 0.0f, c->E > 0},
+        {"rope_theta", r->theta, 1.0f, true},
+        {"rope_scaling.original_max_position_embeddings", (float)r->original_positions, 0.0f, r->yarn},
+        {"rope_scaling.beta_slow", r->beta_slow, 0.0f, r->yarn},
+        {"rope_scaling.beta_fast", r->beta_fast, r->beta_slow, r->yarn},
+        {"rope_scaling.factor", r->factor, 0.0f, r->yarn},
+        {"rope_scaling.mscale", r->mscale, -1e-30f, r->yarn && r->has_mscale},
+        {"rope_scaling.mscale_all_dim", r->mscale_all_dim, -1e-30f, r->yarn && r->has_mscale_all_dim},
+    };
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        if (floats[i].used && !(isfinite(floats[i].value) && floats[i].value > floats[i].above))
+            return fail(st, "%s is %g in the model's config, but it must be a number above %g", floats[i].key,
+                        (double)floats[i].value, (double)floats[i].above);
+    return true;
+}
+
+bool config_validate(const ModelConfig *c, Status *st)
+{
+    if ((int)c->arch < 0 || c->arch >= ARCH_COUNT)
+        return fail(st, "model_type of the model's config is none of deepseek_v2, deepseek_v3, qwen2, qwen3, llama");
+    return check_ranges(c, st) && check_attention(c, st) && check_experts(c, st) && check_floats(c, st);
+}

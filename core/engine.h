@@ -1,0 +1,31 @@
+/* An engine: a config on a backend with the workspace of its steps. Weights are not part of it: the policy, the reference
+ * policy and a reward model of the same shape run on one engine with different Weights. */
+#ifndef CORE_ENGINE_H
+#define CORE_ENGINE_H
+
+#include "core/arena.h"
+#include "core/batch.h"
+#include "core/ops.h"
+#include "core/rope_table.h"
+#include "core/weights.h"
+
+typedef struct Engine {
+    const Ops *ops;
+    Backend *backend;
+    const ModelConfig *config;
+    ParamTable table;
+    AttentionShape attention;  /* of training, prefill and exact decode */
+    RouterShape router;
+    RopeTable rope;
+    Arena arena;
+    int chunk;          /* rows of a head chunk: a multiple of TOKEN_BLOCK */
+    size_t keep_bytes;  /* layer interiors are kept for backward while they fit in this; the rest is recomputed */
+    long chunks_run;    /* head chunks so far (tests compare) */
+    int layers_kept;    /* of the last training forward */
+} Engine;
+
+/* config must outlive the engine. chunk: rounded up to a multiple of TOKEN_BLOCK. Free with engine_close. */
+void engine_open(Engine *e, const ModelConfig *config, const Ops *ops, Backend *backend, int chunk, size_t keep_bytes);
+void engine_close(Engine *e);
+
+#endif

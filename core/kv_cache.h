@@ -1,0 +1,38 @@
+/* Paged cache of keys and values for decoding. A page is one key tile (KEY_TILE positions) of all layers; pages of a shared
+ * prompt are counted by reference and copied only when written.
+ *
+ * exact:  expanded K and V, walked in the training kernel's order, so that sampling and training agree bit for bit.
+ * latent: the normed latent and the rope key only, (Rkv + Dr) values a token and layer (DeepSeek-V2, section 2.1.2). */
+#ifndef CORE_KV_CACHE_H
+#define CORE_KV_CACHE_H
+
+#include "core/config.h"
+#include "core/ops.h"
+
+typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
+
+typedef struct KvCache {
+    CacheKind kind;
+    const ModelConfig *config;
+    float *pages;          /* [n_pages][L][page_floats] */
+    size_t page_floats;    /* of one layer */
+    size_t rope_at, v_at;  /* CacheLayer's */
+    int n_pages;
+    int *references;       /* [n_pages] */
+    int *free_list, n_free;
+} KvCache;
+
+/* Latent needs MLA. Fails when the memory is not there. */
+bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, int n_pages, Status *st);
+void kv_cache_close(KvCache *k);
+size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind);
+CacheLayer kv_cache_layer(const KvCache *k, int layer);
+
+/* A free page (-1: none left), with one reference. */
+int kv_page_take(KvCache *k);
+void kv_page_share(KvCache *k, int page);
+void kv_page_drop(KvCache *k, int page);
+/* A private copy of a page (the caller's reference moves to it); the page itself when it is not shared. -1: none left. */
+int kv_page_private(KvCache *k, int page);
+
+#endif

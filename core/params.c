@@ -1,0 +1,220 @@
+#include "core/params.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/philox.h"
+
+enum { ALIGNMENT = 16 }; /* elements: a cache line of f32 */
+
+/* The table while it grows; layer and expert of the next entries. */
+typedef struct Builder {
+    ParamTable t;
+    int capacity, layer, expert;
+} Builder;
+
+static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t rows, size_t cols, ParamInit init)
+{
+    ParamTable *t = &b->t;
+    if (t->n == b->capacity) {
+        b->capacity = b->capacity ? 2 * b->capacity : 64;
+        t->params = realloc(t->params, (size_t)b->capacity * sizeof *t->params);
+        CHECK(t->params);
+    }
+    /* An MLP is one slab: up and down follow gate at once, whatever its size. */
+    bool inside_slab = kind == PARAM_UP || kind == PARAM_DOWN || kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN ||
+                       kind == PARAM_SHARED_UP || kind == PARAM_SHARED_DOWN;
+    if (!inside_slab) t->total = (t->total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    Param *p = &t->params[t->n++];
+    *p = (Param){.kind = kind, .layer = b->layer, .expert = b->expert, .ndim = ndim, .rows = rows, .cols = cols,
+                 .count = rows * cols, .offset = t->total, .init = init, .decay = ndim == 2,
+                 .trained = kind != PARAM_ROUTER_BIAS};
+    int length = b->expert >= 0 ? snprintf(p->name, sizeof p->name, "model.layers.%d.mlp.experts.%d.%s", b->layer, b->expert,
+                                           name)
+                 : b->layer >= 0 ? snprintf(p->name, sizeof p->name, "model.layers.%d.%s", b->layer, name)
+                                 : snprintf(p->name, sizeof p->name, "%s", name);
+    CHECK(length > 0 && (size_t)length < sizeof p->name);
+    t->total += p->count;
+    t->count += p->count;
+}
+
+static void matrix(Builder *b, ParamKind kind, const char *name, int rows, int cols)
+{
+    add(b, kind, name, 2, (size_t)rows, (size_t)cols, INIT_NORMAL);
+}
+
+static void vector(Builder *b, ParamKind kind, const char *name, int rows, ParamInit init)
+{
+    add(b, kind, name, 1, (size_t)rows, 1, init);
+}
+
+static void latent_attention(Builder *b, const ModelConfig *c)
+{
+    int qk = config_qk_dim(c);
+    if (c->Rq == 0) {
+        matrix(b, PARAM_Q, "self_attn.q_proj.weight", c->H * qk, c->C);
+    } else {
+        matrix(b, PARAM_Q_A, "self_attn.q_a_proj.weight", c->Rq, c->C);
+        vector(b, PARAM_Q_A_NORM, "self_attn.q_a_layernorm.weight", c->Rq, INIT_ONES);
+        matrix(b, PARAM_Q_B, "self_attn.q_b_proj.weight", c->H * qk, c->Rq);
+    }
+    matrix(b, PARAM_KV_A, "self_attn.kv_a_proj_with_mqa.weight", c->Rkv + c->Dr, c->C);
+    vector(b, PARAM_KV_A_NORM, "self_attn.kv_a_layernorm.weight", c->Rkv, INIT_ONES);
+    matrix(b, PARAM_KV_B, "self_attn.kv_b_proj.weight", c->H * (c->Dn + c->Dv), c->Rkv);
+}
+
+static void grouped_attention(Builder *b, const ModelConfig *c)
+{
+    int q = c->H * c->Dr, kv = c->Hkv * c->Dr;
+    matrix(b, PARAM_Q, "self_attn.q_proj.weight", q, c->C);
+    matrix(b, PARAM_K, "self_attn.k_proj.weight", kv, c->C);
+    matrix(b, PARAM_V, "self_attn.v_proj.weight", kv, c->C);
+    if (c->qkv_bias) {
+        vector(b, PARAM_Q_BIAS, "self_attn.q_proj.bias", q, INIT_ZEROS);
+        vector(b, PARAM_K_BIAS, "self_attn.k_proj.bias", kv, INIT_ZEROS);
+        vector(b, PARAM_V_BIAS, "self_attn.v_proj.bias", kv, INIT_ZEROS);
+    }
+    if (c->qk_norm) {
+        vector(b, PARAM_Q_NORM, "self_attn.q_norm.weight", c->Dr, INIT_ONES);
+        vector(b, PARAM_K_NORM, "self_attn.k_norm.weight", c->Dr, INIT_ONES);
+    }
+}
+
+static void dense_ffn(Builder *b, const ModelConfig *c)
+{
+    matrix(b, PARAM_GATE, "mlp.gate_proj.weight", c->F, c->C);
+    matrix(b, PARAM_UP, "mlp.up_proj.weight", c->F, c->C);
+    matrix(b, PARAM_DOWN, "mlp.down_proj.weight", c->C, c->F);
+}
+
+/* The experts come last in their layer: params_find counts back from its end. */
+static void expert_ffn(Builder *b, const ModelConfig *c)
+{
+    matrix(b, PARAM_ROUTER, "mlp.gate.weight", c->E, c->C);
+    if (c->topk == TOPK_NOAUX) vector(b, PARAM_ROUTER_BIAS, "mlp.gate.e_score_correction_bias", c->E, INIT_ZEROS);
+    if (c->S > 0) {
+        int width = c->S * c->moe_F;
+        matrix(b, PARAM_SHARED_GATE, "mlp.shared_experts.gate_proj.weight", width, c->C);
+        matrix(b, PARAM_SHARED_UP, "mlp.shared_experts.up_proj.weight", width, c->C);
+        matrix(b, PARAM_SHARED_DOWN, "mlp.shared_experts.down_proj.weight", c->C, width);
+    }
+    for (b->expert = 0; b->expert < c->E; b->expert++) {
+        matrix(b, PARAM_EXPERT_GATE, "gate_proj.weight", c->moe_F, c->C);
+        matrix(b, PARAM_EXPERT_UP, "up_proj.weight", c->moe_F, c->C);
+        matrix(b, PARAM_EXPERT_DOWN, "down_proj.weight", c->C, c->moe_F);
+    }
+    b->expert = -1;
+}
+
+static void layer(Builder *b, const ModelConfig *c)
+{
+    vector(b, PARAM_ATTN_NORM, "input_layernorm.weight", c->C, INIT_ONES);
+    if (c->attention == ATTENTION_MLA)
+        latent_attention(b, c);
+    else
+        grouped_attention(b, c);
+    matrix(b, PARAM_O, "self_attn.o_proj.weight", c->C, c->H * c->Dv);
+    vector(b, PARAM_FFN_NORM, "post_attention_layernorm.weight", c->C, INIT_ONES);
+    if (config_is_moe(c, b->layer))
+        expert_ffn(b, c);
+    else
+        dense_ffn(b, c);
+}
+
+static int compare_names(const void *a, const void *b, void *params)
+{
+    return strcmp(((const Param *)params)[*(const int *)a].name, ((const Param *)params)[*(const int *)b].name);
+}
+
+ParamTable params_build(const ModelConfig *c)
+{
+    Builder b = {.layer = -1, .expert = -1};
+    b.t.L = c->L;
+    b.t.layer_first = malloc(((size_t)c->L + 1) * sizeof *b.t.layer_first);
+    CHECK(b.t.layer_first);
+    size_t idle = 0; /* experts a token does not meet */
+    matrix(&b, PARAM_EMBED, "model.embed_tokens.weight", c->V, c->C);
+    for (b.layer = 0; b.layer < c->L; b.layer++) {
+        b.t.layer_first[b.layer] = b.t.n;
+        layer(&b, c);
+        if (config_is_moe(c, b.layer)) idle += (size_t)(c->E - c->K) * 3 * (size_t)c->moe_F * (size_t)c->C;
+    }
+    b.t.layer_first[c->L] = b.t.n;
+    b.layer = -1;
+    vector(&b, PARAM_NORM, "model.norm.weight", c->C, INIT_ONES);
+    if (c->head == HEAD_SCALAR)
+        matrix(&b, PARAM_SCORE, "score.weight", 1, c->C);
+    else if (!c->tied)
+        matrix(&b, PARAM_HEAD, "lm_head.weight", c->V, c->C);
+    b.t.total = (b.t.total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    b.t.active = b.t.count - idle;
+
+    b.t.by_name = malloc((size_t)b.t.n * sizeof *b.t.by_name);
+    CHECK(b.t.by_name);
+    for (int i = 0; i < b.t.n; i++) b.t.by_name[i] = i;
+    qsort_r(b.t.by_name, (size_t)b.t.n, sizeof *b.t.by_name, compare_names, b.t.params);
+    return b.t;
+}
+
+void params_free(ParamTable *t)
+{
+    free(t->params);
+    free(t->layer_first);
+    free(t->by_name);
+    *t = (ParamTable){0};
+}
+
+static int scan(const ParamTable *t, ParamKind kind, int from, int to)
+{
+    for (int i = from; i < to; i++)
+        if (t->params[i].kind == kind) return i;
+    return -1;
+}
+
+int params_find(const ParamTable *t, ParamKind kind, int layer, int expert)
+{
+    if (kind == PARAM_EMBED) return 0;
+    if (layer < 0) return scan(t, kind, t->layer_first[t->L], t->n);
+    CHECK(layer < t->L);
+    int first = t->layer_first[layer], end = t->layer_first[layer + 1];
+    int experts = t->params[end - 1].expert + 1; /* 0: a dense layer */
+    if (expert < 0) return scan(t, kind, first, end - 3 * experts);
+    if (kind < PARAM_EXPERT_GATE || kind > PARAM_EXPERT_DOWN || expert >= experts) return -1;
+    return end - 3 * (experts - expert) + (int)(kind - PARAM_EXPERT_GATE);
+}
+
+int params_find_name(const ParamTable *t, const char *name)
+{
+    int low = 0, high = t->n;
+    while (low < high) {
+        int middle = low + (high - low) / 2, order = strcmp(name, t->params[t->by_name[middle]].name);
+        if (order == 0) return t->by_name[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return -1;
+}
+
+void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed)
+{
+    memset(block, 0, t->total * sizeof *block);
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        float *w = block + p->offset;
+        if (p->init == INIT_NORMAL) rng_fill_normal(w, p->count, c->init_std, seed, p->name);
+        if (p->init == INIT_ONES)
+            for (size_t k = 0; k < p->count; k++) w[k] = 1.0f;
+    }
+}
+
+int *params_name_order(const ParamTable *t)
+{
+    int *order = malloc((size_t)t->n * sizeof *order);
+    CHECK(order);
+    memcpy(order, t->by_name, (size_t)t->n * sizeof *order);
+    return order;
+}
