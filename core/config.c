@@ -158,24 +158,24 @@ static bool check_floats(const ModelConfig *c, Status *st)
     const RopeConfig *r = &c->rope;
     const struct {
         const char *key;
-        float value, above; /* value > above */
+        float value, min;
         bool used;
     } floats[] = {
-        {"rms_norm_eps", c->eps, 0.0f, true},
+        {"rms_norm_eps", c->eps, 1e-12f, true},
         {"initializer_range", c->init_std, 0.0f, true},
         {"routed_scaling_factor", c->routed_scale, 0.0f, c->E > 0},
-        {"rope_theta", r->theta, 1.0f, true},
-        {"rope_scaling.original_max_position_embeddings", (float)r->original_positions, 0.0f, r->yarn},
-        {"rope_scaling.beta_slow", r->beta_slow, 0.0f, r->yarn},
+        {"rope_theta", r->theta, 2.0f, true},
+        {"rope_scaling.original_max_position_embeddings", (float)r->original_positions, 1.0f, r->yarn},
+        {"rope_scaling.beta_slow", r->beta_slow, 1e-3f, r->yarn},
         {"rope_scaling.beta_fast", r->beta_fast, r->beta_slow, r->yarn},
-        {"rope_scaling.factor", r->factor, 0.0f, r->yarn},
-        {"rope_scaling.mscale", r->mscale, -1e-30f, r->yarn && r->has_mscale},
-        {"rope_scaling.mscale_all_dim", r->mscale_all_dim, -1e-30f, r->yarn && r->has_mscale_all_dim},
+        {"rope_scaling.factor", r->factor, 1.0f, r->yarn},
+        {"rope_scaling.mscale", r->mscale, 0.0f, r->yarn && r->has_mscale},
+        {"rope_scaling.mscale_all_dim", r->mscale_all_dim, 0.0f, r->yarn && r->has_mscale_all_dim},
     };
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        if (floats[i].used && !(isfinite(floats[i].value) && floats[i].value > floats[i].above))
-            return fail(st, "%s is %g in the model's config, but it must be a number above %g", floats[i].key,
-                        (double)floats[i].value, (double)floats[i].above);
+        if (floats[i].used && !(isfinite(floats[i].value) && floats[i].value >= floats[i].min))
+            return fail(st, "%s is %g in the model's config, but it must be a number of at least %g", floats[i].key,
+                        (double)floats[i].value, (double)floats[i].min);
     return true;
 }
 

@@ -1,0 +1,172 @@
+#include "core/model.h"
+
+#include "core/check.h"
+
+static const int32_t *positions(Engine *e, const Batch *b)
+{
+    int32_t *pos = arena_ints(&e->arena, (size_t)b->N);
+    for (int s = 0; s < b->nseq; s++)
+        for (int32_t i = b->offsets[s]; i < b->offsets[s + 1]; i++) pos[i] = i - b->offsets[s];
+    return pos;
+}
+
+static int longest(const Batch *b)
+{
+    int most = 0;
+    for (int s = 0; s < b->nseq; s++)
+        if (b->offsets[s + 1] - b->offsets[s] > most) most = b->offsets[s + 1] - b->offsets[s];
+    return most;
+}
+
+static void embed(Engine *e, const Weights *w, float *x, const int32_t *ids, size_t n)
+{
+    e->ops->embed_fwd(e->backend, mat_f32(x, n, (size_t)e->config->C), w->embed, ids);
+}
+
+/* One layer: interior a, y = layer(x). */
+static void layer_fwd(Engine *e, const Weights *w, int l, LayerActs *a, Routing *r, bool decided, float *y, const float *x,
+                      const Rows *rows)
+{
+    bool moe = config_is_moe(e->config, l);
+    attention_block_fwd(e, &w->layers[l], &a->attention, l, x, rows);
+    ffn_block_fwd(e, &w->layers[l], &a->ffn, moe ? r : NULL, decided, y, a->attention.h, (size_t)rows->n);
+}
+
+static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
+{
+    size_t L = (size_t)e->config->L, row = (size_t)batch.N * (size_t)e->config->C;
+    Arena *arena = &e->arena;
+    *t = (Tape){.batch = batch, .kind = kind};
+    t->pos = (int32_t *)positions(e, &batch);
+    t->x = arena_alloc(arena, (L + 1) * sizeof *t->x);
+    t->acts = arena_alloc(arena, L * sizeof *t->acts);
+    t->kept = arena_alloc(arena, L * sizeof *t->kept);
+    t->routing = arena_alloc(arena, L * sizeof *t->routing);
+    for (size_t l = 0; l <= L; l++) t->x[l] = kind == TAPE_NONE && l > 1 ? t->x[l - 2] : arena_floats(arena, row);
+    for (size_t l = 0; l < L; l++) {
+        t->routing[l] = (Routing){0};
+        t->kept[l] = false;
+        if (kind != TAPE_NONE && config_is_moe(e->config, (int)l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+    }
+    t->xn = arena_floats(arena, row);
+    t->rstd = arena_floats(arena, (size_t)batch.N);
+}
+
+/* Which layers keep their interior: the first ones, as many as fit. */
+static void choose_kept(Engine *e, Tape *t)
+{
+    size_t used = 0;
+    e->layers_kept = 0;
+    for (int l = 0; l < e->config->L; l++) {
+        size_t bytes = layer_acts_bytes(e->config, l, (size_t)t->batch.N);
+        if (used + bytes > e->keep_bytes) break;
+        used += bytes;
+        t->kept[l] = true;
+        layer_acts_alloc(e, l, (size_t)t->batch.N, &t->acts[l]);
+        e->layers_kept++;
+    }
+}
+
+static void final_norm(Engine *e, const Weights *w, float *xn, float *rstd, const float *x, size_t n)
+{
+    size_t C = (size_t)e->config->C;
+    e->ops->rmsnorm_fwd(e->backend, mat_f32(xn, n, C), rstd, mat_f32((float *)x, n, C), w->norm, e->config->eps);
+}
+
+static Rows rows_of(const Tape *t)
+{
+    return (Rows){.n = t->batch.N, .pos = t->pos, .offsets = t->batch.offsets, .nseq = t->batch.nseq};
+}
+
+void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape *t)
+{
+    CHECK(batch.N > 0 && batch.nseq > 0);
+    tape_open(e, batch, kind, t);
+    if (kind == TAPE_BACKWARD) choose_kept(e, t);
+    rope_table_grow(&e->rope, e->config, longest(&batch));
+    Rows rows = rows_of(t);
+    embed(e, w, t->x[0], batch.ids, (size_t)batch.N);
+    for (int l = 0; l < e->config->L; l++) {
+        ArenaMark mark = arena_mark(&e->arena);
+        if (!t->kept[l]) layer_acts_alloc(e, l, (size_t)batch.N, &t->acts[l]);
+        if (kind == TAPE_NONE && config_is_moe(e->config, l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+        layer_fwd(e, w, l, &t->acts[l], &t->routing[l], false, t->x[l + 1], t->x[l], &rows);
+        arena_release(&e->arena, mark);
+    }
+    final_norm(e, w, t->xn, t->rstd, t->x[e->config->L], (size_t)batch.N);
+}
+
+static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, int l, const BalanceConfig *balance, float *dx,
+                      const Rows *rows)
+{
+    size_t N = (size_t)t->batch.N;
+    bool moe = config_is_moe(e->config, l);
+    LayerActs *a = &t->acts[l];
+    Routing *r = moe ? &t->routing[l] : NULL;
+    ArenaMark mark = arena_mark(&e->arena);
+    if (!t->kept[l]) {
+        layer_acts_alloc(e, l, N, a);
+        float *y = arena_floats(&e->arena, N * (size_t)e->config->C); /* equals x[l + 1], which dx does not need */
+        layer_fwd(e, w, l, a, r, true, y, t->x[l], rows);
+    }
+    float *dscores = NULL;
+    if (moe && balance && balance_on(balance)) {
+        dscores = arena_floats(&e->arena, N * (size_t)e->config->E);
+        balance_layer(balance, e->config, &t->batch, r->scores, r->idx, dscores);
+    }
+    ffn_block_bwd(e, &w->layers[l], &g->layers[l], &a->ffn, r, dscores, dx, a->attention.h, N);
+    attention_block_bwd(e, &w->layers[l], &g->layers[l], &a->attention, dx, t->x[l], rows);
+    arena_release(&e->arena, mark);
+}
+
+void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceConfig *balance)
+{
+    CHECK(t->kind == TAPE_BACKWARD);
+    size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
+    ArenaMark mark = arena_mark(&e->arena);
+    Mat dx = mat_f32(arena_floats(&e->arena, N * C), N, C);
+    Rows rows = rows_of(t);
+    e->ops->rmsnorm_bwd(e->backend, dx, g->norm, mat_f32(dxn, N, C), mat_f32(t->x[e->config->L], N, C), w->norm, t->rstd, false);
+    for (int l = e->config->L - 1; l >= 0; l--) layer_bwd(e, w, g, t, l, balance, dx.p, &rows);
+    e->ops->embed_bwd(e->backend, g->embed, dx, t->batch.ids);
+    arena_release(&e->arena, mark);
+}
+
+double model_aux_loss(const Engine *e, const Tape *t, const BalanceConfig *balance, BalanceValues *values)
+{
+    double aux = 0;
+    for (int l = 0; l < e->config->L; l++) {
+        if (!config_is_moe(e->config, l)) continue;
+        BalanceValues v = balance_layer(balance, e->config, &t->batch, t->routing[l].scores, t->routing[l].idx, NULL);
+        aux += balance_aux(balance, &v);
+        if (values) values[l] = v;
+    }
+    return aux;
+}
+
+float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const Rows *rows)
+{
+    size_t n = (size_t)rows->n, C = (size_t)e->config->C;
+    Arena *arena = &e->arena;
+    float *xn = arena_floats(arena, n * C), *rstd = arena_floats(arena, n);
+    float *x = arena_floats(arena, n * C), *y = arena_floats(arena, n * C);
+    int32_t last = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rows->pos[i] > last) last = rows->pos[i];
+    rope_table_grow(&e->rope, e->config, last + 1);
+    embed(e, w, x, ids, n);
+    for (int l = 0; l < e->config->L; l++) {
+        ArenaMark mark = arena_mark(arena);
+        LayerActs acts;
+        Routing routing = {0};
+        layer_acts_alloc(e, l, n, &acts);
+        if (config_is_moe(e->config, l)) routing_alloc(e, n, &routing);
+        layer_fwd(e, w, l, &acts, &routing, false, y, x, rows);
+        arena_release(arena, mark);
+        float *swap = x;
+        x = y;
+        y = swap;
+    }
+    final_norm(e, w, xn, rstd, x, n);
+    return xn;
+}

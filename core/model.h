@@ -1,0 +1,41 @@
+/* Forward and backward of a whole model over a ragged batch, layer by layer. */
+#ifndef CORE_MODEL_H
+#define CORE_MODEL_H
+
+#include "core/balance.h"
+#include "core/block.h"
+
+/* What a forward leaves behind. */
+typedef enum {
+    TAPE_NONE,     /* the final hidden states */
+    TAPE_HIDDEN,   /* and the residual stream and routing of every layer (r1 score) */
+    TAPE_BACKWARD  /* and the interiors that fit in keep_bytes */
+} TapeKind;
+
+/* Lives in the engine's arena: valid until the arena is released below it. */
+typedef struct Tape {
+    Batch batch;
+    TapeKind kind;
+    int32_t *pos;       /* [N] */
+    float **x;          /* [L + 1] residual stream before layer l, [N, C]; x[L] is the last; TAPE_NONE: only x[L] */
+    LayerActs *acts;    /* [L] */
+    bool *kept;         /* [L] */
+    Routing *routing;   /* [L], pointers NULL in dense layers */
+    float *xn, *rstd;   /* final norm: [N, C], [N] */
+} Tape;
+
+/* Computes the hidden states of a batch; nothing is written outside the arena. */
+void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape *t);
+
+/* dxn [N, C]: gradient by the final normed states (consumed). Adds the gradients of every parameter but the head's to g.
+ * balance may be NULL; its values summed over layers are added to *aux (may be NULL). */
+void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceConfig *balance);
+
+/* alpha-weighted sum over MoE layers of the balance losses of a tape's routing. values (may be NULL): [L] per layer. */
+double model_aux_loss(const Engine *e, const Tape *t, const BalanceConfig *balance, BalanceValues *values);
+
+/* Runs rows that attend through a cache (decode, or prefill when rows->offsets is set too): returns the final normed
+ * states [n, C] in the arena. */
+float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const Rows *rows);
+
+#endif
