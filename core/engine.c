@@ -1,0 +1,24 @@
+#include "core/engine.h"
+
+#include "core/check.h"
+
+void engine_open(Engine *e, const ModelConfig *c, const Ops *ops, Backend *backend, int chunk, size_t keep_bytes)
+{
+    CHECK_EQ(ops->abi, OPS_ABI);
+    *e = (Engine){.ops = ops, .backend = backend, .config = c, .keep_bytes = keep_bytes};
+    e->chunk = (chunk + TOKEN_BLOCK - 1) / TOKEN_BLOCK * TOKEN_BLOCK;
+    if (e->chunk < TOKEN_BLOCK) e->chunk = TOKEN_BLOCK;
+    e->table = params_build(c);
+    e->attention = (AttentionShape){c->H, c->Hkv, c->Dn, c->Dr, c->Dv, config_attention_scale(c)};
+    e->router = (RouterShape){.E = c->E, .K = c->K, .topk = c->topk, .score = c->score, .n_group = c->n_group,
+                              .topk_group = c->topk_group, .norm_topk = c->norm_topk,
+                              .scale_after_norm = c->topk == TOPK_NOAUX, .mask_zero = c->mask_zero, .scale = c->routed_scale};
+}
+
+void engine_close(Engine *e)
+{
+    params_free(&e->table);
+    rope_table_free(&e->rope);
+    arena_free(&e->arena);
+    *e = (Engine){0};
+}

@@ -1,0 +1,111 @@
+#include "core/head.h"
+
+#include "core/check.h"
+
+typedef struct Chunk {
+    float *x, *logits, *ref_x, *ref_logits; /* [chunk, C], [chunk, V], the reference's */
+    float *dlp, *dentropy, *dkl;            /* [chunk] */
+} Chunk;
+
+void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows)
+{
+    const ModelConfig *c = e->config;
+    e->ops->linear_fwd(e->backend, mat_f32(logits, rows, (size_t)c->V), mat_f32((float *)xn, rows, (size_t)c->C), w->head, NULL,
+                       false);
+}
+
+static Chunk chunk_open(Engine *e, size_t rows, bool reference)
+{
+    size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
+    Arena *a = &e->arena;
+    Chunk k = {.x = arena_floats(a, rows * C), .logits = arena_floats(a, rows * V)};
+    if (reference) {
+        k.ref_x = arena_floats(a, rows * C);
+        k.ref_logits = arena_floats(a, rows * V);
+    }
+    k.dlp = arena_floats(a, rows);
+    k.dentropy = arena_floats(a, rows);
+    k.dkl = arena_floats(a, rows);
+    return k;
+}
+
+/* dx[i] = gradient of compact row i; dxn [N, C] = dx scattered, zero elsewhere. dx has one spare row. */
+static void spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *rows, int M)
+{
+    size_t C = (size_t)e->config->C;
+    int32_t *from = arena_ints(&e->arena, N);
+    for (size_t n = 0; n < N; n++) from[n] = M;
+    for (int i = 0; i < M; i++) from[rows[i]] = i;
+    e->ops->fill(e->backend, dx + (size_t)M * C, C, 0.0f);
+    e->ops->gather_rows(e->backend, mat_f32(dxn, N, C), mat_f32(dx, (size_t)M + 1, C), from);
+}
+
+/* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
+static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, const Chunk *k, const float *xn, size_t N,
+                      size_t from, size_t n, float *dx, HeadOut *out)
+{
+    const Ops *ops = e->ops;
+    Backend *b = e->backend;
+    size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
+    const int32_t *targets = t->predict.targets + from;
+    Mat x = mat_f32(k->x, n, C), logits = mat_f32(k->logits, n, V), ref = {0};
+    ops->gather_rows(b, x, mat_f32((float *)xn, N, C), t->predict.rows + from);
+    head_logits(e, w, k->logits, k->x, n);
+    if (t->reference) {
+        ref = mat_f32(k->ref_logits, n, V);
+        ops->gather_rows(b, mat_f32(k->ref_x, n, C), mat_f32((float *)t->reference_xn, N, C), t->predict.rows + from);
+        head_logits(e, t->reference, k->ref_logits, k->ref_x, n);
+    }
+    float *entropy = out->entropy ? out->entropy + from : NULL, *kl = t->reference ? out->kl + from : NULL;
+    ops->head_stats(b, logits, out->lp + from, entropy, kl, targets, t->inv_temperature, t->reference ? &ref : NULL);
+    e->chunks_run++;
+    if (!t->loss) return;
+    bool de = t->loss->needs_entropy, dk = t->loss->needs_kl;
+    t->loss->eval(t->loss->ctx, (int)from, (int)(from + n), out->lp + from, entropy, kl, out->loss + from, k->dlp,
+                  de ? k->dentropy : NULL, dk ? k->dkl : NULL);
+    if (!g) return;
+    ops->head_grad(b, logits, targets, t->inv_temperature, k->dlp, de ? k->dentropy : NULL, entropy, dk ? k->dkl : NULL, kl,
+                   t->reference ? &ref : NULL);
+    ops->linear_bwd_w(b, g->head, NULL, logits, x);
+    ops->linear_bwd_x(b, mat_f32(dx + from * C, n, C), logits, w->head, false);
+}
+
+void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, const float *xn, size_t N, float *dxn,
+              HeadOut *out)
+{
+    CHECK(!t->loss || ((!t->loss->needs_entropy || out->entropy) && (!t->loss->needs_kl || (out->kl && t->reference))));
+    size_t M = (size_t)t->predict.M, C = (size_t)e->config->C, chunk = (size_t)e->chunk < M ? (size_t)e->chunk : M;
+    ArenaMark mark = arena_mark(&e->arena);
+    float *dx = g ? arena_floats(&e->arena, (M + 1) * C) : NULL;
+    Chunk k = chunk_open(e, chunk, t->reference != NULL);
+    for (size_t from = 0; from < M; from += chunk) {
+        size_t n = M - from < chunk ? M - from : chunk;
+        run_chunk(e, w, g, t, &k, xn, N, from, n, dx, out);
+    }
+    if (g) spread(e, dxn, dx, N, t->predict.rows, t->predict.M);
+    arena_release(&e->arena, mark);
+}
+
+void head_values(Engine *e, const Weights *w, float *values, const float *xn, size_t N, const int32_t *rows, int M)
+{
+    size_t C = (size_t)e->config->C, m = (size_t)M;
+    ArenaMark mark = arena_mark(&e->arena);
+    Mat x = mat_f32(arena_floats(&e->arena, m * C), m, C);
+    e->ops->gather_rows(e->backend, x, mat_f32((float *)xn, N, C), rows);
+    e->ops->linear_fwd(e->backend, mat_f32(values, m, 1), x, w->score, NULL, false);
+    arena_release(&e->arena, mark);
+}
+
+void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn, size_t N,
+                     const int32_t *rows, int M)
+{
+    size_t C = (size_t)e->config->C, m = (size_t)M;
+    ArenaMark mark = arena_mark(&e->arena);
+    Mat x = mat_f32(arena_floats(&e->arena, m * C), m, C), dv = mat_f32((float *)dvalues, m, 1);
+    float *dx = arena_floats(&e->arena, (m + 1) * C);
+    e->ops->gather_rows(e->backend, x, mat_f32((float *)xn, N, C), rows);
+    e->ops->linear_bwd_w(e->backend, g->score, NULL, dv, x);
+    e->ops->linear_bwd_x(e->backend, mat_f32(dx, m, C), dv, w->score, false);
+    spread(e, dxn, dx, N, rows, M);
+    arena_release(&e->arena, mark);
+}

@@ -1,0 +1,40 @@
+/* The output head, in chunks so that N x V is never stored: log-probs, entropy and KL of chosen rows, a loss on them, and its
+ * gradient back to the hidden states. Reward models put a scalar head in the same place. */
+#ifndef CORE_HEAD_H
+#define CORE_HEAD_H
+
+#include "core/engine.h"
+#include "core/loss.h"
+
+/* The predictions of a batch: row rows[i] of the batch predicts targets[i]. Rows without a target cost nothing. */
+typedef struct Predictions {
+    int M;
+    const int32_t *rows, *targets; /* [M], rows ascending */
+} Predictions;
+
+typedef struct HeadTask {
+    Predictions predict;
+    float inv_temperature;       /* log-probs are those of logits * inv_temperature */
+    const Loss *loss;            /* NULL: log-probs only */
+    const Weights *reference;    /* exact KL to this policy's logits, or NULL */
+    const float *reference_xn;   /* its final normed states [N, C] */
+} HeadTask;
+
+/* [M] each; entropy and kl may be NULL (kl needs task.reference). loss: the loss of each row; its total is the sum. */
+typedef struct HeadOut {
+    float *lp, *entropy, *kl, *loss;
+} HeadOut;
+
+/* xn [N, C] final normed states. With g: adds the head's gradient to g and writes dxn [N, C]. */
+void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *task, const float *xn, size_t N, float *dxn,
+              HeadOut *out);
+
+/* logits [rows, V] = xn [rows, C] head^T. */
+void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows);
+
+/* Scalar head: values[i] = score . xn[rows[i]];  bwd: adds to g->score and writes dxn [N, C] from dvalues [M]. */
+void head_values(Engine *e, const Weights *w, float *values, const float *xn, size_t N, const int32_t *rows, int M);
+void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn, size_t N,
+                     const int32_t *rows, int M);
+
+#endif

@@ -1,0 +1,47 @@
+#include "core/optimizer.h"
+
+#include <math.h>
+
+#include "core/check.h"
+
+double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, const float *g)
+{
+    double sum = 0.0;
+    for (int i = 0; i < t->n; i++)
+        if (t->params[i].trained) sum += ops->sum_squares(b, g + t->params[i].offset, t->params[i].count);
+    return sqrt(sum);
+}
+
+/* The first parameter after i that cannot share a call with i: another decay rule, or not trained. */
+static int run_end(const ParamTable *t, int i)
+{
+    int end = i + 1;
+    while (end < t->n && t->params[end].trained && t->params[end].decay == t->params[i].decay) end++;
+    return end;
+}
+
+bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, float *w, float *m, float *v, const float *g,
+                    const OptimizerConfig *config, int64_t step, float lr, double *norm, Status *st)
+{
+    CHECK(step >= 1);
+    double n = optimizer_grad_norm(ops, b, t, g);
+    if (norm) *norm = n;
+    if (!ops->fault(b, st)) return false;
+    if (!isfinite(n))
+        return fail(st, "the gradient norm is %f at optimizer step %lld: the loss has diverged, try a lower learning rate or a "
+                        "longer warm-up", n, (long long)step);
+    AdamWArgs args = {.lr = lr, .beta1 = config->beta1, .beta2 = config->beta2, .eps = config->eps, .grad_scale = 1.0f};
+    if (config->max_norm > 0.0f) args.grad_scale = (float)fmin(1.0, config->max_norm / (n + 1e-6));
+    args.correction1 = (float)(1.0 - pow(config->beta1, (double)step));
+    args.correction2 = (float)(1.0 - pow(config->beta2, (double)step));
+    for (int i = 0, end; i < t->n; i = end) {
+        end = run_end(t, i);
+        const Param *first = &t->params[i], *last = &t->params[end - 1];
+        if (!first->trained) continue;
+        size_t from = first->offset, count = last->offset + last->count - from;
+        args.weight_decay = first->decay ? config->weight_decay : 0.0f;
+        ops->adamw(b, w + from, m + from, v + from, g + from, count, args);
+    }
+    ops->weights_changed(b);
+    return true;
+}

@@ -1,0 +1,55 @@
+#include "core/train.h"
+
+#include "core/check.h"
+
+static HeadOut head_out(Engine *e, const TrainTask *t)
+{
+    size_t M = (size_t)t->predict.M;
+    HeadOut out = {.lp = arena_floats(&e->arena, M), .loss = arena_floats(&e->arena, M)};
+    if (t->entropy || t->loss->needs_entropy) out.entropy = arena_floats(&e->arena, M);
+    if (t->reference) out.kl = arena_floats(&e->arena, M);
+    return out;
+}
+
+/* The reference policy's final states, kept in the arena while its layers' workspace is given back. */
+static const float *reference_states(Engine *e, const TrainTask *t)
+{
+    size_t count = (size_t)t->batch.N * (size_t)e->config->C;
+    float *xn = arena_floats(&e->arena, count);
+    ArenaMark mark = arena_mark(&e->arena);
+    Tape tape;
+    model_forward(e, t->reference, t->batch, TAPE_NONE, &tape);
+    e->ops->copy(e->backend, mat_f32(xn, (size_t)t->batch.N, (size_t)e->config->C),
+                 mat_f32(tape.xn, (size_t)t->batch.N, (size_t)e->config->C));
+    arena_release(&e->arena, mark);
+    return xn;
+}
+
+void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainTask *t, TrainOut *out)
+{
+    CHECK(t->loss && t->predict.M > 0);
+    arena_reset(&e->arena);
+    size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
+    e->ops->fill(e->backend, g->block, e->table.total, 0.0f);
+    HeadTask head = {t->predict, t->inv_temperature, t->loss, t->reference, NULL};
+    out->rows = head_out(e, t);
+    if (t->reference) head.reference_xn = reference_states(e, t);
+    Tape tape;
+    model_forward(e, w, t->batch, TAPE_BACKWARD, &tape);
+    float *dxn = arena_floats(&e->arena, N * C);
+    head_run(e, w, g, &head, tape.xn, N, dxn, &out->rows);
+    out->loss = sum_in_blocks(out->rows.loss, t->predict.M);
+    out->aux = t->balance && balance_on(t->balance) ? model_aux_loss(e, &tape, t->balance, NULL) : 0.0;
+    model_backward(e, w, g, &tape, dxn, t->balance);
+}
+
+void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature, float *lp,
+                     float *entropy)
+{
+    arena_reset(&e->arena);
+    Tape tape;
+    model_forward(e, w, batch, TAPE_NONE, &tape);
+    HeadTask head = {*predict, inv_temperature, NULL, NULL, NULL};
+    HeadOut out = {.lp = lp, .entropy = entropy};
+    head_run(e, w, NULL, &head, tape.xn, (size_t)batch.N, NULL, &out);
+}

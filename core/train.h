@@ -1,0 +1,32 @@
+/* The gradient of one training step: forward, head and loss, backward. */
+#ifndef CORE_TRAIN_H
+#define CORE_TRAIN_H
+
+#include "core/head.h"
+#include "core/model.h"
+
+typedef struct TrainTask {
+    Batch batch;
+    Predictions predict;
+    float inv_temperature;
+    const Loss *loss;
+    const BalanceConfig *balance; /* NULL: none */
+    const Weights *reference;     /* exact KL to this policy, NULL: none */
+    bool entropy;                 /* compute entropies even when the loss does not need them */
+} TrainTask;
+
+/* Values of a step. Pointers are into the arena, valid until the engine's next call. */
+typedef struct TrainOut {
+    double loss;   /* sum of the rows' losses, in blocks */
+    double aux;    /* balance losses, weighted */
+    HeadOut rows;  /* [M] */
+} TrainOut;
+
+/* Resets the arena; overwrites g with the gradient of loss + aux. The caller tells the backend when weights changed. */
+void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainTask *task, TrainOut *out);
+
+/* Log-probs (and entropies) of the predictions under w without gradients: lp [M], entropy [M] or NULL. Resets the arena. */
+void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature, float *lp,
+                     float *entropy);
+
+#endif
