@@ -134,10 +134,11 @@ test: deps ## install, build, run every test (T=pattern: some); ends with the co
 	@$(MAKE) --no-print-directory all unit
 	@BUILD=$(BUILD) R1=$(R1) T='$(T)' sh tests/run.sh
 
-ASAN := BUILD=build/asan SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer' OPT=-O1 KERNEL_OPT=-O1
+ASAN := BUILD=build/asan OPT=-O1 KERNEL_OPT=-O1 \
+        SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
 test-asan: deps ## unit tests, golden tests and a five-second recipe under the address and undefined sanitizers
 	@$(MAKE) --no-print-directory $(ASAN) all unit
-	@sh tests/asan.sh build/asan
+	@BUILD=build/asan R1=build/asan/r1 T='$(T)' SUITES="unit asan" sh tests/run.sh
 
 clean: ## remove build/ and ./r1
 	rm -rf build r1

@@ -1,0 +1,13 @@
+/* cmocka with what it wants included before it, and without its macro fail(), which core/status.h's fail() would meet. */
+#ifndef TESTS_UNIT_UNIT_H
+#define TESTS_UNIT_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#undef fail
+
+#endif
