@@ -1,0 +1,166 @@
+/* The optimizer's walk over the table, on a naive op table: norm, clipping, decay, what stays untouched, refusal. */
+#include "core/optimizer.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h> /* after ours: it makes fail a macro */
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/philox.h"
+
+struct Backend {
+    int changed;
+    bool broken;
+};
+
+static bool naive_fault(Backend *b, Status *st)
+{
+    return b->broken ? (fail)(st, "broken") : true;
+}
+
+static void naive_changed(Backend *b)
+{
+    b->changed++;
+}
+
+static double naive_squares(Backend *b, const float *x, size_t n)
+{
+    (void)b;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    return sum;
+}
+
+static void naive_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, AdamWArgs a)
+{
+    (void)b;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)g[i] * a.grad_scale;
+        m[i] = (float)(a.beta1 * m[i] + (1.0 - a.beta1) * d);
+        v[i] = (float)(a.beta2 * v[i] + (1.0 - a.beta2) * d * d);
+        w[i] -= (float)(a.lr * (m[i] / a.correction1 / (sqrt(v[i] / a.correction2) + a.eps) + a.weight_decay * w[i]));
+    }
+}
+
+static const Ops naive = {.abi = OPS_ABI, .fault = naive_fault, .weights_changed = naive_changed,
+                          .sum_squares = naive_squares, .adamw = naive_adamw};
+
+/* The blocks of a small MoE model with router bias; gradients at random, zero in the padding. */
+typedef struct Fixture {
+    ParamTable t;
+    float *w, *m, *v, *g;
+    Backend b;
+} Fixture;
+
+static Fixture fixture(void)
+{
+    ModelConfig c = {.arch = ARCH_DEEPSEEK_V3, .attention = ATTENTION_MLA, .V = 11, .C = 5, .L = 2, .H = 3, .Hkv = 3,
+                     .Rkv = 3, .Dn = 3, .Dr = 2, .Dv = 1, .F = 7, .E = 5, .S = 1, .K = 2, .moe_F = 3, .first_dense = 1,
+                     .moe_freq = 1, .topk = TOPK_NOAUX, .n_group = 1, .topk_group = 1, .init_std = 0.5f};
+    Fixture f = {.t = params_build(&c)};
+    f.w = calloc(4 * f.t.total, sizeof *f.w);
+    f.m = f.w + f.t.total, f.v = f.m + f.t.total, f.g = f.v + f.t.total;
+    params_init(&f.t, &c, f.w, 1);
+    for (int i = 0; i < f.t.n; i++)
+        rng_fill_normal(f.g + f.t.params[i].offset, f.t.params[i].count, 0.3f, 2, f.t.params[i].name);
+    return f;
+}
+
+static void fixture_free(Fixture *f)
+{
+    params_free(&f->t);
+    free(f->w);
+}
+
+/* One parameter's step in f64 from zero moments, after `steps` equal gradients. */
+static double expected(double w, double g, bool decay, const OptimizerConfig *c, double lr, int steps)
+{
+    double m = 0, v = 0;
+    for (int k = 1; k <= steps; k++) {
+        m = c->beta1 * m + (1 - c->beta1) * g;
+        v = c->beta2 * v + (1 - c->beta2) * g * g;
+        double step = m / (1 - pow(c->beta1, k)) / (sqrt(v / (1 - pow(c->beta2, k))) + c->eps);
+        w -= lr * (step + (decay ? c->weight_decay * w : 0));
+    }
+    return w;
+}
+
+static void check_steps(float max_norm, int steps)
+{
+    Fixture f = fixture();
+    size_t bytes = f.t.total * sizeof(float);
+    float *before = malloc(bytes);
+    memcpy(before, f.w, bytes);
+    OptimizerConfig c = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = max_norm};
+    Status st = {0};
+    double norm, square = 0;
+    for (int i = 0; i < f.t.n; i++)
+        for (size_t k = 0; f.t.params[i].trained && k < f.t.params[i].count; k++)
+            square += pow(f.g[f.t.params[i].offset + k], 2);
+    for (int k = 1; k <= steps; k++)
+        assert_true(optimizer_step(&naive, &f.b, &f.t, f.w, f.m, f.v, f.g, &c, k, 1e-2f, &norm, &st));
+    assert_true(fabs(norm - sqrt(square)) < 1e-9 * norm && norm > 1);
+    assert_int_equal(f.b.changed, steps);
+
+    double scale = max_norm > 0 ? fmin(1, max_norm / (norm + 1e-6)) : 1;
+    size_t end = 0;
+    for (int i = 0; i < f.t.n; i++) {
+        const Param *p = &f.t.params[i];
+        for (; end < p->offset; end++) assert_true(f.w[end] == 0 && f.m[end] == 0 && f.v[end] == 0);
+        end += p->count;
+        for (size_t k = p->offset; k < end; k++) {
+            double want = p->trained ? expected(before[k], f.g[k] * scale, p->decay, &c, 1e-2f, steps) : before[k];
+            if (fabs(f.w[k] - want) > 2e-7 * steps) fail_msg("%s: %.9g, want %.9g", p->name, (double)f.w[k], want);
+            if (!p->trained) assert_true(f.m[k] == 0 && f.v[k] == 0);
+        }
+    }
+    free(before);
+    fixture_free(&f);
+}
+
+static void unclipped(void **state)
+{
+    (void)state;
+    check_steps(0.0f, 1);
+    check_steps(1e9f, 3);
+}
+
+static void clipped(void **state)
+{
+    (void)state;
+    check_steps(0.25f, 3);
+}
+
+static void refusal(void **state)
+{
+    (void)state;
+    const float poison[] = {NAN, INFINITY, 0.0f};
+    for (int k = 0; k < 3; k++) {
+        Fixture f = fixture();
+        size_t bytes = 3 * f.t.total * sizeof(float); /* w, m, v */
+        float *before = malloc(bytes);
+        memcpy(before, f.w, bytes);
+        f.b.broken = k == 2;
+        if (k < 2) f.g[f.t.params[f.t.n - 1].offset] = poison[k];
+        OptimizerConfig c = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
+        Status st = {0};
+        assert_false(optimizer_step(&naive, &f.b, &f.t, f.w, f.m, f.v, f.g, &c, 1, 1e-2f, NULL, &st));
+        assert_true(st.failed);
+        assert_non_null(strstr(st.text, k == 2 ? "broken" : "gradient norm"));
+        assert_memory_equal(f.w, before, bytes);
+        assert_int_equal(f.b.changed, 0);
+        free(before);
+        fixture_free(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(unclipped), cmocka_unit_test(clipped), cmocka_unit_test(refusal)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
