@@ -48,7 +48,7 @@ LIBS := $(HDF5_LIBS) -lhdf5 $(MATMUL_LIBS) -lyaml -ljansson -lpcre2-8 -lgmp -lcr
 
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE $(OPT) -g -ffp-contract=off -Wall -Wextra -I. $(DEFINES) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
 DEPFLAGS    = -MMD -MP
-LDFLAGS_ALL = -fopenmp $(SANITIZE) $(LDFLAGS)
+LDFLAGS_ALL = -fopenmp -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 
 KERNEL_OPT   ?= -O3
 ISA_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mavx2 -mf16c -mprefer-vector-width=512
@@ -84,7 +84,7 @@ $(LIBRARY): $(OBJECTS) $(BUILD)/objects.txt
 
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(if $(filter checkpoints/% tests/%,$<),$(HDF5_CFLAGS)) $(if $(filter cpu/%,$<),-fopenmp) $(DEPFLAGS) -c $< -o $@
+	$(CC) $(CFLAGS_ALL) $(if $(filter checkpoints/%,$<),$(HDF5_CFLAGS)) $(if $(filter cpu/%,$<),-fopenmp) $(DEPFLAGS) -c $< -o $@
 
 # Each file of cpu/kernels is compiled once for every instruction set. `ld -r` joins a set's objects and objcopy hides all
 # but its one door, so that the same function names can live in the binary several times.
