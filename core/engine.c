@@ -15,6 +15,14 @@ void engine_open(Engine *e, const ModelConfig *c, const Ops *ops, Backend *backe
                               .scale_after_norm = c->topk == TOPK_NOAUX, .mask_zero = c->mask_zero, .scale = c->routed_scale};
 }
 
+void engine_reach(Engine *e, int positions)
+{
+    if (positions <= e->rope.positions) return;
+    int reach = e->rope.positions ? 2 * e->rope.positions : 256;
+    rope_table_free(&e->rope);
+    e->rope = rope_table_build(e->config, positions > reach ? positions : reach);
+}
+
 void engine_close(Engine *e)
 {
     params_free(&e->table);

@@ -28,4 +28,7 @@ typedef struct Engine {
 void engine_open(Engine *e, const ModelConfig *config, const Ops *ops, Backend *backend, int chunk, size_t keep_bytes);
 void engine_close(Engine *e);
 
+/* Makes the rotary tables cover positions 0 .. positions - 1 (grows by doubling). */
+void engine_reach(Engine *e, int positions);
+
 #endif

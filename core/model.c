@@ -83,7 +83,7 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
     CHECK(batch.N > 0 && batch.nseq > 0);
     tape_open(e, batch, kind, t);
     if (kind == TAPE_BACKWARD) choose_kept(e, t);
-    rope_table_grow(&e->rope, e->config, longest(&batch));
+    engine_reach(e, longest(&batch));
     Rows rows = rows_of(t);
     embed(e, w, t->x[0], batch.ids, (size_t)batch.N);
     for (int l = 0; l < e->config->L; l++) {
@@ -153,7 +153,7 @@ float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const
     int32_t last = 0;
     for (size_t i = 0; i < n; i++)
         if (rows->pos[i] > last) last = rows->pos[i];
-    rope_table_grow(&e->rope, e->config, last + 1);
+    engine_reach(e, last + 1);
     embed(e, w, x, ids, n);
     for (int l = 0; l < e->config->L; l++) {
         ArenaMark mark = arena_mark(arena);

@@ -1,0 +1,318 @@
+#include "core/rollout.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+
+/* A prompt whose samples are being started: its pages and the logits of its last token. */
+typedef struct Prefill {
+    int32_t *pages; /* [tiles of the prompt] */
+    float *logits;  /* [V] */
+    int to_start;   /* samples not started yet */
+} Prefill;
+
+typedef struct Slot {
+    int item;       /* prompt * samples + sample, -1: free */
+    int length;     /* tokens of the completion so far */
+    int tiles;      /* pages in use */
+    int32_t *pages; /* [tiles_max] */
+} Slot;
+
+struct Sampler {
+    Engine *e;
+    KvCache cache;
+    bool cache_is_open;
+    Slot *slots;
+    int n_slots, tiles_max;
+    int32_t *page_storage;
+    int32_t *ids;    /* [items][max_tokens] */
+    float *logprobs;
+    size_t storage;  /* tokens that ids and logprobs hold */
+};
+
+/* One rollout in progress. */
+typedef struct Run {
+    Sampler *s;
+    const Weights *w;
+    const RolloutSpec *spec;
+    const RolloutPrompt *prompts;
+    Completion *out;
+    Prefill *prefills;  /* [n] */
+    int n, next, items; /* prompts; the next item to start; all items */
+    int busy;
+    double busy_sum;    /* of busy slots, over steps with a queue */
+    long queued_steps;
+    RolloutStats stats;
+} Run;
+
+Sampler *sampler_new(Engine *e)
+{
+    Sampler *s = calloc(1, sizeof *s);
+    CHECK(s != NULL);
+    s->e = e;
+    return s;
+}
+
+static void drop_slots(Sampler *s)
+{
+    if (s->cache_is_open) kv_cache_close(&s->cache);
+    s->cache_is_open = false;
+    free(s->slots);
+    free(s->page_storage);
+    s->slots = NULL;
+    s->page_storage = NULL;
+}
+
+void sampler_free(Sampler *s)
+{
+    if (!s) return;
+    drop_slots(s);
+    free(s->ids);
+    free(s->logprobs);
+    free(s);
+}
+
+static int tiles_of(int tokens)
+{
+    return (tokens + KEY_TILE - 1) / KEY_TILE;
+}
+
+/* Slots and pages for the largest request seen so far. A prompt being started holds its own reference to its pages. */
+static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutPrompt *prompts, int n, Status *st)
+{
+    int longest = 0;
+    for (int i = 0; i < n; i++) {
+        if (prompts[i].n < 1) return fail(st, "prompt %d of a rollout is empty; give it at least one token", i);
+        if (prompts[i].n > longest) longest = prompts[i].n;
+    }
+    int tiles = tiles_of(longest + spec->max_tokens), slots = spec->slots;
+    int pages = slots * tiles + (slots / spec->samples + 2) * tiles_of(longest);
+    if (!s->cache_is_open || s->cache.kind != spec->cache || s->cache.n_pages < pages || s->n_slots < slots ||
+        s->tiles_max < tiles) {
+        drop_slots(s);
+        if (!kv_cache_open(&s->cache, s->e->config, spec->cache, pages, st)) return false;
+        s->cache_is_open = true;
+        s->n_slots = slots;
+        s->tiles_max = tiles;
+        s->slots = calloc((size_t)slots, sizeof *s->slots);
+        s->page_storage = calloc((size_t)slots * (size_t)tiles, sizeof *s->page_storage);
+        CHECK(s->slots && s->page_storage);
+        for (int i = 0; i < slots; i++) s->slots[i].pages = s->page_storage + (size_t)i * (size_t)tiles;
+    }
+    size_t tokens = (size_t)n * (size_t)spec->samples * (size_t)spec->max_tokens;
+    if (tokens > s->storage) {
+        s->ids = realloc(s->ids, tokens * sizeof *s->ids);
+        s->logprobs = realloc(s->logprobs, tokens * sizeof *s->logprobs);
+        CHECK(s->ids && s->logprobs);
+        s->storage = tokens;
+    }
+    for (int i = 0; i < s->n_slots; i++) s->slots[i].item = -1;
+    return true;
+}
+
+static bool is_stop(const RolloutSpec *spec, int32_t id)
+{
+    for (int i = 0; i < spec->n_stops; i++)
+        if (spec->stops[i] == id) return true;
+    return false;
+}
+
+static void free_slot(Run *r, Slot *slot)
+{
+    for (int i = 0; i < slot->tiles; i++) kv_page_drop(&r->s->cache, slot->pages[i]);
+    slot->item = -1;
+    slot->tiles = 0;
+    r->busy--;
+}
+
+/* Takes token id into the slot's completion; the slot is freed when that ended it. */
+static void accept(Run *r, Slot *slot, int32_t id, float lp)
+{
+    size_t at = (size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length;
+    r->s->ids[at] = id;
+    r->s->logprobs[at] = lp;
+    slot->length++;
+    r->stats.tokens++;
+    bool stop = is_stop(r->spec, id);
+    if (!stop && slot->length < r->spec->max_tokens) return;
+    Completion *done = &r->out[slot->item];
+    size_t first = (size_t)slot->item * (size_t)r->spec->max_tokens;
+    *done = (Completion){r->s->ids + first, r->s->logprobs + first, slot->length, !stop};
+    free_slot(r, slot);
+}
+
+/* Samples the next token of m slots from logits [m, V]. */
+static void sample_slots(Run *r, Slot **slots, int m, float *logits)
+{
+    Engine *e = r->s->e;
+    const RolloutSpec *spec = r->spec;
+    int32_t *ids = arena_ints(&e->arena, (size_t)m);
+    float *lp = arena_floats(&e->arena, (size_t)m), *u = arena_floats(&e->arena, (size_t)m);
+    for (int i = 0; i < m; i++) {
+        int prompt = slots[i]->item / spec->samples, sample = slots[i]->item % spec->samples;
+        u[i] = rng_token(spec->seed, spec->purpose, spec->stage, spec->step, r->prompts[prompt].index, (uint32_t)sample,
+                         (uint32_t)slots[i]->length);
+    }
+    e->ops->sample(e->backend, ids, lp, mat_f32(logits, (size_t)m, (size_t)e->config->V), spec->sampling, u);
+    for (int i = 0; i < m; i++) accept(r, slots[i], ids[i], lp[i]);
+}
+
+/* Computes prompts [first, last) in one ragged batch: cache pages and the last token's logits of each. */
+static void prefill(Run *r, int first, int last)
+{
+    Engine *e = r->s->e;
+    Arena *arena = &e->arena;
+    size_t V = (size_t)e->config->V, C = (size_t)e->config->C;
+    int total = 0, count = last - first;
+    for (int p = first; p < last; p++) total += r->prompts[p].n;
+    ArenaMark mark = arena_mark(arena);
+    int32_t *ids = arena_ints(arena, (size_t)total), *pos = arena_ints(arena, (size_t)total);
+    int32_t *offsets = arena_ints(arena, (size_t)count + 1), *ends = arena_ints(arena, (size_t)count);
+    CacheRow *cached = arena_alloc(arena, (size_t)total * sizeof *cached);
+    int at = 0;
+    for (int p = first; p < last; p++) {
+        Prefill *f = &r->prefills[p];
+        int n = r->prompts[p].n, tiles = tiles_of(n);
+        f->pages = malloc((size_t)tiles * sizeof *f->pages);
+        f->logits = malloc(V * sizeof *f->logits);
+        CHECK(f->pages && f->logits);
+        for (int i = 0; i < tiles; i++) f->pages[i] = kv_page_take(&r->s->cache);
+        f->to_start = r->spec->samples;
+        offsets[p - first] = at;
+        for (int i = 0; i < n; i++, at++) {
+            ids[at] = r->prompts[p].ids[i];
+            pos[at] = i;
+            cached[at] = (CacheRow){f->pages, i};
+        }
+        ends[p - first] = at - 1;
+    }
+    offsets[count] = at;
+    Rows rows = {.n = total, .pos = pos, .offsets = offsets, .nseq = count, .cache = &r->s->cache, .cached = cached};
+    float *xn = model_forward_rows(e, r->w, ids, &rows);
+    float *x = arena_floats(arena, (size_t)count * C), *logits = arena_floats(arena, (size_t)count * V);
+    e->ops->gather_rows(e->backend, mat_f32(x, (size_t)count, C), mat_f32(xn, (size_t)total, C), ends);
+    head_logits(e, r->w, logits, x, (size_t)count);
+    for (int p = first; p < last; p++) memcpy(r->prefills[p].logits, logits + (size_t)(p - first) * V, V * sizeof *logits);
+    r->stats.prefill_tokens += total;
+    arena_release(arena, mark);
+}
+
+static void end_prefill(Run *r, Prefill *f, int prompt)
+{
+    for (int i = 0; i < tiles_of(r->prompts[prompt].n); i++) kv_page_drop(&r->s->cache, f->pages[i]);
+    free(f->pages);
+    free(f->logits);
+    *f = (Prefill){0};
+}
+
+/* Puts the next item into a free slot, sharing its prompt's pages. */
+static void start_item(Run *r, Slot *slot)
+{
+    int prompt = r->next / r->spec->samples;
+    Prefill *f = &r->prefills[prompt];
+    slot->item = r->next++;
+    slot->length = 0;
+    slot->tiles = tiles_of(r->prompts[prompt].n);
+    for (int i = 0; i < slot->tiles; i++) {
+        slot->pages[i] = f->pages[i];
+        kv_page_share(&r->s->cache, f->pages[i]);
+    }
+    f->to_start--;
+    r->busy++;
+}
+
+/* Fills free slots from the queue and samples their first token. A first token may already end a sample: then the slot is
+ * filled again. */
+static void admit(Run *r)
+{
+    Engine *e = r->s->e;
+    size_t V = (size_t)e->config->V;
+    while (r->next < r->items && r->busy < r->spec->slots) {
+        int G = r->spec->samples, room = r->spec->slots - r->busy;
+        int last_item = r->next + room < r->items ? r->next + room : r->items;
+        int first = (r->next + G - 1) / G, last = (last_item + G - 1) / G; /* prompts whose first sample starts now */
+        if (first < last) prefill(r, first, last);
+        ArenaMark mark = arena_mark(&e->arena);
+        int m = 0, from = r->next / G;
+        Slot **started = arena_alloc(&e->arena, (size_t)room * sizeof *started);
+        float *logits = arena_floats(&e->arena, (size_t)room * V);
+        for (int i = 0; i < r->spec->slots && r->next < last_item; i++) {
+            if (r->s->slots[i].item >= 0) continue;
+            memcpy(logits + (size_t)m * V, r->prefills[r->next / G].logits, V * sizeof *logits);
+            started[m++] = &r->s->slots[i];
+            start_item(r, &r->s->slots[i]);
+        }
+        for (int p = from; p < last; p++)
+            if (r->prefills[p].to_start == 0 && r->prefills[p].pages) end_prefill(r, &r->prefills[p], p);
+        sample_slots(r, started, m, logits);
+        arena_release(&e->arena, mark);
+    }
+}
+
+/* One token for every busy slot. */
+static void decode_step(Run *r)
+{
+    Engine *e = r->s->e;
+    Arena *arena = &e->arena;
+    ArenaMark mark = arena_mark(arena);
+    size_t most = (size_t)r->busy;
+    Slot **slots = arena_alloc(arena, most * sizeof *slots);
+    int32_t *ids = arena_ints(arena, most), *pos = arena_ints(arena, most);
+    CacheRow *cached = arena_alloc(arena, most * sizeof *cached);
+    int m = 0;
+    for (int i = 0; i < r->spec->slots; i++) {
+        Slot *slot = &r->s->slots[i];
+        if (slot->item < 0) continue;
+        int at = r->prompts[slot->item / r->spec->samples].n + slot->length - 1, tile = at / KEY_TILE;
+        int page = tile == slot->tiles ? kv_page_take(&r->s->cache) : kv_page_private(&r->s->cache, slot->pages[tile]);
+        CHECK(page >= 0 && tile <= slot->tiles);
+        slot->pages[tile] = page;
+        if (tile == slot->tiles) slot->tiles++;
+        ids[m] = r->s->ids[(size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length - 1];
+        pos[m] = at;
+        cached[m] = (CacheRow){slot->pages, at};
+        slots[m++] = slot;
+    }
+    Rows rows = {.n = m, .pos = pos, .cache = &r->s->cache, .cached = cached};
+    float *xn = model_forward_rows(e, r->w, ids, &rows);
+    float *logits = arena_floats(arena, (size_t)m * (size_t)e->config->V);
+    head_logits(e, r->w, logits, xn, (size_t)m);
+    r->stats.steps++;
+    if (r->next < r->items) {
+        r->busy_sum += m;
+        r->queued_steps++;
+    }
+    sample_slots(r, slots, m, logits);
+    arena_release(arena, mark);
+}
+
+static void close_run(Run *r)
+{
+    for (int i = 0; i < r->spec->slots; i++)
+        if (r->s->slots[i].item >= 0) free_slot(r, &r->s->slots[i]);
+    for (int p = 0; p < r->n; p++)
+        if (r->prefills[p].pages) end_prefill(r, &r->prefills[p], p);
+    free(r->prefills);
+}
+
+bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n, Completion *out,
+                 RolloutStats *stats, const volatile int *cancel, Status *st)
+{
+    CHECK(n > 0 && spec->samples > 0 && spec->slots > 0 && spec->max_tokens > 0);
+    if (!reserve(s, spec, prompts, n, st)) return false;
+    arena_reset(&s->e->arena);
+    Run r = {.s = s, .w = w, .spec = spec, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
+    r.prefills = calloc((size_t)n, sizeof *r.prefills);
+    CHECK(r.prefills != NULL);
+    bool stopped = false;
+    for (admit(&r); r.busy > 0 && !stopped; admit(&r)) {
+        decode_step(&r);
+        stopped = cancel && *cancel;
+    }
+    close_run(&r);
+    r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * spec->slots) : 1.0;
+    r.stats.cache_bytes = s->cache.page_floats * (size_t)s->e->config->L * sizeof(float) * (size_t)s->cache.n_pages;
+    if (stats) *stats = r.stats;
+    return stopped ? fail(st, "interrupted") : true;
+}
