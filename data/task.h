@@ -37,6 +37,7 @@ typedef struct Problem {
     Language language;   /* of the prompt; the reasoning should be in it too */
     PromptKind kind;
     bool unsafe;         /* refusal family: the right answer is to refuse */
+    uint64_t key;        /* hash of the problem itself, the same in both languages: decides its split */
     char *prompt;        /* owned, as everything below */
     char *answer;        /* the gold answer; for helpful prompts the best answer */
     Json *row;           /* the JSONL row for rows of a user's file, else NULL */
@@ -60,15 +61,17 @@ typedef struct Verdict {
 
 struct Task {
     const char *name, *help, *example; /* example: one prompt and answer for `r1 data --list` */
+    const char *separator; /* between the steps of a trace */
     PromptKind kind;
     int levels;
-    /* Fills prompt, answer (and unsafe) of a problem whose task, level, language are set; draws only from r. */
+    /* Fills prompt, answer, key (and unsafe) of a problem whose task, level, language are set; draws only from r. */
     void (*generate)(Problem *p, Rng *r);
     /* score and reason for the answer text between the answer tags (tags were parsed, answer is trimmed). */
     Verdict (*verify)(const Problem *p, const char *answer);
     /* The steps of a worked trace in `language` (digits and words of that language): returns the number of steps written
-     * to steps[] (malloc'ed strings, at most max); slip >= 0: step number `slip` holds a mistake, and *answer (malloc'ed) is
-     * what follows from it. */
+     * to steps[] (malloc'ed strings, at most max); slip >= 0: step number `slip` (modulo their number) holds a mistake, and
+     * *answer (malloc'ed) is what follows from it; general families: an answer of lower quality. NULL in tasks of a user's
+     * file. */
     int (*trace)(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer);
     /* Helpful family only: the hidden oracle of quality in [0, 1] of the final answer. Safety family: 1 when safe. */
     float (*oracle)(const Problem *p, const char *answer);
@@ -79,10 +82,14 @@ const Task *task_at(int i);
 const Task *task_find(const char *name); /* NULL when unknown */
 
 /* Problem `index` of a task's split: a function of (seed, task, level, language, split, index). Train and test are apart
- * by the hash of (task, prompt text without its language words): hash mod 10 == 0 is test. */
+ * by the hash of (task, problem), whatever the seed and the language: key mod 10 == 0 is test. */
 void task_problem(Problem *out, const Task *t, int level, Language language, uint32_t seed, Split split, uint64_t index);
 
-/* A whole completion for p (caller frees): the style's tags, trace in trace_language, answer. */
+/* The key of a problem of task `t`: a hash of the task's name and `length` bytes that say the problem without words. */
+uint64_t task_key(const Task *t, const void *bytes, size_t length);
+
+/* A whole completion for p (caller frees): the style's tags, trace in trace_language, answer. In general families every
+ * style but STYLE_CLEAN has an answer of some lower quality. */
 char *task_completion(const Problem *p, Language trace_language, TraceStyle style, Rng *r);
 
 /* A completion taken apart. Views into the text; empty when absent. */
@@ -90,19 +97,22 @@ typedef struct Parsed {
     const char *think, *answer;
     size_t think_length, answer_length;
     bool has_think, has_answer;
-    bool format_ok; /* exactly <think>non-empty</think> <answer>non-empty</answer>, nothing else but white space */
+    bool answer_final; /* one answer pair only, and nothing but white space after it */
+    bool format_ok;    /* exactly <think>non-empty</think> <answer>non-empty</answer>, nothing else but white space */
     Reason format_reason;
 } Parsed;
 Parsed completion_parse(const char *text);
 
-/* Accuracy verdict of a completion: truncated and missing tags first, then the task's verifier (or the row's). */
+/* Accuracy verdict of a completion: truncated, a missing, empty, second or not final answer first, then the task's verifier
+ * (or the row's). It judges the answer only: what stands before it is the format's business. */
 Verdict task_verify(const Problem *p, const char *completion, bool truncated);
 
 /* Share of the words and digits in `text` that are of `language` (English: Latin letters and ASCII digits; Chinese: Han
  * characters, Chinese numerals included), counted by word; 1 when there is none. */
 float language_share(const char *text, size_t length, Language language);
 
-/* The two-turn template around a prompt, as text with special tokens: what a completion follows. Caller frees. */
+/* The two-turn template around a prompt, as text with special tokens: what a completion follows:
+ * <bos><user>PROMPT<assistant>. Caller frees. */
 char *prompt_render(const char *prompt);
 
 #endif

@@ -1,0 +1,45 @@
+/* Exact verifiers: strings in, a reason out; no floating point and no tolerance anywhere. Gold and answer are trimmed already.
+ * Only ASCII digits are digits. An answer of more than VERIFY_MAX bytes does not parse. */
+#ifndef DATA_VERIFY_H
+#define DATA_VERIFY_H
+
+#include "data/task.h"
+
+enum { VERIFY_MAX = 4096, VERIFY_MAX_NUMBERS = 64 };
+
+typedef enum {
+    VERIFIER_INTEGER, VERIFIER_RATIONAL, VERIFIER_EXACT, VERIFIER_EXPRESSION, VERIFIER_COUNT
+} Verifier;
+const char *verifier_name(Verifier v); /* "integer", ... */
+bool verifier_find(const char *name, Verifier *out);
+
+/* 1 for REASON_CORRECT, else 0. */
+Verdict verdict_of(Reason r);
+
+/* Integers of any size: an optional + or -, then digits; leading zeros and the sign of 0 do not matter; nothing else. */
+Reason verify_integer(const char *gold, const char *answer);
+
+/* Rationals (GMP): an integer, a/b (b of digits only, not 0), or a decimal "12.50" (digits on both sides of the point);
+ * equal when the values are: 1/2 = 2/4 = 0.5. */
+Reason verify_rational(const char *gold, const char *answer);
+
+/* The same bytes. */
+Reason verify_exact(const char *gold, const char *answer);
+
+/* A list of single digits without separators, in the order of gold (which is sorted). A list of other digits is not a
+ * permutation; the same digits in another order are not sorted. */
+Reason verify_digits(const char *gold, const char *answer);
+
+/* An expression over + - * / and parentheses, evaluated in exact rationals, that uses each of the n numbers exactly once
+ * (as often as it stands in the list) and equals target (a rational). Blanks between tokens are allowed, a sign, "=" or any
+ * other text is not. Checked in the order of the Reason list: parse, reused, unknown, missing, division by zero, value. */
+Reason verify_expression(const char *target, const long *numbers, int n, const char *answer);
+
+/* The same, where gold is itself an expression: its numbers must be used, its value reached. */
+Reason verify_expression_like(const char *gold, const char *answer);
+
+/* Whether a gold answer parses; numbers: NULL (expression: gold must then be an expression of two or more numbers) or the
+ * list a target comes with. */
+bool verify_gold(Verifier v, const char *gold, const long *numbers, int n);
+
+#endif
