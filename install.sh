@@ -11,7 +11,7 @@ fi
 missing=
 for package in $packages; do
     state=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null)
-    [ "$state" = "install ok installed" ] || missing="$missing $package"
+    case $state in "install ok installed"*) ;; *) missing="$missing $package" ;; esac
 done
 [ -n "$missing" ] || exit 0
 

@@ -27,6 +27,7 @@ BEGIN {
     home["^openssl/"] = "^checkpoints/hash\\.c$"
     home["^jansson\\.h$"] = "^data/json\\.c$"
     home["^pcre2\\.h$"] = "^data/"
+    home["^utf8proc\\.h$"] = "^data/"
     home["^gmp\\.h$"] = "^data/"
     home["^yaml\\.h$"] = "^recipes/"
     home["^cmocka\\.h$"] = "^tests/"
