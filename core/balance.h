@@ -16,7 +16,7 @@ typedef struct BalanceConfig {
 } BalanceConfig;
 
 typedef struct BalanceValues {
-    double expert, device, comm, sequence; /* without alpha, mean over sequences */
+    double expert, device, comm, sequence; /* without alpha, mean over sequences; 0 for a kind that is off */
 } BalanceValues;
 
 bool balance_on(const BalanceConfig *b);

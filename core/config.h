@@ -18,6 +18,8 @@ typedef enum { TOPK_GREEDY, TOPK_GROUP_MAX, TOPK_NOAUX } TopkMethod; /* greedy, 
 typedef enum { SCORE_SOFTMAX, SCORE_SIGMOID } ScoreFunction;
 typedef enum { HEAD_LM, HEAD_SCALAR } HeadKind; /* logits over V, or one value per token (reward models) */
 
+enum { CONFIG_MAX_EXPERTS = 4096 }; /* routed, a layer */
+
 typedef struct RopeConfig {
     float theta;
     bool interleaved;      /* pairs (2i, 2i+1) as DeepSeek; false: (i, i + D/2) as Llama and Qwen */

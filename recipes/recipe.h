@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "core/config.h"
+#include "core/kv_cache.h"
 #include "data/corpus.h"
 #include "data/reward.h"
 
@@ -31,7 +32,7 @@ typedef enum {
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_STEP } ScheduleKind;
 typedef enum { LOSS_GRPO, LOSS_DR_GRPO, LOSS_DAPO } LossKind;
 typedef enum { KL_K1, KL_K2, KL_K3, KL_EXACT } KlKind;
-typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
+
 typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
 const char *stage_kind_name(StageKind k);
 const char *loss_kind_name(LossKind k);

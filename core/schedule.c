@@ -1,0 +1,32 @@
+#include "core/schedule.h"
+
+#include <math.h>
+
+#include "core/check.h"
+
+static double step_rate(const Schedule *s, int64_t step)
+{
+    double rate = s->peak;
+    for (int i = 0; i < 2; i++)
+        if (step > llround(s->milestones[i] * (double)s->steps)) rate *= s->factor;
+    return rate;
+}
+
+float schedule_rate(const Schedule *s, int64_t step)
+{
+    CHECK(step >= 1 && s->warmup >= 0);
+    if (step <= s->warmup) return (float)((double)s->peak * (double)step / (double)s->warmup);
+    double x = 1.0, peak = s->peak, last = s->last;
+    if (step < s->steps) x = (double)(step - s->warmup) / (double)(s->steps - s->warmup);
+    switch (s->kind) {
+    case SCHEDULE_LINEAR:
+        return (float)(peak + (last - peak) * x);
+    case SCHEDULE_COSINE:
+        return (float)(last + (peak - last) * (0.5 + 0.5 * cos(M_PI * x)));
+    case SCHEDULE_STEP:
+        return (float)step_rate(s, step);
+    case SCHEDULE_CONSTANT:
+        break;
+    }
+    return s->peak;
+}

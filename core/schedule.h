@@ -1,0 +1,27 @@
+/* Learning rates over the steps of a stage: linear warm-up, then one of four shapes. */
+#ifndef CORE_SCHEDULE_H
+#define CORE_SCHEDULE_H
+
+#include <stdint.h>
+
+typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STEP } ScheduleKind;
+
+typedef struct Schedule {
+    ScheduleKind kind;
+    float peak;
+    float last;           /* linear, cosine: the rate of the last step */
+    int64_t warmup, steps; /* warm-up steps are part of steps */
+    float factor;         /* step: the rate is multiplied by it at each milestone (DeepSeek-V2: 0.316 at 0.6 and 0.9) */
+    float milestones[2];  /* shares of steps, ascending; 1 or more: never reached */
+} Schedule;
+
+/* The rate of step 1 .. steps (later steps: as the last).
+ *   warm-up       peak * step / warmup
+ *   x = (step - warmup) / (steps - warmup), in (0, 1]
+ *   constant      peak
+ *   linear        peak + (last - peak) x
+ *   cosine        last + (peak - last) (1 + cos(pi x)) / 2
+ *   step          peak * factor^(milestones with step > round(milestone * steps)) */
+float schedule_rate(const Schedule *s, int64_t step);
+
+#endif

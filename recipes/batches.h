@@ -1,0 +1,22 @@
+/* Training batches put together from token sequences. */
+#ifndef RECIPES_BATCHES_H
+#define RECIPES_BATCHES_H
+
+#include "core/batch.h"
+#include "core/head.h"
+
+/* Growing lists; zero-initialise, free with batches_free. Reset keeps the memory. */
+typedef struct BatchBuilder {
+    int32_t *ids, *offsets, *rows, *targets;
+    int n, nseq, m;
+    int ids_capacity, offsets_capacity, rows_capacity;
+} BatchBuilder;
+
+void batch_reset(BatchBuilder *b);
+/* Adds a sequence; its tokens from index `first` (>= 1) on are predicted. Returns the index of its first prediction. */
+int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first);
+Batch batch_view(const BatchBuilder *b);
+Predictions batch_predictions(const BatchBuilder *b);
+void batch_free(BatchBuilder *b);
+
+#endif

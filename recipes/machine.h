@@ -1,0 +1,42 @@
+/* The machine a command computes on: the backend opened by name, and the options of a command line that are not part of a
+ * recipe because they change time and memory, never results. */
+#ifndef RECIPES_MACHINE_H
+#define RECIPES_MACHINE_H
+
+#include "core/ops.h"
+
+typedef struct RuntimeOptions {
+    int threads;               /* 0: all processors */
+    int chunk;                 /* rows of a head chunk; 0: 4096 */
+    const char *matmul;        /* NULL: the default provider */
+    double memory_gb;          /* budget of a run; 0: 70 % of what the machine has free */
+    double checkpoint_seconds; /* of work between checkpoints */
+    bool skip_bad;             /* JSONL: count and skip broken lines */
+    bool verbose;
+    bool other_machine;        /* resume although the checkpoint was made by another machine kind */
+} RuntimeOptions;
+
+RuntimeOptions runtime_defaults(void);
+
+/* Takes --threads N, --chunk N, --matmul NAME, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv at *i.
+ * Returns 1 when it took one (and moved *i past its value), 0 when argv[*i] is none of them, -1 with a sentence on a bad value. */
+int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st);
+extern const char *const runtime_help; /* the lines for --help */
+
+typedef struct Machine {
+    const Ops *ops;
+    Backend *backend;
+    RuntimeOptions options;
+    size_t memory; /* bytes a run may use */
+} Machine;
+
+/* Opens the backend ("cpu"). */
+bool machine_open(Machine *m, const RuntimeOptions *o, Status *st);
+void machine_close(Machine *m);
+
+/* Largest resident set of this process so far, bytes. */
+size_t machine_peak_memory(void);
+/* Seconds of a clock that only goes forward. */
+double machine_seconds(void);
+
+#endif

@@ -1,0 +1,85 @@
+#include "recipes/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+
+static float *block_new(const Policy *p)
+{
+    size_t bytes = (p->engine.table.total * sizeof(float) + 63) / 64 * 64;
+    float *block = aligned_alloc(64, bytes ? bytes : 64);
+    CHECK(block != NULL);
+    memset(block, 0, bytes);
+    return block;
+}
+
+Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, float *weights)
+{
+    Policy *p = calloc(1, sizeof *p);
+    CHECK(p != NULL);
+    p->config = *config;
+    engine_open(&p->engine, &p->config, m->ops, m->backend, m->options.chunk, m->memory / 2);
+    p->weights = weights ? weights : block_new(p);
+    if (!weights) params_init(&p->engine.table, &p->config, p->weights, seed);
+    p->w = weights_view(&p->config, &p->engine.table, p->weights);
+    p->sampler = sampler_new(&p->engine);
+    policy_weights_changed(p);
+    return p;
+}
+
+void policy_free(Policy *p)
+{
+    if (!p) return;
+    policy_weights_changed(p); /* the addresses may be given to another model */
+    sampler_free(p->sampler);
+    weights_free(&p->w);
+    if (p->grads) weights_free(&p->g);
+    if (p->reference) weights_free(&p->ref);
+    free(p->weights);
+    free(p->grads);
+    free(p->m);
+    free(p->v);
+    free(p->reference);
+    engine_close(&p->engine);
+    free(p);
+}
+
+void policy_train_open(Policy *p)
+{
+    if (p->grads) return;
+    p->grads = block_new(p);
+    p->m = block_new(p);
+    p->v = block_new(p);
+    p->g = weights_view(&p->config, &p->engine.table, p->grads);
+}
+
+void policy_reference_set(Policy *p)
+{
+    if (!p->reference) {
+        p->reference = block_new(p);
+        p->ref = weights_view(&p->config, &p->engine.table, p->reference);
+    }
+    memcpy(p->reference, p->weights, p->engine.table.total * sizeof(float));
+    policy_weights_changed(p);
+}
+
+void policy_weights_changed(Policy *p)
+{
+    p->engine.ops->weights_changed(p->engine.backend);
+}
+
+bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st)
+{
+    Engine *e = &p->engine;
+    if (!optimizer_step(e->ops, e->backend, &e->table, p->weights, p->m, p->v, p->grads, o, p->optimizer_step + 1, lr, norm, st))
+        return false;
+    p->optimizer_step++;
+    return true;
+}
+
+size_t policy_bytes(const Policy *p)
+{
+    size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u);
+    return blocks * p->engine.table.total * sizeof(float) + p->engine.arena.peak + p->engine.ops->bytes(p->engine.backend);
+}
