@@ -1,14 +1,10 @@
 /* ModelConfig: YaRN against the values of spec model.md 3.2 and 3.3, and the sentence of every impossible config. */
-#include "core/config.h"
-
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h> /* after ours: it makes fail a macro */
+#include "tests/unit/unit.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "core/config.h"
 
 /* DeepSeek-V2 as released: section 10 of the spec. */
 static ModelConfig v2(void)

@@ -1,16 +1,11 @@
 /* The optimizer's walk over the table, on a naive op table: norm, clipping, decay, what stays untouched, refusal. */
-#include "core/optimizer.h"
-
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h> /* after ours: it makes fail a macro */
+#include "tests/unit/unit.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/optimizer.h"
 #include "core/philox.h"
 
 struct Backend {
@@ -20,7 +15,7 @@ struct Backend {
 
 static bool naive_fault(Backend *b, Status *st)
 {
-    return b->broken ? (fail)(st, "broken") : true;
+    return b->broken ? fail(st, "broken") : true;
 }
 
 static void naive_changed(Backend *b)

@@ -1,15 +1,11 @@
 /* The parameter table: counts of released models (spec model.md 11), slabs, look-ups, initial values. */
-#include "core/params.h"
-
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h> /* after ours: it makes fail a macro */
+#include "tests/unit/unit.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/params.h"
 
 static ModelConfig deepseek(void)
 {

@@ -1,13 +1,9 @@
 /* Tables of cos and sin: angles, the multiplier, far positions. */
-#include "core/rope_table.h"
-
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h> /* after ours: it makes fail a macro */
+#include "tests/unit/unit.h"
 
 #include <math.h>
+
+#include "core/rope_table.h"
 
 static void angles(void **state)
 {
