@@ -122,22 +122,23 @@ $(BUILD)/objects.txt: FORCE
 
 # ---- What a person calls --------------------------------------------------------------------------------------------
 
-# The libraries are looked for when a makefile is read, so what follows `deps` is another make.
+# The libraries are looked for when a makefile is read, so what follows `deps` is another make, on all processors unless told.
+BUILD_ALL = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 1))
 deps: ## install the Debian packages that are missing
 	@sh install.sh
 
 demo: deps ## install, build, and run the whole pipeline of recipes/tiny.yaml
-	@$(MAKE) --no-print-directory all
+	@+$(BUILD_ALL) all
 	./r1 run tiny
 
 test: deps ## install, build, run every test (T=pattern: some); ends with the counts
-	@$(MAKE) --no-print-directory all unit
+	@+$(BUILD_ALL) all unit
 	@BUILD=$(BUILD) R1=$(R1) T='$(T)' sh tests/run.sh
 
 ASAN := BUILD=build/asan OPT=-O1 KERNEL_OPT=-O1 \
         SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
 test-asan: deps ## unit tests, golden tests and a five-second recipe under the address and undefined sanitizers
-	@$(MAKE) --no-print-directory $(ASAN) all unit
+	@+$(BUILD_ALL) $(ASAN) all unit
 	@BUILD=build/asan R1=build/asan/r1 T='$(T)' SUITES="unit asan" sh tests/run.sh
 
 clean: ## remove build/ and ./r1
