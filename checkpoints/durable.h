@@ -1,0 +1,26 @@
+/* A file that appears whole or not at all: it is written as PATH.tmp.PID in the target folder, then fsync, rename, fsync of the
+ * folder. The earlier file of that name stays whole until the rename. */
+#ifndef CHECKPOINTS_DURABLE_H
+#define CHECKPOINTS_DURABLE_H
+
+#include <stddef.h>
+
+#include "core/status.h"
+
+typedef struct Durable {
+    char path[4096], temp[4096 + 32];
+} Durable;
+
+/* Names the temporary file and removes those that processes that are no more left for the same path. Creates nothing. */
+bool durable_begin(Durable *d, const char *path, Status *st);
+/* The finished temporary file becomes PATH. On failure it is removed. */
+bool durable_commit(const Durable *d, Status *st);
+/* Removes the temporary file, if there is one. */
+void durable_abandon(const Durable *d);
+
+/* The sentence for a failed write of `path`, with what to try, from errno's value. Returns false. */
+bool durable_fail(const char *path, int error, Status *st);
+/* All n bytes at `offset` of fd. */
+bool durable_write_at(int fd, const void *bytes, size_t n, size_t offset, const char *path, Status *st);
+
+#endif
