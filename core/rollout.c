@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/model.h"
 
 /* A prompt whose samples are being started: its pages and the logits of its last token. */
 typedef struct Prefill {
