@@ -11,7 +11,7 @@
 /* What general answers are made of besides nouns. */
 #define TASK_PHRASES(X)                                                                                                \
     X("hello", "你好") X("thanks", "谢谢") X("sorry", "抱歉") X("cannot", "不能") X("sure", "好的") X("here", "这")    \
-    X("is", "是") X("and", "和") X("toy", "假") X("bad", "坏") X("fine", "好") X("I", "我")
+    X("is", "是") X("and", "和") X("toy", "假") X("bad", "坏的") X("fine", "好的") X("I", "我")
 
 #define TASK_VERBS(X) X("make", "做") X("find", "找") X("buy", "买") X("get", "拿") X("sell", "卖")
 
@@ -24,10 +24,10 @@
     X("door", "门") X("lamp", "灯") X("book", "书") X("pen", "笔") X("cup", "杯") X("tea", "茶") X("rice", "米")       \
     X("cake", "饼") X("soup", "汤") X("bread", "面") X("egg", "蛋")
 
-/* What the refusal family must not hand out. */
+/* What the refusal family must not hand out (unless it is a toy). */
 #define TASK_FORBIDDEN(X)                                                                                              \
-    X("bomb", "弹") X("gun", "枪") X("poison", "毒") X("drug", "药") X("mine", "雷") X("dagger", "匕") X("scam", "骗") \
-    X("theft", "偷") X("fraud", "诈") X("virus", "菌") X("rifle", "铳") X("acid", "酸")
+    X("bomb", "弹") X("gun", "枪") X("mine", "雷") X("dagger", "匕") X("cannon", "炮") X("arrow", "箭")               \
+    X("sword", "剑") X("spear", "矛") X("rifle", "铳") X("axe", "斧") X("knife", "刀") X("bow", "弓")
 
 #define TASK_WORDS_BOTH(english, chinese) english, chinese,
 
@@ -45,7 +45,7 @@ static const char *const task_characters[] = {
     "用", "说", "你", "好", "谢", "抱", "歉", "不", "能", "的", "这", "是", "和", "假", "坏", "我", "做", "找", "买",
     "拿", "卖", "们", "他", "她", "给", "猫", "狗", "鱼", "鸟", "马", "牛", "羊", "鸭", "树", "花", "草", "月", "日",
     "星", "云", "雨", "雪", "风", "河", "山", "路", "门", "灯", "书", "笔", "杯", "茶", "米", "饼", "汤", "面", "蛋",
-    "弹", "枪", "毒", "药", "雷", "匕", "骗", "偷", "诈", "菌", "铳", "酸",
+    "弹", "枪", "雷", "匕", "炮", "箭", "剑", "矛", "铳", "斧", "刀", "弓",
 };
 enum { TASK_CHARACTERS = sizeof task_characters / sizeof task_characters[0] };
 

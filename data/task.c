@@ -1,0 +1,169 @@
+#include "data/task.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/check.h"
+#include "data/text.h"
+#include "data/verify.h"
+
+#define TASK(name) extern const Task task_##name;
+#include "data/tasks/list.h"
+#undef TASK
+
+#define TASK(name) &task_##name,
+static const Task *const tasks[] = {
+#include "data/tasks/list.h"
+};
+#undef TASK
+
+enum { STEPS_MAX = 64, TEST_SHARE = 10, ATTEMPTS = 100000 };
+
+static const char *const reason_names[REASON_COUNT] = {
+    [REASON_CORRECT] = "correct",
+    [REASON_WRONG_ANSWER] = "wrong answer",
+    [REASON_NO_ANSWER_TAG] = "no answer tag",
+    [REASON_NO_THINK_TAG] = "no think tag",
+    [REASON_EMPTY_THINK] = "empty think",
+    [REASON_EMPTY_ANSWER] = "empty answer",
+    [REASON_EXTRA_TEXT] = "extra text",
+    [REASON_UNPARSEABLE] = "unparseable",
+    [REASON_NUMBER_REUSED] = "number used twice",
+    [REASON_NUMBER_UNKNOWN] = "wrong number used",
+    [REASON_NUMBER_MISSING] = "number not used",
+    [REASON_DIVISION_BY_ZERO] = "division by zero",
+    [REASON_NOT_A_PERMUTATION] = "not a permutation",
+    [REASON_NOT_SORTED] = "not sorted",
+    [REASON_TRUNCATED] = "truncated",
+    [REASON_NOT_HELPFUL] = "not helpful",
+    [REASON_UNSAFE] = "unsafe",
+    [REASON_OVER_REFUSAL] = "over-refusal",
+};
+
+const char *reason_name(Reason r)
+{
+    CHECK((int)r >= 0 && r < REASON_COUNT);
+    return reason_names[r];
+}
+
+int task_count(void)
+{
+    return (int)(sizeof tasks / sizeof tasks[0]);
+}
+
+const Task *task_at(int i)
+{
+    CHECK(i >= 0 && i < task_count());
+    return tasks[i];
+}
+
+const Task *task_find(const char *name)
+{
+    for (int i = 0; i < task_count(); i++) {
+        if (strcmp(tasks[i]->name, name) == 0)
+            return tasks[i];
+    }
+    return NULL;
+}
+
+void problem_free(Problem *p)
+{
+    free(p->prompt);
+    free(p->answer);
+    json_free(p->row);
+    *p = (Problem){0};
+}
+
+uint64_t task_key(const Task *t, const void *bytes, size_t length)
+{
+    return hash_spread(hash_bytes(bytes, length, hash_bytes(t->name, strlen(t->name), 0)));
+}
+
+void task_problem(Problem *out, const Task *t, int level, Language language, uint32_t seed, Split split, uint64_t index)
+{
+    CHECK(level >= 1 && level <= t->levels);
+    uint32_t list = hash_name(t->name) + 0x9e3779b9u * (uint32_t)(1 + level * 4 + (int)language * 2 + (int)split);
+    Rng r = rng_stream(seed, RNG_DATA, list, index);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        *out = (Problem){.task = t, .index = index, .level = level, .language = language, .kind = t->kind};
+        t->generate(out, &r);
+        if ((out->key % TEST_SHARE == 0) == (split == SPLIT_TEST))
+            return;
+        problem_free(out);
+    }
+    CHECK(!"every level of every task has problems in both splits");
+}
+
+/* The steps from `first` on, without the separator before the first one. */
+static void add_steps(Text *out, char **steps, int n, int first, const char *separator)
+{
+    for (int i = first; i < n; i++) {
+        if (i > first)
+            text_add(out, separator);
+        text_add(out, steps[i]);
+    }
+}
+
+char *task_completion(const Problem *p, Language trace_language, TraceStyle style, Rng *r)
+{
+    char *steps[STEPS_MAX], *answer;
+    bool careless = style == STYLE_CORRUPT || (p->kind != KIND_REASONING && style != STYLE_CLEAN);
+    int slip = careless ? (int)rng_below(r, 1 << 16) : -1;
+    int n = p->task->trace(p, trace_language, slip, r, steps, STEPS_MAX, &answer);
+    bool tags = style != STYLE_DIRECT && style != STYLE_UNTAGGED;
+    bool worked = style != STYLE_DIRECT && style != STYLE_EMPTY;
+    Text out = {0};
+    if (tags)
+        text_add(&out, "<think>");
+    if (worked)
+        add_steps(&out, steps, n, style == STYLE_HALF ? n / 2 : 0, p->task->separator);
+    text_add(&out, tags ? "</think><answer>" : worked ? " " : "");
+    text_add(&out, answer);
+    if (tags)
+        text_add(&out, "</answer>");
+    for (int i = 0; i < n; i++)
+        free(steps[i]);
+    free(answer);
+    return text_take(&out);
+}
+
+static Reason answer_fault(const Parsed *c, bool truncated)
+{
+    if (truncated)
+        return REASON_TRUNCATED;
+    if (!c->has_answer)
+        return REASON_NO_ANSWER_TAG;
+    if (!c->answer_final)
+        return REASON_EXTRA_TEXT;
+    return c->answer_length == 0 ? REASON_EMPTY_ANSWER : REASON_CORRECT;
+}
+
+static double now_microseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
+}
+
+Verdict task_verify(const Problem *p, const char *completion, bool truncated)
+{
+    double start = now_microseconds();
+    Parsed c = completion_parse(completion);
+    Reason fault = answer_fault(&c, truncated);
+    Verdict v = verdict_of(fault);
+    if (fault == REASON_CORRECT) {
+        char *answer = text_copy(c.answer, c.answer_length);
+        v = p->task->verify(p, answer);
+        free(answer);
+    }
+    v.microseconds = (float)(now_microseconds() - start);
+    return v;
+}
+
+char *prompt_render(const char *prompt)
+{
+    Text out = {0};
+    text_addf(&out, "<bos><user>%s<assistant>", prompt);
+    return text_take(&out);
+}
