@@ -14,7 +14,9 @@
 #include <stdio.h>
 
 #include "core/config.h"
+#include "core/grpo.h"
 #include "core/kv_cache.h"
+#include "core/schedule.h"
 #include "data/corpus.h"
 #include "data/reward.h"
 
@@ -29,14 +31,12 @@ typedef enum {
     STAGE_DISTILL,      /* SFT of the student on a teacher's samples; the same student by RL beside it */
     STAGE_KINDS
 } StageKind;
-typedef enum { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_STEP } ScheduleKind;
-typedef enum { LOSS_GRPO, LOSS_DR_GRPO, LOSS_DAPO } LossKind;
-typedef enum { KL_K1, KL_K2, KL_K3, KL_EXACT } KlKind;
 
 typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
+typedef enum { BLOCK_MODEL, BLOCK_STUDENT } ModelBlock;
 const char *stage_kind_name(StageKind k);
-const char *loss_kind_name(LossKind k);
-const char *kl_kind_name(KlKind k);
+const char *loss_kind_name(GrpoKind k);
+const char *kl_kind_name(KlEstimator k);
 const char *schedule_name(ScheduleKind k);
 
 /* model:, student:. config is validated with a placeholder vocabulary; recipe_model_config gives the real one.
@@ -104,11 +104,11 @@ typedef struct RecipeRl {
     int prompts, group;     /* prompts a step, samples a prompt */
     int max_tokens;         /* of a completion */
     double temperature;
-    LossKind loss;
+    GrpoKind loss;
     bool std_normalise;     /* divide advantages by the group's standard deviation */
     double clip_low, clip_high;
     double beta;            /* 0: no reference model is kept */
-    KlKind kl;
+    KlEstimator kl;
     double kl_clamp;        /* largest |log ratio| inside the estimator */
     double entropy_bonus;
     int inner_epochs, mini_batches;
@@ -124,7 +124,7 @@ typedef struct RecipeRl {
 typedef struct RecipeStage {
     char name[RECIPE_NAME];
     StageKind kind;
-    bool student;               /* model: student. Which model block initial weights come from (when from = "") */
+    ModelBlock model;           /* whose initial weights when from = "": distill always the student's */
     char from[RECIPE_PATH];     /* "" (initial weights of the model block), an earlier stage, RUN/stage, a model */
     char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
     char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
