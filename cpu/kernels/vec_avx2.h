@@ -157,4 +157,39 @@ VEC_INLINE float v16_reduce_max(v16 a)
     return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
 
+VEC_INLINE void vec_transpose8(__m256 r[8])
+{
+    __m256 t[8], u[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            u[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+            u[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
+        }
+    for (int c = 0; c < 4; c++) {
+        r[c] = _mm256_permute2f128_ps(u[c], u[4 + c], 0x20);
+        r[4 + c] = _mm256_permute2f128_ps(u[c], u[4 + c], 0x31);
+    }
+}
+
+VEC_INLINE void v16_transpose(v16 r[16])
+{
+    __m256 q[4][8];
+    for (int i = 0; i < 8; i++) {
+        q[0][i] = r[i].lo;
+        q[1][i] = r[i].hi;
+        q[2][i] = r[8 + i].lo;
+        q[3][i] = r[8 + i].hi;
+    }
+    for (int i = 0; i < 4; i++)
+        vec_transpose8(q[i]);
+    for (int i = 0; i < 8; i++) {
+        r[i] = (v16){q[0][i], q[2][i]};
+        r[8 + i] = (v16){q[1][i], q[3][i]};
+    }
+}
+
 #endif

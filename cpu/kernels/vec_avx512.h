@@ -148,4 +148,29 @@ VEC_INLINE float v16_reduce_max(v16 a)
     return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
 
+/* Pairs of rows, then pairs of pairs inside each 128-bit lane, then the lanes. */
+VEC_INLINE void v16_transpose(v16 r[16])
+{
+    __m512d t[16], u[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+        t[i + 1] = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            u[i + 2 * j] = _mm512_unpacklo_pd(t[i + j], t[i + j + 2]);
+            u[i + 2 * j + 1] = _mm512_unpackhi_pd(t[i + j], t[i + j + 2]);
+        }
+    for (int c = 0; c < 4; c++) {
+        __m512 a = _mm512_castpd_ps(u[c]), b = _mm512_castpd_ps(u[4 + c]);
+        __m512 d = _mm512_castpd_ps(u[8 + c]), e = _mm512_castpd_ps(u[12 + c]);
+        __m512 ab_low = _mm512_shuffle_f32x4(a, b, 0x44), ab_high = _mm512_shuffle_f32x4(a, b, 0xee);
+        __m512 de_low = _mm512_shuffle_f32x4(d, e, 0x44), de_high = _mm512_shuffle_f32x4(d, e, 0xee);
+        r[c] = _mm512_shuffle_f32x4(ab_low, de_low, 0x88);
+        r[4 + c] = _mm512_shuffle_f32x4(ab_low, de_low, 0xdd);
+        r[8 + c] = _mm512_shuffle_f32x4(ab_high, de_high, 0x88);
+        r[12 + c] = _mm512_shuffle_f32x4(ab_high, de_high, 0xdd);
+    }
+}
+
 #endif

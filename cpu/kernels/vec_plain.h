@@ -169,6 +169,16 @@ VEC_INLINE float v16_reduce_max(v16 a)
     return a.at[0];
 }
 
+VEC_INLINE void v16_transpose(v16 r[16])
+{
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < i; j++) {
+            float t = r[i].at[j];
+            r[i].at[j] = r[j].at[i];
+            r[j].at[i] = t;
+        }
+}
+
 #undef VEC_LANES
 
 #endif

@@ -1,0 +1,110 @@
+#include <math.h>
+
+#include "cpu/internal.h"
+#include "cpu/kernels/attention_pack.h"
+#include "cpu/kernels/attention_tile.h"
+
+/* Keys and values of one sequence and key head, packed tile after tile. */
+typedef struct PackedKeys {
+    float *k, *v; /* [tiles][D][KEY_TILE], [tiles][KEY_TILE][v_row] */
+    size_t k_tile, v_row;
+    int Dn;
+} PackedKeys;
+
+static KeyTile packed_tile(void *from, int i)
+{
+    const PackedKeys *p = from;
+    const float *k = p->k + (size_t)i * p->k_tile;
+    return (KeyTile){k, k + (size_t)p->Dn * KEY_TILE, p->v + (size_t)i * KEY_TILE * p->v_row, p->v_row,
+                     (int)p->v_row};
+}
+
+/* Positions [0, T) of the sequence that starts at row `start`. */
+static PackedKeys pack_sequence(Backend *b, int thread, AttentionShape s, const AttentionInputs *in, int start, int T, int h)
+{
+    size_t tiles = (size_t)(T + KEY_TILE - 1) / KEY_TILE;
+    PackedKeys p = {.k_tile = (size_t)(s.Dn + s.Dr) * KEY_TILE, .v_row = round16(s.Dv), .Dn = s.Dn};
+    p.k = cpu_scratch(b, thread, tiles * p.k_tile);
+    p.v = cpu_scratch(b, thread, tiles * KEY_TILE * p.v_row);
+    for (int t = 0; t < T; t += KEY_TILE) {
+        int rows = min_int(KEY_TILE, T - t);
+        size_t n = (size_t)start + (size_t)t;
+        pack_key_tile(p.k + (size_t)(t / KEY_TILE) * p.k_tile, s, in, n, rows, h);
+        pack_rows_padded(p.v + (size_t)t * p.v_row, p.v_row, head_at(in->v, n, h), in->v.row, rows, s.Dv);
+    }
+    return p;
+}
+
+/* One call's arguments, and how its work is cut: every (sequence, key head) into `parts` ranges of queries. */
+typedef struct ForwardCall {
+    Backend *b;
+    AttentionShape s;
+    HeadView o;
+    float *lse;
+    AttentionInputs in;
+    const int32_t *offsets;
+    int nseq, parts;
+} ForwardCall;
+
+/* Position where part i of a sequence of T begins: equal areas of the triangle, on tile borders. */
+static int part_begin(int T, int i, int parts)
+{
+    if (i == parts)
+        return T;
+    return (int)((double)T * sqrt((double)i / parts)) / KEY_TILE * KEY_TILE;
+}
+
+/* Rows are (position, head of the group), heads of a position side by side: they share the key tiles. */
+static void attend_range(const ForwardCall *c, int thread, int start, int h, int from, int to, PackedKeys *keys)
+{
+    const AttentionShape s = c->s;
+    int share = s.H / s.Hkv, rows = (to - from) * share;
+    float *work = cpu_scratch(c->b, thread, panel_work(s));
+    for (int first = 0; first < rows; first += PANEL_ROWS) {
+        QueryPanel panel = {.rows = min_int(PANEL_ROWS, rows - first)};
+        for (int r = 0; r < panel.rows; r++) {
+            int t = from + (first + r) / share, head = h * share + (first + r) % share;
+            size_t n = (size_t)start + (size_t)t;
+            panel.pos[r] = t;
+            panel.q[r] = head_at(c->in.q, n, head);
+            panel.q_rope[r] = panel.q[r] + s.Dn;
+            panel.o[r] = head_at(c->o, n, head);
+            panel.lse[r] = c->lse + n * (size_t)s.H + (size_t)head;
+        }
+        panel_attend(&panel, s, packed_tile, keys, work);
+    }
+}
+
+static void forward_item(const ForwardCall *c, int thread, size_t item)
+{
+    int part = (int)(item % (size_t)c->parts), h = (int)(item / (size_t)c->parts % (size_t)c->s.Hkv);
+    size_t sequence = item / (size_t)c->parts / (size_t)c->s.Hkv;
+    int start = c->offsets[sequence], T = c->offsets[sequence + 1] - start;
+    int from = part_begin(T, part, c->parts), to = part_begin(T, part + 1, c->parts);
+    if (from == to)
+        return;
+    ArenaMark mark = cpu_mark(c->b, thread);
+    PackedKeys keys = pack_sequence(c->b, thread, c->s, &c->in, start, to, h);
+    attend_range(c, thread, start, h, from, to, &keys);
+    cpu_release(c->b, thread, mark);
+}
+
+void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets,
+                       int nseq)
+{
+    CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
+    double work = 0;
+    for (int i = 0; i < nseq; i++) {
+        double T = offsets[i + 1] - offsets[i];
+        work += T * T * s.H * (s.Dn + s.Dr + s.Dv) / 2;
+    }
+    int team = cpu_team(b, work);
+    size_t pairs = (size_t)nseq * (size_t)s.Hkv;
+    ForwardCall call = {b, s, o, lse, in, offsets, nseq, 1};
+    if (team > 1 && pairs < 4 * (size_t)team)
+        call.parts = 4;
+    size_t items = pairs * (size_t)call.parts;
+#pragma omp parallel for num_threads(team) schedule(dynamic, 1)
+    for (size_t i = 0; i < items; i++)
+        forward_item(&call, omp_get_thread_num(), i);
+}

@@ -1,0 +1,83 @@
+#include "cpu/internal.h"
+#include "cpu/kernels/attention_pack.h"
+#include "cpu/kernels/attention_rows.h"
+#include "cpu/kernels/attention_tile.h"
+
+/* dst[d * KEY_TILE] = src[d] */
+static void write_column(float *dst, const float *src, int D)
+{
+    for (int d = 0; d < D; d++)
+        dst[(size_t)d * KEY_TILE] = src[d];
+}
+
+void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
+{
+    int rope_heads = cache.rope_shared ? 1 : s.Hkv;
+#pragma omp parallel for num_threads(cpu_team(b, (double)n * s.Hkv * (s.Dn + s.Dr + s.Dv))) schedule(static)
+    for (int r = 0; r < n; r++) {
+        size_t lane = (size_t)rows[r].pos % KEY_TILE, row = (size_t)r;
+        float *page = cache.base + (size_t)rows[r].pages[rows[r].pos / KEY_TILE] * cache.page_stride;
+        for (int h = 0; h < s.Hkv && s.Dn; h++)
+            write_column(page + (size_t)h * s.Dn * KEY_TILE + lane, head_at(in.k, row, h), s.Dn);
+        for (int h = 0; h < rope_heads && s.Dr; h++)
+            write_column(page + cache.rope_at + (size_t)h * s.Dr * KEY_TILE + lane, head_at(in.k_rope, row, h), s.Dr);
+        for (int h = 0; h < s.Hkv; h++)
+            pack_rows(page + cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv, 0, head_at(in.v, row, h), 0, 1, s.Dv);
+    }
+}
+
+/* The pages of one sequence as seen by one key head. */
+typedef struct PageKeys {
+    const CacheLayer *cache;
+    const int32_t *pages;
+    AttentionShape s;
+    int h;
+} PageKeys;
+
+static KeyTile page_tile(void *from, int i)
+{
+    const PageKeys *p = from;
+    const float *page = p->cache->base + (size_t)p->pages[i] * p->cache->page_stride;
+    size_t rope_head = p->cache->rope_shared ? 0 : (size_t)p->h;
+    return (KeyTile){page + (size_t)p->h * p->s.Dn * KEY_TILE, page + p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE,
+                     page + p->cache->v_at + (size_t)p->h * KEY_TILE * p->s.Dv, (size_t)p->s.Dv,
+                     p->s.Dv};
+}
+
+/* Rows [group.first, group.first + group.count) belong to one sequence; key head h of them. */
+static void attend_group(Backend *b, int thread, AttentionShape s, HeadView o, HeadView q, PageKeys *keys,
+                         const CacheRow *rows, RowGroup group)
+{
+    int share = s.H / s.Hkv, all = group.count * share;
+    ArenaMark mark = cpu_mark(b, thread);
+    float *work = cpu_scratch(b, thread, panel_work(s));
+    for (int first = 0; first < all; first += PANEL_ROWS) {
+        QueryPanel panel = {.rows = min_int(PANEL_ROWS, all - first)};
+        for (int r = 0; r < panel.rows; r++) {
+            int n = group.first + (first + r) / share, head = keys->h * share + (first + r) % share;
+            panel.pos[r] = rows[n].pos;
+            panel.q[r] = head_at(q, (size_t)n, head);
+            panel.q_rope[r] = panel.q[r] + s.Dn;
+            panel.o[r] = head_at(o, (size_t)n, head);
+        }
+        panel_attend(&panel, s, page_tile, keys, work);
+    }
+    cpu_release(b, thread, mark);
+}
+
+void cpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows,
+                          int n)
+{
+    CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
+    ArenaMark mark = cpu_mark(b, 0);
+    RowGroups groups = group_rows(b, rows, n, panel_positions(s.H / s.Hkv));
+    int items = groups.count * s.Hkv;
+    int team = cpu_team(b, groups.positions * s.H * (s.Dn + s.Dr + s.Dv));
+#pragma omp parallel for num_threads(team) schedule(dynamic, 1)
+    for (int i = 0; i < items; i++) {
+        RowGroup group = groups.at[i / s.Hkv];
+        PageKeys keys = {&cache, rows[group.first].pages, s, i % s.Hkv};
+        attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
+    }
+    cpu_release(b, 0, mark);
+}

@@ -1,0 +1,68 @@
+/* Moves strided rows of keys and values into the layouts the attention kernels walk. */
+#ifndef CPU_KERNELS_ATTENTION_PACK_H
+#define CPU_KERNELS_ATTENTION_PACK_H
+
+#include "core/ops.h"
+#include "cpu/kernels/vec.h"
+
+/* Next multiple of 16. */
+static inline size_t round16(int n)
+{
+    return (size_t)(n + 15) / 16 * 16;
+}
+
+static inline int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* dst[d * KEY_TILE + j] = src[j * row + d] for j < rows <= KEY_TILE, d < D. Lanes from rows to the next multiple of 16 become
+ * 0, those after are not written. */
+static inline void pack_columns(float *dst, const float *src, size_t row, int rows, int D)
+{
+    for (int j = 0; j < rows; j += 16)
+        for (int d = 0; d < D; d += 16) {
+            v16 square[16];
+            int height = min_int(16, rows - j), width = min_int(16, D - d);
+            for (int i = 0; i < 16; i++)
+                square[i] = i < height ? v16_load_n(src + (size_t)(j + i) * row + d, width) : v16_zero();
+            v16_transpose(square);
+            for (int i = 0; i < width; i++)
+                v16_store(dst + (size_t)(d + i) * KEY_TILE + j, square[i]);
+        }
+}
+
+/* dst[j * dst_row + d] = src[j * row + d] for j < rows, d < D. */
+static inline void pack_rows(float *dst, size_t dst_row, const float *src, size_t row, int rows, int D)
+{
+    for (int j = 0; j < rows; j++)
+        for (int d = 0; d < D; d += 16) {
+            int lanes = min_int(16, D - d);
+            v16_store_n(dst + (size_t)j * dst_row + d, v16_load_n(src + (size_t)j * row + d, lanes), lanes);
+        }
+}
+
+/* The same with the columns from D to the next multiple of 16 set to 0; dst_row reaches that far. */
+static inline void pack_rows_padded(float *dst, size_t dst_row, const float *src, size_t row, int rows, int D)
+{
+    for (int j = 0; j < rows; j++)
+        for (int d = 0; d < D; d += 16)
+            v16_store(dst + (size_t)j * dst_row + d, v16_load_n(src + (size_t)j * row + d, min_int(16, D - d)));
+}
+
+/* Row n of head h. */
+static inline float *head_at(HeadView view, size_t n, int h)
+{
+    return view.p + n * view.row + (size_t)h * view.head;
+}
+
+/* Keys of rows [n, n + rows) of key head h as one tile [Dn + Dr][KEY_TILE]. */
+static inline void pack_key_tile(float *dst, AttentionShape s, const AttentionInputs *in, size_t n, int rows, int h)
+{
+    if (s.Dn)
+        pack_columns(dst, head_at(in->k, n, h), in->k.row, rows, s.Dn);
+    if (s.Dr)
+        pack_columns(dst + (size_t)s.Dn * KEY_TILE, head_at(in->k_rope, n, h), in->k_rope.row, rows, s.Dr);
+}
+
+#endif

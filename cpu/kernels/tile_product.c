@@ -1,0 +1,146 @@
+#include "cpu/kernels/tile_product.h"
+
+#include "cpu/kernels/vec.h"
+
+/* Groups of 16 columns held in registers at once: 6 rows x 4 groups are 24 of 32 registers; 6 x 1 are 12 of 16. */
+#if defined(__AVX512F__)
+#define GROUPS_AT_ONCE 4
+#define EACH_GROUPS(CASE, R) CASE(R, 1) CASE(R, 2) CASE(R, 3) CASE(R, 4)
+#else
+#define GROUPS_AT_ONCE 1
+#define EACH_GROUPS(CASE, R) CASE(R, 1)
+#endif
+
+/* CALL(rows, groups) with both sizes as constants. */
+#define SHAPE_CASE(R, G)                                                                                               \
+    case 8 * (R) + (G):                                                                                                \
+        CALL(R, G);                                                                                                    \
+        break;
+#define SHAPE_SWITCH(rows, groups)                                                                                     \
+    switch (8 * (rows) + (groups)) {                                                                                   \
+        EACH_GROUPS(SHAPE_CASE, 1)                                                                                     \
+        EACH_GROUPS(SHAPE_CASE, 2)                                                                                     \
+        EACH_GROUPS(SHAPE_CASE, 3)                                                                                     \
+        EACH_GROUPS(SHAPE_CASE, 4)                                                                                     \
+        EACH_GROUPS(SHAPE_CASE, 5)                                                                                     \
+        EACH_GROUPS(SHAPE_CASE, 6)                                                                                     \
+    }
+
+#if defined(__AVX2__)
+#define EACH_ROW _Pragma("GCC unroll 6") for (int r = 0; r < R; r++)
+#define EACH_GROUP _Pragma("GCC unroll 4") for (int g = 0; g < G; g++)
+#else
+#define EACH_ROW for (int r = 0; r < R; r++)
+#define EACH_GROUP for (int g = 0; g < G; g++)
+#endif
+
+/* acc[r][g] += a[r * a_row + k * a_step] * b[k * b_row + 16 g ...] for k in [from, to). */
+VEC_INLINE void product(const int R, const int G, v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE], const float *a, size_t a_row,
+                        size_t a_step, const float *b, size_t b_row, int from, int to)
+{
+    a += (size_t)from * a_step;
+    b += (size_t)from * b_row;
+    for (int k = from; k < to; k++, a += a_step, b += b_row) {
+        v16 column[GROUPS_AT_ONCE];
+        EACH_GROUP column[g] = v16_load(b + 16 * g);
+        EACH_ROW {
+            v16 x = v16_set1(a[r * a_row]);
+            EACH_GROUP acc[r][g] = v16_fma(x, column[g], acc[r][g]);
+        }
+    }
+}
+
+VEC_INLINE void scores(const int R, const int G, const ScoreProduct *p, int at)
+{
+    v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE];
+    EACH_ROW EACH_GROUP acc[r][g] = v16_zero();
+    product(R, G, acc, p->a, p->a_row, 1, p->k + at, KEY_TILE, 0, p->Dn);
+    product(R, G, acc, p->a + p->Dn, p->a_row, 1, p->k_rope + at, KEY_TILE, 0, p->Dr);
+    v16 scale = v16_set1(p->scale);
+    EACH_ROW EACH_GROUP v16_store(p->c + r * KEY_TILE + at + 16 * g, v16_mul(acc[r][g], scale));
+}
+
+void tile_scores(const ScoreProduct *p, int rows, int groups)
+{
+    for (int at = 0; at < groups; at += GROUPS_AT_ONCE) {
+        int now = groups - at < GROUPS_AT_ONCE ? groups - at : GROUPS_AT_ONCE;
+#define CALL(R, G) scores(R, G, p, 16 * at)
+        SHAPE_SWITCH(rows, now)
+#undef CALL
+    }
+}
+
+/* Rows of a block have limits of their own: [0, common) is for all, the rest of each row for that row alone. */
+VEC_INLINE void values(const int R, const int G, const ValueProduct *p, int at, int common, int longest)
+{
+    v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE];
+    EACH_ROW EACH_GROUP acc[r][g] = v16_load(p->c + r * p->c_row + at + 16 * g);
+    if (p->factor)
+        EACH_ROW EACH_GROUP acc[r][g] = v16_mul(acc[r][g], v16_set1(p->factor[r]));
+    product(R, G, acc, p->a, KEY_TILE, 1, p->b + at, p->b_row, 0, common);
+    for (int j = common; j < longest; j++) {
+        const float *b = p->b + (size_t)j * p->b_row + at;
+        EACH_ROW {
+            if (j < p->limit[r]) {
+                v16 x = v16_set1(p->a[r * KEY_TILE + j]);
+                EACH_GROUP acc[r][g] = v16_fma(x, v16_load(b + 16 * g), acc[r][g]);
+            }
+        }
+    }
+    EACH_ROW EACH_GROUP v16_store(p->c + r * p->c_row + at + 16 * g, acc[r][g]);
+}
+
+/* The last group when the width is no multiple of 16: `lanes` of it. */
+static void values_tail(const ValueProduct *p, int rows, int at, int lanes)
+{
+    for (int r = 0; r < rows; r++) {
+        float *c = p->c + r * p->c_row + at;
+        v16 acc = v16_load_n(c, lanes);
+        if (p->factor)
+            acc = v16_mul(acc, v16_set1(p->factor[r]));
+        for (int j = 0; j < p->limit[r]; j++)
+            acc = v16_fma(v16_set1(p->a[r * KEY_TILE + j]), v16_load_n(p->b + (size_t)j * p->b_row + at, lanes), acc);
+        v16_store_n(c, acc, lanes);
+    }
+}
+
+void tile_values(const ValueProduct *p, int rows)
+{
+    int common = p->limit[0], longest = p->limit[0];
+    for (int r = 1; r < rows; r++) {
+        common = p->limit[r] < common ? p->limit[r] : common;
+        longest = p->limit[r] > longest ? p->limit[r] : longest;
+    }
+    int groups = p->width / 16;
+    for (int at = 0; at < groups; at += GROUPS_AT_ONCE) {
+        int now = groups - at < GROUPS_AT_ONCE ? groups - at : GROUPS_AT_ONCE;
+#define CALL(R, G) values(R, G, p, 16 * at, common, longest)
+        SHAPE_SWITCH(rows, now)
+#undef CALL
+    }
+    if (p->width % 16)
+        values_tail(p, rows, 16 * groups, p->width % 16);
+}
+
+VEC_INLINE void keys_block(const int R, const int G, const KeyProduct *p, int j, int from, int at)
+{
+    float *c = p->c + (size_t)j * p->c_row + at;
+    v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE];
+    EACH_ROW EACH_GROUP acc[r][g] = v16_load(c + r * p->c_row + 16 * g);
+    product(R, G, acc, p->a + j, 1, KEY_TILE, p->b + at, p->b_row, from, p->to);
+    EACH_ROW EACH_GROUP v16_store(c + r * p->c_row + 16 * g, acc[r][g]);
+}
+
+void tile_keys(const KeyProduct *p, int keys)
+{
+    for (int j = 0; j < keys; j += BLOCK_ROWS) {
+        int rows = keys - j < BLOCK_ROWS ? keys - j : BLOCK_ROWS;
+        int from = p->triangle ? j : p->from;
+        for (int at = 0; at < p->groups; at += GROUPS_AT_ONCE) {
+            int now = p->groups - at < GROUPS_AT_ONCE ? p->groups - at : GROUPS_AT_ONCE;
+#define CALL(R, G) keys_block(R, G, p, j, from, 16 * at)
+            SHAPE_SWITCH(rows, now)
+#undef CALL
+        }
+    }
+}
