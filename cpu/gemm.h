@@ -18,9 +18,8 @@ typedef struct GemmProvider {
     /* Outputs of fwd (columns of y) and of bwd_x (columns of dx) may be cut at multiples of this; 0: not at all. */
     size_t column_unit;
 
-    /* Opens and closes what the provider keeps between calls (Backend.gemm_state). NULL: nothing. */
-    void *(*open)(int threads, Status *st);
-    void (*close)(void *state);
+    /* Called once when the backend opens; NULL: nothing to do. */
+    void (*open)(void);
 
     /* Packed form of w for fwd: its size in floats, and writing the part of output columns [from, to). */
     size_t (*pack_floats)(size_t out, size_t in);
@@ -33,7 +32,21 @@ typedef struct GemmProvider {
     void (*bwd_x)(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
     /* dw[o0:o1) += dy^T x: rows [o0, o1) of dw, all its columns; at most TOKEN_BLOCK rows of dy and x. */
     void (*bwd_w)(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
+
+    /* Only for providers made of BLAS_PROVIDER_CALLS, NULL otherwise. Row-major, one thread:
+     * c [M, N] = op(a) op(b), or added to c; ta, tb: that one is transposed. */
+    void (*sgemm)(Backend *b, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda, const float *bp,
+                  size_t ldb, bool add, float *c, size_t ldc);
 } GemmProvider;
+
+/* The calls above in terms of sgemm alone (cpu/gemm_blas.c), for a library that packs for itself. */
+size_t blas_pack_floats(size_t out, size_t in);
+void blas_pack(Backend *b, int thread, float *packed, Mat w, size_t from, size_t to);
+void blas_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t from, size_t to, const float *bias, bool add);
+void blas_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
+void blas_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
+#define BLAS_PROVIDER_CALLS                                                                                            \
+    .pack_floats = blas_pack_floats, .pack = blas_pack, .fwd = blas_fwd, .bwd_x = blas_bwd_x, .bwd_w = blas_bwd_w
 
 /* Providers of this build beside native, NULL where not built in. */
 const GemmProvider *gemm_onednn(void);

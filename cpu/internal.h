@@ -12,16 +12,16 @@
 #include "cpu/gemm.h"
 #include "cpu/scratch.h"
 
-struct PackCache;
+/* Raised when a kernel's bits change: part of machine_kind, so that a run is not resumed on other bits unnoticed. */
+enum { KERNELS_VERSION = 1 };
 
 struct Backend {
     int threads;                /* the size of every team that is larger than 1 */
-    const Ops *ops;
+    Ops *ops;
     const struct KernelTable *kernels;
     const GemmProvider *gemm;   /* what linear_* and grouped_* run on */
     bool gemm_invariant;        /* the provider passed the start-up self-test (native: by construction) */
-    void *gemm_state;           /* the provider's own (primitive cache); NULL when it needs none */
-    struct PackCache *packs;
+    PackCache *packs;
     Arena *arenas;              /* [threads] */
     Status fault;
     char describe[160], machine_kind[64];
@@ -79,7 +79,7 @@ CPU_LINEAR_OPS(CPU_DECLARE_OP)
 typedef struct KernelTable {
     const char *isa;
     Ops ops;
-    GemmProvider native;
+    const GemmProvider *native;
     /* sum[j] += (in blocks of TOKEN_BLOCK rows) sum_n x[n][j] for columns [from, to). One thread. */
     void (*column_sums)(float *sum, Mat x, size_t from, size_t to);
 } KernelTable;

@@ -1,0 +1,36 @@
+/* OpenBLAS as a matmul provider, on one thread. The only file that sees cblas.h. */
+#include "cpu/internal.h"
+
+#ifdef HAVE_OPENBLAS
+#include <cblas.h>
+
+static void openblas_open(void)
+{
+    openblas_set_num_threads(1);
+}
+
+static void openblas_sgemm(Backend *b, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
+                           const float *bp, size_t ldb, bool add, float *c, size_t ldc)
+{
+    (void)b;
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K,
+                1.0f, a, (int)lda, bp, (int)ldb, add ? 1.0f : 0.0f, c, (int)ldc);
+}
+
+static const GemmProvider provider = {
+    .name = "openblas",
+    .isa_matters = true,
+    .open = openblas_open,
+    .sgemm = openblas_sgemm,
+    BLAS_PROVIDER_CALLS,
+};
+#endif
+
+const GemmProvider *gemm_openblas(void)
+{
+#ifdef HAVE_OPENBLAS
+    return &provider;
+#else
+    return NULL;
+#endif
+}

@@ -1,0 +1,35 @@
+#include <string.h>
+
+#include "cpu/kernels/rows.h"
+
+void cpu_embed_fwd(Backend *b, Mat y, Mat table, const int32_t *ids)
+{
+    check_f32(y), check_f32(table);
+    CHECK_EQ(y.cols, table.cols);
+#pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
+    for (size_t n = 0; n < y.rows; n++) {
+        CHECK(ids[n] >= 0 && (size_t)ids[n] < table.rows);
+        memcpy(mat_row(y, n), mat_row(table, (size_t)ids[n]), y.cols * sizeof(float));
+    }
+}
+
+/* A thread owns columns: every element adds its tokens in order, and no thread waits for a frequent word. */
+void cpu_embed_bwd(Backend *b, Mat dtable, Mat dy, const int32_t *ids)
+{
+    check_f32(dtable), check_f32(dy);
+    CHECK_EQ(dtable.cols, dy.cols);
+    int team = cpu_team(b, (double)(dy.rows * dy.cols));
+#pragma omp parallel num_threads(team)
+    {
+        int part = omp_get_thread_num(), parts = omp_get_num_threads();
+        size_t from = column_cut(dy.cols, part, parts), to = column_cut(dy.cols, part + 1, parts);
+        for (size_t n = 0; n < dy.rows; n++) {
+            CHECK(ids[n] >= 0 && (size_t)ids[n] < dtable.rows);
+            float *out = mat_row(dtable, (size_t)ids[n]) + from;
+            const float *in = mat_row(dy, n) + from;
+            EACH_V16(j, k, to - from) {
+                row_store(out + j, v16_add(row_load(out + j, k), row_load(in + j, k)), k);
+            }
+        }
+    }
+}

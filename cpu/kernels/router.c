@@ -1,0 +1,177 @@
+#include <math.h>
+
+#include "core/config.h"
+#include "cpu/kernels/softmax.h"
+
+static void score_row(float *s, const float *logits, size_t E, int score)
+{
+    if (score == SCORE_SIGMOID) {
+        EACH_V16(j, k, E) {
+            row_store(s + j, v16_sigmoid(row_load(logits + j, k)), k);
+        }
+        return;
+    }
+    v16 sum = v16_set1(row_exp(s, logits, E, 1.0f, row_scaled_max(logits, E, 1.0f)));
+    EACH_V16(j, k, E) {
+        row_store(s + j, v16_div(row_load(s + j, k), sum), k);
+    }
+}
+
+/* The `count` largest of c into chosen[] (flags), ties to the lowest index; NaN is never larger, so `count` are found. */
+static void choose_largest(bool *chosen, const float *c, int n, int count)
+{
+    for (int i = 0; i < n; i++) {
+        chosen[i] = false;
+    }
+    for (int found = 0; found < count; found++) {
+        int best = -1;
+        for (int i = 0; i < n; i++) {
+            if (!chosen[i] && (best < 0 || c[i] > c[best])) {
+                best = i;
+            }
+        }
+        chosen[best] = true;
+    }
+}
+
+/* V2: the group's largest. V3: the sum of its two largest (a group of one: that one). */
+static float group_score(const float *c, int size, int topk)
+{
+    float first = -INFINITY, second = -INFINITY;
+    for (int i = 0; i < size; i++) {
+        if (c[i] > first) {
+            second = first;
+            first = c[i];
+        } else if (c[i] > second) {
+            second = c[i];
+        }
+    }
+    return topk == TOPK_GROUP_MAX || size == 1 ? first : first + second;
+}
+
+/* Choice values of the experts outside the topk_group best groups become -inf (0 under mask_zero). */
+static void mask_groups(float *c, RouterShape s, float *group, bool *kept)
+{
+    int size = s.E / s.n_group;
+    for (int g = 0; g < s.n_group; g++) {
+        group[g] = group_score(c + g * size, size, s.topk);
+    }
+    choose_largest(kept, group, s.n_group, s.topk_group);
+    for (int e = 0; e < s.E; e++) {
+        if (!kept[e / size]) {
+            c[e] = s.mask_zero ? 0.0f : -INFINITY;
+        }
+    }
+}
+
+static bool normalises(RouterShape s)
+{
+    return s.norm_topk && (s.K > 1 || s.scale_after_norm);
+}
+
+/* The sum of the chosen scores in ascending expert order, + 1e-20. */
+static float chosen_sum(const float *scores, const int32_t *idx, int K)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < K; i++) {
+        sum += scores[idx[i]];
+    }
+    return sum + 1e-20f;
+}
+
+/* What multiplies a normalised (or raw) score. */
+static float router_factor(RouterShape s)
+{
+    return normalises(s) && !s.scale_after_norm ? 1.0f : s.scale;
+}
+
+static void weigh_row(float *weights, const float *scores, const int32_t *idx, RouterShape s)
+{
+    float sum = normalises(s) ? chosen_sum(scores, idx, s.K) : 1.0f, factor = router_factor(s);
+    for (int i = 0; i < s.K; i++) {
+        weights[i] = scores[idx[i]] / sum * factor;
+    }
+}
+
+typedef struct RouterScratch {
+    float *choice, *group;
+    bool *chosen;
+} RouterScratch;
+
+static void choose_row(int32_t *idx, const float *scores, const float *bias, RouterShape s, RouterScratch t)
+{
+    for (int e = 0; e < s.E; e++) {
+        t.choice[e] = bias ? scores[e] + bias[e] : scores[e];
+    }
+    if (s.topk != TOPK_GREEDY && s.n_group > 1) {
+        mask_groups(t.choice, s, t.group, t.chosen);
+    }
+    choose_largest(t.chosen, t.choice, s.E, s.K);
+    for (int e = 0, i = 0; e < s.E; e++) {
+        if (t.chosen[e]) {
+            idx[i++] = e;
+        }
+    }
+}
+
+void cpu_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias)
+{
+    check_f32(scores), check_f32(weights), check_f32(logits);
+    CHECK_EQ(logits.cols, s.E);
+    CHECK_EQ(weights.cols, s.K);
+    CHECK(s.K >= 1 && s.K <= s.E);
+    size_t E = (size_t)s.E, K = (size_t)s.K;
+#pragma omp parallel for num_threads(cpu_team(b, (double)(logits.rows * E * (K + 12))))
+    for (size_t n = 0; n < logits.rows; n++) {
+        int thread = omp_get_thread_num();
+        ArenaMark mark = cpu_mark(b, thread);
+        RouterScratch t = {cpu_scratch(b, thread, E), cpu_scratch(b, thread, E), (bool *)cpu_scratch(b, thread, E)};
+        score_row(mat_row(scores, n), mat_row(logits, n), E, s.score);
+        choose_row(idx + n * K, mat_row(scores, n), bias, s, t);
+        weigh_row(mat_row(weights, n), mat_row(scores, n), idx + n * K, s);
+        cpu_release(b, thread, mark);
+    }
+}
+
+/* ds += what the K weights say: f g_e, or normalised (f / n) (g_e - sum_j (s_j / n) g_j). */
+static void weights_to_scores(float *ds, const float *dweights, const float *scores, const int32_t *idx, RouterShape s)
+{
+    float factor = router_factor(s), n = 1.0f, mean = 0.0f;
+    if (normalises(s)) {
+        n = chosen_sum(scores, idx, s.K);
+        for (int i = 0; i < s.K; i++) {
+            mean = fmaf(scores[idx[i]] / n, dweights[i], mean);
+        }
+    }
+    for (int i = 0; i < s.K; i++) {
+        ds[idx[i]] += factor / n * (dweights[i] - mean);
+    }
+}
+
+/* In place: dL/ds -> dL/dlogits. Softmax: s (ds - sum_j s_j ds_j); sigmoid: s (1 - s) ds. */
+static void scores_to_logits(float *d, const float *scores, size_t E, int score)
+{
+    const v16 one = v16_set1(1.0f), mean = v16_set1(score == SCORE_SOFTMAX ? row_dot(scores, d, E) : 0.0f);
+    EACH_V16(j, k, E) {
+        v16 s = row_load(scores + j, k), slope = score == SCORE_SOFTMAX ? s : v16_mul(s, v16_sub(one, s));
+        row_store(d + j, v16_mul(slope, v16_sub(row_load(d + j, k), mean)), k);
+    }
+}
+
+void cpu_router_bwd(Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores,
+                    const int32_t *idx)
+{
+    check_f32(dlogits), check_f32(dweights), check_f32(scores);
+    CHECK_EQ(dlogits.cols, s.E);
+    CHECK_EQ(dweights.cols, s.K);
+    size_t E = (size_t)s.E, K = (size_t)s.K;
+#pragma omp parallel for num_threads(cpu_team(b, (double)(4 * dlogits.rows * E)))
+    for (size_t n = 0; n < dlogits.rows; n++) {
+        float *d = mat_row(dlogits, n);
+        for (size_t e = 0; e < E; e++) {
+            d[e] = dscores ? mat_row(*dscores, n)[e] : 0.0f;
+        }
+        weights_to_scores(d, mat_row(dweights, n), mat_row(scores, n), idx + n * K, s);
+        scores_to_logits(d, mat_row(scores, n), E, s.score);
+    }
+}

@@ -1,0 +1,70 @@
+/* Walking a row of floats in v16 steps, and the sums of a row in their one fixed order. */
+#ifndef CPU_KERNELS_ROWS_H
+#define CPU_KERNELS_ROWS_H
+
+#include "cpu/internal.h"
+#include "cpu/kernels/vec.h"
+
+/* for each step at j of n floats: k = 16 lanes, fewer in the last step */
+#define EACH_V16(j, k, n) for (size_t j = 0, k = row_lanes(n); j < (n); j += VEC, k = row_lanes((n) - j))
+
+VEC_INLINE size_t row_lanes(size_t left)
+{
+    return left < VEC ? left : VEC;
+}
+
+VEC_INLINE v16 row_load(const float *p, size_t k)
+{
+    return k == VEC ? v16_load(p) : v16_load_n(p, (int)k);
+}
+
+VEC_INLINE void row_store(float *p, v16 a, size_t k)
+{
+    if (k == VEC) {
+        v16_store(p, a);
+    } else {
+        v16_store_n(p, a, (int)k);
+    }
+}
+
+/* Four running sums hide the latency of the FMA; step i of a row goes to sum i % 4. */
+typedef struct RowSum {
+    v16 part[4];
+} RowSum;
+
+VEC_INLINE RowSum row_sum_zero(void)
+{
+    v16 zero = v16_zero();
+    return (RowSum){{zero, zero, zero, zero}};
+}
+
+VEC_INLINE float row_sum_total(RowSum s)
+{
+    return v16_reduce_add(v16_add(v16_add(s.part[0], s.part[1]), v16_add(s.part[2], s.part[3])));
+}
+
+/* sum_j a_j b_j */
+VEC_INLINE float row_dot(const float *a, const float *b, size_t n)
+{
+    RowSum s = row_sum_zero();
+    size_t j = 0;
+    for (; j + 4 * VEC <= n; j += 4 * VEC) {
+        for (int i = 0; i < 4; i++) {
+            s.part[i] = v16_fma(v16_load(a + j + i * VEC), v16_load(b + j + i * VEC), s.part[i]);
+        }
+    }
+    for (int i = 0; j < n; j += VEC, i++) {
+        size_t k = row_lanes(n - j);
+        s.part[i] = v16_fma(row_load(a + j, k), row_load(b + j, k), s.part[i]);
+    }
+    return row_sum_total(s);
+}
+
+/* Column ranges for work that must not be split over rows: `parts` ranges, cut at multiples of 16. */
+VEC_INLINE size_t column_cut(size_t cols, int part, int parts)
+{
+    size_t steps = (cols + VEC - 1) / VEC, at = steps * (size_t)part / (size_t)parts * VEC;
+    return at < cols ? at : cols;
+}
+
+#endif

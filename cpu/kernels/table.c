@@ -1,0 +1,16 @@
+/* The one door of an instruction set's kernels: cpu_kernels_<R1_ISA>. */
+#include "cpu/kernels/table.h"
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define TEXT_(a) #a
+#define TEXT(a) TEXT_(a)
+
+#define OP_ENTRY(name) .name = cpu_##name,
+
+const KernelTable PASTE(cpu_kernels_, R1_ISA) = {
+    .isa = TEXT(R1_ISA),
+    .ops = {CPU_KERNEL_OPS(OP_ENTRY)},
+    .native = &gemm_native,
+    .column_sums = column_sums,
+};

@@ -1,0 +1,11 @@
+/* What table.c gathers beside the ops. */
+#ifndef CPU_KERNELS_TABLE_H
+#define CPU_KERNELS_TABLE_H
+
+#include "cpu/internal.h"
+
+extern const GemmProvider gemm_native;
+
+void column_sums(float *sum, Mat x, size_t from, size_t to);
+
+#endif

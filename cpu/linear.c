@@ -1,0 +1,230 @@
+/* Linear layers: cuts the work into tasks of similar cost, runs them on a team, each with a one-thread matmul. One linear
+ * layer is a group of one expert. Sums over tokens are never split: only rows, columns and experts are. */
+#include "cpu/internal.h"
+
+enum { ROW_CHUNK = 192, OUT_CHUNK = 96, MIN_OUT_CHUNK = 24 };
+
+/* Rows [r0, r1) of the call and columns [c0, c1) of the output, with the matrix of expert e. For bwd_w: rows are the
+ * expert's, columns are outputs. */
+typedef struct Task {
+    int e;
+    size_t r0, r1, c0, c1;
+} Task;
+
+/* The experts of a call: rows [offsets[e], offsets[e+1]); every w[e] is [out, in]. */
+typedef struct Group {
+    const Mat *w;
+    const int32_t *offsets;
+    int E;
+    size_t out, in, rows;
+} Group;
+
+typedef struct Plan {
+    Task *tasks;
+    size_t count;
+    int team;
+} Plan;
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t expert_rows(const Group *g, int e)
+{
+    return (size_t)(g->offsets[e + 1] - g->offsets[e]);
+}
+
+static Group group_make(const Mat *w, const int32_t *offsets, int E, size_t rows)
+{
+    Group g = {w, offsets, E, w[0].rows, w[0].cols, rows};
+    CHECK(E >= 1 && g.out > 0 && g.in > 0);
+    CHECK_EQ(offsets[0], 0);
+    CHECK_EQ(offsets[E], rows);
+    for (int e = 0; e < E; e++) {
+        check_f32(w[e]);
+        CHECK_EQ(w[e].rows, g.out);
+        CHECK_EQ(w[e].cols, g.in);
+        CHECK(offsets[e] <= offsets[e + 1]);
+    }
+    return g;
+}
+
+static int group_team(Backend *b, const Group *g)
+{
+    return cpu_team(b, (double)g->rows * (double)g->out * (double)g->in / 8.0);
+}
+
+static Task *tasks_alloc(Backend *b, size_t count)
+{
+    return (Task *)cpu_scratch(b, 0, ceil_div(count * sizeof(Task), sizeof(float)));
+}
+
+/* Two tasks a thread at least, so that a thread that is late does not hold up the others by much. */
+static size_t column_parts(size_t row_tasks, int team, size_t cols, size_t unit)
+{
+    size_t want = team > 1 ? 2 * (size_t)team : 1;
+    if (unit == 0 || row_tasks == 0 || row_tasks >= want) {
+        return 1;
+    }
+    return min_size(ceil_div(want, row_tasks), ceil_div(cols, unit));
+}
+
+/* Tasks over (expert, row chunk, column range) of an output with `cols` columns. */
+static Plan plan_rows(Backend *b, const Group *g, size_t cols)
+{
+    Plan plan = {.team = group_team(b, g)};
+    size_t unit = b->gemm->column_unit, row_tasks = 0;
+    size_t chunk = unit ? ROW_CHUNK : min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)plan.team) + 1);
+    for (int e = 0; e < g->E; e++) {
+        row_tasks += ceil_div(expert_rows(g, e), chunk);
+    }
+    size_t parts = column_parts(row_tasks, plan.team, cols, unit);
+    plan.tasks = tasks_alloc(b, row_tasks * parts);
+    for (int e = 0; e < g->E; e++) {
+        size_t from = (size_t)g->offsets[e], rows = expert_rows(g, e), count = ceil_div(rows, chunk);
+        for (size_t i = 0; i < count * parts; i++) {
+            size_t row = i / parts, col = i % parts, units = parts > 1 ? ceil_div(cols, unit) : 1;
+            plan.tasks[plan.count++] = (Task){
+                .e = e,
+                .r0 = from + rows * row / count,
+                .r1 = from + rows * (row + 1) / count,
+                .c0 = parts > 1 ? units * col / parts * unit : 0,
+                .c1 = col + 1 == parts ? cols : units * (col + 1) / parts * unit,
+            };
+        }
+    }
+    return plan;
+}
+
+/* Tasks over (expert, range of outputs), all rows of the expert. */
+static Plan plan_outs(Backend *b, const Group *g)
+{
+    Plan plan = {.team = group_team(b, g)};
+    size_t busy = 0;
+    for (int e = 0; e < g->E; e++) {
+        busy += expert_rows(g, e) > 0;
+    }
+    size_t parts = ceil_div(g->out, OUT_CHUNK), want = plan.team > 1 ? (size_t)plan.team : 1;
+    if (busy && busy * parts < want) {
+        parts = min_size(ceil_div(want, busy), ceil_div(g->out, MIN_OUT_CHUNK));
+    }
+    plan.tasks = tasks_alloc(b, busy * parts);
+    for (int e = 0; e < g->E; e++) {
+        for (size_t i = 0; expert_rows(g, e) > 0 && i < parts; i++) {
+            plan.tasks[plan.count++] =
+                (Task){e, (size_t)g->offsets[e], (size_t)g->offsets[e + 1], g->out * i / parts, g->out * (i + 1) / parts};
+        }
+    }
+    return plan;
+}
+
+static void group_fwd(Backend *b, Mat y, Mat x, Group g, const float *bias, bool add)
+{
+    check_f32(y), check_f32(x);
+    CHECK_EQ(y.rows, x.rows);
+    CHECK_EQ(x.cols, g.in);
+    CHECK_EQ(y.cols, g.out);
+    ArenaMark mark = cpu_mark(b, 0);
+    bool *need = (bool *)cpu_scratch(b, 0, (size_t)g.E);
+    const float **packed = (const float **)cpu_scratch(b, 0, 2 * (size_t)g.E);
+    for (int e = 0; e < g.E; e++) {
+        need[e] = expert_rows(&g, e) > 0;
+    }
+    gemm_packs_get(b, packed, g.w, need, g.E);
+    Plan plan = plan_rows(b, &g, g.out);
+#pragma omp parallel for schedule(dynamic) num_threads(plan.team)
+    for (size_t i = 0; i < plan.count; i++) {
+        Task t = plan.tasks[i];
+        b->gemm->fwd(b, omp_get_thread_num(), mat_rows(y, t.r0, t.r1 - t.r0), mat_rows(x, t.r0, t.r1 - t.r0),
+                     packed[t.e], t.c0, t.c1, bias, add);
+    }
+    cpu_release(b, 0, mark);
+}
+
+static void group_bwd_x(Backend *b, Mat dx, Mat dy, Group g, bool add)
+{
+    check_f32(dx), check_f32(dy);
+    CHECK_EQ(dx.rows, dy.rows);
+    CHECK_EQ(dx.cols, g.in);
+    CHECK_EQ(dy.cols, g.out);
+    ArenaMark mark = cpu_mark(b, 0);
+    Plan plan = plan_rows(b, &g, g.in);
+#pragma omp parallel for schedule(dynamic) num_threads(plan.team)
+    for (size_t i = 0; i < plan.count; i++) {
+        Task t = plan.tasks[i];
+        b->gemm->bwd_x(b, omp_get_thread_num(), mat_rows(dx, t.r0, t.r1 - t.r0), mat_rows(dy, t.r0, t.r1 - t.r0),
+                       g.w[t.e], t.c0, t.c1, add);
+    }
+    cpu_release(b, 0, mark);
+}
+
+static void group_bwd_w(Backend *b, Group g, Mat dy, Mat x)
+{
+    check_f32(dy), check_f32(x);
+    CHECK_EQ(dy.rows, x.rows);
+    CHECK_EQ(dy.cols, g.out);
+    CHECK_EQ(x.cols, g.in);
+    ArenaMark mark = cpu_mark(b, 0);
+    Plan plan = plan_outs(b, &g);
+#pragma omp parallel for schedule(dynamic) num_threads(plan.team)
+    for (size_t i = 0; i < plan.count; i++) {
+        Task t = plan.tasks[i];
+        for (size_t from = t.r0; from < t.r1; from += TOKEN_BLOCK) {
+            size_t rows = min_size(TOKEN_BLOCK, t.r1 - from);
+            b->gemm->bwd_w(b, omp_get_thread_num(), g.w[t.e], mat_rows(dy, from, rows), mat_rows(x, from, rows), t.c0,
+                           t.c1);
+        }
+    }
+    cpu_release(b, 0, mark);
+}
+
+static void bias_grad(Backend *b, float *dbias, Mat dy)
+{
+    size_t steps = ceil_div(dy.cols, 16);
+#pragma omp parallel for schedule(static) num_threads(cpu_team(b, (double)(dy.rows * dy.cols)))
+    for (size_t i = 0; i < steps; i++) {
+        b->kernels->column_sums(dbias, dy, i * 16, min_size(dy.cols, i * 16 + 16));
+    }
+}
+
+void cpu_linear_fwd(Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add)
+{
+    const int32_t offsets[2] = {0, (int32_t)x.rows};
+    group_fwd(b, y, x, group_make(&w, offsets, 1, x.rows), bias, add);
+}
+
+void cpu_linear_bwd_x(Backend *b, Mat dx, Mat dy, Mat w, bool add)
+{
+    const int32_t offsets[2] = {0, (int32_t)dy.rows};
+    group_bwd_x(b, dx, dy, group_make(&w, offsets, 1, dy.rows), add);
+}
+
+void cpu_linear_bwd_w(Backend *b, Mat dw, float *dbias, Mat dy, Mat x)
+{
+    const int32_t offsets[2] = {0, (int32_t)dy.rows};
+    group_bwd_w(b, group_make(&dw, offsets, 1, dy.rows), dy, x);
+    if (dbias) {
+        bias_grad(b, dbias, dy);
+    }
+}
+
+void cpu_grouped_fwd(Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E)
+{
+    group_fwd(b, y, x, group_make(w, offsets, E, x.rows), NULL, false);
+}
+
+void cpu_grouped_bwd_x(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E)
+{
+    group_bwd_x(b, dx, dy, group_make(w, offsets, E, dy.rows), false);
+}
+
+void cpu_grouped_bwd_w(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E)
+{
+    group_bwd_w(b, group_make(dw, offsets, E, dy.rows), dy, x);
+}

@@ -1,0 +1,180 @@
+/* The cache of packed weights: an open-addressing table from (address, shape) to a buffer that is reused every epoch. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/internal.h"
+
+enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256 };
+
+typedef struct Pack {
+    Mat w;            /* the key; p NULL: free slot */
+    float *packed;
+    size_t floats;
+    long epoch, used; /* packed at, last asked for at */
+} Pack;
+
+struct PackCache {
+    Pack *slots;
+    size_t count, capacity; /* capacity: a power of 2, at most half full */
+    long epoch;
+    size_t bytes;
+};
+
+static Pack *slots_alloc(size_t capacity)
+{
+    Pack *slots = calloc(capacity, sizeof(Pack));
+    CHECK(slots);
+    return slots;
+}
+
+PackCache *gemm_packs_open(void)
+{
+    PackCache *cache = calloc(1, sizeof(PackCache));
+    CHECK(cache);
+    cache->slots = slots_alloc(FIRST_SLOTS);
+    cache->capacity = FIRST_SLOTS;
+    cache->epoch = 1;
+    return cache;
+}
+
+void gemm_packs_close(PackCache *cache)
+{
+    for (size_t i = 0; i < cache->capacity; i++) {
+        free(cache->slots[i].packed);
+    }
+    free(cache->slots);
+    free(cache);
+}
+
+size_t gemm_packs_bytes(const PackCache *cache)
+{
+    return cache->bytes + cache->capacity * sizeof(Pack);
+}
+
+static bool same_key(Mat a, Mat b)
+{
+    return a.p == b.p && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride && a.dtype == b.dtype;
+}
+
+/* The slot of w, or the free one where it belongs. */
+static Pack *slot_of(Pack *slots, size_t capacity, Mat w)
+{
+    uint64_t hash = ((uint64_t)(uintptr_t)w.p >> 2) * 0x9e3779b97f4a7c15u;
+    hash ^= (w.rows * 31 + w.cols) * 0xbf58476d1ce4e5b9u;
+    size_t at = (size_t)(hash >> 20) & (capacity - 1);
+    while (slots[at].w.p && !same_key(slots[at].w, w)) {
+        at = (at + 1) & (capacity - 1);
+    }
+    return &slots[at];
+}
+
+/* Moves the packs asked for since `since` to a table of `capacity` slots and frees the others. */
+static void rebuild(PackCache *cache, size_t capacity, long since)
+{
+    Pack *slots = slots_alloc(capacity);
+    cache->count = 0;
+    for (size_t i = 0; i < cache->capacity; i++) {
+        Pack *old = &cache->slots[i];
+        if (old->w.p && old->used >= since) {
+            *slot_of(slots, capacity, old->w) = *old;
+            cache->count++;
+        } else if (old->w.p) {
+            cache->bytes -= old->floats * sizeof(float);
+            free(old->packed);
+        }
+    }
+    free(cache->slots);
+    cache->slots = slots;
+    cache->capacity = capacity;
+}
+
+void gemm_packs_stale(PackCache *cache)
+{
+    cache->epoch++;
+    if (cache->epoch % KEEP_EPOCHS == 0) {
+        long since = cache->epoch - KEEP_EPOCHS;
+        bool old = false;
+        for (size_t i = 0; i < cache->capacity; i++) {
+            old |= cache->slots[i].w.p && cache->slots[i].used < since;
+        }
+        if (old) {
+            rebuild(cache, cache->capacity, since);
+        }
+    }
+}
+
+static Pack *find_or_create(PackCache *cache, Mat w, size_t floats)
+{
+    Pack *pack = slot_of(cache->slots, cache->capacity, w);
+    if (!pack->w.p) {
+        if (2 * (cache->count + 1) > cache->capacity) {
+            rebuild(cache, 2 * cache->capacity, 0);
+            pack = slot_of(cache->slots, cache->capacity, w);
+        }
+        *pack = (Pack){.w = w, .packed = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64), .floats = floats};
+        if (!pack->packed) {
+            fprintf(stderr, "r1: out of memory: %zu bytes for a packed weight\n", floats * sizeof(float));
+            abort();
+        }
+        cache->count++;
+        cache->bytes += floats * sizeof(float);
+    }
+    pack->used = cache->epoch;
+    return pack;
+}
+
+/* One stale matrix, or a cut of its columns. */
+typedef struct PackTask {
+    float *packed;
+    Mat w;
+    size_t from, to;
+} PackTask;
+
+static size_t add_tasks(const GemmProvider *gemm, PackTask *tasks, size_t count, const Pack *pack)
+{
+    size_t step = gemm->column_unit ? PACK_COLUMNS : pack->w.rows; /* PACK_COLUMNS is a multiple of every unit */
+    for (size_t from = 0; from < pack->w.rows; from += step) {
+        size_t to = from + step < pack->w.rows ? from + step : pack->w.rows;
+        tasks[count++] = (PackTask){pack->packed, pack->w, from, to};
+    }
+    return count;
+}
+
+static void run_tasks(Backend *b, const PackTask *tasks, size_t count)
+{
+    double work = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        work += (double)(tasks[i].to - tasks[i].from) * (double)tasks[i].w.cols;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(cpu_team(b, work))
+    for (size_t i = 0; i < count; i++) {
+        b->gemm->pack(b, omp_get_thread_num(), tasks[i].packed, tasks[i].w, tasks[i].from, tasks[i].to);
+    }
+}
+
+void gemm_packs_get(Backend *b, const float **packed, const Mat *w, const bool *need, int E)
+{
+    PackCache *cache = b->packs;
+    ArenaMark mark = cpu_mark(b, 0);
+    size_t most = 0, count = 0;
+    for (int e = 0; e < E; e++) {
+        most += w[e].rows / PACK_COLUMNS + 1;
+    }
+    PackTask *tasks = (PackTask *)cpu_scratch(b, 0, most * sizeof(PackTask) / sizeof(float));
+    for (int e = 0; e < E; e++) {
+        packed[e] = NULL;
+        if (need && !need[e]) {
+            continue;
+        }
+        Pack *pack = find_or_create(cache, w[e], b->gemm->pack_floats(w[e].rows, w[e].cols));
+        packed[e] = pack->packed;
+        if (pack->epoch != cache->epoch) {
+            pack->epoch = cache->epoch;
+            count = add_tasks(b->gemm, tasks, count, pack);
+        }
+    }
+    if (count) {
+        run_tasks(b, tasks, count);
+    }
+    cpu_release(b, 0, mark);
+}
