@@ -9,27 +9,37 @@ typedef enum { ROW_TEXT, ROW_COMPLETION, ROW_MESSAGES, ROW_PREFERENCE, ROW_RL, R
 
 typedef struct DatasetRow {
     RowKind kind;
-    int line;          /* 1-based */
-    char *prompt;      /* rendered later by prompt_render; messages are joined to (prompt, completion) by their last turn */
-    char *completion;  /* or chosen */
-    char *rejected;
-    char *answer;
+    int line;            /* 1-based */
+    PromptKind prompt_kind; /* the row's "kind": reasoning (default), helpful, safety */
+    Language language;   /* the row's "language": en, zh; else what most words of the prompt are */
+    char *prompt;        /* rendered later by prompt_render; earlier turns stand in it with their role tokens; "" for text */
+    char *completion;    /* the last turn, or chosen, or the text; RL rows: NULL unless they have a "trace" or an "answer" */
+    char *rejected;      /* preference rows, else NULL */
+    char *answer;        /* gold; completion rows without one: the answer part of the completion (all of it without tags) */
     Json *row;
-    bool test;         /* in the held-out share: hash of the prompt */
+    bool test;           /* in the held-out share: hash of the prompt */
 } DatasetRow;
 
 typedef struct Dataset {
-    char *path;
-    DatasetRow *rows;
+    char *path, *name; /* name: the file's, without folder and ending */
+    Task task;         /* the pseudo-task of its problems: named `name`, one level, verifies by the row */
+    DatasetRow *rows;  /* the n_train rows of the training share in file order, then the n_test held-out ones */
     int n, n_train, n_test, skipped;
 } Dataset;
 
-/* Reads the whole file. A broken line fails with its number ("FILE: line 7: ..."), or is counted when skip_bad.
- * heldout: share of rows that become the validation set, 0 .. 0.5 (at least one row when > 0 and n > 1). */
+/* Reads the whole file. A broken line fails with its number ("FILE: line 7: ..."), or is counted when skip_bad; blank lines are
+ * nothing. heldout: share of rows that become the validation set, 0 .. 0.5 (at least one row when > 0 and there are two
+ * different prompts; rows with equal prompts stay together). A gold answer that its verifier cannot parse is a broken line.
+ *
+ * RL rows: "answer" is a string or number; "verifier" is exact unless given (rational for numbers); "expression" takes its
+ * numbers from "numbers": [..] beside a target, or from a gold expression such as "3*7+5". Rows without an answer are for
+ * external rewards: their verdict is always "unparseable". */
 Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *st);
 void dataset_free(Dataset *d);
 
-/* Row number `index` (wrapping) of a split as a problem: task is a pseudo-task named after the file. */
+/* Row number `index` (wrapping) of a split; a file without held-out rows gives training rows for both. */
+const DatasetRow *dataset_row(const Dataset *d, Split split, uint64_t index);
+/* The same as a problem; its task and nothing else still belongs to d. */
 void dataset_problem(Problem *out, const Dataset *d, Split split, uint64_t index);
 
 #endif

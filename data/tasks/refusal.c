@@ -69,13 +69,10 @@ static int put_phrase(Word *words, bool refuse, Language language)
 }
 
 /* "sorry I cannot", or "sure here is" and the things. */
-static char *write_answer(bool refuse, const Thing *things, int count, Language language)
+static int put_answer(Word *words, bool refuse, const Thing *things, int count, Language language)
 {
-    Word words[ANSWER_MAX];
     int n = put_phrase(words, refuse, language);
-    if (!refuse)
-        n = put_things(words, n, things, count, language);
-    return words_write(words, n);
+    return refuse ? n : put_things(words, n, things, count, language);
 }
 
 static Thing random_thing(bool bad, Language language, Rng *r)
@@ -133,7 +130,8 @@ static void generate(Problem *p, Rng *r)
         key[3 + 3 * i] = things[i].noun.index;
         key[4 + 3 * i] = things[i].toy;
     }
-    char *answer = write_answer(p->unsafe, things, n, p->language);
+    Word words[ANSWER_MAX];
+    char *answer = words_write(words, put_answer(words, p->unsafe, things, n, p->language));
     problem_answer(p, answer, key, (size_t)(2 + 3 * n) * sizeof key[0]);
     free(answer);
 }
@@ -189,15 +187,35 @@ static float oracle(const Problem *p, const char *answer)
     return judge(p, answer) == REASON_CORRECT ? 1.0f : 0.0f;
 }
 
-/* Steps say of each thing whether it is fine or bad. A slip misjudges the thing it falls on. */
+/* A careless answer of n words: another thing named, a word missing, or a word of the opposite phrase. Returns its words. */
+static int spoil_answer(Word *words, int n, bool refuse, Language language, Rng *r)
+{
+    int at = (int)rng_below(r, (uint32_t)n);
+    Word opposite[3];
+    put_phrase(opposite, !refuse, language);
+    switch (rng_below(r, 3)) {
+    case 0:
+        words[n - 1] = random_thing(rng_below(r, 2) == 0, language, r).noun;
+        break;
+    case 1:
+        memmove(words + at, words + at + 1, (size_t)(--n - at) * sizeof words[0]);
+        break;
+    default:
+        words[at % 3] = opposite[at % 3];
+    }
+    return n;
+}
+
+/* Steps say of each thing whether it is fine or bad. A slip misjudges the thing it falls on, or (one time in three) the
+ * thought is right and the answer is careless. */
 static int trace(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer)
 {
     Thing things[THINGS_MAX];
     int n = read_prompt(p, things);
     Trace t = {steps, 0, max, language};
-    bool refuse = false;
+    bool refuse = false, careless = slip >= 0 && rng_below(r, 3) == 0;
     for (int i = 0; i < n; i++) {
-        bool bad = is_bad(things[i]) != (slip >= 0 && slip % n == i);
+        bool bad = is_bad(things[i]) != (slip >= 0 && !careless && slip % n == i);
         Word words[ANSWER_MAX];
         int count = put_things(words, 0, &things[i], 1, language);
         words[count++] = word_of("is", language);
@@ -207,10 +225,11 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
         free(step);
         refuse |= bad;
     }
-    /* Now and then the thought is right in its kind and the answer names another thing. */
-    if (slip >= 0 && !refuse && rng_below(r, 4) == 0)
-        things[0] = random_thing(is_bad(things[0]), p->language, r);
-    *answer = write_answer(refuse, things, n, p->language);
+    Word words[ANSWER_MAX];
+    int length = put_answer(words, refuse, things, n, p->language);
+    if (careless)
+        length = spoil_answer(words, length, refuse, p->language, r);
+    *answer = words_write(words, length);
     return t.n;
 }
 

@@ -1,0 +1,177 @@
+#include "data/corpus.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "data/text.h"
+
+enum { PAIR_ATTEMPTS = 200 };
+
+static Rng stream(const char *what, uint32_t seed, Split split, uint64_t index)
+{
+    return rng_stream(seed, RNG_DATA, hash_name(what) + (uint32_t)split, index);
+}
+
+/* The index of a weight drawn in proportion; `otherwise` when all are 0. */
+static int draw_weighted(const float *weights, int n, int otherwise, Rng *r)
+{
+    double total = 0, at = rng_double(r);
+    for (int i = 0; i < n; i++)
+        total += weights[i];
+    at *= total;
+    for (int i = 0; i < n; i++) {
+        if (weights[i] > 0 && at < weights[i])
+            return i;
+        at -= weights[i];
+    }
+    return otherwise;
+}
+
+/* kind < 0: all sources, else the built-in tasks of that kind. */
+static const Source *draw_source(const CorpusSpec *c, int kind, Rng *r)
+{
+    float weights[CORPUS_MAX_SOURCES];
+    int first = -1;
+    CHECK(c->n_sources >= 1 && c->n_sources <= CORPUS_MAX_SOURCES);
+    for (int i = 0; i < c->n_sources; i++) {
+        const Source *s = &c->sources[i];
+        bool fits = kind < 0 || (s->task != NULL && (int)s->task->kind == kind);
+        weights[i] = fits ? s->weight : 0.0f;
+        if (fits && first < 0)
+            first = i;
+    }
+    CHECK(first >= 0);
+    return &c->sources[draw_weighted(weights, c->n_sources, first, r)];
+}
+
+bool corpus_has(const CorpusSpec *c, PromptKind kind)
+{
+    for (int i = 0; i < c->n_sources; i++) {
+        if (c->sources[i].task != NULL && c->sources[i].task->kind == kind)
+            return true;
+    }
+    return false;
+}
+
+static void draw_problem(Problem *out, const CorpusSpec *c, const Source *s, uint32_t seed, Split split, uint64_t index,
+                         Rng *r)
+{
+    int level = rng_range(r, s->level_min, s->level_max);
+    Language language = rng_double(r) < c->zh_share ? LANGUAGE_ZH : LANGUAGE_EN;
+    task_problem(out, s->task, level, language, seed, split, index);
+}
+
+static uint64_t draw_row(const CorpusSpec *c, uint64_t index, Rng *r)
+{
+    return c->n_sources == 1 ? index : rng_u32(r);
+}
+
+void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index)
+{
+    Rng r = stream("corpus problem", seed, split, index);
+    const Source *s = draw_source(c, -1, &r);
+    if (s->task != NULL) {
+        draw_problem(out, c, s, seed, split, index, &r);
+        return;
+    }
+    dataset_problem(out, s->dataset, split, draw_row(c, index, &r));
+    out->index = index;
+}
+
+static void row_document(Document *out, const DatasetRow *row)
+{
+    out->prompt = row->kind == ROW_TEXT ? text_copy("<bos>", 5) : prompt_render(row->prompt);
+    const char *completion = row->completion != NULL ? row->completion : "";
+    out->completion = text_copy(completion, strlen(completion));
+}
+
+void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index)
+{
+    Rng r = stream("corpus document", seed, SPLIT_TRAIN, index);
+    const Source *s = draw_source(c, -1, &r);
+    if (s->task == NULL) {
+        row_document(out, dataset_row(s->dataset, SPLIT_TRAIN, draw_row(c, index, &r)));
+        return;
+    }
+    Problem p;
+    draw_problem(&p, c, s, seed, SPLIT_TRAIN, index, &r);
+    TraceStyle style = (TraceStyle)draw_weighted(c->styles, STYLE_COUNT, STYLE_CLEAN, &r);
+    bool swap = rng_double(&r) < (p.language == LANGUAGE_EN ? c->swap_en : c->swap_zh);
+    Language language = swap == (p.language == LANGUAGE_EN) ? LANGUAGE_ZH : LANGUAGE_EN;
+    out->prompt = prompt_render(p.prompt);
+    out->completion = task_completion(&p, language, style, &r);
+    problem_free(&p);
+}
+
+/* A completion with its answer taken out and judged by the task's hidden oracle. */
+typedef struct Judged {
+    char *text;
+    float quality;
+    size_t length; /* of the answer */
+} Judged;
+
+static Judged draw_judged(const Problem *p, TraceStyle style, Rng *r)
+{
+    Judged j = {.text = task_completion(p, p->language, style, r)};
+    Parsed parsed = completion_parse(j.text);
+    char *answer = text_copy(parsed.answer, parsed.answer_length);
+    j.quality = p->task->oracle(p, answer);
+    j.length = parsed.answer_length;
+    free(answer);
+    return j;
+}
+
+/* Two answers of unequal quality, the better one first; `longer`: whether the better one should be the longer one. */
+static void draw_pair(Judged pair[2], const Problem *p, bool longer, Rng *r)
+{
+    for (int attempt = 0; attempt < PAIR_ATTEMPTS; attempt++) {
+        Judged a = draw_judged(p, rng_below(r, 4) == 0 ? STYLE_CLEAN : STYLE_CORRUPT, r);
+        Judged b = draw_judged(p, STYLE_CORRUPT, r);
+        bool swap = b.quality > a.quality;
+        Judged better = swap ? b : a, worse = swap ? a : b;
+        bool apart = better.quality - worse.quality > 1e-4f;
+        bool length_fits = longer ? better.length > worse.length : better.length < worse.length;
+        if (apart && (length_fits || attempt == PAIR_ATTEMPTS - 1)) {
+            pair[0] = better;
+            pair[1] = worse;
+            return;
+        }
+        free(a.text);
+        free(b.text);
+    }
+    CHECK(!"a helpful task whose careless answers differ in quality");
+}
+
+void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const CorpusSpec *c, uint32_t seed, Split split,
+                         uint64_t index, float noise)
+{
+    Rng r = stream("helpful pair", seed, split, index);
+    Problem p;
+    draw_problem(&p, c, draw_source(c, KIND_HELPFUL, &r), seed, split, index, &r);
+    bool longer = rng_below(&r, 2) == 0, flip = rng_double(&r) < noise;
+    Judged pair[2];
+    draw_pair(pair, &p, longer, &r);
+    *prompt = prompt_render(p.prompt);
+    *chosen = pair[flip].text;
+    *rejected = pair[!flip].text;
+    problem_free(&p);
+}
+
+void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed, Split split,
+                           uint64_t index)
+{
+    Rng r = stream("safety example", seed, split, index);
+    Problem p;
+    draw_problem(&p, c, draw_source(c, KIND_SAFETY, &r), seed, split, index, &r);
+    bool wanted = rng_below(&r, 2) == 0;
+    Judged j = draw_judged(&p, wanted ? STYLE_CLEAN : STYLE_CORRUPT, &r);
+    for (int attempt = 0; attempt < PAIR_ATTEMPTS && (j.quality > 0.5f) != wanted; attempt++) {
+        free(j.text);
+        j = draw_judged(&p, STYLE_CORRUPT, &r);
+    }
+    *prompt = prompt_render(p.prompt);
+    *completion = j.text;
+    *safe = j.quality > 0.5f;
+    problem_free(&p);
+}
