@@ -47,6 +47,9 @@ typedef struct RewardOutput {
     char external_reason[96];  /* "" or what the program said; "timeout", "crashed", "bad reply" for its failures */
 } RewardOutput;
 
+/* Share of the n-grams (n = 4 words, or characters of CJK) of a text that occurred before in it, 0 .. 1. */
+float repetition_share(const char *text, size_t length);
+
 typedef struct RewardSet RewardSet; /* specs + the external programs' processes and reply cache */
 RewardSet *reward_open(const RewardSpec *specs, int n, Status *st);
 void reward_close(RewardSet *r);
