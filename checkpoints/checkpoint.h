@@ -1,11 +1,16 @@
-/* HDF5 checkpoints (the only place that sees HDF5 for checkpoints is checkpoint.c). Layout: spec formats.md section 7.1.
+/* HDF5 checkpoints. Layout (spec formats.md 7.1): root attributes format, format_version, endianness, layout_sha256, complete;
+ * /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a tensor;
+ * /optim/m, /optim/v and /reference f32, whole blocks in the order of the parameter table (layout_sha256 is of its names, places
+ * and sizes); /files/NAME and /tensors/NAME: the attachments.
  *
- * A checkpoint appears whole or not at all: NAME.tmp.PID in the target folder, complete = 1 last, fsync, rename, fsync of the
- * folder. It carries a SHA-256 of every dataset and one of all attributes and metadata, so that any flipped byte that matters
- * is refused on load; and one of the file itself kept in a 64-byte user block... see checkpoint.c for the format. */
+ * A checkpoint appears whole or not at all (durable.h; complete = 1 is written last). Its first 512 bytes are a block that
+ * HDF5 skips and h5py reads over: a line with the format, the file's length and the SHA-256 of everything behind the block,
+ * zeros to its end. Loading compares all 512 bytes with what they must be, so no changed, missing or added byte anywhere in
+ * the file passes. */
 #ifndef CHECKPOINTS_CHECKPOINT_H
 #define CHECKPOINTS_CHECKPOINT_H
 
+#include "checkpoints/attachments.h"
 #include "core/params.h"
 
 /* What a checkpoint holds besides the model: everything that resuming needs. Strings may be NULL. */
@@ -22,6 +27,7 @@ typedef struct CheckpointMeta {
     char *tokenizer;         /* tokenizer_serialize */
     size_t tokenizer_length;
     char *extra;             /* JSON of the stage's own state (RL: prompt index, history of warnings, ...) */
+    Attachments attached;    /* of a model that was imported */
 } CheckpointMeta;
 
 typedef struct Checkpoint {

@@ -1,0 +1,29 @@
+/* What travels with a model unchanged: the tokenizer's and the template's files as they came, and tensors that the program
+ * knows of but does not train (DeepSeek-V3's multi-token prediction layers). */
+#ifndef CHECKPOINTS_ATTACHMENTS_H
+#define CHECKPOINTS_ATTACHMENTS_H
+
+#include "checkpoints/safetensors.h"
+
+typedef struct AttachedFile {
+    char *name; /* in the folder, without a slash */
+    char *bytes;
+    size_t length;
+} AttachedFile;
+
+typedef struct Attachments {
+    AttachedFile *files;
+    int nfiles;
+    StTensor *tensors; /* names owned; data owned unless `borrowed` */
+    int ntensors;
+    bool borrowed;     /* data lies in an StFile that outlives this */
+} Attachments;
+
+/* Takes over a copy of name and bytes. */
+void attach_file(Attachments *a, const char *name, const char *bytes, size_t length);
+/* Copies the description and the name; data as it is. */
+void attach_tensor(Attachments *a, const StTensor *t);
+const AttachedFile *attached_file(const Attachments *a, const char *name); /* NULL when absent */
+void attachments_free(Attachments *a);
+
+#endif

@@ -1,0 +1,365 @@
+#include "checkpoints/checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoints/durable.h"
+#include "checkpoints/h5.h"
+#include "checkpoints/hash.h"
+#include "checkpoints/hf.h"
+#include "core/check.h"
+#include "data/json.h"
+
+enum { FORMAT_VERSION = 1, SEAL = 512 };
+static const char format_name[] = "r1 checkpoint";
+
+/* ---- The seal: the first 512 bytes ---- */
+
+static void make_seal(char seal[SEAL], const char *body, size_t n)
+{
+    char hex[65];
+    sha256_of(body, n, hex);
+    memset(seal, 0, SEAL);
+    snprintf(seal, SEAL, "%s %d; HDF5 begins at byte %d\nbytes %zu\nsha256 %s\n", format_name, FORMAT_VERSION, SEAL, n + SEAL,
+             hex);
+}
+
+static bool seal_file(const char *temp, const char *shown, Status *st)
+{
+    int fd = open(temp, O_RDWR | O_CLOEXEC);
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info)) {
+        int error = errno;
+        if (fd >= 0) close(fd);
+        return durable_fail(shown, error, st);
+    }
+    size_t size = (size_t)info.st_size;
+    const char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    bool ok = bytes != MAP_FAILED;
+    if (ok) {
+        char seal[SEAL];
+        make_seal(seal, bytes + SEAL, size - SEAL);
+        munmap((void *)bytes, size);
+        ok = durable_write_at(fd, seal, SEAL, 0, shown, st);
+    } else {
+        durable_fail(shown, errno, st);
+    }
+    close(fd);
+    return ok;
+}
+
+static bool verify_seal(int fd, const char *path, Status *st)
+{
+    struct stat info;
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) return fail(st, "%s is no file: give a checkpoint's path", path);
+    size_t size = (size_t)info.st_size;
+    const char *bytes = size > SEAL ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (bytes == MAP_FAILED) return fail(st, "%s is too short for a checkpoint: it is truncated, take an earlier one", path);
+    madvise((void *)bytes, size, MADV_SEQUENTIAL);
+    char seal[SEAL];
+    bool ours = !memcmp(bytes, format_name, sizeof format_name - 1);
+    if (ours) make_seal(seal, bytes + SEAL, size - SEAL);
+    bool whole = ours && !memcmp(seal, bytes, SEAL);
+    munmap((void *)bytes, size);
+    if (!ours) return fail(st, "%s is no checkpoint of this program (or its first bytes are damaged)", path);
+    return whole ? true : fail(st, "%s is damaged: its length or SHA-256 is not what was written; take an earlier checkpoint", path);
+}
+
+/* ---- Saving ---- */
+
+/* What must agree for the whole-block datasets to mean the same. */
+static void layout_sha256(const ParamTable *t, char hex[65])
+{
+    Sha256 *h = sha256_new();
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        uint64_t place[2] = {p->offset, p->count};
+        sha256_add(h, p->name, strlen(p->name) + 1);
+        sha256_add(h, place, sizeof place);
+    }
+    sha256_finish(h, hex);
+}
+
+static void write_text(H5Writer *w, const char *name, const char *text, size_t length)
+{
+    if (text) h5_write_bytes(w, name, text, length);
+}
+
+static void write_i64(H5Writer *w, const char *name, int64_t value)
+{
+    h5_attr(w, "meta", name, H5_I64, &value);
+}
+
+static void write_meta(H5Writer *w, const CheckpointMeta *m, const char *config)
+{
+    write_text(w, "meta/config_json", config, strlen(config));
+    h5_attr_text(w, "meta", "stage", m->stage);
+    h5_attr_text(w, "meta", "machine_kind", m->machine_kind);
+    h5_attr(w, "meta", "seconds", H5_F64, &m->seconds);
+    write_i64(w, "stage_index", m->stage_index);
+    write_i64(w, "step", m->step);
+    write_i64(w, "finished", m->finished);
+    write_i64(w, "tokens_trained", m->tokens_trained);
+    write_i64(w, "tokens_sampled", m->tokens_sampled);
+    write_i64(w, "optimizer_step", m->optimizer_step);
+    write_i64(w, "cursor", m->cursor);
+    write_i64(w, "seed", m->seed);
+    write_text(w, "meta/recipe", m->recipe, m->recipe ? strlen(m->recipe) : 0);
+    write_text(w, "meta/tokenizer", m->tokenizer, m->tokenizer_length);
+    write_text(w, "meta/extra", m->extra, m->extra ? strlen(m->extra) : 0);
+}
+
+static void write_attachments(H5Writer *w, const Attachments *a)
+{
+    char name[512];
+    for (int i = 0; i < a->nfiles; i++) {
+        snprintf(name, sizeof name, "files/%s", a->files[i].name);
+        h5_write_bytes(w, name, a->files[i].bytes, a->files[i].length);
+    }
+    for (int i = 0; i < a->ntensors; i++) {
+        const StTensor *t = &a->tensors[i];
+        uint64_t head[10] = {t->dtype, (uint64_t)t->ndim};
+        memcpy(head + 2, t->shape, sizeof t->shape);
+        snprintf(name, sizeof name, "tensors/%s", t->name);
+        h5_write_bytes(w, name, t->data, t->bytes);
+        snprintf(name, sizeof name, "tensor_shapes/%s", t->name);
+        h5_write(w, name, H5_U64, 1, (uint64_t[]){10}, head);
+    }
+}
+
+static void write_block(H5Writer *w, const char *name, const float *block, const ParamTable *t)
+{
+    if (block) h5_write(w, name, H5_F32, 1, (uint64_t[]){t->total}, block);
+}
+
+static void write_model(H5Writer *w, const ParamTable *t, const float *weights)
+{
+    char name[128];
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        snprintf(name, sizeof name, "model/%s", p->name);
+        h5_write(w, name, H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, weights + p->offset);
+    }
+}
+
+static char *config_text(const ModelConfig *config)
+{
+    Json *object = hf_config_json(config);
+    char *text = json_write(object, false);
+    CHECK(text);
+    json_free(object);
+    return text;
+}
+
+bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
+                     const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st)
+{
+    Durable file;
+    if (!durable_begin(&file, path, st)) return false;
+    H5Writer *w = h5_create(file.temp, path, SEAL, st);
+    if (!w) {
+        durable_abandon(&file);
+        return false;
+    }
+    char layout[65], *text = config_text(config);
+    layout_sha256(table, layout);
+    h5_attr_text(w, "/", "format", format_name);
+    h5_attr(w, "/", "format_version", H5_I32, &(int32_t){FORMAT_VERSION});
+    h5_attr_text(w, "/", "endianness", "little");
+    h5_attr_text(w, "/", "layout_sha256", layout);
+    write_meta(w, meta, text);
+    write_model(w, table, weights);
+    write_block(w, "optim/m", m, table);
+    write_block(w, "optim/v", v, table);
+    write_block(w, "reference", reference, table);
+    write_attachments(w, &meta->attached);
+    h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
+    free(text);
+    if (h5_close(w, st) && seal_file(file.temp, path, st)) return durable_commit(&file, st);
+    durable_abandon(&file);
+    return false;
+}
+
+/* ---- Loading ---- */
+
+static float *new_block(size_t n)
+{
+    float *block = aligned_alloc(64, (n * sizeof *block + 63) / 64 * 64);
+    CHECK(block);
+    return block;
+}
+
+static bool read_config(H5Reader *r, const char *path, ModelConfig *out, Status *st)
+{
+    size_t length;
+    char *text = h5_read_bytes(r, "meta/config_json", &length);
+    if (!text) return fail(st, "%s holds no model config: it was written by another version of this program", path);
+    Json *object = json_parse(text, length, path, st);
+    bool ok = object && hf_config_parse(object, out, st);
+    json_free(object);
+    free(text);
+    return ok;
+}
+
+static bool read_head(H5Reader *r, const char *path, Checkpoint *c, Status *st)
+{
+    char format[64] = "", layout[65] = "", want[65];
+    int32_t version = 0;
+    uint8_t complete = 0;
+    h5_read_attr_text(r, "/", "format", format, sizeof format);
+    h5_read_attr(r, "/", "format_version", H5_I32, &version);
+    h5_read_attr(r, "/", "complete", H5_U8, &complete);
+    h5_read_attr_text(r, "/", "layout_sha256", layout, sizeof layout);
+    if (strcmp(format, format_name) || version != FORMAT_VERSION)
+        return fail(st, "%s has format %.40s %d, but this program reads %s %d", path, format, (int)version, format_name,
+                    FORMAT_VERSION);
+    if (complete != 1) return fail(st, "%s was never finished: take an earlier checkpoint", path);
+    if (!read_config(r, path, &c->config, st)) return false;
+    c->table = params_build(&c->config);
+    layout_sha256(&c->table, want);
+    if (strcmp(layout, want))
+        return fail(st, "%s lays out its parameters in another order: it was written by another version of this program", path);
+    return true;
+}
+
+static int64_t read_i64(H5Reader *r, const char *name)
+{
+    int64_t value = 0;
+    h5_read_attr(r, "meta", name, H5_I64, &value);
+    return value;
+}
+
+static void read_meta(H5Reader *r, CheckpointMeta *m)
+{
+    size_t length;
+    h5_read_attr_text(r, "meta", "stage", m->stage, sizeof m->stage);
+    h5_read_attr_text(r, "meta", "machine_kind", m->machine_kind, sizeof m->machine_kind);
+    h5_read_attr(r, "meta", "seconds", H5_F64, &m->seconds);
+    m->stage_index = (int)read_i64(r, "stage_index");
+    m->step = read_i64(r, "step");
+    m->finished = read_i64(r, "finished") != 0;
+    m->tokens_trained = read_i64(r, "tokens_trained");
+    m->tokens_sampled = read_i64(r, "tokens_sampled");
+    m->optimizer_step = read_i64(r, "optimizer_step");
+    m->cursor = read_i64(r, "cursor");
+    m->seed = (uint32_t)read_i64(r, "seed");
+    m->recipe = h5_read_bytes(r, "meta/recipe", &length);
+    m->tokenizer = h5_read_bytes(r, "meta/tokenizer", &m->tokenizer_length);
+    m->extra = h5_read_bytes(r, "meta/extra", &length);
+}
+
+typedef struct Attaching {
+    H5Reader *r;
+    Attachments *to;
+} Attaching;
+
+static bool read_file(const char *name, void *context)
+{
+    Attaching *a = context;
+    char full[512];
+    size_t length;
+    snprintf(full, sizeof full, "files/%s", name);
+    char *bytes = h5_read_bytes(a->r, full, &length);
+    if (bytes) attach_file(a->to, name, bytes, length);
+    free(bytes);
+    return true;
+}
+
+static bool read_tensor(const char *name, void *context)
+{
+    Attaching *a = context;
+    char full[512];
+    uint64_t head[10];
+    size_t length;
+    snprintf(full, sizeof full, "tensor_shapes/%s", name);
+    if (!h5_read(a->r, full, H5_U64, 10, head, NULL)) return true;
+    snprintf(full, sizeof full, "tensors/%s", name);
+    StTensor t = {.name = name, .dtype = (StDtype)head[0], .ndim = (int)head[1], .count = 1};
+    memcpy(t.shape, head + 2, sizeof t.shape);
+    for (int i = 0; i < t.ndim; i++) t.count *= t.shape[i];
+    t.data = h5_read_bytes(a->r, full, &length);
+    t.bytes = length;
+    if (t.data) attach_tensor(a->to, &t);
+    return true;
+}
+
+static bool read_weights(H5Reader *r, Checkpoint *c, Status *st)
+{
+    char name[128];
+    size_t end = 0;
+    c->weights = new_block(c->table.total);
+    for (int i = 0; i < c->table.n; i++) {
+        const Param *p = &c->table.params[i];
+        memset(c->weights + end, 0, (p->offset - end) * sizeof(float));
+        snprintf(name, sizeof name, "model/%s", p->name);
+        if (!h5_read(r, name, H5_F32, p->count, c->weights + p->offset, st)) return false;
+        end = p->offset + p->count;
+    }
+    memset(c->weights + end, 0, (c->table.total - end) * sizeof(float));
+    return true;
+}
+
+static bool read_block(H5Reader *r, const char *name, const ParamTable *t, float **out, Status *st)
+{
+    if (!h5_has(r, name)) return true;
+    *out = new_block(t->total);
+    return h5_read(r, name, H5_F32, t->total, *out, st);
+}
+
+static bool read_all(H5Reader *r, const char *path, bool with_optimizer, Checkpoint *c, Status *st)
+{
+    if (!read_head(r, path, c, st) || !read_weights(r, c, st)) return false;
+    read_meta(r, &c->meta);
+    Attaching a = {r, &c->meta.attached};
+    h5_each(r, "files", read_file, &a);
+    h5_each(r, "tensor_shapes", read_tensor, &a);
+    return !with_optimizer ||
+           (read_block(r, "optim/m", &c->table, &c->m, st) && read_block(r, "optim/v", &c->table, &c->v, st) &&
+            read_block(r, "reference", &c->table, &c->reference, st));
+}
+
+Checkpoint *checkpoint_load(const char *path, bool with_optimizer, Status *st)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        fail(st, "cannot read %s: %s; check the path", path, strerror(errno));
+        return NULL;
+    }
+    Checkpoint *c = NULL;
+    H5Reader *r = NULL;
+    /* What is read is what was verified, even when another process renames a newer file to this path. */
+    char same[64];
+    snprintf(same, sizeof same, "/proc/self/fd/%d", fd);
+    if (verify_seal(fd, path, st) && (r = h5_open(same, path, st))) {
+        c = calloc(1, sizeof *c);
+        CHECK(c);
+        if (!read_all(r, path, with_optimizer, c, st)) {
+            checkpoint_free(c);
+            c = NULL;
+        }
+    }
+    h5_reader_close(r);
+    close(fd);
+    return c;
+}
+
+void checkpoint_free(Checkpoint *c)
+{
+    if (!c) return;
+    params_free(&c->table);
+    free(c->weights);
+    free(c->m);
+    free(c->v);
+    free(c->reference);
+    free(c->meta.recipe);
+    free(c->meta.tokenizer);
+    free(c->meta.extra);
+    attachments_free(&c->meta.attached);
+    free(c);
+}
