@@ -1,0 +1,209 @@
+#include "tests/unit/attention_case.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "cpu/cpu.h"
+
+float case_normal(uint32_t *seed)
+{
+    double sum = 0; /* of twelve uniform variables: mean 6, variance 1 */
+    for (int i = 0; i < 12; i++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        sum += (*seed >> 8) * 0x1p-24;
+    }
+    return (float)(sum - 6);
+}
+
+static float *guarded(size_t floats)
+{
+    float *p = malloc((floats + 1) * sizeof *p);
+    for (size_t i = 0; i < floats; i++)
+        p[i] = CASE_GUARD;
+    return p;
+}
+
+static void each_used(HeadView v, int N, int heads, int D, float fill, uint32_t *seed)
+{
+    for (int n = 0; n < N; n++)
+        for (int h = 0; h < heads; h++)
+            for (int i = 0; i < D; i++)
+                v.p[(size_t)n * v.row + (size_t)h * v.head + (size_t)i] = seed ? case_normal(seed) : fill;
+}
+
+static void fill_used(const AttentionCase *c, CaseInputs *in, float fill, uint32_t *seed)
+{
+    AttentionShape s = c->s;
+    each_used(in->view.q, c->N, s.H, s.Dn + s.Dr, fill, seed);
+    each_used(in->view.k, c->N, s.Hkv, s.Dn, fill, seed);
+    each_used(in->view.k_rope, c->N, c->rope_shared ? 1 : s.Hkv, s.Dr, fill, seed);
+    each_used(in->view.v, c->N, s.Hkv, s.Dv, fill, seed);
+}
+
+CaseInputs case_inputs(const AttentionCase *c, float fill)
+{
+    AttentionShape s = c->s;
+    size_t q_row = (size_t)(s.H * (s.Dn + s.Dr)) + 5, kv_row = (size_t)(s.Hkv * (s.Dn + s.Dv)) + 3;
+    size_t rope_row = (size_t)((c->rope_shared ? 1 : s.Hkv) * s.Dr) + 2, N = (size_t)c->N;
+    CaseInputs in = {guarded(N * q_row), guarded(N * kv_row), guarded(N * rope_row), N * q_row, N * kv_row, N * rope_row,
+                     {{0}, {0}, {0}, {0}}};
+    in.view.q = (HeadView){in.q, q_row, (size_t)(s.Dn + s.Dr)};
+    in.view.k = (HeadView){in.kv, kv_row, (size_t)(s.Dn + s.Dv)};
+    in.view.v = (HeadView){in.kv + s.Dn, kv_row, (size_t)(s.Dn + s.Dv)};
+    in.view.k_rope = (HeadView){in.rope, rope_row, c->rope_shared ? 0 : (size_t)s.Dr};
+    fill_used(c, &in, fill, NULL);
+    return in;
+}
+
+bool case_guards_whole(const AttentionCase *c, const CaseInputs *in)
+{
+    const float *p[] = {in->q, in->kv, in->rope};
+    size_t row[] = {in->view.q.row, in->view.k.row, in->view.k_rope.row}, gap[] = {5, 3, 2};
+    for (int k = 0; k < 3; k++)
+        for (size_t n = 0; n < (size_t)c->N; n++)
+            for (size_t i = row[k] - gap[k]; i < row[k]; i++)
+                if (p[k][n * row[k] + i] != CASE_GUARD)
+                    return false;
+    return true;
+}
+
+void case_inputs_free(CaseInputs *in)
+{
+    free(in->q);
+    free(in->kv);
+    free(in->rope);
+}
+
+AttentionCase case_make(AttentionShape s, bool rope_shared, const int *lengths, uint32_t seed)
+{
+    AttentionCase c = {.s = s, .rope_shared = rope_shared};
+    for (; lengths[c.nseq] >= 0; c.nseq++) {
+        CHECK(c.nseq < CASE_SEQUENCES);
+        c.offsets[c.nseq + 1] = c.offsets[c.nseq] + lengths[c.nseq];
+    }
+    c.N = c.offsets[c.nseq];
+    c.in = case_inputs(&c, 0);
+    fill_used(&c, &c.in, 0, &seed);
+    c.dout = malloc((size_t)(c.N * s.H * s.Dv + 1) * sizeof *c.dout);
+    each_used(case_output(&c, c.dout), c.N, s.H, s.Dv, 0, &seed);
+    return c;
+}
+
+void case_free(AttentionCase *c)
+{
+    case_inputs_free(&c->in);
+    free(c->dout);
+}
+
+HeadView case_output(const AttentionCase *c, float *p)
+{
+    return (HeadView){p, (size_t)(c->s.H * c->s.Dv), (size_t)c->s.Dv};
+}
+
+/* Where element i of key head h of row n lies: the nope part, then the rope part. */
+static const float *key_element(const AttentionCase *c, int n, int h, int i)
+{
+    HeadView v = i < c->s.Dn ? c->in.view.k : c->in.view.k_rope;
+    return v.p + (size_t)n * v.row + (size_t)h * v.head + (size_t)(i < c->s.Dn ? i : i - c->s.Dn);
+}
+
+static const float *element(HeadView v, int n, int h, int i)
+{
+    return v.p + (size_t)n * v.row + (size_t)h * v.head + (size_t)i;
+}
+
+/* Softmax of row n, head h over rows [start, n]: p[j - start]. Returns log sum exp. */
+static double probabilities(const AttentionCase *c, int n, int h, int start, double *p)
+{
+    int kv = h / (c->s.H / c->s.Hkv);
+    double max = -INFINITY, sum = 0;
+    for (int j = start; j <= n; j++) {
+        double dot = 0;
+        for (int i = 0; i < c->s.Dn + c->s.Dr; i++)
+            dot += (double)*element(c->in.view.q, n, h, i) * *key_element(c, j, kv, i);
+        p[j - start] = dot * c->s.scale;
+        max = fmax(max, p[j - start]);
+    }
+    for (int j = start; j <= n; j++)
+        sum += exp(p[j - start] - max);
+    for (int j = start; j <= n; j++)
+        p[j - start] = exp(p[j - start] - max) / sum;
+    return max + log(sum);
+}
+
+void case_forward(const AttentionCase *c, double *o, double *lse)
+{
+    AttentionShape s = c->s;
+    double *p = malloc((size_t)(c->N + 1) * sizeof *p);
+    for (int seq = 0; seq < c->nseq; seq++)
+        for (int n = c->offsets[seq]; n < c->offsets[seq + 1]; n++)
+            for (int h = 0; h < s.H; h++) {
+                lse[n * s.H + h] = probabilities(c, n, h, c->offsets[seq], p);
+                for (int i = 0; i < s.Dv; i++) {
+                    double sum = 0;
+                    for (int j = c->offsets[seq]; j <= n; j++)
+                        sum += p[j - c->offsets[seq]] * *element(c->in.view.v, j, h / (s.H / s.Hkv), i);
+                    o[(n * s.H + h) * s.Dv + i] = sum;
+                }
+            }
+    free(p);
+}
+
+/* Adds the gradients that row n, head h causes. */
+static void backward_row(const AttentionCase *c, CaseGradients *g, int n, int h, int start, double *p)
+{
+    AttentionShape s = c->s;
+    int kv = h / (s.H / s.Hkv);
+    const float *dout = c->dout + (size_t)(n * s.H + h) * (size_t)s.Dv;
+    double delta = 0;
+    probabilities(c, n, h, start, p);
+    for (int pass = 0; pass < 2; pass++)
+        for (int j = start; j <= n; j++) {
+            double dp = 0;
+            for (int i = 0; i < s.Dv; i++)
+                dp += (double)dout[i] * *element(c->in.view.v, j, kv, i);
+            if (pass == 0) {
+                delta += p[j - start] * dp;
+                continue;
+            }
+            double ds = c->s.scale * p[j - start] * (dp - delta);
+            for (int i = 0; i < s.Dv; i++)
+                g->kv[element(c->in.view.v, j, kv, i) - c->in.kv] += p[j - start] * dout[i];
+            for (int i = 0; i < s.Dn + s.Dr; i++) {
+                const float *q = element(c->in.view.q, n, h, i), *k = key_element(c, j, kv, i);
+                g->q[q - c->in.q] += ds * *k;
+                if (i < s.Dn)
+                    g->kv[k - c->in.kv] += ds * *q;
+                else
+                    g->rope[k - c->in.rope] += ds * *q;
+            }
+        }
+}
+
+CaseGradients case_backward(const AttentionCase *c)
+{
+    CaseGradients g = {calloc(c->in.q_floats + 1, sizeof(double)), calloc(c->in.kv_floats + 1, sizeof(double)),
+                       calloc(c->in.rope_floats + 1, sizeof(double))};
+    double *p = malloc((size_t)(c->N + 1) * sizeof *p);
+    for (int seq = 0; seq < c->nseq; seq++)
+        for (int n = c->offsets[seq]; n < c->offsets[seq + 1]; n++)
+            for (int h = 0; h < c->s.H; h++)
+                backward_row(c, &g, n, h, c->offsets[seq], p);
+    free(p);
+    return g;
+}
+
+void case_gradients_free(CaseGradients *g)
+{
+    free(g->q);
+    free(g->kv);
+    free(g->rope);
+}
+
+Backend *case_backend(const char *isa, int threads, const Ops **ops)
+{
+    Status st = {0};
+    CpuOptions options = {.threads = threads, .matmul = "native", .isa = isa};
+    return cpu_open(&options, ops, &st);
+}
