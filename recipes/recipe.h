@@ -91,9 +91,9 @@ typedef struct RecipeEval {
 
 typedef struct RecipeOptim {
     double lr;
-    double lr_final;        /* last rate as a share of lr (cosine, linear; step: after each drop) */
+    double lr_final;        /* last rate as a share of lr (cosine, linear); step: factor at each milestone */
     ScheduleKind schedule;
-    int schedule_drops;     /* step: number of equal parts minus one */
+    double milestones[2];   /* step: shares of the steps */
     int warmup;             /* steps, linear from 0 */
     double weight_decay;
     double betas[2];

@@ -1,0 +1,383 @@
+/* Recipes: defaults, extends, --set, the resolved recipe, and a sentence with line and nearest name for every mistake. */
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipes/embedded.h"
+#include "recipes/nearest.h"
+#include "recipes/recipe.h"
+#include "tests/unit/scratch.h"
+
+static const char small[] = "seed: 7\n"
+                            "model: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2}\n"
+                            "tasks: {add: {levels: [2, 3], weight: 2}, sort5: {task: sort, levels: 5}}\n"
+                            "general: {helpful: {}, refusal: 2}\n"
+                            "rewards: {accuracy: 1, format: 0.5}\n"
+                            "stages:\n"
+                            "  base: {steps: 10}\n"
+                            "  zero: {steps: 20}\n";
+
+static Recipe *parse(const char *text)
+{
+    Status st = {0};
+    Recipe *r = recipe_parse(text, "test.yaml", NULL, 0, &st);
+    if (!r) print_message("%s\n", st.text);
+    return r;
+}
+
+static Recipe *parse_set(const char *text, const char *set)
+{
+    Status st = {0};
+    Recipe *r = recipe_parse(text, "test.yaml", &set, 1, &st);
+    if (!r) print_message("%s\n", st.text);
+    assert_non_null(r);
+    return r;
+}
+
+static void values(void **state)
+{
+    (void)state;
+    Recipe *r = parse(small);
+    assert_non_null(r);
+    assert_int_equal(r->seed, 7);
+    assert_int_equal(r->model.config.C, 32);
+    assert_int_equal(r->model.config.Hkv, 2);
+    assert_int_equal(r->model.config.attention, ATTENTION_MLA);
+    assert_false(r->student.used);
+    assert_int_equal(r->tasks.n, 2);
+    assert_string_equal(r->tasks.list[0].task, "add");
+    assert_string_equal(r->tasks.list[1].name, "sort5");
+    assert_int_equal(r->tasks.list[1].levels[1], 5);
+    assert_true(r->general.list[1].weight == 2);
+    assert_int_equal(r->n_stages, 2);
+    const RecipeStage *zero = recipe_stage(r, "zero");
+    assert_int_equal(zero->kind, STAGE_RL);
+    assert_string_equal(zero->from, "base");
+    assert_int_equal(zero->rl.rewards.n, 2);
+    assert_int_equal(zero->rl.rewards.list[1].kind, REWARD_FORMAT);
+    assert_true(zero->rl.rewards.list[1].weight == 0.5f);
+    assert_true(zero->optim.lr == 3e-4 && r->stages[0].optim.lr == 2e-3);
+    assert_int_equal(recipe_tasks(r, zero)->n, 2);
+    assert_null(recipe_stage(r, "rl_all"));
+    free(r);
+}
+
+static void resolved_reads_back(void **state)
+{
+    (void)state;
+    for (int i = 0; i < embedded_recipes_count; i++) {
+        Status st = {0};
+        Recipe *r = recipe_load(embedded_recipes[i].name, NULL, 0, &st);
+        if (!r) fail_msg("%s", st.text);
+        char *text = recipe_write(r);
+        Recipe *again = parse(text);
+        assert_non_null(again);
+        char *second = recipe_write(again);
+        assert_string_equal(text, second);
+        assert_memory_equal(r, again, sizeof *r);
+        free(text);
+        free(second);
+        free(r);
+        free(again);
+    }
+}
+
+static void odd_texts_read_back(void **state)
+{
+    (void)state;
+    char text[2000];
+    snprintf(text, sizeof text, "%stitle: \"true\"\n", small);
+    Recipe *r = parse(text);
+    static const char *const titles[] = {"null", "3",         "",    "a \"b\" \\ c: [d] # e\n\tf \x01",
+                                         "- x",  "数字 加法", "a: b"};
+    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) {
+        strcpy(r->title, titles[i]);
+        char *written = recipe_write(r);
+        Recipe *again = parse(written);
+        assert_non_null(again);
+        assert_string_equal(again->title, titles[i]);
+        free(written);
+        free(again);
+    }
+    free(r);
+}
+
+static void extends(void **state)
+{
+    (void)state;
+    scratch_put("base.yaml", small, strlen(small));
+    static const char child[] = "extends: base.yaml\n"
+                                "stages: {zero: {steps: 5, rewards: {language: 0.25, format: 0}}}\n"
+                                "tasks: {add: {weight: 9}, mul: {levels: 1}}\n";
+    scratch_put("child.yaml", child, strlen(child));
+    Status st = {0};
+    Recipe *r = recipe_load(scratch_path("child.yaml"), NULL, 0, &st);
+    if (!r) fail_msg("%s", st.text);
+    assert_int_equal(r->n_stages, 2);
+    assert_int_equal(r->stages[1].steps, 5);
+    assert_int_equal(r->tasks.n, 3);
+    assert_true(r->tasks.list[0].weight == 9 && r->tasks.list[0].levels[1] == 3);
+    assert_int_equal(r->stages[1].rl.rewards.n, 2);
+    free(r);
+
+    static const char chosen[] = "extends: base.yaml\nstages: [{name: zero, from: other/base, group: 4}]\n";
+    scratch_put("chosen.yaml", chosen, strlen(chosen));
+    r = recipe_load(scratch_path("chosen.yaml"), NULL, 0, &st);
+    if (!r) fail_msg("%s", st.text);
+    assert_int_equal(r->n_stages, 1);
+    assert_int_equal(r->stages[0].steps, 20);
+    assert_int_equal(r->stages[0].rl.group, 4);
+    assert_string_equal(r->stages[0].from, "other/base");
+    free(r);
+
+    static const char circle[] = "extends: circle.yaml\n";
+    scratch_put("circle.yaml", circle, strlen(circle));
+    assert_null(recipe_load(scratch_path("circle.yaml"), NULL, 0, &st));
+    assert_true(says(&st, "circle"));
+}
+
+static void sets(void **state)
+{
+    (void)state;
+    Recipe *r = parse_set(small, "zero.steps=50");
+    assert_int_equal(r->stages[1].steps, 50);
+    free(r);
+    r = parse_set(small, "stages.1.group=2");
+    assert_int_equal(r->stages[1].rl.group, 2);
+    free(r);
+    r = parse_set(small, "stages.zero.rewards=[accuracy, {kind: external, command: ./r.py, weight: 2}]");
+    assert_int_equal(r->stages[1].rl.rewards.n, 2);
+    assert_string_equal(r->stages[1].rl.rewards.list[1].name, "external");
+    assert_string_equal(r->stages[1].rl.rewards.list[1].command, "./r.py");
+    free(r);
+    r = parse_set(small, "rewards.format.weight=0");
+    assert_true(r->stages[1].rl.rewards.list[1].weight == 0);
+    free(r);
+    r = parse_set(small, "rewards.format=0.125");
+    assert_true(r->stages[1].rl.rewards.list[1].weight == 0.125f);
+    free(r);
+    r = parse_set(small, "tasks.0.levels=4");
+    assert_int_equal(r->tasks.list[0].levels[0], 4);
+    free(r);
+    r = parse_set(small, "stages=[base]");
+    assert_int_equal(r->n_stages, 1);
+    assert_int_equal(r->stages[0].steps, 10);
+    free(r);
+    r = parse_set(small, "seed=4294967295");
+    assert_int_equal(r->seed, 4294967295u);
+    free(r);
+    r = parse_set(small, "zero.loss=grpo");
+    assert_true(r->stages[1].rl.std_normalise);
+    free(r);
+    r = parse_set(small, "base.styles.clean=1");
+    assert_true(r->stages[0].styles[STYLE_CLEAN] == 1 && r->stages[0].styles[STYLE_DIRECT] == 0.4);
+    free(r);
+}
+
+typedef struct Mistake {
+    const char *text, *words, *more;
+} Mistake;
+
+static void refused(const char *text, const char *set, const char *words, const char *more)
+{
+    Status st = {0};
+    Recipe *r = recipe_parse(text, "test.yaml", &set, set ? 1 : 0, &st);
+    if (r) fail_msg("accepted: %s %s", text, set ? set : "");
+    if (!says(&st, words) || !says(&st, more)) fail_msg("for %s", set ? set : text);
+}
+
+/* Each is appended to the small recipe (9 lines with it). */
+static void mistakes(void **state)
+{
+    (void)state;
+    static const Mistake list[] = {
+        {"sede: 3", "test.yaml:9: unknown key 'sede' in the recipe", "did you mean 'seed'?"},
+        {"seed: 3", "test.yaml:9: key 'seed' appears twice", ""},
+        {"zh_share: often", "test.yaml:9: zh_share must be a number from 0 to 1, not 'often'", ""},
+        {"zh_share: 1.5", "from 0 to 1", "not '1.5'"},
+        {"zh_share: \"0.5\"", "must be a number", ""},
+        {"zh_share: nan", "must be a number", ""},
+        {"zh_share:", "must be a number", ""},
+        {"eval: {n: 2.5}", "eval.n must be an integer", "2.5"},
+        {"eval: 3", "eval must be a mapping of keys", ""},
+        {"eval: {n: 99999999999999999999}", "eval.n must be an integer", ""},
+        {"tokenizer: {kind: charr}", "tokenizer.kind must be one of char, bpe, file", "did you mean 'char'?"},
+        {"tokenizer: {kind: file}", "tokenizer needs the key 'path'", ""},
+        {"tokenizer: {kind: char, vocab: 500}", "'vocab' is no key of tokenizer (kind char)", "remove it"},
+        {"balance: {device: [1]}", "balance.device must be a number", "a list"},
+        {"student: {from: x/base, hidden_size: 3}", "'hidden_size' may not be given beside it", "test.yaml:9"},
+        {"student: {hidden_size: 64, n_routed_experts: 4, num_experts_per_tok: 5}", "test.yaml:9: student",
+         "num_experts_per_tok"},
+        {"a: [1, 2", "test.yaml:10: not valid YAML", ""},
+        {"---\nseed: 2", "second document", ""},
+        {"? [a]\n: 3", "a key must be one word", ""},
+        {"title: [a]", "title must be text", "a list"},
+        {"eval: &a {n: *a}", "too deep", "alias"},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char text[2000];
+        snprintf(text, sizeof text, "%s%s\n", small, list[i].text);
+        refused(text, NULL, list[i].words, list[i].more);
+    }
+}
+
+static void mistakes_in_stages(void **state)
+{
+    (void)state;
+    static const Mistake list[] = {
+        {"zero.stpes=3", "unknown key 'stpes' in stages.zero (kind rl)", "did you mean 'steps'?"},
+        {"zero.steps=0", "--set zero.steps=0: stages.zero.steps must be an integer 1 or more", ""},
+        {"zero.group=1", "stages.zero.group must be an integer from 2", ""},
+        {"base.group=4", "'group' is no key of stages.base (kind pretrain)", ""},
+        {"zeroo.steps=4", "'zeroo' is no key of the recipe and none of its stages", "did you mean 'zero'?"},
+        {"stages.zeroo.steps=4", "no stage 'zeroo'", "did you mean 'zero'?"},
+        {"zero.betas=[0.9]", "a list of 2 numbers", ""},
+        {"zero.betas=0.9", "a list of 2 numbers", ""},
+        {"zero", "write it as KEY=VALUE", ""},
+        {"=3", "write it as KEY=VALUE", ""},
+        {"zero.from=cold", "no earlier stage has this name", "RUN/cold"},
+        {"zero.from=zero", "which does not come before it", ""},
+        {"base.from=zero", "which does not come before it", ""},
+        {"zero.from=", "has no weights to start from", ""},
+        {"zero.rewards=[helpful_rm]", "needs reward_models", ""},
+        {"zero.rewards=[good]", "stages.zero.rewards.good.kind must be one of accuracy", ""},
+        {"zero.rewards=[{kind: external}]", "needs the key 'command'", ""},
+        {"zero.rewards=[accuracy, accuracy]", "two rewards", "'accuracy'"},
+        {"rewards=[]", "has no rewards", ""},
+        {"zero.general_share=2", "from 0 to 1", ""},
+        {"general=[]", "", ""},
+        {"tasks.add.task=addd", "there is no task 'addd'", "did you mean 'add'?"},
+        {"tasks.add.levels=[3, 2]", "[first, last]", ""},
+        {"tasks.add.levels=99", "has levels 1 to", "not [99, 99]"},
+        {"tasks.sort5.file=x.jsonl", "names a task and a file", ""},
+        {"tasks.helpful.levels=1", "put it under `general`", ""},
+        {"tasks=[]", "has no tasks", ""},
+        {"zero.mini_batches=4096", "more mini_batches", ""},
+        {"zero.max_tokens=5000", "max_position_embeddings", ""},
+        {"stages=[]", "the recipe has no stages", ""},
+        {"stages=[base, base]", "two stages are called 'base'", ""},
+        {"stages=[{kind: rl}]", "no weights to start from", ""},
+        {"stages=[mine]", "stages.mine needs the key 'kind'", ""},
+        {"stages=[{name: a/b, kind: pretrain}]", "letters, digits", ""},
+        {"stages=3", "stages must be a list", ""},
+        {"stages=[[1]]", "must be a mapping of keys", ""},
+        {"stages={base: 3}", "'base' must be a mapping of the stage's keys", ""},
+        {"model.architecture=llama", "'kv_lora", ""},
+        {"model.num_experts_per_tok=9", "test.yaml:2: model: ", "num_experts_per_tok"},
+        {"base.model=student", "no `student:` block", ""},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (!strcmp(list[i].text, "general=[]")) {
+            const char *set = "zero.general_share=0.5";
+            char text[2000];
+            snprintf(text, sizeof text, "%s", small);
+            memcpy(strstr(text, "general: {helpful: {}, refusal: 2}"), "general: []                       ", 34);
+            refused(text, set, "`general:` list is empty", "");
+            continue;
+        }
+        if (!strcmp(list[i].text, "model.architecture=llama")) {
+            refused(small, "model={architecture: llama, kv_lora_rank: 3}",
+                    "'kv_lora_rank' is no key of model (architecture llama)", "");
+            continue;
+        }
+        refused(small, list[i].text, list[i].words, list[i].more);
+    }
+}
+
+static void files(void **state)
+{
+    (void)state;
+    Status st = {0};
+    assert_null(recipe_load("tiniy", NULL, 0, &st));
+    assert_true(says(&st, "no recipe 'tiniy'"));
+    assert_true(says(&st, "did you mean 'tiny'?"));
+    status_clear(&st);
+    assert_null(recipe_load("/no/such/file.yaml", NULL, 0, &st));
+    assert_true(says(&st, "No such file"));
+    status_clear(&st);
+    assert_null(recipe_load(scratch_folder(), NULL, 0, &st));
+    assert_true(says(&st, "is no recipe"));
+    status_clear(&st);
+    scratch_put("zero.yaml", "a: \0", 4);
+    assert_null(recipe_load(scratch_path("zero.yaml"), NULL, 0, &st));
+    assert_true(says(&st, "zero bytes"));
+    status_clear(&st);
+    scratch_put("empty.yaml", "", 0);
+    assert_null(recipe_load(scratch_path("empty.yaml"), NULL, 0, &st));
+    assert_true(says(&st, "empty.yaml"));
+}
+
+static void differences(void **state)
+{
+    (void)state;
+    Recipe *r = parse(small);
+    char *a = recipe_write(r), said[300];
+    assert_true(recipe_same(a, a, said, sizeof said));
+    r->seed = 8;
+    char *b = recipe_write(r);
+    assert_false(recipe_same(a, b, said, sizeof said));
+    assert_string_equal(said, "seed is 7 here and 8 there");
+    r->seed = 7;
+    r->stages[1].rl.rewards.list[1].weight = 2;
+    char *c = recipe_write(r);
+    assert_false(recipe_same(a, c, said, sizeof said));
+    assert_string_equal(said, "stages.zero.rewards.format.weight is 0.5 here and 2 there");
+    r->n_stages = 1;
+    char *d = recipe_write(r);
+    assert_false(recipe_same(a, d, said, sizeof said));
+    assert_string_equal(said, "stages.zero is a list or block here and absent there");
+    assert_false(recipe_same(d, a, said, sizeof said));
+    assert_string_equal(said, "stages.zero is absent here and a list or block there");
+    free(a);
+    free(b);
+    free(c);
+    free(d);
+    free(r);
+}
+
+static void schema(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    recipe_print_schema(f);
+    fclose(f);
+    static const char *const words[] = {
+        "stop_at_pass1", "kv_lora_rank", "[deepseek_v2, deepseek_v3]", "one of k1, k2, k3, exact", "default dr_grpo",
+        "[rl, distill]", "must be given"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strstr(text, words[i])) fail_msg("the schema does not say '%s'", words[i]);
+    free(text);
+}
+
+static void nearest(void **state)
+{
+    (void)state;
+    assert_int_equal(edit_distance("kitten", "sitting"), 3);
+    assert_int_equal(edit_distance("ab", "ba"), 1);
+    assert_int_equal(edit_distance("", "abc"), 3);
+    Nearest n = nearest_start("qqqqqq");
+    nearest_try(&n, "steps");
+    assert_null(n.best);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values),
+        cmocka_unit_test(resolved_reads_back),
+        cmocka_unit_test(odd_texts_read_back),
+        cmocka_unit_test(extends),
+        cmocka_unit_test(sets),
+        cmocka_unit_test(mistakes),
+        cmocka_unit_test(mistakes_in_stages),
+        cmocka_unit_test(files),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(schema),
+        cmocka_unit_test(nearest),
+    };
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
+}
