@@ -7,15 +7,14 @@
 #include "data/json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/check.h"
+#include "data/file.h"
 #include "data/utf8.h"
 
 Json *json_parse(const char *text, size_t length, const char *where, Status *st)
@@ -31,38 +30,10 @@ Json *json_parse(const char *text, size_t length, const char *where, Status *st)
     return NULL;
 }
 
-static char *read_all(const char *path, size_t *length, Status *st)
-{
-    FILE *f = fopen(path, "rb");
-    struct stat info;
-    if (!f || fstat(fileno(f), &info) || S_ISDIR(info.st_mode)) {
-        int code = f ? EISDIR : errno;
-        if (f) fclose(f);
-        fail(st, "%s: cannot be read: %s", path, strerror(code));
-        return NULL;
-    }
-    size_t capacity = (size_t)info.st_size + 1, n = 0, got;
-    char *text = malloc(capacity);
-    CHECK(text);
-    while ((got = fread(text + n, 1, capacity - n, f)) > 0) {
-        n += got;
-        if (n == capacity) CHECK((text = realloc(text, capacity *= 2)));
-    }
-    bool bad = ferror(f);
-    fclose(f);
-    if (bad) {
-        free(text);
-        fail(st, "%s: cannot be read to its end: %s", path, strerror(errno));
-        return NULL;
-    }
-    *length = n;
-    return text;
-}
-
 Json *json_read(const char *path, Status *st)
 {
     size_t length;
-    char *text = read_all(path, &length, st);
+    char *text = file_read(path, &length, st);
     if (!text) return NULL;
     Json *v = json_parse(text, length, path, st);
     free(text);
