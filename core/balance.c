@@ -27,8 +27,8 @@ bool balance_validate(const BalanceConfig *b, const ModelConfig *c, Status *st)
         return fail(st, "the balance losses have %d devices, but n_routed_experts is %d: it must be a multiple of them",
                     b->devices, c->E);
     if (b->comm != 0.0f && (b->limit < 1 || b->limit > b->devices))
-        return fail(st, "the communication loss has a limit of %d devices a token, but it must lie between 1 and the %d devices",
-                    b->limit, b->devices);
+        return fail(st, "the communication loss has a limit of %d devices a token, but it must lie between 1 and the %d "
+                        "devices", b->limit, b->devices);
     return true;
 }
 
@@ -76,7 +76,7 @@ static double device_loss(Span *s, const double *P)
     return over_devices(s, P, load, s->b->device);
 }
 
-/* V2 eqs. 29-31: f''_d = D / (M T) * tokens sent to d; a token counts once a device. Its experts are in ascending order. */
+/* V2 eqs. 29-31: f''_d = D / (M T) * tokens sent to d; a token counts once a device. Its experts come in order. */
 static double comm_loss(Span *s, const double *P)
 {
     int experts = s->E / s->b->devices;

@@ -1,5 +1,6 @@
-/* Balance losses of routed experts (DeepSeek-V2 eqs. 23-31; DeepSeek-V3 eqs. 17-20; model.md section 5). Counts are constants;
- * only the mean scores carry gradient. Every loss is formed per sequence; the value of a layer is the mean over sequences. */
+/* Balance losses of routed experts (DeepSeek-V2, arXiv:2405.04434, eqs. 23-31; DeepSeek-V3, arXiv:2412.19437, eqs. 17-20).
+ * Counts are constants; only the mean scores carry gradient. Every loss is formed per sequence; the value of a layer is
+ * the mean over sequences. */
 #ifndef CORE_BALANCE_H
 #define CORE_BALANCE_H
 

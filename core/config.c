@@ -115,14 +115,14 @@ static bool check_attention(const ModelConfig *c, Status *st)
         return fail(st, "num_key_value_heads is %d in the model's config, but latent attention needs it equal to "
                         "num_attention_heads, %d", c->Hkv, c->H);
     if (mla && (c->qkv_bias || c->qk_norm))
-        return fail(st, "attention_bias is set in the model's config, but latent attention has no biases here: set it to "
-                        "false");
+        return fail(st, "attention_bias is set in the model's config, but latent attention has no biases here: set it "
+                        "to false");
     if (c->H % c->Hkv)
-        return fail(st, "num_attention_heads is %d in the model's config, not a multiple of num_key_value_heads, %d", c->H,
-                    c->Hkv);
+        return fail(st, "num_attention_heads is %d in the model's config, not a multiple of num_key_value_heads, %d",
+                    c->H, c->Hkv);
     if (!mla && (c->Dn != 0 || c->Dv != c->Dr))
-        return fail(st, "head_dim is %d in the model's config, but values of %d and %d unrotated dimensions were given with "
-                        "it: grouped attention has one head size", c->Dr, c->Dv, c->Dn);
+        return fail(st, "head_dim is %d in the model's config, but values of %d and %d unrotated dimensions were given "
+                        "with it: grouped attention has one head size", c->Dr, c->Dv, c->Dn);
     return true;
 }
 
@@ -130,8 +130,8 @@ static bool check_experts(const ModelConfig *c, Status *st)
 {
     if (c->E == 0) return true;
     if (c->K > c->E)
-        return fail(st, "num_experts_per_tok is %d in the model's config, but there are only n_routed_experts = %d", c->K,
-                    c->E);
+        return fail(st, "num_experts_per_tok is %d in the model's config, but there are only n_routed_experts = %d",
+                    c->K, c->E);
     if ((long long)c->S * c->moe_F > 1 << 20)
         return fail(st, "n_shared_experts is %d in the model's config, too many for moe_intermediate_size = %d", c->S,
                     c->moe_F);
@@ -140,13 +140,14 @@ static bool check_experts(const ModelConfig *c, Status *st)
                     c->first_dense, c->L);
     if (c->topk == TOPK_GREEDY) return true;
     if (c->E % c->n_group)
-        return fail(st, "n_routed_experts is %d in the model's config, not a multiple of n_group, %d", c->E, c->n_group);
+        return fail(st, "n_routed_experts is %d in the model's config, not a multiple of n_group, %d", c->E,
+                    c->n_group);
     if (c->topk_group > c->n_group)
         return fail(st, "topk_group is %d in the model's config, but there are only n_group = %d", c->topk_group,
                     c->n_group);
     if (c->K > c->topk_group * (c->E / c->n_group))
-        return fail(st, "num_experts_per_tok is %d in the model's config, but topk_group = %d groups hold only %d experts",
-                    c->K, c->topk_group, c->topk_group * (c->E / c->n_group));
+        return fail(st, "num_experts_per_tok is %d in the model's config, but topk_group = %d groups hold only %d "
+                        "experts", c->K, c->topk_group, c->topk_group * (c->E / c->n_group));
     if (c->topk == TOPK_NOAUX && c->n_group > 1 && c->E / c->n_group < 2)
         return fail(st, "n_group is %d in the model's config, but topk_method noaux_tc rates a group by its two best "
                         "experts: use at most %d groups", c->n_group, c->E / 2);

@@ -1,6 +1,6 @@
 /* Group relative policy optimisation (DeepSeekMath, arXiv:2402.03300, section 4.1) and its variants Dr. GRPO
- * (arXiv:2503.20783) and DAPO (arXiv:2503.14476), in the token form: the ratio is a token's. They differ in the advantage and
- * in the weight of a token; the loss of a row is one formula. */
+ * (arXiv:2503.20783) and DAPO (arXiv:2503.14476), in the token form: the ratio is a token's. They differ in the advantage
+ * and in the weight of a token; the loss of a row is one formula. */
 #ifndef CORE_GRPO_H
 #define CORE_GRPO_H
 
@@ -17,7 +17,7 @@ typedef struct GrpoConfig {
     float clip_low, clip_high; /* the ratio is clipped to [1 - clip_low, 1 + clip_high] */
     float beta;                /* of the KL term; 0: no reference needed */
     KlEstimator estimator;
-    float log_clamp;           /* d and lp - old_lp are clamped to +-log_clamp, without gradient beyond; every clamp is counted */
+    float log_clamp;           /* d and lp - old_lp are clamped to +-log_clamp, no gradient beyond; each clamp is counted */
     float entropy_bonus;       /* loss -= entropy_bonus * entropy */
     int max_length;            /* dr_grpo's constant: the longest completion allowed */
 } GrpoConfig;
@@ -25,7 +25,7 @@ typedef struct GrpoConfig {
 /* What happened at a row. */
 enum { GRPO_CLIP_LOW = 1, GRPO_CLIP_HIGH = 2, GRPO_KL_CLAMPED = 4, GRPO_RATIO_CLAMPED = 8 };
 
-/* The loss's data, all [N] by row of the batch; the caller owns the arrays.
+/* The loss's data, all [N] by row; the caller owns the arrays.
  *   ratio = exp(lp - old_lp), A the advantage,
  *   loss  = weight * (-min(ratio A, clip(ratio) A) + beta * kl_weight * KL - entropy_bonus * entropy).
  * A row of weight 0 (prompt, masked) is not in the loss and not in the statistics: its ratio and kl become 0. */
@@ -49,8 +49,8 @@ typedef struct GrpoStats {
 
 GrpoStats grpo_stats(const GrpoLoss *ctx, int N);
 
-/* advantage[G] of a group's rewards: r - mean, divided by (sample standard deviation + 1e-4) when by_std. Exactly 0 when all
- * rewards are equal; then returns false: the group has no signal. */
+/* advantage[G] of a group's rewards: r - mean, divided by (sample standard deviation + 1e-4) when by_std. Exactly 0 when
+ * all rewards are equal; then returns false: the group has no signal. */
 bool grpo_advantages(float *advantage, const float *reward, int G, bool by_std);
 
 /* weight[i] of every token of completion i, n completions in the batch, lengths [n] in tokens (0: masked, weight 0):

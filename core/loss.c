@@ -55,8 +55,8 @@ static double sigmoid(double x)
     return x >= 0.0 ? 1.0 / (1.0 + e) : e / (1.0 + e);
 }
 
-void pairwise_loss(float *loss, float *dchosen, float *drejected, const float *chosen, const float *rejected, float weight,
-                   int n)
+void pairwise_loss(float *loss, float *dchosen, float *drejected, const float *chosen, const float *rejected,
+                   float weight, int n)
 {
     for (int i = 0; i < n; i++) {
         double behind = (double)rejected[i] - chosen[i];

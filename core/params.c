@@ -15,6 +15,18 @@ typedef struct Builder {
     int capacity, layer, expert;
 } Builder;
 
+static void write_name(Param *p, const char *name)
+{
+    int length;
+    if (p->expert >= 0)
+        length = snprintf(p->name, sizeof p->name, "model.layers.%d.mlp.experts.%d.%s", p->layer, p->expert, name);
+    else if (p->layer >= 0)
+        length = snprintf(p->name, sizeof p->name, "model.layers.%d.%s", p->layer, name);
+    else
+        length = snprintf(p->name, sizeof p->name, "%s", name);
+    CHECK(length > 0 && (size_t)length < sizeof p->name);
+}
+
 static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t rows, size_t cols, ParamInit init)
 {
     ParamTable *t = &b->t;
@@ -31,11 +43,7 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
     *p = (Param){.kind = kind, .layer = b->layer, .expert = b->expert, .ndim = ndim, .rows = rows, .cols = cols,
                  .count = rows * cols, .offset = t->total, .init = init, .decay = ndim == 2,
                  .trained = kind != PARAM_ROUTER_BIAS};
-    int length = b->expert >= 0 ? snprintf(p->name, sizeof p->name, "model.layers.%d.mlp.experts.%d.%s", b->layer, b->expert,
-                                           name)
-                 : b->layer >= 0 ? snprintf(p->name, sizeof p->name, "model.layers.%d.%s", b->layer, name)
-                                 : snprintf(p->name, sizeof p->name, "%s", name);
-    CHECK(length > 0 && (size_t)length < sizeof p->name);
+    write_name(p, name);
     t->total += p->count;
     t->count += p->count;
 }

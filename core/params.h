@@ -1,10 +1,10 @@
 /* The parameter table: one declarative list built from the config. Allocation, initialisation, optimizer, checkpoints,
  * import, export, counting and tests derive from it; nothing else lists tensors.
  *
- * All tensors of a role (weights, gradients, first and second moments) lie in one block, each at Param.offset (counted in
- * elements). Order: embedding, layers (the routed experts last in theirs), final norm, head. Every offset is a multiple of 16,
- * except that the gate | up | down of an MLP (dense, shared or an expert) follow each other without padding: gate and up
- * are one [2F, C] matrix and an MLP is one slab. The padding between tensors is zero in every role. */
+ * All tensors of a role (weights, gradients, first and second moments) lie in one block, each at Param.offset (counted
+ * in elements). Order: embedding, layers (the routed experts last in theirs), final norm, head. Every offset is a
+ * multiple of 16, except that the gate | up | down of an MLP (dense, shared or an expert) follow each other without
+ * padding: gate and up are one [2F, C] matrix and an MLP is one slab. The padding is zero in every role. */
 #ifndef CORE_PARAMS_H
 #define CORE_PARAMS_H
 
@@ -39,7 +39,7 @@ typedef struct ParamTable {
     int n, L;           /* tensors, layers */
     size_t total;       /* elements of a role's block, padding included */
     size_t count;       /* parameters proper */
-    int *layer_first;   /* [L + 1] index of the first parameter of layer l; layer_first[L] is the first after the layers */
+    int *layer_first;   /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
     size_t active;      /* parameters a token meets (K experts), embedding and head included */
     int *by_name;       /* [n] indices in ascending order of names */
 } ParamTable;
@@ -48,7 +48,7 @@ typedef struct ParamTable {
 ParamTable params_build(const ModelConfig *c);
 void params_free(ParamTable *t);
 
-/* Index of the parameter (layer, expert = -1 where there is none), or -1 when the model has no such tensor. Constant time. */
+/* Index of the parameter (layer, expert = -1 where there is none), or -1 when there is no such tensor. Constant time. */
 int params_find(const ParamTable *t, ParamKind kind, int layer, int expert);
 int params_find_name(const ParamTable *t, const char *name);
 

@@ -4,8 +4,8 @@
 
 #include "core/config.h"
 
-/* cos[p * half + i] = multiplier * cos(p * inv_freq[i]), i < half = Dr / 2; sin likewise. Angles in f64: at position 100,000 an
- * f32 angle is off by 0.004. */
+/* cos[p * half + i] = multiplier * cos(p * inv_freq[i]), i < half = Dr / 2; sin likewise. Angles in f64: at position
+ * 100,000 an f32 angle is off by 0.004. */
 typedef struct RopeTable {
     int positions, half;
     float *cos, *sin; /* [positions][half]; sin lies behind cos in one block */

@@ -1,4 +1,5 @@
-/* Balance losses: the reference values of tests/golden, gradients by central differences, the mean over sequences, V3's bias. */
+/* Balance losses: the reference values of tests/golden, gradients by central differences, the mean over sequences, and
+ * V3's bias. */
 #include "tests/unit/unit.h"
 
 #include <math.h>
@@ -33,7 +34,8 @@ static const StTensor *find(const StFile *f, const char *format, int layer)
 static void near_first(const StFile *f, const char *format, int layer, double got)
 {
     float want = ((const float *)find(f, format, layer)->data)[0];
-    if (!(fabs(got - want) <= 3e-6 * want)) fail_msg("%s of layer %d: %.9g, want %.9g", format, layer, got, (double)want);
+    if (!(fabs(got - want) <= 3e-6 * want))
+        fail_msg("%s of layer %d: %.9g, want %.9g", format, layer, got, (double)want);
 }
 
 static void check_golden(const char *folder, BalanceConfig b)
@@ -84,8 +86,8 @@ static void golden_bias(void **state)
 
 enum { E = 12, K = 3, N = 40 };
 
-/* Sequences of 1, 30 and 9 tokens. The scores of a token are E different multiples of 0.05, shuffled, so that a small step
- * changes no choice; a third of the tokens choose experts 0 .. K - 1. */
+/* Sequences of 1, 30 and 9 tokens. The scores of a token are E different multiples of 0.05, shuffled, so that a small
+ * step changes no choice; a third of the tokens choose experts 0 .. K - 1. */
 typedef struct Case {
     ModelConfig c;
     int32_t offsets[4], idx[N * K];
@@ -127,7 +129,8 @@ static void gradients(void **state)
                                      {.device = 0.4f, .devices = 4},
                                      {.comm = 0.5f, .devices = 3, .limit = 2},
                                      {.sequence = 0.6f},
-                                     {.expert = 0.3f, .device = 0.4f, .comm = 0.5f, .sequence = 0.6f, .devices = 6, .limit = 2}};
+                                     {.expert = 0.3f, .device = 0.4f, .comm = 0.5f, .sequence = 0.6f, .devices = 6,
+                                      .limit = 2}};
     for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
         const BalanceConfig *b = &configs[k];
         for (int i = 0; i < N * E; i++) x.d[i] = NAN; /* written, not added to */
@@ -140,8 +143,8 @@ static void gradients(void **state)
             x.scores[i] = down;
             double want = (above - aux(&x, b, NULL)) / ((double)up - down);
             x.scores[i] = keep;
-            if (!(fabs(x.d[i] - want) <= 1e-6 * (1 + fabs(want)))) fail_msg("config %zu, score %d: %.8g, want %.8g", k, i,
-                                                                            (double)x.d[i], want);
+            if (!(fabs(x.d[i] - want) <= 1e-6 * (1 + fabs(want))))
+                fail_msg("config %zu, score %d: %.8g, want %.8g", k, i, (double)x.d[i], want);
             largest = fmax(largest, fabs(want));
         }
         assert_true(largest > 1e-2);

@@ -15,7 +15,8 @@ enum { ROWS = 200, COMPLETIONS = 8, GROUP = 4 };
 /* Rows of a batch and what eval writes. */
 typedef struct Rows {
     int n;
-    float lp[ROWS], old_lp[ROWS], ref_lp[ROWS], advantage[ROWS], weight[ROWS], entropy[ROWS], exact[ROWS], kl_weight[ROWS];
+    float lp[ROWS], old_lp[ROWS], ref_lp[ROWS], advantage[ROWS], weight[ROWS], entropy[ROWS], exact[ROWS];
+    float kl_weight[ROWS];
     float ratio[ROWS], kl[ROWS], loss[ROWS], dlp[ROWS], dentropy[ROWS], dkl[ROWS];
     uint8_t flags[ROWS];
 } Rows;
@@ -32,8 +33,8 @@ static double evaluate(Rows *r, GrpoLoss *g, int chunk)
     Loss l = grpo_loss(g);
     for (int a = 0; a < r->n; a += chunk) {
         int b = a + chunk < r->n ? a + chunk : r->n;
-        l.eval(l.ctx, a, b, r->lp + a, l.needs_entropy ? r->entropy + a : NULL, l.needs_kl ? r->exact + a : NULL, r->loss + a,
-               r->dlp + a, l.needs_entropy ? r->dentropy + a : NULL, l.needs_kl ? r->dkl + a : NULL);
+        l.eval(l.ctx, a, b, r->lp + a, l.needs_entropy ? r->entropy + a : NULL, l.needs_kl ? r->exact + a : NULL,
+               r->loss + a, r->dlp + a, l.needs_entropy ? r->dentropy + a : NULL, l.needs_kl ? r->dkl + a : NULL);
     }
     return sum_in_blocks(r->loss, r->n);
 }
@@ -60,7 +61,8 @@ static void check_variant(const StFile *f, const char *name, GrpoConfig config, 
     float rewards[COMPLETIONS], advantages[COMPLETIONS], want[ROWS], weights[COMPLETIONS];
     int lengths[COMPLETIONS], first[COMPLETIONS];
     read_tensor(f, "rewards", -1, rewards);
-    for (int p = 0; p < COMPLETIONS; p += GROUP) assert_true(grpo_advantages(advantages + p, rewards + p, GROUP, by_std));
+    for (int p = 0; p < COMPLETIONS; p += GROUP)
+        assert_true(grpo_advantages(advantages + p, rewards + p, GROUP, by_std));
     snprintf(key, sizeof key, "%s.advantages", name);
     read_tensor(f, key, -1, want);
     for (int i = 0; i < COMPLETIONS; i++) near(key, advantages[i], want[i], 1e-6);
@@ -170,7 +172,8 @@ static void derivatives(void **state)
                 if (!at_edge(&r, &c, i, h)) check_slope(&r, &g, "dlp", r.lp, r.dlp, i, h);
                 check_slope(&r, &g, "dentropy", r.entropy, r.dentropy, i, h);
                 if (estimator == KL_EXACT) check_slope(&r, &g, "dkl", r.exact, r.dkl, i, h);
-                if (r.weight[i] == 0.0f) assert_true(r.loss[i] == 0 && r.dlp[i] == 0 && r.ratio[i] == 0 && r.flags[i] == 0);
+                if (r.weight[i] == 0.0f)
+                    assert_true(r.loss[i] == 0 && r.dlp[i] == 0 && r.ratio[i] == 0 && r.flags[i] == 0);
             }
             assert_true(cut > 10 && (k == 1 || clamped > 10));
         }
@@ -192,7 +195,8 @@ static void values(void **state)
         if (r.weight[i] == 0.0f) continue;
         double ratio = exp((double)r.lp[i] - r.old_lp[i]), A = r.advantage[i], d = (double)r.ref_lp[i] - r.lp[i];
         double clipped = fmin(fmax(ratio, 1 - 0.1f), 1 + (double)0.3f);
-        near("loss", r.loss[i], r.weight[i] * (-fmin(ratio * A, clipped * A) + 0.25 * d * d - 0.2 * r.entropy[i]), 1e-6);
+        double value = -fmin(ratio * A, clipped * A) + 0.25 * d * d - 0.2 * r.entropy[i];
+        near("loss", r.loss[i], r.weight[i] * value, 1e-6);
         ratios += ratio;
         most = fmax(most, ratio);
         tokens++;
@@ -279,8 +283,9 @@ static void token_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden), cmocka_unit_test(derivatives), cmocka_unit_test(values),        cmocka_unit_test(chunks),
-        cmocka_unit_test(edges),  cmocka_unit_test(advantages),  cmocka_unit_test(token_weights),
+        cmocka_unit_test(golden), cmocka_unit_test(derivatives), cmocka_unit_test(values),
+        cmocka_unit_test(chunks), cmocka_unit_test(edges),       cmocka_unit_test(advantages),
+        cmocka_unit_test(token_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

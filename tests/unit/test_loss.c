@@ -15,7 +15,8 @@ static void blocks(void **state)
     (void)state;
     float *x = malloc(N * sizeof *x);
     rng_fill_normal(x, N, 1.0f, 1, "x");
-    for (int i = 0; i < N; i++) x[i] = ldexpf(x[i], i * 37 % 90); /* magnitudes far apart: every other order rounds otherwise */
+    /* Magnitudes far apart: any other order of adding rounds otherwise. */
+    for (int i = 0; i < N; i++) x[i] = ldexpf(x[i], i * 37 % 90);
     double want = 0;
     for (int from = 0; from < N; from += TOKEN_BLOCK) {
         double part = 0;
@@ -75,7 +76,8 @@ static void pointwise(void **state)
     pointwise_loss(loss, d, value, label, 0.5f, 5);
     for (int i = 0; i < 3; i++) {
         double x = value[i], y = label[i], h = 1e-4;
-        double up = y * log_sigma(x + h) + (1 - y) * log_sigma(-x - h), down = y * log_sigma(x - h) + (1 - y) * log_sigma(h - x);
+        double up = y * log_sigma(x + h) + (1 - y) * log_sigma(-x - h);
+        double down = y * log_sigma(x - h) + (1 - y) * log_sigma(h - x);
         assert_true(fabs(loss[i] + 0.5 * (y * log_sigma(x) + (1 - y) * log_sigma(-x))) < 1e-6);
         assert_true(fabs(d[i] + 0.5 * (up - down) / (2 * h)) < 1e-7);
     }

@@ -159,6 +159,7 @@ static void refusal(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(unclipped), cmocka_unit_test(clipped), cmocka_unit_test(refusal)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(unclipped), cmocka_unit_test(clipped),
+                                       cmocka_unit_test(refusal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

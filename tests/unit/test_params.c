@@ -9,9 +9,9 @@
 
 static ModelConfig deepseek(void)
 {
-    return (ModelConfig){.arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .Rkv = 512, .Dn = 128, .Dr = 64, .Dv = 128,
-                         .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1, .eps = 1e-6f, .init_std = 0.02f,
-                         .max_positions = 163840, .rope = {.theta = 10000, .interleaved = true}};
+    return (ModelConfig){.arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .Rkv = 512, .Dn = 128, .Dr = 64,
+                         .Dv = 128, .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1, .eps = 1e-6f,
+                         .init_std = 0.02f, .max_positions = 163840, .rope = {.theta = 10000, .interleaved = true}};
 }
 
 static ModelConfig v2_lite(void)
