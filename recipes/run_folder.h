@@ -1,0 +1,50 @@
+/* A run's folder: recipe.yaml (resolved), metrics.jsonl, TensorBoard events, samples.jsonl, summary.json, checkpoints/,
+ * rollouts/. One process at a time writes to it.
+ *
+ * metrics.jsonl holds one JSON object a line, in the order things happened:
+ *   a step        {"stage", "step", "seconds", "loss", ...}
+ *   an evaluation {"stage", "step", "eval": {"TASK": {"pass@1", ..}, .., "all": {..}, "helpful", "safe"}}
+ *   a warning     {"stage", "step", "warning": {"name", "what", "evidence", "try"}}
+ * and every line gets "wall", the Unix time in seconds. Events mirror the numbers of steps and evaluations as STAGE/KEY. */
+#ifndef RECIPES_RUN_FOLDER_H
+#define RECIPES_RUN_FOLDER_H
+
+#include <stdint.h>
+
+#include "data/json.h"
+
+typedef struct RunFolder RunFolder;
+
+/* Creates the folder (with its parents) or opens it, and locks it. *resumed: it held this recipe already. Refuses, in one
+ * sentence, a folder that another process holds, one with another recipe or seed (naming the key), one that is no run folder. */
+RunFolder *run_folder_open(const char *path, const char *recipe_text, bool *resumed, Status *st);
+void run_folder_close(RunFolder *f);
+const char *run_folder_path(const RunFolder *f);
+
+/* What is kept on resume: of a stage (a unit's name) the steps up to `step`; stages not named lose all. */
+typedef struct RunPoint {
+    const char *stage;
+    int64_t step;
+} RunPoint;
+
+/* Cuts metrics.jsonl and the events back to the points; a half-written last line goes too. */
+bool run_folder_cut(RunFolder *f, const RunPoint *points, int n, Status *st);
+
+/* Appends a line (takes it over) with "stage" and "step" first. Fails when the disk is full. */
+bool run_metrics_append(RunFolder *f, const char *stage, int64_t step, Json *line, Status *st);
+
+/* samples.jsonl: replaces the lines of `stage` by those of the array of {"prompt", "completion", "answer", "correct", "reason"}
+ * (takes it over). */
+bool run_samples_write(RunFolder *f, const char *stage, Json *samples, Status *st);
+
+/* summary.json, written beside and renamed. Sets a top-level key, or the entry of "stages" of that "name" (appended when new);
+ * both take the value over. */
+bool run_summary_set(RunFolder *f, const char *key, Json *value, Status *st);
+bool run_summary_stage(RunFolder *f, const char *name, Json *entry, Status *st);
+/* The entry of a stage, NULL when there is none; a view. */
+const Json *run_summary_get(const RunFolder *f, const char *name);
+
+/* Every line of a JSONL file that parses, as one array (a broken line is left out): for reports. Empty when there is no file. */
+Json *run_read_lines(const char *folder, const char *name);
+
+#endif
