@@ -1,0 +1,210 @@
+#include "tests/unit/ops_lab.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/cpu.h"
+
+enum { VARIANTS = 5, GUARD = 64 };
+
+typedef struct Variant {
+    Backend *b;
+    const Ops *ops;
+    char name[32];
+} Variant;
+
+static Variant variants[VARIANTS];
+static int variant_count;
+
+int lab_open(void **state)
+{
+    (void)state;
+    static const CpuOptions options[VARIANTS] = {{.threads = 2}, {.threads = 1}, {.threads = 3, .isa = "avx2"},
+                                                 {.threads = 1, .isa = "avx2"}, {.threads = 2, .isa = "plain"}};
+    variant_count = 0;
+    for (int i = 0; i < VARIANTS; i++) {
+        Variant *v = &variants[variant_count];
+        Status st = {0};
+        v->b = cpu_open(&options[i], &v->ops, &st);
+        if (v->b) {
+            snprintf(v->name, sizeof v->name, "%s, %d threads", options[i].isa ? options[i].isa : "best",
+                     options[i].threads);
+            variant_count++;
+        } else if (!strstr(st.text, "does not have it")) {
+            print_error("%s\n", st.text);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int lab_close(void **state)
+{
+    (void)state;
+    for (int i = 0; i < variant_count; i++) {
+        variants[i].ops->close(variants[i].b);
+    }
+    return 0;
+}
+
+const Ops *lab_ops(void)
+{
+    return variants[0].ops;
+}
+
+Backend *lab_backend(void)
+{
+    return variants[0].b;
+}
+
+static size_t out_end(const LabOut *o)
+{
+    return o->at + o->rows * o->stride;
+}
+
+static size_t trial_floats(const LabTrial *t)
+{
+    return (t->count ? out_end(&t->outs[t->count - 1]) : 0) + GUARD;
+}
+
+int lab_out(LabTrial *t, size_t rows, size_t cols, size_t gap)
+{
+    assert_true(t->count < LAB_OUTS);
+    size_t at = t->count ? out_end(&t->outs[t->count - 1]) + GUARD : GUARD;
+    t->outs[t->count] = (LabOut){at, rows, cols, cols + gap};
+    return t->count++;
+}
+
+Mat lab_mat(const LabTrial *t, float *out, int number)
+{
+    const LabOut *o = &t->outs[number];
+    return (Mat){out + o->at, DTYPE_F32, o->rows, o->cols, o->stride};
+}
+
+float *lab_at(const LabTrial *t, float *out, int number)
+{
+    return out + t->outs[number].at;
+}
+
+static float guard_value(size_t i)
+{
+    return -1000.0f - (float)(i % 100);
+}
+
+static void set_outputs(const LabTrial *t, float *out)
+{
+    const float *from = t->initial;
+    for (int i = 0; from && i < t->count; i++) {
+        for (size_t r = 0; r < t->outs[i].rows; r++, from += t->outs[i].cols) {
+            memcpy(mat_row(lab_mat(t, out, i), r), from, t->outs[i].cols * sizeof(float));
+        }
+    }
+}
+
+/* Puts the guard's value into every output element: what then differs from a guard was written outside. */
+static void check_guards(const LabTrial *t, const float *out, size_t floats, const char *name)
+{
+    float *copy = malloc(floats * sizeof(float));
+    memcpy(copy, out, floats * sizeof(float));
+    for (int i = 0; i < t->count; i++) {
+        for (size_t r = 0; r < t->outs[i].rows; r++) {
+            for (size_t c = 0; c < t->outs[i].cols; c++) {
+                size_t at = t->outs[i].at + r * t->outs[i].stride + c;
+                copy[at] = guard_value(at);
+            }
+        }
+    }
+    for (size_t i = 0; i < floats; i++) {
+        if (copy[i] != guard_value(i)) {
+            fail_msg("%s: wrote outside its outputs, at %zu of %zu", name, i, floats);
+        }
+    }
+    free(copy);
+}
+
+float *lab_run_on(const Ops *ops, Backend *b, const LabTrial *t, const char *name)
+{
+    size_t floats = trial_floats(t);
+    float *out = malloc(floats * sizeof(float));
+    for (size_t j = 0; j < floats; j++) {
+        out[j] = guard_value(j);
+    }
+    set_outputs(t, out);
+    ops->weights_changed(b);
+    t->run(ops, b, t, out);
+    Status st = {0};
+    assert_true(ops->fault(b, &st));
+    check_guards(t, out, floats, name);
+    return out;
+}
+
+float *lab_run(const LabTrial *t)
+{
+    size_t floats = trial_floats(t);
+    float *first = lab_run_on(variants[0].ops, variants[0].b, t, variants[0].name);
+    for (int i = 1; i < variant_count; i++) {
+        float *out = lab_run_on(variants[i].ops, variants[i].b, t, variants[i].name);
+        for (size_t j = 0; j < floats; j++) {
+            if (memcmp(&out[j], &first[j], sizeof(float)) != 0) {
+                fail_msg("%s: element %zu is %.9g, on %s it is %.9g", variants[i].name, j, (double)out[j],
+                         variants[0].name, (double)first[j]);
+            }
+        }
+        free(out);
+    }
+    return first;
+}
+
+float *lab_random(size_t n, uint64_t seed)
+{
+    float *x = malloc((n ? n : 1) * sizeof(float));
+    uint64_t s = seed * 0x9e3779b97f4a7c15u + 1;
+    for (size_t i = 0; i < n; i++) {
+        s = s * 6364136223846793005u + 1442695040888963407u;
+        x[i] = (float)((int32_t)(s >> 40) - (1 << 23)) * 0x1p-23f;
+    }
+    return x;
+}
+
+double *lab_doubles(const float *x, size_t n)
+{
+    double *d = malloc((n ? n : 1) * sizeof(double));
+    for (size_t i = 0; i < n; i++) {
+        d[i] = (double)x[i];
+    }
+    return d;
+}
+
+void lab_near(const char *what, Mat got, const double *want, double tolerance)
+{
+    double largest = 0.0;
+    for (size_t i = 0; i < got.rows * got.cols; i++) {
+        largest = fmax(largest, fabs(want[i]));
+    }
+    assert_true(largest > 0.0);
+    for (size_t i = 0; i < got.rows; i++) {
+        for (size_t j = 0; j < got.cols; j++) {
+            double g = (double)mat_row(got, i)[j], w = want[i * got.cols + j];
+            if (!(fabs(g - w) <= tolerance * largest)) {
+                fail_msg("%s (%zu, %zu): %.9g, want %.9g; the largest is %.3g, tolerance %.1g", what, i, j, g, w, largest,
+                         tolerance);
+            }
+        }
+    }
+}
+
+void lab_differences(double (*loss)(const void *context), const void *context, double *x, size_t n, double *gradient)
+{
+    const double h = 1e-5;
+    for (size_t i = 0; i < n; i++) {
+        double keep = x[i];
+        x[i] = keep + h;
+        double up = loss(context);
+        x[i] = keep - h;
+        double down = loss(context);
+        x[i] = keep;
+        gradient[i] = (up - down) / (2.0 * h);
+    }
+}

@@ -1,0 +1,59 @@
+/* Runs an op on every instruction set and thread count this machine has and compares: same bits everywhere, nothing written
+ * outside the outputs; and the numbers against f64 references. */
+#ifndef TESTS_UNIT_OPS_LAB_H
+#define TESTS_UNIT_OPS_LAB_H
+
+#include "tests/unit/unit.h"
+
+#include "core/ops.h"
+#include "tests/tolerances.h"
+
+enum { LAB_OUTS = 4 };
+
+/* One output inside a trial's buffer: element (i, j) at at + i * stride + j. cols < stride leaves gaps that must stay. */
+typedef struct LabOut {
+    size_t at, rows, cols, stride;
+} LabOut;
+
+typedef struct LabTrial LabTrial;
+struct LabTrial {
+    /* Runs the op once; outputs go to lab_mat / lab_at of `out`. */
+    void (*run)(const Ops *ops, Backend *b, const LabTrial *t, float *out);
+    const void *in;
+    LabOut outs[LAB_OUTS];
+    int count;
+    const float *initial; /* what outputs hold before, in the order of outs, dense; NULL: a pattern */
+};
+
+/* cmocka group setup and teardown: opens the backends. */
+int lab_open(void **state);
+int lab_close(void **state);
+
+/* The backend with the best instruction set and two threads. */
+const Ops *lab_ops(void);
+Backend *lab_backend(void);
+
+/* Appends an output of rows x cols with `gap` unused columns after each row; returns its number. */
+int lab_out(LabTrial *t, size_t rows, size_t cols, size_t gap);
+Mat lab_mat(const LabTrial *t, float *out, int number);
+float *lab_at(const LabTrial *t, float *out, int number);
+
+/* Runs on every backend and fails unless all outputs agree bit for bit and nothing else changed. Returns the outputs of
+ * the first (free it); address them with lab_mat. */
+float *lab_run(const LabTrial *t);
+
+/* The same on one backend, called `name` in messages. */
+float *lab_run_on(const Ops *ops, Backend *b, const LabTrial *t, const char *name);
+
+/* n numbers in [-1, 1), a function of seed alone. Caller frees. */
+float *lab_random(size_t n, uint64_t seed);
+/* The same numbers in double. */
+double *lab_doubles(const float *x, size_t n);
+
+/* Fails unless |got - want| <= tolerance * max |want| everywhere; want must not be all zero. */
+void lab_near(const char *what, Mat got, const double *want, double tolerance);
+
+/* d/dx_i of loss by central differences. x is put back. */
+void lab_differences(double (*loss)(const void *context), const void *context, double *x, size_t n, double *gradient);
+
+#endif
