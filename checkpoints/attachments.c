@@ -16,14 +16,14 @@ void attach_file(Attachments *a, const char *name, const char *bytes, size_t len
     f->bytes[length] = 0;
 }
 
-void attach_tensor(Attachments *a, const StTensor *t)
+void attach_tensor(Attachments *a, const StTensor *t, bool own)
 {
     a->tensors = realloc(a->tensors, ((size_t)a->ntensors + 1) * sizeof *a->tensors);
     CHECK(a->tensors);
-    a->tensors[a->ntensors] = *t;
-    a->tensors[a->ntensors].name = strdup(t->name);
-    CHECK(a->tensors[a->ntensors].name);
-    a->ntensors++;
+    AttachedTensor *to = &a->tensors[a->ntensors++];
+    *to = (AttachedTensor){*t, own};
+    to->tensor.name = strdup(t->name);
+    CHECK(to->tensor.name);
 }
 
 const AttachedFile *attached_file(const Attachments *a, const char *name)
@@ -40,8 +40,8 @@ void attachments_free(Attachments *a)
         free(a->files[i].bytes);
     }
     for (int i = 0; i < a->ntensors; i++) {
-        free((char *)a->tensors[i].name);
-        if (!a->borrowed) free((void *)a->tensors[i].data);
+        free((char *)a->tensors[i].tensor.name);
+        if (a->tensors[i].owned) free((void *)a->tensors[i].tensor.data);
     }
     free(a->files);
     free(a->tensors);

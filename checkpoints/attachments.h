@@ -11,18 +11,22 @@ typedef struct AttachedFile {
     size_t length;
 } AttachedFile;
 
+typedef struct AttachedTensor {
+    StTensor tensor; /* its name is owned */
+    bool owned;      /* its data too; else it lies in something that outlives the attachments */
+} AttachedTensor;
+
 typedef struct Attachments {
     AttachedFile *files;
     int nfiles;
-    StTensor *tensors; /* names owned; data owned unless `borrowed` */
+    AttachedTensor *tensors;
     int ntensors;
-    bool borrowed;     /* data lies in an StFile that outlives this */
 } Attachments;
 
-/* Takes over a copy of name and bytes. */
+/* Takes a copy of name and bytes. */
 void attach_file(Attachments *a, const char *name, const char *bytes, size_t length);
-/* Copies the description and the name; data as it is. */
-void attach_tensor(Attachments *a, const StTensor *t);
+/* Copies the description and the name; the data stays where it is, and is freed with the attachments when `own`. */
+void attach_tensor(Attachments *a, const StTensor *t, bool own);
 const AttachedFile *attached_file(const Attachments *a, const char *name); /* NULL when absent */
 void attachments_free(Attachments *a);
 

@@ -123,7 +123,7 @@ static void write_attachments(H5Writer *w, const Attachments *a)
         h5_write_bytes(w, name, a->files[i].bytes, a->files[i].length);
     }
     for (int i = 0; i < a->ntensors; i++) {
-        const StTensor *t = &a->tensors[i];
+        const StTensor *t = &a->tensors[i].tensor;
         uint64_t head[10] = {t->dtype, (uint64_t)t->ndim};
         memcpy(head + 2, t->shape, sizeof t->shape);
         snprintf(name, sizeof name, "tensors/%s", t->name);
@@ -285,7 +285,7 @@ static bool read_tensor(const char *name, void *context)
     for (int i = 0; i < t.ndim; i++) t.count *= t.shape[i];
     t.data = h5_read_bytes(a->r, full, &length);
     t.bytes = length;
-    if (t.data) attach_tensor(a->to, &t);
+    if (t.data) attach_tensor(a->to, &t, true);
     return true;
 }
 

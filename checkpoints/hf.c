@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/halves.h"
 #include "core/check.h"
+#include "data/file.h"
 
 enum { FP8_BLOCK = 128 };
 
@@ -29,19 +31,20 @@ static bool fail_shape(const StTensor *t, const Param *p, const char *folder, St
 }
 
 /* FP8 releases (DeepSeek-V3): NAME_scale_inv holds one factor for each block of 128 x 128. */
-static bool apply_block_scales(const StFile *f, const Param *p, float *w, const char *folder, Status *st)
+static bool apply_block_scales(const StFile *f, const StTensor *t, float *w, const char *folder, Status *st)
 {
-    char name[128];
-    snprintf(name, sizeof name, "%s_scale_inv", p->name);
+    char name[256];
+    snprintf(name, sizeof name, "%.200s_scale_inv", t->name);
     const StTensor *scales = st_find(f, name);
-    size_t rows = (p->rows + FP8_BLOCK - 1) / FP8_BLOCK, cols = (p->cols + FP8_BLOCK - 1) / FP8_BLOCK;
-    if (!scales || scales->ndim != 2 || scales->shape[0] != rows || scales->shape[1] != cols)
-        return fail(st, "%s: %s is FP8, but %s is missing or has not shape [%zu, %zu]", folder, p->name, name, rows, cols);
-    float *scale = malloc(rows * cols * sizeof *scale);
+    size_t rows = t->shape[0], cols = t->shape[1];
+    size_t down = (rows + FP8_BLOCK - 1) / FP8_BLOCK, across = (cols + FP8_BLOCK - 1) / FP8_BLOCK;
+    if (t->ndim != 2 || !scales || scales->ndim != 2 || scales->shape[0] != down || scales->shape[1] != across)
+        return fail(st, "%s: %s is FP8, but %s is missing or has not shape [%zu, %zu]", folder, t->name, name, down, across);
+    float *scale = malloc(down * across * sizeof *scale + 1);
     CHECK(scale);
     bool ok = st_read_f32(scales, scale, st);
-    for (size_t i = 0; ok && i < p->rows; i++)
-        for (size_t j = 0; j < p->cols; j++) w[i * p->cols + j] *= scale[i / FP8_BLOCK * cols + j / FP8_BLOCK];
+    for (size_t i = 0; ok && i < rows; i++)
+        for (size_t j = 0; j < cols; j++) w[i * cols + j] *= scale[i / FP8_BLOCK * across + j / FP8_BLOCK];
     free(scale);
     return ok;
 }
@@ -74,7 +77,7 @@ static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, fl
     }
     if (!has_shape(t, p)) return fail_shape(t, p, folder, st);
     if (!st_read_f32(t, w, st)) return fail_prefix(st, "%s", folder);
-    return t->dtype != ST_F8_E4M3 || apply_block_scales(f, p, w, folder, st);
+    return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
 
 bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)
@@ -97,4 +100,60 @@ bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable 
     bool ok = hf_weights_fill(f, folder, c, t, weights, st);
     st_close(f);
     return ok;
+}
+
+/* ---- What an export carries along ---- */
+
+/* The layer of "model.layers.N....", or -1. */
+static int layer_of(const char *name)
+{
+    int layer, end = 0;
+    return sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0 ? layer : -1;
+}
+
+static bool attach_fp8(const StFile *f, const char *folder, const StTensor *t, Attachments *out, Status *st)
+{
+    float *wide = malloc(t->count * sizeof *wide + 1);
+    uint16_t *narrow = malloc(t->count * sizeof *narrow + 1);
+    CHECK(wide && narrow);
+    bool ok = st_read_f32(t, wide, st) && apply_block_scales(f, t, wide, folder, st);
+    for (uint64_t i = 0; ok && i < t->count; i++) narrow[i] = bf16_of_f32(wide[i]);
+    free(wide);
+    StTensor copy = *t;
+    copy.dtype = ST_BF16;
+    copy.bytes = 2 * t->count;
+    copy.data = narrow;
+    if (ok) attach_tensor(out, &copy, true);
+    else free(narrow);
+    return ok;
+}
+
+static bool attach_later_layers(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st)
+{
+    for (size_t i = 0; i < st_count(f); i++) {
+        const StTensor *t = st_at(f, i);
+        int layer = layer_of(t->name);
+        if (layer < c->L || layer >= c->L + c->mtp_layers || strstr(t->name, "_scale_inv")) continue;
+        if (st_dtype_size(t->dtype) == 0) return fail(st, "%s: %.200s has a dtype that cannot be carried along", folder, t->name);
+        if (t->dtype != ST_F8_E4M3) attach_tensor(out, t, false);
+        else if (!attach_fp8(f, folder, t, out, st)) return false;
+    }
+    return true;
+}
+
+bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st)
+{
+    static const char *const names[] = {"generation_config.json", "special_tokens_map.json", "chat_template.jinja",
+                                        "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[8192];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (access(path, F_OK)) continue;
+        size_t length;
+        char *bytes = file_read(path, &length, st);
+        if (!bytes) return false;
+        attach_file(out, names[i], bytes, length);
+        free(bytes);
+    }
+    return attach_later_layers(f, folder, c, out, st);
 }

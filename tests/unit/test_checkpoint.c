@@ -64,8 +64,7 @@ static void test_round_trip(void **state)
     float data[2] = {1.5f, -2.0f};
     attach_file(&m.attached, "tokenizer_config.json", "{\"a\":1}", 7);
     attach_tensor(&m.attached, &(StTensor){.name = "model.layers.2.eh_proj.weight", .dtype = ST_F32, .ndim = 2, .shape = {1, 2},
-                                           .count = 2, .bytes = 8, .data = data});
-    m.attached.borrowed = true;
+                                           .count = 2, .bytes = 8, .data = data}, false);
     m.finished = true;
     assert_true(checkpoint_save(scratch_path("a.h5"), &config, &table, block[0], block[1], block[2], block[3], &m, &st));
     attachments_free(&m.attached);
@@ -90,8 +89,8 @@ static void test_round_trip(void **state)
     assert_string_equal(c->meta.extra, "{}");
     assert_string_equal(attached_file(&c->meta.attached, "tokenizer_config.json")->bytes, "{\"a\":1}");
     assert_int_equal(c->meta.attached.ntensors, 1);
-    assert_int_equal(c->meta.attached.tensors[0].shape[1], 2);
-    assert_memory_equal(c->meta.attached.tensors[0].data, data, 8);
+    assert_int_equal(c->meta.attached.tensors[0].tensor.shape[1], 2);
+    assert_memory_equal(c->meta.attached.tensors[0].tensor.data, data, 8);
     char a[65], b[65];
     weights_sha256(&table, block[0], a);
     weights_sha256(&c->table, c->weights, b);
