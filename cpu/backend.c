@@ -213,15 +213,15 @@ static void name_machine(Backend *b)
 static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
 {
     b->threads = o->threads > 0 ? o->threads : omp_get_num_procs();
-    b->kernels = choose_kernels(o->isa, st);
     b->ops = calloc(1, sizeof(Ops));
     b->arenas = aligned_alloc(_Alignof(Arena), (size_t)b->threads * sizeof(Arena));
     b->packs = gemm_packs_open();
-    if (!b->kernels || !b->ops || !b->arenas) {
+    if (!b->ops || !b->arenas) {
         return fail(st, "cpu backend: out of memory for %d threads", b->threads);
     }
     memset(b->arenas, 0, (size_t)b->threads * sizeof(Arena));
-    if (!choose_provider(b, o->matmul, st)) {
+    b->kernels = choose_kernels(o->isa, st);
+    if (!b->kernels || !choose_provider(b, o->matmul, st)) {
         return false;
     }
     fill_table(b);
