@@ -39,14 +39,21 @@ VEC_INLINE m16 m16_first(int n)
     return (m16){_mm256_castsi256_ps(lo), _mm256_castsi256_ps(hi)};
 }
 
+/* The branches: masked moves are slow on some processors, and most calls are for all lanes. */
 VEC_INLINE v16 v16_load_n(const float *p, int n)
 {
+    if (n >= 16)
+        return v16_load(p);
     m16 m = m16_first(n);
     return (v16){_mm256_maskload_ps(p, _mm256_castps_si256(m.lo)), _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.hi))};
 }
 
 VEC_INLINE void v16_store_n(float *p, v16 a, int n)
 {
+    if (n >= 16) {
+        v16_store(p, a);
+        return;
+    }
     m16 m = m16_first(n);
     _mm256_maskstore_ps(p, _mm256_castps_si256(m.lo), a.lo);
     _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.hi), a.hi);

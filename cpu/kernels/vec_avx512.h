@@ -29,17 +29,22 @@ VEC_INLINE void v16_store(float *p, v16 a)
 
 VEC_INLINE m16 m16_first(int n)
 {
-    return n >= 16 ? (m16)0xffff : n <= 0 ? (m16)0 : (m16)((1u << n) - 1u);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(n), lane);
 }
 
+/* The branches: masked stores are slow on some processors, and most calls are for all lanes. */
 VEC_INLINE v16 v16_load_n(const float *p, int n)
 {
-    return _mm512_maskz_loadu_ps(m16_first(n), p);
+    return n >= 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(m16_first(n), p);
 }
 
 VEC_INLINE void v16_store_n(float *p, v16 a, int n)
 {
-    _mm512_mask_storeu_ps(p, m16_first(n), a);
+    if (n >= 16)
+        _mm512_storeu_ps(p, a);
+    else
+        _mm512_mask_storeu_ps(p, m16_first(n), a);
 }
 
 VEC_INLINE v16 v16_add(v16 a, v16 b)
