@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "data/file.h"
 #include "recipes/embedded.h"
 #include "recipes/fields.h"
 #include "recipes/merge.h"
@@ -13,28 +14,14 @@
 
 enum { MAX_FILE = 1 << 20, MAX_EXTENDS = 8 };
 
-static char *read_text(const char *path, Status *st)
+static char *read_recipe(const char *path, Status *st)
 {
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        fail(st, "cannot read recipe %s: %s", path, strerror(errno));
-        return NULL;
-    }
-    char *text = malloc(MAX_FILE + 1);
-    CHECK(text);
-    size_t n = fread(text, 1, MAX_FILE + 1, f);
-    bool bad = ferror(f);
-    fclose(f);
-    if (bad || n > MAX_FILE || memchr(text, 0, n)) {
-        fail(st, "%s is no recipe: %s", path,
-             bad            ? "it cannot be read"
-             : n > MAX_FILE ? "it is larger than 1 MiB"
-                            : "it holds zero bytes");
-        free(text);
-        return NULL;
-    }
-    text[n] = 0;
-    return text;
+    size_t n;
+    char *text = file_read(path, &n, st);
+    if (!text || (n <= MAX_FILE && !memchr(text, 0, n))) return text;
+    fail(st, "%s is no recipe: %s", path, n > MAX_FILE ? "it is larger than 1 MiB" : "it holds zero bytes");
+    free(text);
+    return NULL;
 }
 
 static const char *find_embedded(const char *name)
@@ -70,7 +57,7 @@ static Node *tree_of_name(const char *name, const char *folder, int depth, Statu
     FILE *f = fopen(path, "rb");
     if (!f && errno == ENOENT && !strchr(name, '/')) return unknown_recipe(name, st);
     if (f) fclose(f);
-    char *owned = read_text(path, st);
+    char *owned = read_recipe(path, st);
     if (!owned) return NULL;
     char *slash = strrchr(path, '/');
     char own_folder[2 * RECIPE_PATH] = "";

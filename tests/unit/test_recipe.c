@@ -298,7 +298,7 @@ static void files(void **state)
     assert_true(says(&st, "No such file"));
     status_clear(&st);
     assert_null(recipe_load(scratch_folder(), NULL, 0, &st));
-    assert_true(says(&st, "is no recipe"));
+    assert_true(says(&st, "Is a directory"));
     status_clear(&st);
     scratch_put("zero.yaml", "a: \0", 4);
     assert_null(recipe_load(scratch_path("zero.yaml"), NULL, 0, &st));
