@@ -47,6 +47,9 @@ Json *split_value(const char *regex);           /* Split, Isolated */
 Json *byte_level_value(bool use_regex);         /* pre_tokenizer or decoder; use_regex: GPT-2's */
 Json *sequence_value(const char *member, Json *list); /* member: "pretokenizers" or "decoders" */
 Json *bpe_value(Json *vocab, Json *merges, const char *unk, bool byte_fallback, bool ignore_merges);
+/* The pre_tokenizer of a family by its GGUF name; NULL when it is none of pretokenizer_names. */
+Json *pretokenizer_value(const char *name);
+extern const char *const pretokenizer_names; /* for sentences: "a, b, c" */
 /* The whole; normalizer may be NULL. */
 Json *tokenizer_value(Json *added, Json *normalizer, Json *pre_tokenizer, Json *decoder, Json *model);
 
