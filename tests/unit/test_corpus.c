@@ -1,0 +1,234 @@
+/* Mixes: shares of sources, languages and styles; preference pairs and safety examples; determinism. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/corpus.h"
+#include "tests/unit/scratch.h"
+#include "tests/unit/unit.h"
+
+enum { N = 4000 };
+
+static CorpusSpec mix(void)
+{
+    CorpusSpec c = {
+        .sources = {{.task = task_find("add"), .level_min = 2, .level_max = 3, .weight = 3},
+                    {.task = task_find("sort"), .level_min = 5, .level_max = 5, .weight = 1},
+                    {.task = task_find("helpful"), .level_min = 1, .level_max = 2, .weight = 1},
+                    {.task = task_find("refusal"), .level_min = 1, .level_max = 3, .weight = 1}},
+        .n_sources = 4,
+        .zh_share = 0.35f,
+        .styles = {15, 40, 15, 10, 12, 8},
+        .swap_en = 0.05f,
+        .swap_zh = 0.3f,
+    };
+    return c;
+}
+
+static void near(int count, double expected)
+{
+    double sd = 4 * __builtin_sqrt(expected * (1 - expected / N)) + 1;
+    if (count < expected - sd || count > expected + sd)
+        fail_msg("%d where about %g were expected", count, expected);
+}
+
+static void test_problem_shares(void **state)
+{
+    (void)state;
+    CorpusSpec c = mix();
+    int add = 0, zh = 0, level3 = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        Problem p;
+        corpus_problem(&p, &c, 1, SPLIT_TRAIN, i);
+        add += p.task == task_find("add");
+        level3 += p.task == task_find("add") && p.level == 3;
+        zh += p.language == LANGUAGE_ZH;
+        assert_true(p.key % 10 != 0);
+        problem_free(&p);
+    }
+    near(add, N * 0.5);
+    near(level3, N * 0.25);
+    near(zh, N * 0.35);
+}
+
+static void test_documents(void **state)
+{
+    (void)state;
+    CorpusSpec c = mix();
+    c.n_sources = 2;
+    int formatted = 0, untagged = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        Document d;
+        corpus_document(&d, &c, 1, i);
+        assert_int_equal(strncmp(d.prompt, "<bos><user>", 11), 0);
+        Parsed parsed = completion_parse(d.completion);
+        formatted += parsed.format_ok;
+        untagged += !parsed.has_answer;
+        free(d.prompt);
+        free(d.completion);
+    }
+    near(formatted, N * 0.35);
+    near(untagged, N * 0.55);
+    /* No styles: clean ones only. */
+    memset(c.styles, 0, sizeof c.styles);
+    for (uint64_t i = 0; i < 50; i++) {
+        Document d;
+        corpus_document(&d, &c, 1, i);
+        assert_true(completion_parse(d.completion).format_ok);
+        free(d.prompt);
+        free(d.completion);
+    }
+}
+
+static void test_swapped_languages(void **state)
+{
+    (void)state;
+    CorpusSpec c = mix();
+    c.n_sources = 2;
+    memset(c.styles, 0, sizeof c.styles);
+    int zh = 0, swapped_zh = 0, swapped_en = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        Document d;
+        corpus_document(&d, &c, 2, i);
+        Parsed p = completion_parse(d.completion);
+        bool chinese = language_share(d.prompt + 11, 6, LANGUAGE_ZH) > 0.5f;
+        bool english_trace = language_share(p.think, p.think_length, LANGUAGE_EN) > 0.5f;
+        zh += chinese;
+        swapped_zh += chinese && english_trace;
+        swapped_en += !chinese && !english_trace;
+        free(d.prompt);
+        free(d.completion);
+    }
+    near(swapped_zh, zh * 0.3);
+    near(swapped_en, (N - zh) * 0.05);
+}
+
+static void test_deterministic(void **state)
+{
+    (void)state;
+    CorpusSpec c = mix();
+    int different = 0;
+    for (uint64_t i = 0; i < 50; i++) {
+        Document a, b, other;
+        corpus_document(&a, &c, 1, i);
+        corpus_document(&b, &c, 1, i);
+        corpus_document(&other, &c, 2, i);
+        assert_string_equal(a.prompt, b.prompt);
+        assert_string_equal(a.completion, b.completion);
+        different += strcmp(a.prompt, other.prompt) != 0;
+        free(a.prompt);
+        free(a.completion);
+        free(b.prompt);
+        free(b.completion);
+        free(other.prompt);
+        free(other.completion);
+    }
+    assert_true(different > 30);
+}
+
+static float quality(const Task *t, const char *rendered, const char *completion, size_t *length)
+{
+    char prompt[128], answer[256];
+    Parsed c = completion_parse(completion);
+    assert_true(c.format_ok);
+    snprintf(prompt, sizeof prompt, "%.*s", (int)(strlen(rendered) - 11 - 11), rendered + 11);
+    snprintf(answer, sizeof answer, "%.*s", (int)c.answer_length, c.answer);
+    Problem p = {.task = t, .level = 1, .kind = t->kind, .prompt = prompt,
+                 .language = language_share(prompt, strlen(prompt), LANGUAGE_ZH) > 0.5f ? LANGUAGE_ZH : LANGUAGE_EN};
+    *length = c.answer_length;
+    return t->oracle(&p, answer);
+}
+
+static void test_helpful_pairs(void **state)
+{
+    (void)state;
+    CorpusSpec c = mix();
+    int flipped = 0, longer = 0, shorter = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        char *prompt, *chosen, *rejected;
+        size_t a, b;
+        corpus_helpful_pair(&prompt, &chosen, &rejected, &c, 3, SPLIT_TRAIN, i, 0.1f);
+        float qa = quality(task_find("helpful"), prompt, chosen, &a), qb = quality(task_find("helpful"), prompt, rejected, &b);
+        assert_true(qa != qb);
+        flipped += qa < qb;
+        longer += a > b;
+        shorter += a < b;
+        free(prompt);
+        free(chosen);
+        free(rejected);
+    }
+    near(flipped, N * 0.1);
+    near(longer, N * 0.5);
+    near(shorter, N * 0.5);
+}
+
+static void test_safety_examples(void **state)
+{
+    (void)state;
+    CorpusSpec c = mix();
+    int safe_ones = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        char *prompt, *completion;
+        bool safe;
+        corpus_safety_example(&prompt, &completion, &safe, &c, 3, SPLIT_TEST, i);
+        assert_true(completion_parse(completion).format_ok);
+        safe_ones += safe;
+        free(prompt);
+        free(completion);
+    }
+    near(safe_ones, N * 0.5);
+    assert_true(corpus_has(&c, KIND_SAFETY) && corpus_has(&c, KIND_HELPFUL));
+    c.n_sources = 2;
+    assert_true(!corpus_has(&c, KIND_SAFETY) && corpus_has(&c, KIND_REASONING));
+}
+
+static void test_files_as_sources(void **state)
+{
+    (void)state;
+    static const char rows[] = "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"text\": \"c\"}\n"
+                               "{\"prompt\": \"d\", \"answer\": \"7\", \"trace\": \"3+4\"}\n";
+    Status st = {0};
+    scratch_put("own.jsonl", rows, sizeof rows - 1);
+    Dataset *d = dataset_read(scratch_path("own.jsonl"), 0, false, &st);
+    CorpusSpec c = {.sources = {{.dataset = d, .weight = 1}}, .n_sources = 1};
+    static const char *const expected[][2] = {
+        {"<bos><user>a<assistant>", "b"}, {"<bos>", "c"}, {"<bos><user>d<assistant>", "<think>3+4</think><answer>7</answer>"},
+    };
+    for (uint64_t i = 0; i < 6; i++) {
+        Document doc;
+        corpus_document(&doc, &c, 1, i);
+        assert_string_equal(doc.prompt, expected[i % 3][0]);
+        assert_string_equal(doc.completion, expected[i % 3][1]);
+        free(doc.prompt);
+        free(doc.completion);
+    }
+    Problem p;
+    corpus_problem(&p, &c, 1, SPLIT_TRAIN, 5);
+    assert_string_equal(p.prompt, "d");
+    Verdict v = task_verify(&p, "<think>3+4</think><answer>7</answer>", false);
+    assert_true(v.score == 1);
+    problem_free(&p);
+    /* Beside a built-in task: by weight. */
+    c = (CorpusSpec){.sources = {{.dataset = d, .weight = 1}, {.task = task_find("add"), .level_min = 1, .level_max = 1,
+                     .weight = 3}}, .n_sources = 2};
+    int own = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        corpus_problem(&p, &c, 1, SPLIT_TRAIN, i);
+        own += p.task == &d->task;
+        assert_true(p.index == i);
+        problem_free(&p);
+    }
+    near(own, N * 0.25);
+    dataset_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_problem_shares),    cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_swapped_languages), cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_helpful_pairs),     cmocka_unit_test(test_safety_examples),
+        cmocka_unit_test(test_files_as_sources),
+    };
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
+}
