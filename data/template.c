@@ -17,6 +17,23 @@ void chat_put_view(Render *r, View v)
     text_add_bytes(&r->out, v.p, v.n);
 }
 
+static void put_marker(Render *r, int32_t id, const char *usual)
+{
+    size_t n = 0;
+    const char *piece = id >= 0 ? tokenizer_piece(r->options.tokenizer, id, &n, NULL) : NULL;
+    chat_put_view(r, n ? (View){piece, n} : (View){usual, strlen(usual)});
+}
+
+void chat_put_bos(Render *r, const char *usual)
+{
+    put_marker(r, r->options.tokenizer ? tokenizer_bos(r->options.tokenizer) : -1, usual);
+}
+
+void chat_put_eos(Render *r, const char *usual)
+{
+    put_marker(r, r->options.tokenizer ? tokenizer_eos(r->options.tokenizer) : -1, usual);
+}
+
 void chat_begin_span(Render *r)
 {
     r->spans = realloc(r->spans, (size_t)(r->n + 1) * sizeof *r->spans);
@@ -118,7 +135,7 @@ View chat_after_last(View v, const char *mark)
 
 static void render_tiny(Render *r)
 {
-    chat_put(r, r->options.bos ? r->options.bos : "<bos>");
+    chat_put_bos(r, "<bos>");
     for (size_t i = 0; i < chat_message_count(r); i++) {
         const Json *m = chat_message_at(r, i);
         if (!chat_is_role(m, "assistant")) {
@@ -129,26 +146,16 @@ static void render_tiny(Render *r)
         chat_put(r, "<assistant>");
         chat_begin_span(r);
         chat_put_view(r, chat_content_of(m));
-        chat_put(r, r->options.eos ? r->options.eos : "<eos>");
+        chat_put_eos(r, "<eos>");
         chat_end_span(r);
     }
     if (r->options.add_generation_prompt) chat_put(r, "<assistant>");
 }
 
-static const char *deepseek_bos(const Render *r)
-{
-    return r->options.bos ? r->options.bos : "<｜begin▁of▁sentence｜>";
-}
-
-static const char *deepseek_eos(const Render *r)
-{
-    return r->options.eos ? r->options.eos : "<｜end▁of▁sentence｜>";
-}
-
 /* The generation prompt is "Assistant:", so the space after it is the model's to write and belongs to the span. */
 static void render_deepseek_v2(Render *r)
 {
-    chat_put(r, deepseek_bos(r));
+    chat_put_bos(r, "<｜begin▁of▁sentence｜>");
     for (size_t i = 0; i < chat_message_count(r); i++) {
         const Json *m = chat_message_at(r, i);
         if (chat_is_role(m, "assistant")) {
@@ -156,7 +163,7 @@ static void render_deepseek_v2(Render *r)
             chat_begin_span(r);
             chat_put(r, " ");
             chat_put_view(r, chat_content_of(m));
-            chat_put(r, deepseek_eos(r));
+            chat_put_eos(r, "<｜end▁of▁sentence｜>");
             chat_end_span(r);
         } else if (chat_is_role(m, "user") || chat_is_role(m, "system")) {
             if (chat_is_role(m, "user")) chat_put(r, "User: ");
@@ -197,7 +204,7 @@ static void render_llama3(Render *r)
     for (size_t i = 0; i < chat_message_count(r); i++) {
         const Json *m = chat_message_at(r, i);
         bool assistant = chat_is_role(m, "assistant");
-        if (i == 0) chat_put(r, r->options.bos ? r->options.bos : "<|begin_of_text|>");
+        if (i == 0) chat_put_bos(r, "<|begin_of_text|>");
         chat_put(r, "<|start_header_id|>");
         chat_put(r, chat_role_of(m));
         chat_put(r, "<|end_header_id|>\n\n");

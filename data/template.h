@@ -45,7 +45,7 @@ typedef struct TemplateOptions {
     bool add_generation_prompt;
     bool no_thinking;   /* Qwen3: enable_thinking = false */
     const Json *tools;  /* Qwen2.5, Qwen3: function signatures; may be NULL */
-    const char *bos, *eos; /* spelling of these tokens; NULL: the family's usual one */
+    const Tokenizer *tokenizer; /* says how BOS and EOS are spelled where the template asks; NULL: as usual for it */
 } TemplateOptions;
 
 /* Bytes [start, end) of the text that the assistant says: trained on. The end marker is inside, the role header and

@@ -54,7 +54,7 @@ static void put_deepseek_answer(Render *r, const Json *m, bool after_tools)
 void template_render_deepseek(Render *r)
 {
     bool any_call = false, any_output = false, in_tools = false;
-    chat_put(r, r->options.bos ? r->options.bos : "<｜begin▁of▁sentence｜>");
+    chat_put_bos(r, "<｜begin▁of▁sentence｜>");
     put_system(r);
     for (size_t i = 0; i < chat_message_count(r); i++) {
         const Json *m = chat_message_at(r, i);

@@ -25,6 +25,9 @@ void template_render_qwen(Render *r);
 
 void chat_put(Render *r, const char *text);
 void chat_put_view(Render *r, View v);
+/* The tokenizer's BOS and EOS, or the usual spelling. */
+void chat_put_bos(Render *r, const char *usual);
+void chat_put_eos(Render *r, const char *usual);
 void chat_put_json(Render *r, const Json *v);
 /* A string as it is, anything else as JSON. */
 void chat_put_arguments(Render *r, const Json *arguments);
