@@ -1,0 +1,11 @@
+/* Ctrl-C: the first one asks the work to stop at its next good moment, a second one kills. */
+#ifndef RECIPES_INTERRUPT_H
+#define RECIPES_INTERRUPT_H
+
+/* Non-zero after SIGINT or SIGTERM; long work looks at it (the `cancel` of rollouts and runs). */
+extern volatile int interrupted;
+
+/* From now on signals set `interrupted`; without it they end the process at once. */
+void interrupt_catch(void);
+
+#endif

@@ -1,0 +1,24 @@
+/* MODEL of a command line, opened ready to compute. */
+#ifndef RECIPES_OPEN_MODEL_H
+#define RECIPES_OPEN_MODEL_H
+
+#include "data/tokenizer.h"
+#include "recipes/policy.h"
+
+typedef struct OpenModel {
+    Machine machine;
+    Policy *policy;
+    Tokenizer *tokenizer; /* NULL: the model came without one */
+} OpenModel;
+
+/* Reads the model (a checkpoint, RUN/STAGE, a Hugging Face folder, a .gguf file) and opens the machine. Free with
+ * open_model_close. */
+bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
+void open_model_close(OpenModel *m);
+
+/* Fails for a reward model, which has no words to say. */
+bool open_model_speaks(const OpenModel *m, const char *name, Status *st);
+/* Fails when the model has no tokenizer, naming what works without. */
+bool open_model_reads_text(const OpenModel *m, const char *name, Status *st);
+
+#endif
