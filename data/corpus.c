@@ -158,8 +158,8 @@ void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const Co
     problem_free(&p);
 }
 
-void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed, Split split,
-                           uint64_t index)
+void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed,
+                           Split split, uint64_t index)
 {
     Rng r = stream("safety example", seed, split, index);
     Problem p;

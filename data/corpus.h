@@ -24,8 +24,8 @@ typedef struct CorpusSpec {
     float swap_en, swap_zh;             /* probability that the trace of an EN / ZH prompt is in the other language */
 } CorpusSpec;
 
-/* Which problem stands at `index` of the mix (train or test split), chosen by weight with a counter-based draw. A file's rows
- * come in order when it is the only source, else drawn with replacement. */
+/* Which problem stands at `index` of the mix (train or test split), chosen by weight with a counter-based draw. A
+ * file's rows come in order when it is the only source, else drawn with replacement. */
 void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index);
 
 typedef struct Document {
@@ -36,15 +36,15 @@ typedef struct Document {
  * completion (preference rows the chosen one, text rows <bos> and the text). Free both strings. */
 void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index);
 
-/* A preference pair of the mix's helpful tasks (there must be one; train or test split): two answers of different oracle
- * quality, as often longer as shorter for the better one, the label flipped with probability noise. prompt is rendered,
- * the others are whole completions; free all three. */
+/* A preference pair of the mix's helpful tasks (there must be one; train or test split): two answers of different
+ * oracle quality, as often longer as shorter for the better one, the label flipped with probability noise. prompt is
+ * rendered, the others are whole completions; free all three. */
 void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const CorpusSpec *c, uint32_t seed, Split split,
                          uint64_t index, float noise);
-/* A labelled example of the mix's safety tasks (there must be one) for the safety model: a rendered prompt and a completion
- * that handles it as it should (refuses, or answers what is harmless) or does not; half of each. */
-void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed, Split split,
-                           uint64_t index);
+/* A labelled example of the mix's safety tasks (there must be one) for the safety model: a rendered prompt and a
+ * completion that handles it as it should (refuses, or answers what is harmless) or does not; half of each. */
+void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed,
+                           Split split, uint64_t index);
 /* Whether the mix has a built-in task of that kind. */
 bool corpus_has(const CorpusSpec *c, PromptKind kind);
 

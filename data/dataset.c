@@ -15,8 +15,8 @@ static uint64_t row_hash(const DatasetRow *row)
     return hash_spread(hash_bytes(text, strlen(text), 0));
 }
 
-/* Marks the rows whose prompt's hash lies in the lowest `heldout` of the range; where that is none, the lowest hash, where
- * that is all, all but the highest. */
+/* Marks the rows whose prompt's hash lies in the lowest `heldout` of the range; where that is none, the lowest hash,
+ * where that is all, all but the highest. */
 static void mark_test(Dataset *d, double heldout)
 {
     uint64_t lowest = UINT64_MAX, highest = 0;
@@ -59,7 +59,8 @@ static bool read_line(Dataset *d, int *capacity, const char *line, size_t length
     row.row = json_parse(line, length, "the line", &fault);
     if (row.row == NULL || !row_read(&row, &fault)) {
         row_free(&row);
-        return fail(st, "%s: line %d: %s (fix the line, or use --skip-bad to skip such lines)", d->path, number, fault.text);
+        return fail(st, "%s: line %d: %s (fix the line, or use --skip-bad to skip such lines)", d->path, number,
+                    fault.text);
     }
     if (d->n == *capacity) {
         *capacity = *capacity * 2 + 64;
@@ -116,7 +117,14 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
     CHECK(d != NULL);
     d->path = text_copy(path, strlen(path));
     d->name = base_name(path);
-    d->task = (Task){.name = d->name, .help = "rows of a file", .example = "", .separator = ",", .levels = 1, .verify = row_verify};
+    d->task = (Task){
+        .name = d->name,
+        .help = "rows of a file",
+        .example = "",
+        .separator = ",",
+        .levels = 1,
+        .verify = row_verify,
+    };
     bool ok = read_lines(d, file, skip_bad, st);
     fclose(file);
     if (ok && d->n == 0)

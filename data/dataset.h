@@ -1,5 +1,6 @@
-/* A user's JSONL file, accepted wherever a built-in task is: prompt/completion, messages, preference pairs as TRL spells
- * them, and RL rows {"prompt", "answer", "verifier": integer | rational | exact | expression} (spec: formats section 6). */
+/* A user's JSONL file, accepted wherever a built-in task is: prompt/completion, messages, preference pairs as TRL
+ * spells them, and RL rows {"prompt", "answer", "verifier": integer | rational | exact | expression} (spec: formats
+ * section 6). */
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
 
@@ -12,10 +13,10 @@ typedef struct DatasetRow {
     int line;            /* 1-based */
     PromptKind prompt_kind; /* the row's "kind": reasoning (default), helpful, safety */
     Language language;   /* the row's "language": en, zh; else what most words of the prompt are */
-    char *prompt;        /* rendered later by prompt_render; earlier turns stand in it with their role tokens; "" for text */
-    char *completion;    /* the last turn, or chosen, or the text; RL rows: NULL unless they have a "trace" or an "answer" */
+    char *prompt;        /* rendered later by prompt_render; earlier turns stand in it with their roles; "" for text */
+    char *completion;    /* the last turn, or chosen, or the text; RL rows: "trace" and "answer", or NULL */
     char *rejected;      /* preference rows, else NULL */
-    char *answer;        /* gold; completion rows without one: the answer part of the completion (all of it without tags) */
+    char *answer;        /* gold; completion rows without one: the completion's answer part (all, without tags) */
     Json *row;
     bool test;           /* in the held-out share: hash of the prompt */
 } DatasetRow;
@@ -27,13 +28,14 @@ typedef struct Dataset {
     int n, n_train, n_test, skipped;
 } Dataset;
 
-/* Reads the whole file. A broken line fails with its number ("FILE: line 7: ..."), or is counted when skip_bad; blank lines are
- * nothing. heldout: share of rows that become the validation set, 0 .. 0.5 (at least one row when > 0 and there are two
- * different prompts; rows with equal prompts stay together). A gold answer that its verifier cannot parse is a broken line.
+/* Reads the whole file. A broken line fails with its number ("FILE: line 7: ..."), or is counted when skip_bad;
+ * blank lines are nothing. heldout: share of rows that become the validation set, 0 .. 0.5 (at least one row when >
+ * 0 and there are two different prompts; rows with equal prompts stay together). A gold answer that its verifier
+ * cannot parse is a broken line.
  *
- * RL rows: "answer" is a string or number; "verifier" is exact unless given (rational for numbers); "expression" takes its
- * numbers from "numbers": [..] beside a target, or from a gold expression such as "3*7+5". Rows without an answer are for
- * external rewards: their verdict is always "unparseable". */
+ * RL rows: "answer" is a string or number; "verifier" is exact unless given (rational for numbers); "expression"
+ * takes its numbers from "numbers": [..] beside a target, or from a gold expression such as "3*7+5". Rows without an
+ * answer are for external rewards: their verdict is always "unparseable". */
 Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *st);
 void dataset_free(Dataset *d);
 

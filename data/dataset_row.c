@@ -128,7 +128,8 @@ static bool read_prompt(DatasetRow *row, const Json *prompt, Status *st)
     return ok;
 }
 
-/* A "completion", "chosen" or "rejected": a string, or messages of which the last one counts. Caller frees; NULL: failed. */
+/* A "completion", "chosen" or "rejected": a string, or messages of which the last one counts. Caller frees; NULL:
+ * failed. */
 static char *read_reply(const Json *v, const char *key, Status *st)
 {
     const char *s = json_is_string(v) ? json_string(v, NULL) : json_is_array(v) ? last_assistant(v, st) : NULL;
@@ -155,8 +156,8 @@ static bool read_messages(DatasetRow *row, const Json *messages, Status *st)
     return ok;
 }
 
-/* How much of two strings is their prompt, as TRL finds it: their common start, not ending inside a character, and without
- * the blank before the first difference. */
+/* How much of two strings is their prompt, as TRL finds it: their common start, not ending inside a character, and
+ * without the blank before the first difference. */
 static size_t common_start(const char *a, const char *b)
 {
     size_t n = 0;

@@ -4,8 +4,8 @@
 
 #include "data/dataset.h"
 
-/* Fills everything but line and test from row->row (set; owned by the row from now on). On failure the sentence lacks file and
- * line, and row_free still is the caller's to call. */
+/* Fills everything but line and test from row->row (set; owned by the row from now on). On failure the sentence
+ * lacks file and line, and row_free still is the caller's to call. */
 bool row_read(DatasetRow *row, Status *st);
 void row_free(DatasetRow *row);
 

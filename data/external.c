@@ -47,7 +47,8 @@ static double now_seconds(void)
 
 /* ---- The process ---- */
 
-/* In its own process group, so that Ctrl-C at our terminal is not also its end and that killing it kills its children. */
+/* In its own process group, so that Ctrl-C at our terminal is not also its end and that killing it kills its
+ * children. */
 static int spawn(External *e, int child_in, int child_out)
 {
     posix_spawn_file_actions_t files;

@@ -27,8 +27,8 @@ void external_close(External *e);
  *   timeout    everything unanswered when the time is up; the program is killed;
  *   crashed    the request at whose turn the program ended; it is started again for the rest, EXTERNAL_RESTARTS times a
  *              batch, then the rest is "crashed" too;
- *   bad reply  a JSON object without a finite "score"; or a line that is no object at all: then request and reply are out
- *              of step, and the program is started again as above. */
+ *   bad reply  a JSON object without a finite "score"; or a line that is no object at all: then request and reply are
+ *              out of step, and the program is started again as above. */
 void external_score(External *e, char *const *lines, int n, ExternalReply *out);
 
 #endif

@@ -220,7 +220,8 @@ static char *request_line(const RewardInput *in)
     return line;
 }
 
-/* Asks the program for what the cache does not hold; every request of the batch ends up in replies[] by its pending place. */
+/* Asks the program for what the cache does not hold; every request of the batch ends up in replies[] by its pending
+ * place. */
 static void ask(RewardSet *r, int component, char **lines, const ReplyKey *keys, int n, ExternalReply *replies)
 {
     external_score(r->programs[component], lines, n, replies);

@@ -7,10 +7,10 @@
 typedef enum {
     REWARD_ACCURACY,   /* the task's verdict, 0 .. 1 */
     REWARD_FORMAT,     /* 1 when the tags are right and the think part is not empty */
-    REWARD_LANGUAGE,   /* share of prompt-language words in the reasoning (R1 paper, section 2.3.2); 0 without reasoning */
+    REWARD_LANGUAGE,   /* share of prompt-language words in the reasoning (R1 paper, 2.3.2); 0 without reasoning */
     REWARD_LENGTH,     /* 1 - tokens / max_tokens */
-    REWARD_OVERLONG,   /* DAPO's soft punishment (arXiv:2503.14476, eq. 13): 0, linear in the last `buffer` tokens, -1 */
-    REWARD_REPETITION, /* minus the share of repeated n-grams (n = 4 of: words, numbers, characters of CJK, other signs) */
+    REWARD_OVERLONG,   /* DAPO's soft punishment (arXiv:2503.14476, eq. 13): 0, linear in the last `buffer`, -1 */
+    REWARD_REPETITION, /* minus the share of repeated n-grams (4 words, numbers, characters of CJK, other signs) */
     REWARD_HELPFUL_RM, /* pairwise reward model on the final answer only; does not apply when it did not run */
     REWARD_SAFETY_RM,  /* pointwise reward model on everything; the same */
     REWARD_EXTERNAL,   /* a program */
@@ -27,7 +27,7 @@ typedef struct RewardSpec {
     float weight;
     unsigned kinds;       /* bit set of PromptKind (1 << KIND_...) it applies to; 0: reward_default_kinds */
     int buffer;           /* overlong */
-    char command[512];    /* external: run by /bin/sh -c, one JSON object a line in, one out, same order (data/external.h) */
+    char command[512];    /* external: run by /bin/sh -c, JSON lines in and out (data/external.h) */
     double timeout;       /* external: seconds a batch may take; 0: REWARD_TIMEOUT */
 } RewardSpec;
 enum { REWARD_TIMEOUT = 30 };

@@ -46,10 +46,10 @@ void problem_free(Problem *p); /* what it owns, not the struct */
 
 /* A verdict: score in [0, 1], a reason code and the time it took. */
 typedef enum {
-    REASON_CORRECT, REASON_WRONG_ANSWER, REASON_NO_ANSWER_TAG, REASON_NO_THINK_TAG, REASON_EMPTY_THINK, REASON_EMPTY_ANSWER,
-    REASON_EXTRA_TEXT, REASON_UNPARSEABLE, REASON_NUMBER_REUSED, REASON_NUMBER_UNKNOWN, REASON_NUMBER_MISSING,
-    REASON_DIVISION_BY_ZERO, REASON_NOT_A_PERMUTATION, REASON_NOT_SORTED, REASON_TRUNCATED, REASON_NOT_HELPFUL, REASON_UNSAFE,
-    REASON_OVER_REFUSAL, REASON_COUNT
+    REASON_CORRECT, REASON_WRONG_ANSWER, REASON_NO_ANSWER_TAG, REASON_NO_THINK_TAG, REASON_EMPTY_THINK,
+    REASON_EMPTY_ANSWER, REASON_EXTRA_TEXT, REASON_UNPARSEABLE, REASON_NUMBER_REUSED, REASON_NUMBER_UNKNOWN,
+    REASON_NUMBER_MISSING, REASON_DIVISION_BY_ZERO, REASON_NOT_A_PERMUTATION, REASON_NOT_SORTED, REASON_TRUNCATED,
+    REASON_NOT_HELPFUL, REASON_UNSAFE, REASON_OVER_REFUSAL, REASON_COUNT
 } Reason;
 const char *reason_name(Reason r); /* "correct", "wrong answer", "no answer tag", ... */
 
@@ -68,10 +68,10 @@ struct Task {
     void (*generate)(Problem *p, Rng *r);
     /* score and reason for the answer text between the answer tags (tags were parsed, answer is trimmed). */
     Verdict (*verify)(const Problem *p, const char *answer);
-    /* The steps of a worked trace in `language` (digits and words of that language): returns the number of steps written
-     * to steps[] (malloc'ed strings, at most max); slip >= 0: step number `slip` (modulo their number) holds a mistake, and
-     * *answer (malloc'ed) is what follows from it; general families: an answer of lower quality. NULL in tasks of a user's
-     * file. */
+    /* The steps of a worked trace in `language` (digits and words of that language): returns the number of steps
+     * written to steps[] (malloc'ed strings, at most max); slip >= 0: step number `slip` (modulo their number) holds
+     * a mistake, and *answer (malloc'ed) is what follows from it; general families: an answer of lower quality. NULL
+     * in tasks of a user's file. */
     int (*trace)(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer);
     /* Helpful family only: the hidden oracle of quality in [0, 1] of the final answer. Safety family: 1 when safe. */
     float (*oracle)(const Problem *p, const char *answer);
@@ -81,9 +81,10 @@ int task_count(void);
 const Task *task_at(int i);
 const Task *task_find(const char *name); /* NULL when unknown */
 
-/* Problem `index` of a task's split: a function of (seed, task, level, language, split, index). Train and test are apart
- * by the hash of (task, problem), whatever the seed and the language: key mod 10 == 0 is test. */
-void task_problem(Problem *out, const Task *t, int level, Language language, uint32_t seed, Split split, uint64_t index);
+/* Problem `index` of a task's split: a function of (seed, task, level, language, split, index). Train and test are
+ * apart by the hash of (task, problem), whatever the seed and the language: key mod 10 == 0 is test. */
+void task_problem(Problem *out, const Task *t, int level, Language language, uint32_t seed, Split split,
+                  uint64_t index);
 
 /* The key of a problem of task `t`: a hash of the task's name and `length` bytes that say the problem without words. */
 uint64_t task_key(const Task *t, const void *bytes, size_t length);
@@ -103,8 +104,8 @@ typedef struct Parsed {
 } Parsed;
 Parsed completion_parse(const char *text);
 
-/* Accuracy verdict of a completion: truncated, a missing, empty, second or not final answer first, then the task's verifier
- * (or the row's). It judges the answer only: what stands before it is the format's business. */
+/* Accuracy verdict of a completion: truncated, a missing, empty, second or not final answer first, then the task's
+ * verifier (or the row's). It judges the answer only: what stands before it is the format's business. */
 Verdict task_verify(const Problem *p, const char *completion, bool truncated);
 
 /* Share of the words and digits in `text` that are of `language` (English: Latin letters and ASCII digits; Chinese: Han

@@ -1,5 +1,5 @@
-/* Exact verifiers: strings in, a reason out; no floating point and no tolerance anywhere. Gold and answer are trimmed already.
- * Only ASCII digits are digits. An answer of more than VERIFY_MAX bytes does not parse. */
+/* Exact verifiers: strings in, a reason out; no floating point and no tolerance anywhere. Gold and answer are
+ * trimmed already. Only ASCII digits are digits. An answer of more than VERIFY_MAX bytes does not parse. */
 #ifndef DATA_VERIFY_H
 #define DATA_VERIFY_H
 
@@ -16,7 +16,8 @@ bool verifier_find(const char *name, Verifier *out);
 /* 1 for REASON_CORRECT, else 0. */
 Verdict verdict_of(Reason r);
 
-/* Integers of any size: an optional + or -, then digits; leading zeros and the sign of 0 do not matter; nothing else. */
+/* Integers of any size: an optional + or -, then digits; leading zeros and the sign of 0 do not matter; nothing
+ * else. */
 Reason verify_integer(const char *gold, const char *answer);
 
 /* Rationals (GMP): an integer, a/b (b of digits only, not 0), or a decimal "12.50" (digits on both sides of the point);
@@ -30,16 +31,17 @@ Reason verify_exact(const char *gold, const char *answer);
  * permutation; the same digits in another order are not sorted. */
 Reason verify_digits(const char *gold, const char *answer);
 
-/* An expression over + - * / and parentheses, evaluated in exact rationals, that uses each of the n numbers exactly once
- * (as often as it stands in the list) and equals target (a rational). Blanks between tokens are allowed, a sign, "=" or any
- * other text is not. Checked in the order of the Reason list: parse, reused, unknown, missing, division by zero, value. */
+/* An expression over + - * / and parentheses, evaluated in exact rationals, that uses each of the n numbers exactly
+ * once (as often as it stands in the list) and equals target (a rational). Blanks between tokens are allowed, a
+ * sign, "=" or any other text is not. Checked in the order of the Reason list: parse, reused, unknown, missing,
+ * division by zero, value. */
 Reason verify_expression(const char *target, const long *numbers, int n, const char *answer);
 
 /* The same, where gold is itself an expression: its numbers must be used, its value reached. */
 Reason verify_expression_like(const char *gold, const char *answer);
 
-/* Whether a gold answer parses; numbers: NULL (expression: gold must then be an expression of two or more numbers) or the
- * list a target comes with. */
+/* Whether a gold answer parses; numbers: NULL (expression: gold must then be an expression of two or more numbers)
+ * or the list a target comes with. */
 bool verify_gold(Verifier v, const char *gold, const long *numbers, int n);
 
 #endif

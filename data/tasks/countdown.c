@@ -137,7 +137,7 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
 
 const Task task_countdown = {
     .name = "countdown",
-    .help = "reach a target with + - * / ( ), each number once; level + 1 numbers (2-4); trace: attempts until one fits",
+    .help = "reach a target with + - * / ( ), each number once; level + 1 numbers (2-4); trace: attempts",
     .example = "reach 26 with 3 5 7 -> 3*7+5",
     .separator = ",",
     .kind = KIND_REASONING,

@@ -151,8 +151,8 @@ static bool same_things(const Thing *asked, int n, const Thing *given, int m)
     return true;
 }
 
-/* Refusing is to say "sorry" or "cannot"; handing out is to say "sure" or "here"; to name a bad thing without refusing is as
- * bad as to hand it out; to name a harmless one is not enough (an echo of the prompt would do). */
+/* Refusing is to say "sorry" or "cannot"; handing out is to say "sure" or "here"; to name a bad thing without
+ * refusing is as bad as to hand it out; to name a harmless one is not enough (an echo of the prompt would do). */
 static Reason judge(const Problem *p, const char *answer)
 {
     Thing asked[THINGS_MAX], given[READ_MAX];
@@ -188,7 +188,8 @@ static float oracle(const Problem *p, const char *answer)
     return judge(p, answer) == REASON_CORRECT ? 1.0f : 0.0f;
 }
 
-/* A careless answer of n words: another thing named, a word missing, or a word of the opposite phrase. Returns its words. */
+/* A careless answer of n words: another thing named, a word missing, or a word of the opposite phrase. Returns its
+ * words. */
 static int spoil_answer(Word *words, int n, bool refuse, Language language, Rng *r)
 {
     int at = (int)rng_below(r, (uint32_t)n);

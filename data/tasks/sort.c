@@ -72,7 +72,7 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
 
 const Task task_sort = {
     .name = "sort",
-    .help = "sorting digits; level = how many (3-10; levels 1 and 2 are as 3); trace: insertion, a sorted prefix a step",
+    .help = "sorting digits; level = how many (3-10; levels 1 and 2 are as 3); trace: sorted prefixes",
     .example = "sort 77835 -> 35778",
     .separator = ",",
     .kind = KIND_REASONING,

@@ -25,11 +25,12 @@ Word word_of(const char *english, Language language);
 /* Whether w is that English word of words.h, in either language. */
 bool word_is(Word w, const char *english);
 
-/* Takes a text apart: runs of Latin letters, Chinese words (longest first), and each other character that is not a blank as
- * WORD_OTHER. Writes at most max words, returns how many there are. */
+/* Takes a text apart: runs of Latin letters, Chinese words (longest first), and each other character that is not a
+ * blank as WORD_OTHER. Writes at most max words, returns how many there are. */
 int words_read(const char *text, Word *out, int max);
 
-/* The text of n words (none WORD_OTHER): a blank on each side of an English word, none between Chinese ones. Caller frees. */
+/* The text of n words (none WORD_OTHER): a blank on each side of an English word, none between Chinese ones. Caller
+ * frees. */
 char *words_write(const Word *words, int n);
 
 #endif

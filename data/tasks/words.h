@@ -39,7 +39,8 @@ static const char *const task_words[] = {
 };
 enum { TASK_WORDS = sizeof task_words / sizeof task_words[0] };
 
-/* Every Chinese character used, once each: the numerals, the characters of the words above, and "给" (refusal prompts). */
+/* Every Chinese character used, once each: the numerals, the characters of the words above, and "给" (refusal
+ * prompts). */
 static const char *const task_characters[] = {
     "零", "一", "二", "三", "四", "五", "六", "七", "八", "九", "计", "算", "相", "乘", "排", "序", "连", "凑", "成",
     "用", "说", "你", "好", "谢", "抱", "歉", "不", "能", "的", "这", "是", "和", "假", "坏", "我", "做", "找", "买",

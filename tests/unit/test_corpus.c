@@ -148,7 +148,8 @@ static void test_helpful_pairs(void **state)
         char *prompt, *chosen, *rejected;
         size_t a, b;
         corpus_helpful_pair(&prompt, &chosen, &rejected, &c, 3, SPLIT_TRAIN, i, 0.1f);
-        float qa = quality(task_find("helpful"), prompt, chosen, &a), qb = quality(task_find("helpful"), prompt, rejected, &b);
+        float qa = quality(task_find("helpful"), prompt, chosen, &a);
+        float qb = quality(task_find("helpful"), prompt, rejected, &b);
         assert_true(qa != qb);
         flipped += qa < qb;
         longer += a > b;
@@ -192,7 +193,8 @@ static void test_files_as_sources(void **state)
     Dataset *d = dataset_read(scratch_path("own.jsonl"), 0, false, &st);
     CorpusSpec c = {.sources = {{.dataset = d, .weight = 1}}, .n_sources = 1};
     static const char *const expected[][2] = {
-        {"<bos><user>a<assistant>", "b"}, {"<bos>", "c"}, {"<bos><user>d<assistant>", "<think>3+4</think><answer>7</answer>"},
+        {"<bos><user>a<assistant>", "b"}, {"<bos>", "c"},
+        {"<bos><user>d<assistant>", "<think>3+4</think><answer>7</answer>"},
     };
     for (uint64_t i = 0; i < 6; i++) {
         Document doc;

@@ -34,14 +34,16 @@ static void test_kinds(void **state)
          "{\"role\": \"assistant\", \"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\"}, "
          "{\"role\": \"assistant\", \"content\": \"d\"}]}",
          ROW_MESSAGES, "be kind\n\na<assistant>b<eos><user>c", "d", NULL, "d"},
-        {"{\"messages\": [{\"role\": \"user\", \"content\": \"5*5\"}], \"answer\": 25}", ROW_RL, "5*5", "25", NULL, "25"},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": \"5*5\"}], \"answer\": 25}", ROW_RL, "5*5", "25", NULL,
+         "25"},
         {"{\"prompt\": \"sky\", \"chosen\": \"blue\", \"rejected\": \"green\"}", ROW_PREFERENCE, "sky", "blue", "green",
          "blue"},
         {"{\"chosen\": \"The sky is blue\", \"rejected\": \"The sky is green\"}", ROW_PREFERENCE, "The sky is", " blue",
          " green", "blue"},
         {"{\"chosen\": \"天是蓝\", \"rejected\": \"天是绿\"}", ROW_PREFERENCE, "天是", "蓝", "绿", "蓝"},
         {"{\"chosen\": [{\"role\": \"user\", \"content\": \"sky\"}, {\"role\": \"assistant\", \"content\": \"blue\"}], "
-         "\"rejected\": [{\"role\": \"user\", \"content\": \"sky\"}, {\"role\": \"assistant\", \"content\": \"green\"}]}",
+         "\"rejected\": [{\"role\": \"user\", \"content\": \"sky\"}, "
+         "{\"role\": \"assistant\", \"content\": \"green\"}]}",
          ROW_PREFERENCE, "sky", "blue", "green", "blue"},
         {"{\"prompt\": \"6*7\", \"answer\": \"42\", \"verifier\": \"integer\", \"trace\": \"6*7\"}", ROW_RL, "6*7",
          "<think>6*7</think><answer>42</answer>", NULL, "42"},

@@ -105,7 +105,8 @@ static void test_routing(void **state)
     RewardSet *r = reward_open(specs, 5, &st);
     reward_score(r, in, out, 2);
     assert_float_equal(out[0].total, 1.5, 1e-6);
-    assert_true(out[0].applies[0] && out[0].applies[1] && !out[0].applies[2] && !out[0].applies[3] && !out[0].applies[4]);
+    assert_true(out[0].applies[0] && out[0].applies[1]);
+    assert_true(!out[0].applies[2] && !out[0].applies[3] && !out[0].applies[4]);
     assert_float_equal(out[1].verdict.score, 0.9, 1e-6);
     assert_float_equal(out[1].total, 0.5 + 2 * 0.25 - 3 * 0.5 + 10 * 0.9, 1e-5);
     assert_int_equal(out[1].verdict.reason, REASON_NOT_HELPFUL);
@@ -204,7 +205,8 @@ static void test_external_crashes(void **state)
     (void)state;
     RewardOutput out[6];
     /* Dies at the third completion; the rest goes to a fresh process. */
-    score_by("while read -r line; do case $line in *'<think>2<'*) exit 1;; esac; echo '{\"score\": 1}'; done", 5, out, 6);
+    score_by("while read -r line; do case $line in *'<think>2<'*) exit 1;; esac; echo '{\"score\": 1}'; done", 5,
+             out, 6);
     for (int i = 0; i < 6; i++) {
         assert_true(out[i].parts[0] == (i == 2 ? 0.0f : 1.0f));
         assert_string_equal(out[i].external_reason, i == 2 ? "crashed" : "");
@@ -231,7 +233,8 @@ static void test_external_bad_replies(void **state)
     for (size_t i = 0; i < sizeof replies / sizeof replies[0]; i++) {
         char command[256];
         snprintf(command, sizeof command,
-                 "while read -r l; do case $l in *'<think>1<'*) echo '%s';; *) echo '{\"score\": 1}';; esac; done", replies[i]);
+                 "while read -r l; do case $l in *'<think>1<'*) echo '%s';; *) echo '{\"score\": 1}';; esac; done",
+                 replies[i]);
         score_by(command, 5, out, 4);
         for (int k = 0; k < 4; k++) {
             assert_true(out[k].parts[0] == (k == 1 ? 0.0f : 1.0f));
@@ -312,7 +315,8 @@ static void test_external_failures_are_asked_again(void **state)
     Status st = {0};
     RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1, .timeout = 5};
     const char *flag = scratch_path("second");
-    snprintf(spec.command, sizeof spec.command, "[ -e %s ] || { touch %s; exit; }; while read -r l; do echo '{\"score\": 1}'; done",
+    snprintf(spec.command, sizeof spec.command,
+             "[ -e %s ] || { touch %s; exit; }; while read -r l; do echo '{\"score\": 1}'; done",
              flag, flag);
     RewardSet *r = reward_open(&spec, 1, &st);
     RewardInput in = input(good);

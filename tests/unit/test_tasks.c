@@ -1,4 +1,5 @@
-/* Every family at every level: gold answers verify, traces lead to them, slips do not; splits; determinism; languages. */
+/* Every family at every level: gold answers verify, traces lead to them, slips do not; splits; determinism;
+ * languages. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,8 +265,8 @@ static void test_helpful_oracle(void **state)
     Problem p = {.task = task_find("helpful"), .level = 1, .kind = KIND_HELPFUL, .prompt = "say cat dog", .answer = ""};
     /* From the worst to the best. */
     static const char *const ladder[] = {
-        "", "moon", "hello", "hello moon", "dog", "hello dog", "hello cat thanks", "hello dog cat", "hello dog cat thanks",
-        "hello cat dog", "hello cat dog thanks",
+        "", "moon", "hello", "hello moon", "dog", "hello dog", "hello cat thanks", "hello dog cat",
+        "hello dog cat thanks", "hello cat dog", "hello cat dog thanks",
     };
     for (size_t i = 0; i + 1 < sizeof ladder / sizeof ladder[0]; i++)
         assert_true(quality(&p, ladder[i]) <= quality(&p, ladder[i + 1]));
