@@ -18,9 +18,10 @@ typedef struct Tile {
     bool add;
 } Tile;
 
-VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v)
+/* Only the last vector of a tile may be cut. */
+VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v, size_t V)
 {
-    size_t j = v * VEC, k = row_lanes(t->cols - j);
+    size_t j = v * VEC, k = v + 1 < V ? VEC : row_lanes(t->cols - j);
     float *c = t->c + r * t->c_row + j;
     if (t->bias) {
         sum = v16_add(sum, row_load(t->bias + j, k));
@@ -31,35 +32,36 @@ VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v)
     row_store(c, sum, k);
 }
 
+/* Sum i is that of row i / V, vector i % V. They are named, not an array: GCC keeps an array on the stack at both ends of the
+ * loop. Those from R * V on vanish. */
+#define EACH_TILE_SUM(DO)                                                                                              \
+    DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)                                          \
+    DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) DO(19) DO(20) DO(21) DO(22) DO(23)
+
+VEC_INLINE v16 tile_start(const Tile *t, size_t r, size_t v)
+{
+    return t->start ? v16_load(t->start + r * t->start_row + v * VEC) : v16_zero();
+}
+
 VEC_INLINE void tile_run(const Tile *t, const int R, const int V, const size_t a_row, const size_t a_k)
 {
-    v16 sum[14][4];
-    for (int r = 0; r < R; r++) {
-        for (int v = 0; v < V; v++) {
-            sum[r][v] = t->start ? v16_load(t->start + (size_t)r * t->start_row + v * VEC) : v16_zero();
-        }
-    }
     const float *a = t->a, *b = t->b;
     const size_t b_k = t->b_k;
+#define SUM_START(i) v16 sum##i = i < R * V ? tile_start(t, i / V, i % V) : v16_zero();
+    EACH_TILE_SUM(SUM_START)
     for (size_t k = t->K; k > 0; k--) {
-        v16 bv[4];
-        for (int v = 0; v < V; v++) {
-            bv[v] = v16_load(b + v * VEC);
-        }
-        for (int r = 0; r < R; r++) {
-            v16 ar = v16_set1(a[(size_t)r * a_row]);
-            for (int v = 0; v < V; v++) {
-                sum[r][v] = v16_fma(ar, bv[v], sum[r][v]);
-            }
-        }
+#define SUM_STEP(i)                                                                                                    \
+    if (i < R * V) sum##i = v16_fma(v16_set1(a[i / V * a_row]), v16_load(b + i % V * VEC), sum##i);
+        EACH_TILE_SUM(SUM_STEP)
         a += a_k;
         b += b_k;
     }
-    for (int r = 0; r < R; r++) {
-        for (int v = 0; v < V; v++) {
-            tile_finish(t, sum[r][v], (size_t)r, (size_t)v);
-        }
-    }
+#define SUM_FINISH(i)                                                                                                  \
+    if (i < R * V) tile_finish(t, sum##i, i / V, i % V, V);
+    EACH_TILE_SUM(SUM_FINISH)
+#undef SUM_START
+#undef SUM_STEP
+#undef SUM_FINISH
 }
 
 #endif
