@@ -1,7 +1,6 @@
 #include "core/arena.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/check.h"
 
@@ -14,7 +13,7 @@ static void add_block(Arena *a, size_t size)
     CHECK(a->blocks != NULL);
     char *base = aligned_alloc(ALIGN, rounded);
     if (!base) {
-        fprintf(stderr, "r1: out of memory: %zu MB for a step's activations; try --memory or a smaller batch\n", rounded >> 20);
+        fprintf(stderr, "r1: out of memory: %zu MB for a step's workspace; try --memory or a smaller batch\n", rounded >> 20);
         exit(1);
     }
     a->blocks[a->n++] = (ArenaBlock){base, rounded, 0};
@@ -53,25 +52,34 @@ ArenaMark arena_mark(const Arena *a)
     return (ArenaMark){a->current, a->current < a->n ? a->blocks[a->current].used : 0, a->used};
 }
 
+/* The blocks of a first, growing use become one. */
+static void join_blocks(Arena *a)
+{
+    size_t peak = a->peak, total = arena_bytes(a);
+    arena_free(a);
+    add_block(a, total > peak + peak / 16 ? peak + peak / 16 : total);
+    a->peak = peak;
+}
+
 void arena_release(Arena *a, ArenaMark mark)
 {
     for (int i = mark.block + 1; i < a->n; i++) a->blocks[i].used = 0;
     if (mark.block < a->n) a->blocks[mark.block].used = mark.block_used;
     a->current = mark.block;
     a->used = mark.used;
+    if (a->used == 0 && a->n > 1) join_blocks(a);
 }
 
 void arena_reset(Arena *a)
 {
-    size_t peak = a->peak;
-    if (a->n > 1) {
-        arena_free(a);
-        add_block(a, peak + peak / 16);
-        a->peak = peak;
-    }
-    if (a->n == 1) a->blocks[0].used = 0;
-    a->current = 0;
-    a->used = 0;
+    arena_release(a, (ArenaMark){0, 0, 0});
+}
+
+size_t arena_bytes(const Arena *a)
+{
+    size_t total = 0;
+    for (int i = 0; i < a->n; i++) total += a->blocks[i].size;
+    return total;
 }
 
 void arena_free(Arena *a)
@@ -79,6 +87,5 @@ void arena_free(Arena *a)
     long allocations = a->allocations;
     for (int i = 0; i < a->n; i++) free(a->blocks[i].base);
     free(a->blocks);
-    memset(a, 0, sizeof *a);
-    a->allocations = allocations;
+    *a = (Arena){.allocations = allocations};
 }

@@ -1,5 +1,5 @@
-/* A bump allocator for what lives as long as a step. Memory is kept over resets: once the largest step was seen, nothing is
- * allocated any more. */
+/* A bump allocator for what lives as long as a step (activations) or an op (a thread's scratch). Memory is kept: once the
+ * largest use was seen, nothing is allocated any more. */
 #ifndef CORE_ARENA_H
 #define CORE_ARENA_H
 
@@ -28,12 +28,13 @@ void *arena_alloc(Arena *a, size_t bytes);
 float *arena_floats(Arena *a, size_t n);
 int32_t *arena_ints(Arena *a, size_t n);
 
-/* Everything allocated since the mark is given back. */
+/* Everything allocated since the mark is given back; when that is all, several blocks become one of the peak's size. */
 ArenaMark arena_mark(const Arena *a);
 void arena_release(Arena *a, ArenaMark mark);
 
-/* Gives everything back; blocks are joined to one of the peak's size. */
+/* Gives everything back. */
 void arena_reset(Arena *a);
+size_t arena_bytes(const Arena *a); /* held from the system */
 void arena_free(Arena *a);
 
 #endif

@@ -163,7 +163,7 @@ static size_t backend_bytes(const Backend *b)
 {
     size_t total = gemm_packs_bytes(b->packs);
     for (int i = 0; i < b->threads; i++) {
-        total += arena_bytes(&b->arenas[i]);
+        total += arena_bytes(&b->scratch[i].arena);
     }
     return total;
 }
@@ -173,13 +173,13 @@ static void backend_close(Backend *b)
     if (!b) {
         return;
     }
-    for (int i = 0; b->arenas && i < b->threads; i++) {
-        arena_free(&b->arenas[i]);
+    for (int i = 0; b->scratch && i < b->threads; i++) {
+        arena_free(&b->scratch[i].arena);
     }
     if (b->packs) {
         gemm_packs_close(b->packs);
     }
-    free(b->arenas);
+    free(b->scratch);
     free(b->ops);
     free(b);
 }
@@ -214,12 +214,12 @@ static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
 {
     b->threads = o->threads > 0 ? o->threads : omp_get_num_procs();
     b->ops = calloc(1, sizeof(Ops));
-    b->arenas = aligned_alloc(_Alignof(Arena), (size_t)b->threads * sizeof(Arena));
+    b->scratch = aligned_alloc(_Alignof(ThreadScratch), (size_t)b->threads * sizeof(ThreadScratch));
     b->packs = gemm_packs_open();
-    if (!b->ops || !b->arenas) {
+    if (!b->ops || !b->scratch) {
         return fail(st, "cpu backend: out of memory for %d threads", b->threads);
     }
-    memset(b->arenas, 0, (size_t)b->threads * sizeof(Arena));
+    memset(b->scratch, 0, (size_t)b->threads * sizeof(ThreadScratch));
     b->kernels = choose_kernels(o->isa, st);
     if (!b->kernels || !choose_provider(b, o->matmul, st)) {
         return false;

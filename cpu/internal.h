@@ -7,13 +7,18 @@
 
 #include <omp.h>
 
+#include "core/arena.h"
 #include "core/check.h"
 #include "core/ops.h"
 #include "cpu/gemm.h"
-#include "cpu/scratch.h"
 
 /* Raised when a kernel's bits change: part of machine_kind, so that a run is not resumed on other bits unnoticed. */
 enum { KERNELS_VERSION = 1 };
+
+/* Each thread's scratch on cache lines of its own. */
+typedef struct ThreadScratch {
+    _Alignas(64) Arena arena;
+} ThreadScratch;
 
 struct Backend {
     int threads;                /* the size of every team that is larger than 1 */
@@ -22,7 +27,7 @@ struct Backend {
     const GemmProvider *gemm;   /* what linear_* and grouped_* run on */
     bool gemm_invariant;        /* the provider passed the start-up self-test (native: by construction) */
     PackCache *packs;
-    Arena *arenas;              /* [threads] */
+    ThreadScratch *scratch;     /* [threads] */
     Status fault;
     char describe[160], machine_kind[64];
 };
@@ -39,17 +44,17 @@ static inline int cpu_team(const Backend *b, double work)
  * cpu_release to a mark taken before. Nests. Allocates only when a size is larger than ever seen. */
 static inline ArenaMark cpu_mark(Backend *b, int thread)
 {
-    return arena_mark(&b->arenas[thread]);
+    return arena_mark(&b->scratch[thread].arena);
 }
 
 static inline float *cpu_scratch(Backend *b, int thread, size_t floats)
 {
-    return arena_take(&b->arenas[thread], floats * sizeof(float));
+    return arena_alloc(&b->scratch[thread].arena, floats * sizeof(float));
 }
 
 static inline void cpu_release(Backend *b, int thread, ArenaMark mark)
 {
-    arena_release(&b->arenas[thread], mark);
+    arena_release(&b->scratch[thread].arena, mark);
 }
 
 static inline void check_f32(Mat m)

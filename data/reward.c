@@ -117,9 +117,8 @@ static int sign_class(int32_t c)
 }
 
 /* Hashes of the units of a text: runs of letters, runs of digits, single other signs. Caller frees. */
-static uint64_t *read_units(const char *text, int *count)
+static uint64_t *read_units(const char *text, size_t length, int *count)
 {
-    size_t length = strlen(text);
     uint64_t *units = malloc((length + 1) * sizeof *units);
     CHECK(units != NULL);
     int n = 0, last = 0;
@@ -145,11 +144,10 @@ static int by_hash(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* -(n-grams that occurred before) / (n-grams). */
-static float repetition(const char *text)
+float repetition_share(const char *text, size_t length)
 {
     int n, repeated = 0;
-    uint64_t *grams = read_units(text, &n);
+    uint64_t *grams = read_units(text, length, &n);
     int total = n - GRAM + 1;
     for (int i = 0; i < total; i++) {
         uint64_t h = 0;
@@ -162,7 +160,7 @@ static float repetition(const char *text)
     for (int i = 1; i < total; i++)
         repeated += grams[i] == grams[i - 1];
     free(grams);
-    return total > 1 ? -(float)repeated / (float)total : 0.0f;
+    return total > 1 ? (float)repeated / (float)total : 0.0f;
 }
 
 static float language(const Parsed *c, Language l)
@@ -184,7 +182,7 @@ static float part(const RewardSpec *s, const RewardInput *in, const Parsed *c, c
     case REWARD_OVERLONG:
         return overlong(s, in);
     case REWARD_REPETITION:
-        return repetition(in->completion);
+        return -repetition_share(in->completion, strlen(in->completion));
     case REWARD_HELPFUL_RM:
         return in->helpful;
     case REWARD_SAFETY_RM:
