@@ -2,6 +2,7 @@
 #ifndef CHECKPOINTS_HALVES_H
 #define CHECKPOINTS_HALVES_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -47,6 +48,14 @@ static inline uint16_t f16_of_f32(float x)
     /* Below 2^-14 the sum with 1/2 rounds at 2^-24, which is the last place of a subnormal half. */
     if (a < 0x38800000) return (uint16_t)(sign | (bits_of_f32(f32_of_bits(a) + 0.5f) - 0x3f000000));
     return (uint16_t)(sign | (a - (112u << 23) + 0xfff + (a >> 13 & 1)) >> 13);
+}
+
+/* The first of n numbers that would become infinite as f16, or NULL. */
+static inline const float *beyond_f16(const float *x, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (fabsf(x[i]) >= 65520.0f && isfinite(x[i])) return x + i;
+    return NULL;
 }
 
 #endif

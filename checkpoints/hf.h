@@ -7,6 +7,8 @@
 #include "data/json.h"
 #include "data/tokenizer.h"
 
+/* config_validate, and no more tensors than a table of a sane size holds: for configs of strangers. */
+bool config_loadable(const ModelConfig *c, Status *st);
 /* config.json's object -> config (validated). Unknown model_type fails, naming the known ones. Accepts both spellings of the
  * rope keys (rope_scaling + rope_theta, rope_parameters), `gready`, missing q_lora_rank (1536) against an explicit null. */
 bool hf_config_parse(const Json *object, ModelConfig *out, Status *st);

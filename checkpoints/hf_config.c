@@ -187,6 +187,14 @@ static void read_rope(Reader *r, ModelConfig *c)
     r->ok = inner.ok;
 }
 
+bool config_loadable(const ModelConfig *c, Status *st)
+{
+    if (!config_validate(c, st)) return false;
+    if ((long long)c->L * (3LL * c->E + 16) > MAX_TENSORS)
+        return fail(st, "num_hidden_layers %d with n_routed_experts %d makes more tensors than can be handled", c->L, c->E);
+    return true;
+}
+
 bool hf_config_parse(const Json *object, ModelConfig *out, Status *st)
 {
     if (!json_is_object(object)) return fail(st, "config.json is no JSON object");
@@ -199,10 +207,7 @@ bool hf_config_parse(const Json *object, ModelConfig *out, Status *st)
     if (r.ok && deepseek) read_experts(&r, &c);
     if (r.ok && !deepseek) read_grouped_attention(&r, &c);
     if (r.ok) read_rope(&r, &c);
-    if (!r.ok || !config_validate(&c, st)) return false;
-    if ((long long)c.L * (3LL * c.E + 16) > MAX_TENSORS)
-        return fail(st, "config.json: num_hidden_layers %d with n_routed_experts %d makes more tensors than can be handled",
-                    c.L, c.E);
+    if (!r.ok || !config_loadable(&c, st)) return false;
     *out = c;
     return true;
 }

@@ -1,12 +1,12 @@
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "checkpoints/durable.h"
+#include "checkpoints/halves.h"
 #include "checkpoints/hf.h"
 #include "core/check.h"
 
@@ -46,11 +46,8 @@ static Item item_of_tensor(const StTensor *t)
 
 static bool fits_f16(const Item *item, Status *st)
 {
-    uint64_t n = item->dtype == ST_F16 && item->values ? item->bytes / 2 : 0;
-    for (uint64_t i = 0; i < n; i++)
-        if (fabsf(item->values[i]) >= 65520.0f && isfinite(item->values[i]))
-            return fail(st, "%s holds %g, too large for f16: export as bf16 or f32", item->name, (double)item->values[i]);
-    return true;
+    const float *over = item->dtype == ST_F16 && item->values ? beyond_f16(item->values, item->bytes / 2) : NULL;
+    return over ? fail(st, "%s holds %g, too large for f16: export as bf16 or f32", item->name, (double)*over) : true;
 }
 
 /* Items in table order, cut into shards that each hold at most `limit` bytes (or one tensor). */
