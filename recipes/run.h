@@ -14,22 +14,6 @@
 
 enum { RUN_DATASETS = 32, UNIT_NAME = 96, UNITS_MAX = 96 };
 
-typedef struct Run {
-    const Recipe *recipe;
-    char *recipe_text;       /* resolved */
-    RunFolder *folder;
-    Machine machine;
-    Tokenizer *tokenizer;
-    char *tokenizer_bytes;   /* what checkpoints store */
-    size_t tokenizer_length;
-    Dataset *datasets[RUN_DATASETS];
-    int n_datasets;
-    Progress *progress;
-    Warnings *warnings;
-    const volatile int *cancel;
-    double last_pass1;       /* of the last evaluation, for the progress line; < 0: none */
-} Run;
-
 struct UnitRun;
 
 /* What a kind of unit does. step: one step of work; adds its numbers to metrics; sets *done to end before `total`. */
@@ -49,6 +33,24 @@ typedef struct Unit {
     char name[UNIT_NAME];    /* of its checkpoint and in metrics */
     const UnitKind *kind;
 } Unit;
+
+typedef struct Run {
+    const Recipe *recipe;
+    char *recipe_text;       /* resolved */
+    RunFolder *folder;
+    Machine machine;
+    Tokenizer *tokenizer;
+    char *tokenizer_bytes;   /* what checkpoints store */
+    size_t tokenizer_length;
+    Unit units[UNITS_MAX];   /* of all stages, in order */
+    int n_units;
+    Dataset *datasets[RUN_DATASETS];
+    int n_datasets;
+    Progress *progress;
+    Warnings *warnings;
+    const volatile int *cancel;
+    double last_pass1;       /* of the last evaluation, for the progress line; < 0: none */
+} Run;
 
 /* A unit in progress. */
 typedef struct UnitRun {
@@ -71,7 +73,7 @@ int run_units(const Run *r, int stage_index, Unit *out, int max);
 bool unit_execute(Run *r, const Unit *u, Status *st);
 
 /* The kinds, one C file each. */
-extern const UnitKind unit_pretrain, unit_sft, unit_rl, unit_samples, unit_sft_samples, unit_reward_model, unit_rival;
+extern const UnitKind unit_pretrain, unit_sft, unit_rl, unit_samples, unit_sft_samples, unit_reward_model;
 
 /* Problems of a stage: its own tasks or the recipe's; the general families; a mix with `general_share` of the latter. */
 bool run_reasoning(Run *r, const RecipeStage *s, CorpusSpec *out, Status *st);
@@ -83,8 +85,13 @@ uint32_t run_seed(const Run *r, const Unit *u);
 /* The model that a name in a recipe stands for: an earlier stage of this run, RUN/stage, a checkpoint, a model folder.
  * scalar: its trunk with a fresh scalar head. */
 Policy *run_policy(Run *r, const char *from, bool scalar, Status *st);
+/* And the state its stage left in the checkpoint (JSON text, free(); NULL: none). */
+Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st);
 /* The same, or initial weights of the stage's model block when `from` is empty. */
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st);
+
+/* FLOPs that a finished unit took, from the run's summary; 0 when it is not there. */
+double unit_flops(const Run *r, const char *name);
 
 /* Path of a file of the run folder; free(). */
 char *run_path(const Run *r, const char *folder, const char *name, const char *suffix);

@@ -35,6 +35,9 @@ static bool open_part(UnitRun *u, Samples *s, Status *st)
 {
     long size = (long)json_integer(json_get(u->extra, "bytes"));
     s->kept = (int)json_integer(json_get(u->extra, "kept"));
+    char *folder = run_path(u->run, "samples", "", "");
+    mkdir(folder, 0777); /* a failure shows when the file is opened */
+    free(folder);
     s->part = samples_path(u->run, u->unit->stage->name, ".jsonl.part");
     s->file = fopen(s->part, size ? "r+" : "w");
     if (!s->file || (size && (ftruncate(fileno(s->file), size) || fseek(s->file, size, SEEK_SET))))

@@ -1,0 +1,32 @@
+/* Reinforcement learning by GRPO, shared by the rl stages and by distillation's rival. */
+#ifndef RECIPES_STAGE_RL_H
+#define RECIPES_STAGE_RL_H
+
+#include "recipes/groups.h"
+
+/* Numbers of one step: means over its samples (those of the first draw, before any refill). */
+typedef struct RlNumbers {
+    int samples, groups, zero_groups, refills;
+    double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
+    double length, length_correct, length_wrong;  /* tokens; NAN when there is none */
+    double helpful, oracle;                       /* reward model and hidden oracle on general prompts; NAN */
+    double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm;
+    long reasons[REASON_COUNT], kl_clamps;
+    bool updated;                                 /* false: no group had a signal */
+} RlNumbers;
+
+/* Opens and closes the state of an RL unit; step as UnitKind's. lr: peak learning rate; flops: budget at which the unit is
+ * done (0: `total` steps). */
+bool rl_open(UnitRun *u, double lr, double flops, Status *st);
+bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st);
+void rl_close(UnitRun *u);
+
+/* Feeds the warnings' detectors; those that fire are noted and written to the metrics. */
+bool unit_warn_rl(UnitRun *u, const RlNumbers *n, double reference_age, Status *st);
+
+/* The numbers as metrics of the step. */
+void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *metrics);
+/* Means over the samples of groups [n]. */
+RlNumbers rl_numbers(const Group *groups, int n, int G, int n_rewards);
+
+#endif
