@@ -68,8 +68,8 @@ static inline void check_f32(Mat m)
     OP(embed_fwd) OP(embed_bwd) OP(rmsnorm_fwd) OP(rmsnorm_bwd) OP(headnorm_fwd) OP(headnorm_bwd) OP(rope)            \
     OP(swiglu_fwd) OP(swiglu_bwd) OP(attention_fwd) OP(attention_bwd) OP(cache_write) OP(attention_cached)            \
     OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(gather_rows) OP(scatter_add_rows)          \
-    OP(combine_fwd) OP(combine_bwd) OP(add) OP(head_stats) OP(head_grad) OP(sample) OP(adamw) OP(sum_squares)         \
-    OP(fill)
+    OP(combine_fwd) OP(combine_bwd) OP(add) OP(copy) OP(head_stats) OP(head_grad) OP(sample) OP(adamw)             \
+    OP(sum_squares) OP(fill)
 
 /* Those of cpu/linear.c. */
 #define CPU_LINEAR_OPS(OP)                                                                                             \
