@@ -39,7 +39,7 @@ int32_t *gguf_ints(const GgufFile *f, const char *key, size_t *n);
 /* The file's model, validated; fails naming what is not supported. */
 bool gguf_config(const GgufFile *f, const char *path, ModelConfig *out, Status *st);
 /* Fills weights (table->total elements, padding zeroed): names mapped, llama's Q and K rows put back in order, kv_b joined
- * from its halves, experts taken from their stacks. */
+ * from its halves, experts taken from their stacks. weights NULL: only checks that every tensor is there. */
 bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights, Status *st);
 /* The tokenizer of the metadata with its chat template; NULL with a sentence when it is of a kind that is not read. */
 Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st);

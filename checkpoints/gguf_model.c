@@ -227,7 +227,7 @@ static bool read_kv_b(const GgufFile *f, const char *path, const ModelConfig *c,
     const GgufTensor *k = find_shaped(f, path, name, Dn, R, H, st);
     snprintf(name, sizeof name, "blk.%d.attn_v_b.weight", p->layer);
     const GgufTensor *v = find_shaped(f, path, name, R, Dv, H, st);
-    if (!k || !v) return false;
+    if (!k || !v || !w) return k && v;
     float *turned = malloc(R * Dn * sizeof *turned);
     CHECK(turned);
     bool ok = true;
@@ -241,6 +241,7 @@ static bool read_kv_b(const GgufFile *f, const char *path, const ModelConfig *c,
     return ok;
 }
 
+/* With w NULL: whether the tensor is there and has its dimensions. */
 static bool read_param(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st)
 {
     char name[96];
@@ -248,7 +249,7 @@ static bool read_param(const GgufFile *f, const char *path, const ModelConfig *c
     if (p->kind == PARAM_KV_B && !gguf_find(f, name)) return read_kv_b(f, path, c, p, w, st);
     uint64_t stack = p->expert >= 0 ? (uint64_t)c->E : 1, row = p->ndim == 1 ? p->rows : p->cols;
     const GgufTensor *t = find_shaped(f, path, name, row, p->ndim == 1 ? 1 : p->rows, stack, st);
-    if (!t) return false;
+    if (!t || !w) return t != NULL;
     bool permuted = c->arch == ARCH_LLAMA && (p->kind == PARAM_Q || p->kind == PARAM_K);
     if (permuted ? read_permuted(t, p, (size_t)c->Dr, w, st)
                  : gguf_read_f32(t, p->expert >= 0 ? (uint64_t)p->expert * p->count : 0, p->count, w, st))
@@ -258,6 +259,9 @@ static bool read_param(const GgufFile *f, const char *path, const ModelConfig *c
 
 bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)
 {
+    for (int i = 0; i < t->n; i++)
+        if (!read_param(f, path, c, &t->params[i], NULL, st)) return false;
+    if (!weights) return true;
     size_t end = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];

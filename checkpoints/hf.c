@@ -64,6 +64,7 @@ static const StTensor *find_fused(const StFile *f, const ModelConfig *c, const P
     return t;
 }
 
+/* With w NULL: whether the tensor is there and has its shape. */
 static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, float *w, const char *folder, Status *st)
 {
     const StTensor *t = st_find(f, p->name);
@@ -73,15 +74,19 @@ static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, fl
         if (!t)
             return fail(st, "%s: tensor %s is missing: the folder is incomplete, or config.json is another model's", folder,
                         p->name);
-        return st_read_f32_part(t, from, p->count, w, st);
+        return !w || st_read_f32_part(t, from, p->count, w, st);
     }
     if (!has_shape(t, p)) return fail_shape(t, p, folder, st);
+    if (!w) return true;
     if (!st_read_f32(t, w, st)) return fail_prefix(st, "%s", folder);
     return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
 
 bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)
 {
+    for (int i = 0; i < t->n; i++)
+        if (!read_param(f, c, &t->params[i], NULL, folder, st)) return false;
+    if (!weights) return true;
     size_t end = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];

@@ -19,7 +19,8 @@ bool hf_config_read(const char *folder, ModelConfig *out, Status *st);
 /* Fills weights (table->total elements, zeroed padding) from the folder's safetensors; a missing tensor or a wrong shape fails
  * with its name. lm_head of a tied model is ignored. */
 bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st);
-/* The same from a file that is open already. Experts fused by transformers 5 and FP8 blocks (DeepSeek-V3) are understood. */
+/* The same from a file that is open already; weights NULL: only checks that every tensor is there with its shape. Experts
+ * fused by transformers 5 and FP8 blocks (DeepSeek-V3) are understood. */
 bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st);
 
 /* What an export carries along: the folder's small files, and the tensors of layers behind the last (MTP). FP8 tensors become

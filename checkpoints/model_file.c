@@ -1,0 +1,208 @@
+#include "checkpoints/model_file.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoints/ggml_type.h"
+#include "checkpoints/gguf.h"
+#include "checkpoints/hf.h"
+#include "checkpoints/known_models.h"
+#include "core/check.h"
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool holds(const char *folder, const char *name)
+{
+    char path[8192];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
+bool model_stage_path(const char *name, char *path, size_t size)
+{
+    size_t n = strlen(name);
+    while (n && name[n - 1] == '/') n--;
+    size_t slash = n;
+    while (slash && name[slash - 1] != '/') slash--;
+    if (slash == 0 || slash == n) return false;
+    int length = snprintf(path, size, "%.*scheckpoints/%.*s.h5", (int)slash, name, (int)(n - slash), name + slash);
+    return length > 0 && (size_t)length < size && access(path, F_OK) == 0;
+}
+
+static bool allocate_weights(LoadedModel *m, Status *st)
+{
+    size_t bytes = (m->table.total * sizeof(float) + 63) / 64 * 64;
+    m->weights = aligned_alloc(64, bytes);
+    return m->weights ? true : fail(st, "%s needs %.1f GB for its weights, which this machine does not give", m->path,
+                                    (double)bytes / 1e9);
+}
+
+/* Adds a type to the list in file_types unless it is there. */
+static void note_type(LoadedModel *m, const char *type)
+{
+    char wanted[32], have[160];
+    snprintf(wanted, sizeof wanted, " %s,", type);
+    snprintf(have, sizeof have, " %s,", m->file_types);
+    if (strstr(have, wanted)) return;
+    size_t n = strlen(m->file_types);
+    snprintf(m->file_types + n, sizeof m->file_types - n, "%s%s", n ? ", " : "", type);
+}
+
+static void keep_tokenizer(LoadedModel *m, Tokenizer *t, const Status *st)
+{
+    m->tokenizer = t;
+    if (!t) snprintf(m->tokenizer_fault, sizeof m->tokenizer_fault, "%s", st->text);
+}
+
+/* ---- The four kinds ---- */
+
+static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
+{
+    m->origin = MODEL_CHECKPOINT;
+    Checkpoint *c = m->checkpoint = checkpoint_load(m->path, parts & MODEL_OPTIMIZER, st);
+    if (!c) return false;
+    m->config = c->config;
+    m->table = c->table;
+    m->weights = c->weights;
+    m->attached = c->meta.attached;
+    c->table = (ParamTable){0};
+    c->weights = NULL;
+    c->meta.attached = (Attachments){0};
+    m->file_tensors = m->table.n;
+    note_type(m, "F32");
+    Status ignored = {0};
+    if (parts & MODEL_TOKENIZER && c->meta.tokenizer)
+        keep_tokenizer(m, tokenizer_parse(c->meta.tokenizer, c->meta.tokenizer_length, m->path, &ignored), &ignored);
+    if (!(parts & MODEL_WEIGHTS)) {
+        free(m->weights);
+        m->weights = NULL;
+    }
+    return true;
+}
+
+static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
+{
+    m->origin = MODEL_HF;
+    StFile *f = NULL;
+    if (!hf_config_read(m->path, &m->config, st) || !(f = st_open(m->path, st))) return false;
+    m->source = f;
+    m->file_tensors = (int)st_count(f);
+    for (size_t i = 0; i < st_count(f); i++) note_type(m, st_dtype_name(st_at(f, i)->dtype));
+    m->table = params_build(&m->config);
+    if (!hf_weights_fill(f, m->path, &m->config, &m->table, NULL, st)) return false;
+    if (parts & MODEL_WEIGHTS &&
+        (!allocate_weights(m, st) || !hf_weights_fill(f, m->path, &m->config, &m->table, m->weights, st)))
+        return false;
+    Status ignored = {0};
+    if (parts & MODEL_TOKENIZER && holds(m->path, "tokenizer.json"))
+        keep_tokenizer(m, tokenizer_load(m->path, &ignored), &ignored);
+    return !(parts & MODEL_ATTACHMENTS) || hf_attach(f, m->path, &m->config, &m->attached, st);
+}
+
+static bool open_gguf(LoadedModel *m, unsigned parts, Status *st)
+{
+    m->origin = MODEL_GGUF;
+    GgufFile *f = gguf_open(m->path, st);
+    if (!f) return false;
+    m->file_tensors = (int)gguf_count(f);
+    for (size_t i = 0; i < gguf_count(f); i++) note_type(m, ggml_type_name(gguf_at(f, i)->type));
+    bool ok = gguf_config(f, m->path, &m->config, st);
+    if (ok) {
+        m->table = params_build(&m->config);
+        ok = gguf_weights(f, m->path, &m->config, &m->table, NULL, st);
+    }
+    if (ok && parts & MODEL_WEIGHTS)
+        ok = allocate_weights(m, st) && gguf_weights(f, m->path, &m->config, &m->table, m->weights, st);
+    Status ignored = {0};
+    if (ok && parts & MODEL_TOKENIZER) keep_tokenizer(m, gguf_tokenizer(f, m->path, &ignored), &ignored);
+    gguf_close(f);
+    return ok;
+}
+
+/* ---- Which kind ---- */
+
+static bool fail_run(const char *run, Status *st)
+{
+    char path[8192], stages[512] = "";
+    snprintf(path, sizeof path, "%s/checkpoints", run);
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        size_t n = strlen(e->d_name), used = strlen(stages);
+        if (n < 4 || strcmp(e->d_name + n - 3, ".h5")) continue;
+        snprintf(stages + used, sizeof stages - used, "%s%.*s", used ? ", " : "", (int)(n - 3), e->d_name);
+    }
+    if (dir) closedir(dir);
+    return fail(st, "%s is a run: name a stage of it as %s/STAGE (%s)", run, run, *stages ? stages : "it has none yet");
+}
+
+static bool fail_unknown(const char *name, Status *st)
+{
+    char known[256] = "";
+    for (int i = 0; known_model_name(i); i++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", known_model_name(i));
+    return fail(st, "%.200s is no checkpoint, RUN/stage, model folder or .gguf file, and no known name (%s)", name, known);
+}
+
+static bool open_folder(LoadedModel *m, unsigned parts, Status *st)
+{
+    if (holds(m->path, "config.json")) return open_hf(m, parts, st);
+    if (holds(m->path, "checkpoints")) return fail_run(m->path, st);
+    return fail(st, "%s has no config.json: it is no model folder", m->path);
+}
+
+/* By the first bytes, not by the name's ending. */
+static bool open_file(LoadedModel *m, unsigned parts, Status *st)
+{
+    char magic[4] = "";
+    FILE *in = fopen(m->path, "rb");
+    size_t n = in ? fread(magic, 1, sizeof magic, in) : 0;
+    if (in) fclose(in);
+    if (n == 4 && !memcmp(magic, "GGUF", 4)) return open_gguf(m, parts, st);
+    size_t length = strlen(m->path);
+    if (length > 12 && !strcmp(m->path + length - 12, ".safetensors"))
+        return fail(st, "%s is one file of a model: give the folder that holds it and config.json", m->path);
+    return open_checkpoint(m, parts, st);
+}
+
+static bool open_any(LoadedModel *m, const char *name, unsigned parts, Status *st)
+{
+    if (strlen(name) >= sizeof m->path) return fail(st, "path %.60s... is too long", name);
+    strcpy(m->path, name);
+    if (is_folder(name)) return open_folder(m, parts, st);
+    if (access(name, F_OK) == 0) return open_file(m, parts, st);
+    if (model_stage_path(name, m->path, sizeof m->path)) return open_checkpoint(m, parts, st);
+    strcpy(m->path, name);
+    if (!known_model(name, &m->config)) return fail_unknown(name, st);
+    m->origin = MODEL_KNOWN;
+    m->table = params_build(&m->config);
+    return true;
+}
+
+LoadedModel *model_open(const char *name, unsigned parts, Status *st)
+{
+    LoadedModel *m = calloc(1, sizeof *m);
+    CHECK(m);
+    if (open_any(m, name, parts, st)) return m;
+    model_close(m);
+    return NULL;
+}
+
+void model_close(LoadedModel *m)
+{
+    if (!m) return;
+    params_free(&m->table);
+    free(m->weights);
+    tokenizer_free(m->tokenizer);
+    checkpoint_free(m->checkpoint);
+    attachments_free(&m->attached);
+    st_close(m->source);
+    free(m);
+}
