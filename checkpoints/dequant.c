@@ -49,19 +49,19 @@ static float half_at(const uint8_t *p)
     return f32_of_f16((uint16_t)(p[0] | p[1] << 8));
 }
 
-static void f32_plain(const uint8_t *p, float *out)
+/* The types without blocks; false for the others. */
+static bool convert_plain(uint32_t type, const uint8_t *p, uint64_t n, float *out)
 {
-    memcpy(out, p, sizeof *out);
-}
-
-static void f16_plain(const uint8_t *p, float *out)
-{
-    *out = half_at(p);
-}
-
-static void bf16_plain(const uint8_t *p, float *out)
-{
-    *out = f32_of_bf16((uint16_t)(p[0] | p[1] << 8));
+    switch (type) {
+    case GGML_F32: memcpy(out, p, n * sizeof *out); return true;
+    case GGML_F16:
+        for (uint64_t i = 0; i < n; i++) out[i] = half_at(p + 2 * i);
+        return true;
+    case GGML_BF16:
+        for (uint64_t i = 0; i < n; i++) out[i] = f32_of_bf16((uint16_t)(p[2 * i] | p[2 * i + 1] << 8));
+        return true;
+    default: return false;
+    }
 }
 
 /* ---- Blocks of 32: element j < 16 is the low nibble of byte j, element j + 16 its high nibble ---- */
@@ -174,11 +174,9 @@ static void q6_k(const uint8_t *p, float *out)
 
 bool ggml_dequantise(uint32_t type, const void *blocks, uint64_t n, float *out)
 {
+    if (convert_plain(type, blocks, n, out)) return true;
     void (*one)(const uint8_t *, float *);
     switch (type) {
-    case GGML_F32: one = f32_plain; break;
-    case GGML_F16: one = f16_plain; break;
-    case GGML_BF16: one = bf16_plain; break;
     case GGML_Q4_0: one = q4_0; break;
     case GGML_Q4_1: one = q4_1; break;
     case GGML_Q5_0: one = q5_0; break;
