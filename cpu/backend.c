@@ -86,7 +86,7 @@ static bool choose_provider(Backend *b, const char *wanted, Status *st)
         return fail(st, "matmul \"%s\" is not in this build; try one of: %s", wanted, cpu_matmul_providers());
     }
     if (b->gemm->open) {
-        b->gemm->open();
+        b->gemm_state = b->gemm->open(b->threads);
     }
     return true;
 }

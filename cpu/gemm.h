@@ -18,8 +18,9 @@ typedef struct GemmProvider {
     /* Outputs of fwd (columns of y) and of bwd_x (columns of dx) may be cut at multiples of this; 0: not at all. */
     size_t column_unit;
 
-    /* Called once when the backend opens; NULL: nothing to do. */
-    void (*open)(void);
+    /* Makes and frees what the provider keeps between calls (Backend.gemm_state). NULL: nothing. */
+    void *(*open)(int threads);
+    void (*close)(void *state);
 
     /* Packed form of w for fwd: its size in floats, and writing the part of output columns [from, to). */
     size_t (*pack_floats)(size_t out, size_t in);
@@ -35,8 +36,8 @@ typedef struct GemmProvider {
 
     /* Only for providers made of BLAS_PROVIDER_CALLS, NULL otherwise. Row-major, one thread:
      * c [M, N] = op(a) op(b), or added to c; ta, tb: that one is transposed. */
-    void (*sgemm)(Backend *b, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda, const float *bp,
-                  size_t ldb, bool add, float *c, size_t ldc);
+    void (*sgemm)(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
+                  const float *bp, size_t ldb, bool add, float *c, size_t ldc);
 } GemmProvider;
 
 /* The calls above in terms of sgemm alone (cpu/gemm_blas.c), for a library that packs for itself. */

@@ -19,8 +19,7 @@ void blas_pack(Backend *b, int thread, float *packed, Mat w, size_t from, size_t
 void blas_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t from, size_t to, const float *bias,
               bool add)
 {
-    (void)thread;
-    b->gemm->sgemm(b, false, true, x.rows, to - from, x.cols, x.p, x.stride, packed + from * x.cols, x.cols, add,
+    b->gemm->sgemm(b, thread, false, true, x.rows, to - from, x.cols, x.p, x.stride, packed + from * x.cols, x.cols, add,
                    (float *)y.p + from, y.stride);
     for (size_t n = 0; bias && n < y.rows; n++) {
         for (size_t j = from; j < to; j++) {
@@ -31,14 +30,12 @@ void blas_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t 
 
 void blas_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
 {
-    (void)thread;
-    b->gemm->sgemm(b, false, false, dy.rows, to - from, dy.cols, dy.p, dy.stride, (float *)w.p + from, w.stride, add,
+    b->gemm->sgemm(b, thread, false, false, dy.rows, to - from, dy.cols, dy.p, dy.stride, (float *)w.p + from, w.stride, add,
                    (float *)dx.p + from, dx.stride);
 }
 
 void blas_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
 {
-    (void)thread;
-    b->gemm->sgemm(b, true, false, o1 - o0, x.cols, x.rows, (float *)dy.p + o0, dy.stride, x.p, x.stride, true,
+    b->gemm->sgemm(b, thread, true, false, o1 - o0, x.cols, x.rows, (float *)dy.p + o0, dy.stride, x.p, x.stride, true,
                    mat_row(dw, o0), dw.stride);
 }

@@ -4,15 +4,17 @@
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
 
-static void openblas_open(void)
+static void *openblas_open(int threads)
 {
+    (void)threads;
     openblas_set_num_threads(1);
+    return NULL;
 }
 
-static void openblas_sgemm(Backend *b, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
-                           const float *bp, size_t ldb, bool add, float *c, size_t ldc)
+static void openblas_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a,
+                           size_t lda, const float *bp, size_t ldb, bool add, float *c, size_t ldc)
 {
-    (void)b;
+    (void)b, (void)thread;
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K,
                 1.0f, a, (int)lda, bp, (int)ldb, add ? 1.0f : 0.0f, c, (int)ldc);
 }

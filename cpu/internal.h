@@ -26,6 +26,7 @@ struct Backend {
     const struct KernelTable *kernels;
     const GemmProvider *gemm;   /* what linear_* and grouped_* run on */
     bool gemm_invariant;        /* the provider passed the start-up self-test (native: by construction) */
+    void *gemm_state;           /* the provider's own; NULL when it keeps nothing */
     PackCache *packs;
     ThreadScratch *scratch;     /* [threads] */
     Status fault;
