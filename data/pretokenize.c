@@ -24,6 +24,8 @@ struct Pretokenizer {
 
 static const char GPT2[] = "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char PUNCTUATION[] = "[\\x21-\\x2F\\x3A-\\x40\\x5B-\\x60\\x7B-\\x7E\\p{P}]";
+/* \w of Rust's regular expressions, which also holds the two joiners. */
+static const char WORDS[] = "[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+";
 
 static bool add_stage(Pretokenizer *p, const char *pattern, size_t length, bool literal, Stage stage, Status *st)
 {
@@ -103,7 +105,7 @@ static bool add_config(Pretokenizer *p, const Json *config, int depth, Status *s
     if (!strcmp(type, "Split")) return add_split(p, config, st);
     if (!strcmp(type, "Digits")) return add_digits(p, config, st);
     if (!strcmp(type, "ByteLevel")) return add_byte_level(p, config, st);
-    if (!strcmp(type, "Whitespace")) return add_regex(p, "\\w+|[^\\w\\s]+", REMOVED, true, st);
+    if (!strcmp(type, "Whitespace")) return add_regex(p, WORDS, REMOVED, true, st);
     if (!strcmp(type, "WhitespaceSplit")) return add_regex(p, "\\s", REMOVED, false, st);
     if (!strcmp(type, "Punctuation")) {
         Behavior behavior;
@@ -157,7 +159,7 @@ static void release(Cut *c)
 }
 
 /* Joining rules as in HF tokenizers' NormalizedString::split: a match joins the gap before (or after) it, never another
- * match; Contiguous joins matches. */
+ * match; Contiguous joins equals. */
 static void add_part(Cut *c, const char *part, size_t length, bool is_match)
 {
     if (c->behavior == REMOVED && is_match) return;
@@ -167,7 +169,7 @@ static void add_part(Cut *c, const char *part, size_t length, bool is_match)
     }
     bool joins = c->held && ((c->behavior == MERGED_WITH_PREVIOUS && is_match && !c->held_is_match) ||
                              (c->behavior == MERGED_WITH_NEXT && c->held_is_match && !is_match) ||
-                             (c->behavior == CONTIGUOUS && is_match && c->held_is_match));
+                             (c->behavior == CONTIGUOUS && is_match == c->held_is_match));
     if (joins) {
         c->held_length += length;
     } else {
