@@ -8,10 +8,11 @@
 typedef struct OpenModel {
     Machine machine;
     Policy *policy;
-    Tokenizer *tokenizer; /* NULL: the model came without one */
+    Tokenizer *tokenizer;       /* NULL: the model came without one, or with one that cannot be read */
+    char tokenizer_fault[1024]; /* why it cannot be read; "" */
 } OpenModel;
 
-/* Reads the model (a checkpoint, RUN/STAGE, a Hugging Face folder, a .gguf file) and opens the machine. Free with
+/* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine. Free with
  * open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 void open_model_close(OpenModel *m);

@@ -20,4 +20,8 @@
 #define TOL_GRADIENT 1e-5   /* against central differences (good to 1e-8) of f64: products amplify a rounding a few times */
 #define TOL_LOG_PROB 2e-6   /* log p near 0 is a difference of numbers of size log V, whose rounding stays */
 
+/* Whole model (tests/unit/test_model.c). */
+#define TOL_LATENT_LOGPROBS 2e-5    /* max abs gap of the latent cache: float32 sums in another order */
+#define TOL_DIFFERENCES 1e-2        /* relative: a float32 loss near 5, rounded to 1e-7, over a step of 6e-4, and h^2 terms */
+
 #endif
