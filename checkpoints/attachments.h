@@ -1,5 +1,5 @@
-/* What travels with a model unchanged: the tokenizer's and the template's files as they came, and tensors that the program
- * knows of but does not train (DeepSeek-V3's multi-token prediction layers). */
+/* What travels with a model unchanged: the tokenizer's and the template's files as they came, and tensors that the
+ * program knows of but does not train (DeepSeek-V3's multi-token prediction layers). */
 #ifndef CHECKPOINTS_ATTACHMENTS_H
 #define CHECKPOINTS_ATTACHMENTS_H
 

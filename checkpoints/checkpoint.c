@@ -26,8 +26,8 @@ static void make_seal(char seal[SEAL], const char *body, size_t n)
     char hex[65];
     sha256_of(body, n, hex);
     memset(seal, 0, SEAL);
-    snprintf(seal, SEAL, "%s %d; HDF5 begins at byte %d\nbytes %zu\nsha256 %s\n", format_name, FORMAT_VERSION, SEAL, n + SEAL,
-             hex);
+    snprintf(seal, SEAL, "%s %d; HDF5 begins at byte %d\nbytes %zu\nsha256 %s\n", format_name, FORMAT_VERSION, SEAL,
+             n + SEAL, hex);
 }
 
 static bool seal_file(const char *temp, const char *shown, Status *st)
@@ -60,7 +60,8 @@ static bool verify_seal(int fd, const char *path, Status *st)
     if (fstat(fd, &info) || !S_ISREG(info.st_mode)) return fail(st, "%s is no file: give a checkpoint's path", path);
     size_t size = (size_t)info.st_size;
     const char *bytes = size > SEAL ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (bytes == MAP_FAILED) return fail(st, "%s is too short for a checkpoint: it is truncated, take an earlier one", path);
+    if (bytes == MAP_FAILED)
+        return fail(st, "%s is too short for a checkpoint: it is truncated, take an earlier one", path);
     madvise((void *)bytes, size, MADV_SEQUENTIAL);
     char seal[SEAL];
     bool ours = !memcmp(bytes, format_name, sizeof format_name - 1);
@@ -68,7 +69,9 @@ static bool verify_seal(int fd, const char *path, Status *st)
     bool whole = ours && !memcmp(seal, bytes, SEAL);
     munmap((void *)bytes, size);
     if (!ours) return fail(st, "%s is no checkpoint of this program (or its first bytes are damaged)", path);
-    return whole ? true : fail(st, "%s is damaged: its length or SHA-256 is not what was written; take an earlier checkpoint", path);
+    return whole ? true
+                 : fail(st, "%s is damaged: its length or SHA-256 is not what was written; take an earlier checkpoint",
+                        path);
 }
 
 /* ---- Saving ---- */
@@ -224,7 +227,8 @@ static bool read_head(H5Reader *r, const char *path, Checkpoint *c, Status *st)
     c->table = params_build(&c->config);
     layout_sha256(&c->table, want);
     if (strcmp(layout, want))
-        return fail(st, "%s lays out its parameters in another order: it was written by another version of this program", path);
+        return fail(
+            st, "%s lays out its parameters in another order: it was written by another version of this program", path);
     return true;
 }
 

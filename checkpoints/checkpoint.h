@@ -1,12 +1,12 @@
-/* HDF5 checkpoints. Layout (spec formats.md 7.1): root attributes format, format_version, endianness, layout_sha256, complete;
- * /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a tensor;
- * /optim/m, /optim/v and /reference f32, whole blocks in the order of the parameter table (layout_sha256 is of its names, places
- * and sizes); /files/NAME and /tensors/NAME: the attachments.
+/* HDF5 checkpoints. Layout (spec formats.md 7.1): root attributes format, format_version, endianness, layout_sha256,
+ * complete; /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a
+ * tensor; /optim/m, /optim/v and /reference f32, whole blocks in the order of the parameter table (layout_sha256 is of
+ * its names, places and sizes); /files/NAME and /tensors/NAME: the attachments.
  *
- * A checkpoint appears whole or not at all (durable.h; complete = 1 is written last). Its first 512 bytes are a block that
- * HDF5 skips and h5py reads over: a line with the format, the file's length and the SHA-256 of everything behind the block,
- * zeros to its end. Loading compares all 512 bytes with what they must be, so no changed, missing or added byte anywhere in
- * the file passes. */
+ * A checkpoint appears whole or not at all (durable.h; complete = 1 is written last). Its first 512 bytes are a block
+ * that HDF5 skips and h5py reads over: a line with the format, the file's length and the SHA-256 of everything behind
+ * the block, zeros to its end. Loading compares all 512 bytes with what they must be, so no changed, missing or added
+ * byte anywhere in the file passes. */
 #ifndef CHECKPOINTS_CHECKPOINT_H
 #define CHECKPOINTS_CHECKPOINT_H
 

@@ -1,5 +1,5 @@
-/* A file that appears whole or not at all: it is written as PATH.tmp.PID in the target folder, then fsync, rename, fsync of the
- * folder. The earlier file of that name stays whole until the rename. */
+/* A file that appears whole or not at all: it is written as PATH.tmp.PID in the target folder, then fsync, rename,
+ * fsync of the folder. The earlier file of that name stays whole until the rename. */
 #ifndef CHECKPOINTS_DURABLE_H
 #define CHECKPOINTS_DURABLE_H
 
@@ -11,7 +11,7 @@ typedef struct Durable {
     char path[4096], temp[4096 + 32];
 } Durable;
 
-/* Names the temporary file and removes those that processes that are no more left for the same path. Creates nothing. */
+/* Names the temporary file, and removes those left for the same path by processes that are no more. */
 bool durable_begin(Durable *d, const char *path, Status *st);
 /* The finished temporary file becomes PATH. On failure it is removed. */
 bool durable_commit(const Durable *d, Status *st);

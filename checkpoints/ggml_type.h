@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 enum {
-    GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q4_1 = 3, GGML_Q5_0 = 6, GGML_Q5_1 = 7, GGML_Q8_0 = 8, GGML_Q4_K = 12,
-    GGML_Q5_K = 13, GGML_Q6_K = 14, GGML_BF16 = 30
+    GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q4_1 = 3, GGML_Q5_0 = 6, GGML_Q5_1 = 7, GGML_Q8_0 = 8,
+    GGML_Q4_K = 12, GGML_Q5_K = 13, GGML_Q6_K = 14, GGML_BF16 = 30
 };
 
 /* Elements and bytes of a block; false for a type that is unknown. */
@@ -18,7 +18,7 @@ const char *ggml_type_name(uint32_t type);
 /* out[n] = n elements (a multiple of the block's) from `blocks`; false for a type that is known but not read. */
 bool ggml_dequantise(uint32_t type, const void *blocks, uint64_t n, float *out);
 
-/* n, a multiple of 32, elements to Q8_0 as ggml's reference does: d = max |x| / 127, q = round(x / d), d kept as f16. */
+/* n elements, a multiple of 32, to Q8_0 as ggml's reference: d = max |x| / 127, q = round(x / d), d kept as f16. */
 void ggml_quantise_q8_0(const float *x, uint64_t n, void *blocks);
 
 #endif

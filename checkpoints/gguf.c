@@ -205,7 +205,8 @@ static bool parse(GgufFile *f, const char *path, Status *st)
     if (!magic || memcmp(magic, "GGUF", 4)) return fail(st, "%s is no GGUF file", path);
     uint64_t version = take_integer(&c, 4), tensors = take_integer(&c, 8), values = take_integer(&c, 8);
     if (version != 2 && version != 3)
-        return fail(st, "%s has GGUF version %llu (or is big-endian): only 2 and 3 are read", path, (unsigned long long)version);
+        return fail(st, "%s has GGUF version %llu (or is big-endian): only 2 and 3 are read", path,
+                    (unsigned long long)version);
     if (tensors > ENTRY_LIMIT || values > ENTRY_LIMIT || tensors > f->size / 24 || values > f->size / 13)
         return fail(st, "%s is truncated or damaged: its header announces more than the file can hold", path);
     f->values = calloc(values + 1, sizeof *f->values);

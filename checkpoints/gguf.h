@@ -1,5 +1,5 @@
-/* GGUF v2 / v3 files (spec formats.md section 2): reading by memory map, writing; and the models of llama.cpp's architectures
- * llama, qwen2, qwen3, deepseek2 in both directions. Headers are hostile until checked. */
+/* GGUF v2 / v3 files (spec formats.md section 2): reading by memory map, writing; and the models of llama.cpp's
+ * architectures llama, qwen2, qwen3, deepseek2 in both directions. Headers are hostile until checked. */
 #ifndef CHECKPOINTS_GGUF_H
 #define CHECKPOINTS_GGUF_H
 
@@ -21,11 +21,12 @@ void gguf_close(GgufFile *f);
 size_t gguf_count(const GgufFile *f);
 const GgufTensor *gguf_at(const GgufFile *f, size_t i); /* in the file's order */
 const GgufTensor *gguf_find(const GgufFile *f, const char *name);
-/* out[n] = elements [from, from + n) as f32; both multiples of ne[0], or the whole. F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
- * Q5_1, Q4_K, Q5_K, Q6_K. */
+/* out[n] = elements [from, from + n) as f32; both multiples of ne[0], or the whole. F32, F16, BF16, Q8_0, Q4_0, Q4_1,
+ * Q5_0, Q5_1, Q4_K, Q5_K, Q6_K. */
 bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, Status *st);
 
-/* Metadata. False, NULL when the key is absent or of another kind. Any integer type is an integer, both widths are floats. */
+/* Metadata. False, NULL when the key is absent or of another kind. Any integer type is an integer, both widths are
+ * floats. */
 bool gguf_int(const GgufFile *f, const char *key, int64_t *out);
 bool gguf_float(const GgufFile *f, const char *key, double *out);
 bool gguf_bool(const GgufFile *f, const char *key, bool *out);
@@ -38,16 +39,17 @@ int32_t *gguf_ints(const GgufFile *f, const char *key, size_t *n);
 
 /* The file's model, validated; fails naming what is not supported. */
 bool gguf_config(const GgufFile *f, const char *path, ModelConfig *out, Status *st);
-/* Fills weights (table->total elements, padding zeroed): names mapped, llama's Q and K rows put back in order, kv_b joined
- * from its halves, experts taken from their stacks. weights NULL: only checks that every tensor is there. */
-bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights, Status *st);
+/* Fills weights (table->total elements, padding zeroed): names mapped, llama's Q and K rows put back in order, kv_b
+ * joined from its halves, experts taken from their stacks. weights NULL: only checks that every tensor is there. */
+bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights,
+                  Status *st);
 /* The tokenizer of the metadata with its chat template; NULL with a sentence when it is of a kind that is not read. */
 Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st);
 
 typedef enum { GGUF_WRITE_F32, GGUF_WRITE_F16, GGUF_WRITE_BF16, GGUF_WRITE_Q8_0 } GgufTarget;
-/* A file that llama.cpp loads. Vectors, norms, the router and its bias stay F32; a matrix whose rows are no multiple of 32
- * is F16 instead of Q8_0. tokenizer NULL, or not a byte-level BPE: no vocabulary is written. */
-bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t, const float *weights,
-                GgufTarget target, const Tokenizer *tokenizer, Status *st);
+/* A file that llama.cpp loads. Vectors, norms, the router and its bias stay F32; a matrix whose rows are no multiple of
+ * 32 is F16 instead of Q8_0. tokenizer NULL, or not a byte-level BPE: no vocabulary is written. */
+bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t,
+                const float *weights, GgufTarget target, const Tokenizer *tokenizer, Status *st);
 
 #endif

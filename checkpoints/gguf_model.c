@@ -72,7 +72,8 @@ static void read_arch(Keys *k, ModelConfig *c)
             c->arch = (Arch)a;
             return;
         }
-    k->ok = fail(k->st, "%s: architecture %.40s is not supported; llama, qwen2, qwen3 and deepseek2 are", k->path, k->arch);
+    k->ok = fail(k->st, "%s: architecture %.40s is not supported; llama, qwen2, qwen3 and deepseek2 are", k->path,
+                 k->arch);
 }
 
 static void read_sizes(Keys *k, ModelConfig *c)
@@ -233,7 +234,8 @@ static bool read_kv_b(const GgufFile *f, const char *path, const ModelConfig *c,
     bool ok = true;
     for (uint64_t h = 0; ok && h < H; h++) {
         float *head = w + h * (Dn + Dv) * R;
-        ok = gguf_read_f32(k, h * R * Dn, R * Dn, turned, st) && gguf_read_f32(v, h * Dv * R, Dv * R, head + Dn * R, st);
+        ok = gguf_read_f32(k, h * R * Dn, R * Dn, turned, st) &&
+             gguf_read_f32(v, h * Dv * R, Dv * R, head + Dn * R, st);
         for (uint64_t r = 0; r < R; r++)
             for (uint64_t j = 0; j < Dn; j++) head[j * R + r] = turned[r * Dn + j];
     }
@@ -257,7 +259,8 @@ static bool read_param(const GgufFile *f, const char *path, const ModelConfig *c
     return fail_prefix(st, "%s", path);
 }
 
-bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)
+bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights,
+                  Status *st)
 {
     for (int i = 0; i < t->n; i++)
         if (!read_param(f, path, c, &t->params[i], NULL, st)) return false;
@@ -286,18 +289,21 @@ Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st)
     const char *model = gguf_string(f, "tokenizer.ggml.model"), *pre = gguf_string(f, "tokenizer.ggml.pre");
     const char *chat = gguf_string(f, "tokenizer.chat_template");
     if (!model || strcmp(model, "gpt2")) {
-        fail(st, "%s has a tokenizer of kind %.40s; only byte-level BPE (gpt2) is read", path, model ? model : "(none)");
+        fail(st, "%s has a tokenizer of kind %.40s; only byte-level BPE (gpt2) is read", path,
+             model ? model : "(none)");
         return NULL;
     }
     size_t n = 0, merges_n = 0, types_n = 0;
-    const char **tokens = gguf_strings(f, "tokenizer.ggml.tokens", &n), **merges = gguf_strings(f, "tokenizer.ggml.merges", &merges_n);
+    const char **tokens = gguf_strings(f, "tokenizer.ggml.tokens", &n),
+               **merges = gguf_strings(f, "tokenizer.ggml.merges", &merges_n);
     int32_t *types = gguf_ints(f, "tokenizer.ggml.token_type", &types_n);
     Tokenizer *t = NULL;
     if (!tokens || n > INT_MAX || !merges || merges_n > INT_MAX || (types && types_n != n))
         fail(st, "%s: its tokenizer's tokens, merges or token types are missing or do not fit together", path);
     else
         t = tokenizer_from_gguf(tokens, (int)n, types, merges, (int)merges_n, pre ? pre : "gpt-2",
-                                token_id(f, "tokenizer.ggml.bos_token_id", n), token_id(f, "tokenizer.ggml.eos_token_id", n), st);
+                                token_id(f, "tokenizer.ggml.bos_token_id", n),
+                                token_id(f, "tokenizer.ggml.eos_token_id", n), st);
     if (t && chat) tokenizer_set_chat_template(t, chat);
     free(tokens);
     free(merges);

@@ -35,13 +35,16 @@ typedef struct Job {
 
 static uint32_t type_of(const Param *p, uint64_t row, GgufTarget target)
 {
-    static const uint32_t types[] = {[GGUF_WRITE_F32] = GGML_F32, [GGUF_WRITE_F16] = GGML_F16, [GGUF_WRITE_BF16] = GGML_BF16,
+    static const uint32_t types[] = {[GGUF_WRITE_F32] = GGML_F32,
+                                     [GGUF_WRITE_F16] = GGML_F16,
+                                     [GGUF_WRITE_BF16] = GGML_BF16,
                                      [GGUF_WRITE_Q8_0] = GGML_Q8_0};
     if (p->ndim == 1 || p->kind == PARAM_ROUTER) return GGML_F32;
     return target == GGUF_WRITE_Q8_0 && row % 32 ? GGML_F16 : types[target];
 }
 
-static void add(Job *job, int first, Gather gather, const char *name, uint64_t ne0, uint64_t ne1, uint64_t ne2, GgufTarget target)
+static void add(Job *job, int first, Gather gather, const char *name, uint64_t ne0, uint64_t ne1, uint64_t ne2,
+                GgufTarget target)
 {
     const Param *p = &job->t->params[first];
     Out *o = &job->list[job->n++];
@@ -189,8 +192,8 @@ static bool write_file(Job *job, const char *path, const char *keys, size_t keys
     return durable_fail(path, error, st); /* an earlier sentence of emit stays */
 }
 
-bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t, const float *weights,
-                GgufTarget target, const Tokenizer *tokenizer, Status *st)
+bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t,
+                const float *weights, GgufTarget target, const Tokenizer *tokenizer, Status *st)
 {
     char *keys = NULL;
     size_t keys_n = 0;

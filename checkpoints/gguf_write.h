@@ -15,7 +15,8 @@ typedef struct GgufKeys {
 void gguf_put_u64(FILE *out, uint64_t v, unsigned size); /* little-endian, size bytes */
 void gguf_put_string(FILE *out, const char *text, size_t length);
 /* Everything but the tensors: general, architecture, tokenizer. */
-bool gguf_put_keys(GgufKeys *k, const char *model_name, const ModelConfig *c, GgufTarget target, const Tokenizer *t, Status *st);
+bool gguf_put_keys(GgufKeys *k, const char *model_name, const ModelConfig *c, GgufTarget target, const Tokenizer *t,
+                   Status *st);
 /* tokenizer.ggml.*: a byte-level BPE, or "none". */
 bool gguf_put_tokenizer(GgufKeys *k, const ModelConfig *c, const Tokenizer *t, Status *st);
 

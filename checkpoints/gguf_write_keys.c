@@ -104,7 +104,7 @@ static void put_grouped_attention(GgufKeys *k, const ModelConfig *c)
 
 static void put_latent_attention(GgufKeys *k, const ModelConfig *c)
 {
-    /* The loader takes depths 26 and 27 for models without the rank; elsewhere it wants the key, 0 when there is none. */
+    /* The loader takes depths 26 and 27 for models without the rank; elsewhere it wants the key, 0 for none. */
     if (c->Rq || (c->L != 26 && c->L != 27)) gguf_key_u32(k, ".attention.q_lora_rank", (uint32_t)c->Rq);
     gguf_key_u32(k, ".attention.kv_lora_rank", (uint32_t)c->Rkv);
     gguf_key_u32(k, ".attention.head_count_kv", 1);
@@ -132,16 +132,20 @@ static void put_experts(GgufKeys *k, const ModelConfig *c)
 /* What the format has no key for must not be lost in silence. */
 static bool expressible(const ModelConfig *c, Status *st)
 {
-    if (c->head == HEAD_SCALAR) return fail(st, "a reward model's scalar head has no place in GGUF: export it with --format hf");
-    if (c->E && c->moe_freq != 1) return fail(st, "moe_layer_freq %d has no place in GGUF: export with --format hf", c->moe_freq);
+    if (c->head == HEAD_SCALAR)
+        return fail(st, "a reward model's scalar head has no place in GGUF: export it with --format hf");
+    if (c->E && c->moe_freq != 1)
+        return fail(st, "moe_layer_freq %d has no place in GGUF: export with --format hf", c->moe_freq);
     if (c->attention == ATTENTION_MLA && !c->rope.interleaved)
         return fail(st, "rope_interleave false has no place in GGUF: export with --format hf");
     if (c->attention == ATTENTION_MLA && c->rope.yarn && c->rope.mscale != c->rope.mscale_all_dim)
-        return fail(st, "rope_scaling with mscale other than mscale_all_dim has no place in GGUF: export with --format hf");
+        return fail(st,
+                    "rope_scaling with mscale other than mscale_all_dim has no place in GGUF: export with --format hf");
     return true;
 }
 
-bool gguf_put_keys(GgufKeys *k, const char *model_name, const ModelConfig *c, GgufTarget target, const Tokenizer *t, Status *st)
+bool gguf_put_keys(GgufKeys *k, const char *model_name, const ModelConfig *c, GgufTarget target, const Tokenizer *t,
+                   Status *st)
 {
     if (!expressible(c, st)) return false;
     k->arch = gguf_arch(c->arch);

@@ -18,7 +18,8 @@ typedef struct Token {
 static const char *pre_name(const Json *pre_tokenizer)
 {
     char *text = json_write(pre_tokenizer, false);
-    bool triples = strstr(text, "p{N}{1,3}"), contractions = strstr(text, "'s|'t|'re"), digits = strstr(text, "\"Digits\"");
+    bool triples = strstr(text, "p{N}{1,3}"), contractions = strstr(text, "'s|'t|'re"),
+         digits = strstr(text, "\"Digits\"");
     const char *name = triples ? contractions ? "llama-bpe" : "deepseek-v3"
                        : contractions ? "qwen2"
                        : digits ? strstr(text, "\"Split\"") ? "deepseek-llm" : "smollm"
@@ -39,7 +40,8 @@ static bool is_byte_level_bpe(const Json *root)
 static bool place_token(Token *tokens, int V, int64_t id, const char *text, size_t length, int type, Status *st)
 {
     if (id < 0 || id >= V)
-        return fail(st, "the tokenizer has id %lld, but the model's vocab_size is %d: they do not belong together", (long long)id, V);
+        return fail(st, "the tokenizer has id %lld, but the model's vocab_size is %d: they do not belong together",
+                    (long long)id, V);
     tokens[id] = (Token){text, length, type};
     return true;
 }
@@ -55,7 +57,8 @@ static bool collect_tokens(const Json *root, Token *tokens, int V, Status *st)
         size_t length = 0;
         const char *text = json_string(json_get(one, "content"), &length);
         int type = json_bool(json_get(one, "special")) ? TYPE_CONTROL : TYPE_USER;
-        if (!place_token(tokens, V, json_integer(json_get(one, "id")), text ? text : "", length, type, st)) return false;
+        if (!place_token(tokens, V, json_integer(json_get(one, "id")), text ? text : "", length, type, st))
+            return false;
     }
     return true;
 }

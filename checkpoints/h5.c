@@ -226,11 +226,12 @@ bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *o
     int ndim;
     uint64_t shape[8], found = 1;
     if (!h5_shape(r, name, type, &ndim, shape))
-        return fail(st, "%s: %s is missing or has another type: the file is of another version of this program", r->shown, name);
+        return fail(st, "%s: %s is missing or has another type: the file is of another version of this program",
+                    r->shown, name);
     for (int i = 0; i < ndim; i++) found *= shape[i];
     if (found != count)
-        return fail(st, "%s: %s has %llu elements where %llu are needed: the file belongs to another model", r->shown, name,
-                    (unsigned long long)found, (unsigned long long)count);
+        return fail(st, "%s: %s has %llu elements where %llu are needed: the file belongs to another model", r->shown,
+                    name, (unsigned long long)found, (unsigned long long)count);
     if (count == 0) return true;
     hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT);
     bool ok = H5Dread(set, type_of(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0;

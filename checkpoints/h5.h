@@ -1,8 +1,9 @@
-/* HDF5 files of plain arrays and attributes. After a failure the further calls of a writer do nothing and its close tells.
+/* HDF5 files of plain arrays and attributes. After a failure the further calls of a writer do nothing and its close
+ * tells.
  *
  * HDF5 1.10 crashes when it closes a file that it could not write to its end (disk full), and at exit. So a writer that
- * failed is never closed: its file is cut to nothing, the handle is left behind, and HDF5's exit handler is switched off, which
- * means that whoever opens a file here closes it. */
+ * failed is never closed: its file is cut to nothing, the handle is left behind, and HDF5's exit handler is switched
+ * off, which means that whoever opens a file here closes it. */
 #ifndef CHECKPOINTS_H5_H
 #define CHECKPOINTS_H5_H
 
@@ -15,13 +16,14 @@
 typedef enum { H5_U8, H5_I32, H5_I64, H5_U64, H5_F32, H5_F64 } H5Type;
 
 typedef struct H5Writer H5Writer;
-/* Creates `path` with `userblock` bytes of zeros at its front (0, or a power of two from 512). Sentences name `shown`. */
+/* Creates `path`, `userblock` bytes of zeros at its front (0, or a power of two from 512). Sentences name `shown`. */
 H5Writer *h5_create(const char *path, const char *shown, size_t userblock, Status *st);
 /* A contiguous dataset; groups in its name ("model/x") are made. count 0 is allowed. */
 void h5_write(H5Writer *w, const char *name, H5Type type, int ndim, const uint64_t *shape, const void *data);
 /* Bytes as a vector of U8. */
 void h5_write_bytes(H5Writer *w, const char *name, const void *bytes, size_t n);
-/* Attributes of a group, which is made when it is not there ("/" is the root). Texts are UTF-8 and short (below 64 KiB). */
+/* Attributes of a group, which is made when it is not there ("/" is the root). Texts are UTF-8 and short (below 64
+ * KiB). */
 void h5_attr(H5Writer *w, const char *group, const char *name, H5Type type, const void *value);
 void h5_attr_text(H5Writer *w, const char *group, const char *name, const char *text);
 /* An external link: `name` here stands for `target` in `file` (relative to this file's folder). */

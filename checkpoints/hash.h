@@ -13,8 +13,8 @@ void sha256_add(Sha256 *h, const void *bytes, size_t n);
 void sha256_finish(Sha256 *h, char hex[65]); /* frees h */
 void sha256_of(const void *bytes, size_t n, char hex[65]);
 
-/* weights_sha256: over the tensors in name order: name, dtype, shape, bytes (each name and dtype NUL-terminated, ndim and
- * the dimensions as u64 little-endian). */
+/* weights_sha256: over the tensors in name order: name, dtype, shape, bytes (each name and dtype NUL-terminated, ndim
+ * and the dimensions as u64 little-endian). */
 void weights_sha256(const ParamTable *t, const float *weights, char hex[65]);
 
 #endif

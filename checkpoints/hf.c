@@ -24,10 +24,10 @@ static bool fail_shape(const StTensor *t, const Param *p, const char *folder, St
     for (int i = 0; i < t->ndim; i++)
         snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%" PRIu64, i ? ", " : "", t->shape[i]);
     if (p->ndim == 1)
-        return fail(st, "%s: %s has shape [%s], but config.json makes it [%zu]: do the two belong together?", folder, p->name,
-                    shape, p->rows);
-    return fail(st, "%s: %s has shape [%s], but config.json makes it [%zu, %zu]: do the two belong together?", folder, p->name,
-                shape, p->rows, p->cols);
+        return fail(st, "%s: %s has shape [%s], but config.json makes it [%zu]: do the two belong together?", folder,
+                    p->name, shape, p->rows);
+    return fail(st, "%s: %s has shape [%s], but config.json makes it [%zu, %zu]: do the two belong together?", folder,
+                p->name, shape, p->rows, p->cols);
 }
 
 /* FP8 releases (DeepSeek-V3): NAME_scale_inv holds one factor for each block of 128 x 128. */
@@ -39,7 +39,8 @@ static bool apply_block_scales(const StFile *f, const StTensor *t, float *w, con
     size_t rows = t->shape[0], cols = t->shape[1];
     size_t down = (rows + FP8_BLOCK - 1) / FP8_BLOCK, across = (cols + FP8_BLOCK - 1) / FP8_BLOCK;
     if (t->ndim != 2 || !scales || scales->ndim != 2 || scales->shape[0] != down || scales->shape[1] != across)
-        return fail(st, "%s: %s is FP8, but %s is missing or has not shape [%zu, %zu]", folder, t->name, name, down, across);
+        return fail(st, "%s: %s is FP8, but %s is missing or has not shape [%zu, %zu]", folder, t->name, name, down,
+                    across);
     float *scale = malloc(down * across * sizeof *scale + 1);
     CHECK(scale);
     bool ok = st_read_f32(scales, scale, st);
@@ -49,8 +50,8 @@ static bool apply_block_scales(const StFile *f, const StTensor *t, float *w, con
     return ok;
 }
 
-/* transformers 5 may store a layer's experts fused: gate_up_proj [E, 2F, C] (gate rows first), down_proj [E, C, F]. Element
- * `from` of *fused is the first of p. */
+/* transformers 5 may store a layer's experts fused: gate_up_proj [E, 2F, C] (gate rows first), down_proj [E, C, F].
+ * Element `from` of *fused is the first of p. */
 static const StTensor *find_fused(const StFile *f, const ModelConfig *c, const Param *p, uint64_t *from)
 {
     if (p->expert < 0) return NULL;
@@ -59,7 +60,8 @@ static const StTensor *find_fused(const StFile *f, const ModelConfig *c, const P
     snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%s", p->layer, down ? "down_proj" : "gate_up_proj");
     const StTensor *t = st_find(f, name);
     uint64_t rows = down ? p->rows : 2 * p->rows;
-    if (!t || t->ndim != 3 || t->shape[0] != (uint64_t)c->E || t->shape[1] != rows || t->shape[2] != p->cols) return NULL;
+    if (!t || t->ndim != 3 || t->shape[0] != (uint64_t)c->E || t->shape[1] != rows || t->shape[2] != p->cols)
+        return NULL;
     *from = (uint64_t)p->expert * rows * p->cols + (p->kind == PARAM_EXPERT_UP ? p->count : 0);
     return t;
 }
@@ -72,8 +74,8 @@ static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, fl
         uint64_t from;
         t = find_fused(f, c, p, &from);
         if (!t)
-            return fail(st, "%s: tensor %s is missing: the folder is incomplete, or config.json is another model's", folder,
-                        p->name);
+            return fail(st, "%s: tensor %s is missing: the folder is incomplete, or config.json is another model's",
+                        folder, p->name);
         return !w || st_read_f32_part(t, from, p->count, w, st);
     }
     if (!has_shape(t, p)) return fail_shape(t, p, folder, st);
@@ -82,7 +84,8 @@ static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, fl
     return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
 
-bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)
+bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights,
+                     Status *st)
 {
     for (int i = 0; i < t->n; i++)
         if (!read_param(f, c, &t->params[i], NULL, folder, st)) return false;
@@ -139,7 +142,8 @@ static bool attach_later_layers(const StFile *f, const char *folder, const Model
         const StTensor *t = st_at(f, i);
         int layer = layer_of(t->name);
         if (layer < c->L || layer >= c->L + c->mtp_layers || strstr(t->name, "_scale_inv")) continue;
-        if (st_dtype_size(t->dtype) == 0) return fail(st, "%s: %.200s has a dtype that cannot be carried along", folder, t->name);
+        if (st_dtype_size(t->dtype) == 0)
+            return fail(st, "%s: %.200s has a dtype that cannot be carried along", folder, t->name);
         if (t->dtype != ST_F8_E4M3) attach_tensor(out, t, false);
         else if (!attach_fp8(f, folder, t, out, st)) return false;
     }

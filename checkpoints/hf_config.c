@@ -58,8 +58,9 @@ static void read_arch(Reader *r, ModelConfig *c)
     int arch = 0;
     while (arch < ARCH_COUNT && (!type || strcmp(type, arch_name((Arch)arch)))) arch++;
     if (arch == ARCH_COUNT) {
-        r->ok = fail(r->st, "config.json: model_type %.60s is unknown; known are deepseek_v2, deepseek_v3, qwen2, qwen3, llama",
-                     type ? type : "(absent)");
+        r->ok = fail(
+            r->st, "config.json: model_type %.60s is unknown; known are deepseek_v2, deepseek_v3, qwen2, qwen3, llama",
+            type ? type : "(absent)");
         return;
     }
     c->arch = (Arch)arch;
@@ -86,7 +87,8 @@ static void read_sizes(Reader *r, ModelConfig *c)
     if (json_is_array(eos) && json_is_integer_value(json_at(eos, 0))) c->eos = (int)json_integer(json_at(eos, 0));
     else c->eos = read_int(r, "eos_token_id", -1);
     const char *act = json_get_string(r->object, "hidden_act", "silu");
-    if (r->ok && strcmp(act, "silu")) r->ok = fail(r->st, "config.json: hidden_act %.60s is not supported, only silu", act);
+    if (r->ok && strcmp(act, "silu"))
+        r->ok = fail(r->st, "config.json: hidden_act %.60s is not supported, only silu", act);
     refuse_true(r, "mlp_bias");
     if (c->arch != ARCH_QWEN2) refuse_true(r, "attention_bias");
 }
@@ -143,8 +145,10 @@ static void read_grouped_attention(Reader *r, ModelConfig *c)
     int head = c->H > 0 ? c->C / c->H : 0;
     c->Dr = c->Dv = read_int(r, "head_dim", c->arch == ARCH_QWEN3 ? 128 : head);
     const Json *explicit_head = json_get(r->object, "head_dim");
-    if (r->ok && c->H > 0 && c->C % c->H && (!explicit_head || json_is_null_value(explicit_head)) && c->arch != ARCH_QWEN3)
-        r->ok = fail(r->st, "config.json: num_attention_heads is %d, which does not divide hidden_size, %d", c->H, c->C);
+    if (r->ok && c->H > 0 && c->C % c->H && (!explicit_head || json_is_null_value(explicit_head)) &&
+        c->arch != ARCH_QWEN3)
+        r->ok =
+            fail(r->st, "config.json: num_attention_heads is %d, which does not divide hidden_size, %d", c->H, c->C);
     c->qkv_bias = c->arch == ARCH_QWEN2;
     c->qk_norm = c->arch == ARCH_QWEN3;
     refuse_true(r, "use_sliding_window");
@@ -166,7 +170,8 @@ static void read_yarn(Reader *scaling, ModelConfig *c)
     rope->original_positions = read_int(scaling, "original_max_position_embeddings",
                                         c->attention == ATTENTION_MLA ? 4096 : c->max_positions);
     if (scaling->ok && json_is_number(json_get(scaling->object, "attention_factor")))
-        scaling->ok = fail(scaling->st, "config.json: an explicit attention_factor of YaRN is not supported: remove it");
+        scaling->ok =
+            fail(scaling->st, "config.json: an explicit attention_factor of YaRN is not supported: remove it");
 }
 
 /* rope_scaling + rope_theta, or rope_parameters with both inside (transformers 5). */
@@ -191,7 +196,8 @@ bool config_loadable(const ModelConfig *c, Status *st)
 {
     if (!config_validate(c, st)) return false;
     if ((long long)c->L * (3LL * c->E + 16) > MAX_TENSORS)
-        return fail(st, "num_hidden_layers %d with n_routed_experts %d makes more tensors than can be handled", c->L, c->E);
+        return fail(st, "num_hidden_layers %d with n_routed_experts %d makes more tensors than can be handled", c->L,
+                    c->E);
     return true;
 }
 
@@ -282,7 +288,8 @@ static void write_names(Json *o, const ModelConfig *c)
 {
     static const char *const classes[ARCH_COUNT] = {"DeepseekV2", "DeepseekV3", "Qwen2", "Qwen3", "Llama"};
     char name[64];
-    snprintf(name, sizeof name, "%sFor%s", classes[c->arch], c->head == HEAD_SCALAR ? "SequenceClassification" : "CausalLM");
+    snprintf(name, sizeof name, "%sFor%s", classes[c->arch],
+             c->head == HEAD_SCALAR ? "SequenceClassification" : "CausalLM");
     Json *list = json_new_array();
     json_append(list, json_new_text(name));
     json_set(o, "architectures", list);

@@ -51,7 +51,8 @@ static bool fits_f16(const Item *item, Status *st)
 }
 
 /* Items in table order, cut into shards that each hold at most `limit` bytes (or one tensor). */
-static void plan(Export *e, const ParamTable *t, const float *weights, StDtype dtype, uint64_t limit, const Attachments *a)
+static void plan(Export *e, const ParamTable *t, const float *weights, StDtype dtype, uint64_t limit,
+                 const Attachments *a)
 {
     int attached = a ? a->ntensors : 0;
     e->items = malloc((size_t)(t->n + attached) * sizeof *e->items);
@@ -163,7 +164,8 @@ static bool write_json(const char *folder, const char *name, Json *object, Statu
     return ok;
 }
 
-static bool write_files(const char *folder, const ModelConfig *c, const Tokenizer *tokenizer, const Attachments *a, Status *st)
+static bool write_files(const char *folder, const ModelConfig *c, const Tokenizer *tokenizer, const Attachments *a,
+                        Status *st)
 {
     if (tokenizer && !write_tokenizer(folder, tokenizer, st)) return false;
     for (int i = 0; a && i < a->nfiles; i++)
@@ -190,6 +192,7 @@ bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, con
     if (!ok) return false;
     /* config.json comes last: a folder without it is not taken for a model. */
     Json *config = hf_config_json(c);
-    json_set(config, "torch_dtype", json_new_text(dtype == ST_F32 ? "float32" : dtype == ST_F16 ? "float16" : "bfloat16"));
+    const char *torch_dtype = dtype == ST_F32 ? "float32" : dtype == ST_F16 ? "float16" : "bfloat16";
+    json_set(config, "torch_dtype", json_new_text(torch_dtype));
     return write_json(folder, "config.json", config, st);
 }

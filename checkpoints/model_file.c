@@ -148,7 +148,8 @@ static bool fail_unknown(const char *name, Status *st)
     char known[256] = "";
     for (int i = 0; known_model_name(i); i++)
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", known_model_name(i));
-    return fail(st, "%.200s is no checkpoint, RUN/stage, model folder or .gguf file, and no known name (%s)", name, known);
+    return fail(st, "%.200s is no checkpoint, RUN/stage, model folder or .gguf file, and no known name (%s)", name,
+                known);
 }
 
 static bool open_folder(LoadedModel *m, unsigned parts, Status *st)

@@ -1,5 +1,5 @@
-/* One opener for whatever stands for a model on the command line: an r1 checkpoint, RUN/stage, a Hugging Face folder, a .gguf
- * file, or a known model's name (its config alone). */
+/* One opener for whatever stands for a model on the command line: an r1 checkpoint, RUN/stage, a Hugging Face folder, a
+ * .gguf file, or a known model's name (its config alone). */
 #ifndef CHECKPOINTS_MODEL_FILE_H
 #define CHECKPOINTS_MODEL_FILE_H
 
@@ -26,8 +26,8 @@ typedef struct LoadedModel {
     void *source;             /* an StFile that is still mapped */
 } LoadedModel;
 
-/* Opens `name` with `parts` of MODEL_*. Tensors are checked for presence and shape even when weights are not asked for; a
- * checkpoint is always verified whole. A model whose tokenizer is missing or unreadable opens all the same. */
+/* Opens `name` with `parts` of MODEL_*. Tensors are checked for presence and shape even when weights are not asked for;
+ * a checkpoint is always verified whole. A model whose tokenizer is missing or unreadable opens all the same. */
 LoadedModel *model_open(const char *name, unsigned parts, Status *st);
 void model_close(LoadedModel *m);
 

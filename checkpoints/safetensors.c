@@ -120,7 +120,8 @@ static bool check_tiling(const StFile *f, size_t first, const char *data, size_t
     for (size_t i = first; i < f->n; i++) {
         const StTensor *t = &f->tensors[i];
         if (t->data != at)
-            return fail(st, "%s: tensor %s leaves a gap or overlaps another: the file is damaged, fetch it again", path, t->name);
+            return fail(st, "%s: tensor %s leaves a gap or overlaps another: the file is damaged, fetch it again", path,
+                        t->name);
         at += t->bytes;
     }
     if (at != data + size)
@@ -144,8 +145,8 @@ static bool parse_tensors(StFile *f, const Json *header, const char *data, size_
         CHECK(t->name);
         uint64_t begin, end;
         if (!parse_shape(entry, t) || !parse_offsets(entry, &begin, &end) || end - begin != t->bytes || end > size)
-            return fail(st, "%s: dtype, shape and place of tensor %.200s do not fit together or lie outside the file: it is "
-                            "truncated or damaged, fetch it again", path, name);
+            return fail(st, "%s: dtype, shape and place of tensor %.200s do not fit together or lie outside the file: "
+                            "it is truncated or damaged, fetch it again", path, name);
         t->data = data + begin;
     }
     return check_tiling(f, first, data, size, path, st);
@@ -157,11 +158,12 @@ static bool parse_header(StFile *f, const Mapping *m, Status *st)
     const unsigned char *bytes = m->base;
     for (int i = 0; i < 8 && m->size >= 8; i++) length |= (uint64_t)bytes[i] << (8 * i);
     if (m->size < 10 || length < 2 || length > HEADER_LIMIT || length > m->size - 8 || bytes[8] != '{')
-        return fail(st, "%s is no safetensors file, or it is truncated: its header length does not fit its size", m->path);
+        return fail(st, "%s is no safetensors file, or it is truncated: its header length does not fit its size",
+                    m->path);
     Json *header = json_parse((const char *)bytes + 8, (size_t)length, m->path, st);
     if (!header) return false;
-    bool ok = json_is_object(header) ? parse_tensors(f, header, (const char *)bytes + 8 + length, m->size - 8 - (size_t)length,
-                                                     m->path, st)
+    bool ok = json_is_object(header) ? parse_tensors(f, header, (const char *)bytes + 8 + length,
+                                                     m->size - 8 - (size_t)length, m->path, st)
                                      : fail(st, "%s: its header is no JSON object", m->path);
     json_free(header);
     return ok;
@@ -239,8 +241,8 @@ static bool check_complete(const StFile *f, const char *folder, const Json *weig
     const char *name;
     for (void *cursor = NULL; f->n != json_count(weight_map) && (name = json_next(weight_map, &cursor, &value));) {
         if (!st_find(f, name))
-            return fail(st, "%s: the index looks for %.200s in %.200s, which does not hold it: fetch the shard again", folder,
-                        name, json_string(value, NULL));
+            return fail(st, "%s: the index looks for %.200s in %.200s, which does not hold it: fetch the shard again",
+                        folder, name, json_string(value, NULL));
     }
     return true;
 }
@@ -252,7 +254,9 @@ static bool open_folder(StFile *f, const char *folder, Status *st)
     if (access(path, F_OK)) {
         snprintf(path, sizeof path, "%s/model.safetensors", folder);
         if (access(path, F_OK))
-            return fail(st, "%s holds neither model.safetensors nor model.safetensors.index.json: is it a model folder?", folder);
+            return fail(st,
+                        "%s holds neither model.safetensors nor model.safetensors.index.json: is it a model folder?",
+                        folder);
         bool ok = map_file(f, path, st);
         if (ok) qsort(f->tensors, f->n, sizeof *f->tensors, compare_names);
         return ok;
@@ -352,6 +356,8 @@ bool st_read_f32_part(const StTensor *t, uint64_t from, uint64_t n, float *out, 
     case ST_F8_E4M3:
         for (uint64_t i = 0; i < n; i++) out[i] = f32_of_e4m3((uint8_t)p[i]);
         return true;
-    default: return fail(st, "tensor %.200s has dtype %s, not a float type that is read here", t->name, st_dtype_name(t->dtype));
+    default:
+        return fail(st, "tensor %.200s has dtype %s, not a float type that is read here", t->name,
+                    st_dtype_name(t->dtype));
     }
 }

@@ -1,4 +1,5 @@
-/* safetensors (spec formats.md section 1): reading one file or a sharded folder, memory-mapped; writing F32 / F16 / BF16. */
+/* safetensors (spec formats.md section 1): reading one file or a sharded folder, memory-mapped; writing F32 / F16 /
+ * BF16. */
 #ifndef CHECKPOINTS_SAFETENSORS_H
 #define CHECKPOINTS_SAFETENSORS_H
 
@@ -25,7 +26,8 @@ typedef struct StTensor {
 } StTensor;
 
 typedef struct StFile StFile;
-/* A .safetensors file, or a folder with model.safetensors or model.safetensors.index.json. Hostile headers are refused. */
+/* A .safetensors file, or a folder with model.safetensors or model.safetensors.index.json. Hostile headers are refused.
+ */
 StFile *st_open(const char *path, Status *st);
 void st_close(StFile *f);
 size_t st_count(const StFile *f);
@@ -40,14 +42,16 @@ bool st_read_f32_part(const StTensor *t, uint64_t from, uint64_t n, float *out, 
  * are; F16 and BF16 tensors take f32 data, rounded to nearest even. Written beside and renamed by st_writer_close. */
 typedef struct StWriter StWriter;
 StWriter *st_writer_open(const char *path, Status *st);
-/* An entry of __metadata__, before the first data: {"format": "pt"} is what transformers looks for. One entry at most. */
+/* An entry of __metadata__, before the first data: {"format": "pt"} is what transformers looks for. One entry at most.
+ */
 void st_writer_metadata(StWriter *w, const char *key, const char *value);
 void st_writer_add(StWriter *w, const char *name, StDtype dtype, int ndim, const uint64_t *shape);
 /* data: count elements, f32 for the float types, int32 for ST_I32; keeps no pointer. Any order after the last add. */
 bool st_writer_data(StWriter *w, const char *name, const void *data, Status *st);
 /* The same for bytes as they lie in a file. */
 bool st_writer_raw(StWriter *w, const char *name, const void *bytes, Status *st);
-bool st_writer_close(StWriter *w, Status *st); /* every declared tensor must have its data (fails and removes otherwise) */
+bool st_writer_close(StWriter *w,
+                     Status *st); /* every declared tensor must have its data (fails and removes otherwise) */
 void st_writer_abandon(StWriter *w);           /* instead of close: nothing is left behind */
 
 #endif

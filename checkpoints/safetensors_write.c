@@ -111,7 +111,8 @@ static void print_entry(FILE *out, const Entry *e)
     free(name);
 }
 
-/* The header is written as soon as the list of tensors is complete; 8 bytes of length, then JSON padded to a multiple of 8. */
+/* The header is written as soon as the list of tensors is complete; 8 bytes of length, then JSON padded to a multiple
+ * of 8. */
 static bool lay_out(StWriter *w, Status *st)
 {
     qsort(w->entries, w->n, sizeof *w->entries, compare_entries);

@@ -25,7 +25,8 @@ static int make_model(void **state)
 {
     Status st = {0};
     if (scratch_make(state) || !hf_config_read("tests/golden/v3", &config, &st)) return -1;
-    config.C = 8, config.F = config.moe_F = 2, config.L = 2, config.first_dense = 1, config.V = 16, config.E = 4, config.K = 2;
+    config.C = 8, config.F = config.moe_F = 2, config.L = 2, config.first_dense = 1, config.V = 16, config.E = 4,
+    config.K = 2;
     config.n_group = 2, config.topk_group = 1, config.mtp_layers = 1;
     if (!config_validate(&config, &st)) return -1;
     table = params_build(&config);
@@ -45,9 +46,10 @@ static int free_model(void **state)
 
 static CheckpointMeta some_meta(void)
 {
-    CheckpointMeta m = {.stage = "rl_reason", .stage_index = 3, .step = 1LL << 40, .tokens_trained = 5, .tokens_sampled = 6,
-                        .optimizer_step = 7, .cursor = 8, .seconds = 0.1, .seed = 4000000000u, .machine_kind = "native avx512",
-                        .recipe = "model: 1\n", .tokenizer = "a\0b", .tokenizer_length = 3, .extra = "{}"};
+    CheckpointMeta m = {.stage = "rl_reason", .stage_index = 3, .step = 1LL << 40, .tokens_trained = 5,
+                        .tokens_sampled = 6, .optimizer_step = 7, .cursor = 8, .seconds = 0.1, .seed = 4000000000u,
+                        .machine_kind = "native avx512", .recipe = "model: 1\n", .tokenizer = "a\0b",
+                        .tokenizer_length = 3, .extra = "{}"};
     return m;
 }
 
@@ -64,10 +66,12 @@ static void test_round_trip(void **state)
     CheckpointMeta m = some_meta();
     float data[2] = {1.5f, -2.0f};
     attach_file(&m.attached, "tokenizer_config.json", "{\"a\":1}", 7);
-    attach_tensor(&m.attached, &(StTensor){.name = "model.layers.2.eh_proj.weight", .dtype = ST_F32, .ndim = 2, .shape = {1, 2},
-                                           .count = 2, .bytes = 8, .data = data}, false);
+    StTensor mtp = {.name = "model.layers.2.eh_proj.weight", .dtype = ST_F32, .ndim = 2, .shape = {1, 2}, .count = 2,
+                    .bytes = 8, .data = data};
+    attach_tensor(&m.attached, &mtp, false);
     m.finished = true;
-    assert_true(checkpoint_save(scratch_path("a.h5"), &config, &table, block[0], block[1], block[2], block[3], &m, &st));
+    assert_true(
+        checkpoint_save(scratch_path("a.h5"), &config, &table, block[0], block[1], block[2], block[3], &m, &st));
     attachments_free(&m.attached);
 
     Checkpoint *c = checkpoint_load(scratch_path("a.h5"), true, &st);
@@ -213,7 +217,7 @@ static bool is_whole(const char *name)
     return whole;
 }
 
-/* No save beyond any of the limits succeeds, each leaves the earlier file whole, and without a limit it succeeds again. */
+/* No save beyond any of the limits succeeds, each leaves the earlier file whole, and without one it succeeds. */
 static bool survives_limits(size_t n)
 {
     signal(SIGXFSZ, SIG_IGN);
@@ -325,10 +329,17 @@ static void test_weights_sha256(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_absent_parts), cmocka_unit_test(test_scalar_head),
-        cmocka_unit_test(test_flipped_bytes), cmocka_unit_test(test_truncated_and_extended),
-        cmocka_unit_test(test_foreign_files), cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_unwritable_folder),
-        cmocka_unit_test(test_leftovers),     cmocka_unit_test(test_sha256),       cmocka_unit_test(test_weights_sha256),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_absent_parts),
+        cmocka_unit_test(test_scalar_head),
+        cmocka_unit_test(test_flipped_bytes),
+        cmocka_unit_test(test_truncated_and_extended),
+        cmocka_unit_test(test_foreign_files),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_unwritable_folder),
+        cmocka_unit_test(test_leftovers),
+        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_weights_sha256),
     };
     return cmocka_run_group_tests(tests, make_model, free_model);
 }

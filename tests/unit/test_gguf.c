@@ -66,7 +66,8 @@ static void test_dequantise(void **state)
         assert_true(ggml_dequantise(kinds[i].type, blocks->data, values->count, got));
         const float *want = values->data;
         for (uint64_t j = 0; j < values->count; j++)
-            if (got[j] != want[j]) fprintf(stderr, "%s %d: %g, not %g\n", name, (int)j, (double)got[j], (double)want[j]);
+            if (got[j] != want[j])
+                fprintf(stderr, "%s %d: %g, not %g\n", name, (int)j, (double)got[j], (double)want[j]);
         assert_memory_equal(got, want, values->bytes);
         free(got);
     }
@@ -107,10 +108,14 @@ static GgufFile *reopen(const Model *m, ModelConfig *c, float *weights)
 static void assert_same_model(const ModelConfig *a, const ModelConfig *b)
 {
     assert_true(a->arch == b->arch && a->V == b->V && a->C == b->C && a->L == b->L && a->H == b->H && a->Hkv == b->Hkv);
-    assert_true(a->Rq == b->Rq && a->Rkv == b->Rkv && a->Dn == b->Dn && a->Dr == b->Dr && a->Dv == b->Dv && a->F == b->F);
-    assert_true(a->E == b->E && a->S == b->S && a->K == b->K && a->moe_F == b->moe_F && a->first_dense == b->first_dense);
-    assert_true(a->topk == b->topk && a->score == b->score && a->n_group == b->n_group && a->topk_group == b->topk_group);
-    assert_true(a->norm_topk == b->norm_topk && a->routed_scale == b->routed_scale && a->eps == b->eps && a->tied == b->tied);
+    assert_true(a->Rq == b->Rq && a->Rkv == b->Rkv && a->Dn == b->Dn && a->Dr == b->Dr && a->Dv == b->Dv &&
+                a->F == b->F);
+    assert_true(a->E == b->E && a->S == b->S && a->K == b->K && a->moe_F == b->moe_F &&
+                a->first_dense == b->first_dense);
+    assert_true(a->topk == b->topk && a->score == b->score && a->n_group == b->n_group &&
+                a->topk_group == b->topk_group);
+    assert_true(a->norm_topk == b->norm_topk && a->routed_scale == b->routed_scale && a->eps == b->eps &&
+                a->tied == b->tied);
     assert_true(a->rope.theta == b->rope.theta && a->rope.yarn == b->rope.yarn && a->rope.factor == b->rope.factor);
     assert_true(a->rope.mscale == b->rope.mscale && a->rope.mscale_all_dim == b->rope.mscale_all_dim);
     assert_true(a->rope.original_positions == b->rope.original_positions && a->rope.interleaved == b->rope.interleaved);
@@ -260,7 +265,8 @@ static void test_tokenizer(void **state)
         assert_int_equal(a.n, b.n);
         assert_memory_equal(a.ids, b.ids, (size_t)a.n * sizeof *a.ids);
         assert_int_equal(tokenizer_bos(now), tokenizer_bos(was) >= 0 ? tokenizer_bos(was) : c.bos);
-        if (tokenizer_chat_template(was)) assert_string_equal(tokenizer_chat_template(was), tokenizer_chat_template(now));
+        if (tokenizer_chat_template(was))
+            assert_string_equal(tokenizer_chat_template(was), tokenizer_chat_template(now));
         free(a.ids);
         free(b.ids);
         tokenizer_free(now);

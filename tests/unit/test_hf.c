@@ -46,11 +46,11 @@ static void assert_same(const ModelConfig *a, const ModelConfig *b)
     assert_true(a->S == b->S && a->K == b->K && a->moe_F == b->moe_F && a->first_dense == b->first_dense &&
                 a->moe_freq == b->moe_freq && a->n_group == b->n_group && a->topk_group == b->topk_group &&
                 a->norm_topk == b->norm_topk && a->mask_zero == b->mask_zero && a->routed_scale == b->routed_scale);
-    assert_true(a->eps == b->eps && a->init_std == b->init_std && a->max_positions == b->max_positions && a->bos == b->bos &&
-                a->eos == b->eos && a->mtp_layers == b->mtp_layers);
-    assert_true(r->theta == s->theta && r->interleaved == s->interleaved && r->yarn == s->yarn && r->factor == s->factor &&
-                r->beta_fast == s->beta_fast && r->beta_slow == s->beta_slow && r->mscale == s->mscale &&
-                r->mscale_all_dim == s->mscale_all_dim && r->has_mscale == s->has_mscale &&
+    assert_true(a->eps == b->eps && a->init_std == b->init_std && a->max_positions == b->max_positions &&
+                a->bos == b->bos && a->eos == b->eos && a->mtp_layers == b->mtp_layers);
+    assert_true(r->theta == s->theta && r->interleaved == s->interleaved && r->yarn == s->yarn &&
+                r->factor == s->factor && r->beta_fast == s->beta_fast && r->beta_slow == s->beta_slow &&
+                r->mscale == s->mscale && r->mscale_all_dim == s->mscale_all_dim && r->has_mscale == s->has_mscale &&
                 r->has_mscale_all_dim == s->has_mscale_all_dim && r->original_positions == s->original_positions);
 }
 
@@ -66,7 +66,8 @@ static void test_fixtures_parse(void **state)
     c = config_of("v3");
     assert_true(c.arch == ARCH_DEEPSEEK_V3 && c.topk == TOPK_NOAUX && c.score == SCORE_SIGMOID && c.norm_topk);
     c = config_of("qwen2");
-    assert_true(c.attention == ATTENTION_GQA && c.Dn == 0 && c.Dr == 16 && c.Dv == 16 && c.qkv_bias && c.tied && !c.qk_norm);
+    assert_true(c.attention == ATTENTION_GQA && c.Dn == 0 && c.Dr == 16 && c.Dv == 16 && c.qkv_bias && c.tied &&
+                !c.qk_norm);
     c = config_of("qwen3");
     assert_true(c.Dr == 24 && c.qk_norm && !c.qkv_bias && !c.rope.interleaved && c.E == 0);
     c = config_of("llama");
@@ -86,7 +87,8 @@ static void test_config_round_trip(void **state)
     }
     ModelConfig a = config_of("v3"), b;
     Status st = {0};
-    a.head = HEAD_SCALAR, a.mask_zero = true, a.bos = -1, a.mtp_layers = 1, a.init_std = 0.041666666f, a.rope.interleaved = false;
+    a.head = HEAD_SCALAR, a.mask_zero = true, a.bos = -1, a.mtp_layers = 1, a.init_std = 0.041666666f,
+    a.rope.interleaved = false;
     Json *object = hf_config_json(&a);
     assert_true(hf_config_parse(object, &b, &st));
     json_free(object);
@@ -107,7 +109,8 @@ static void test_written_keys_equal_released(void **state)
         const char *key;
         for (void *cursor = NULL; (key = json_next(was, &cursor, &value));) {
             char *a = json_write(value, false), *b = json_get(now, key) ? json_write(json_get(now, key), false) : NULL;
-            if (!json_is_object(value) && b && strcmp(a, b)) fprintf(stderr, "%s: %s: %s became %s\n", cases[i], key, a, b);
+            if (!json_is_object(value) && b && strcmp(a, b))
+                fprintf(stderr, "%s: %s: %s became %s\n", cases[i], key, a, b);
             assert_non_null(b);
             if (!json_is_object(value)) assert_string_equal(a, b);
             free(a);
@@ -133,14 +136,18 @@ static void test_traps(void **state)
     ModelConfig c;
     assert_true(parse(V2(""), &c, &st));
     assert_true(c.Rq == 1536 && c.Rkv == 512 && c.topk == TOPK_GREEDY && !c.norm_topk && c.bos == -1 && c.S == 0);
-    assert_true(parse(V2(",\"q_lora_rank\":null,\"topk_method\":\"gready\",\"head_dim\":64,\"n_group\":null"), &c, &st));
+    assert_true(
+        parse(V2(",\"q_lora_rank\":null,\"topk_method\":\"gready\",\"head_dim\":64,\"n_group\":null"), &c, &st));
     assert_true(c.Rq == 0 && c.Dr == 64 && c.Dn == 128 && c.n_group == 1);
     assert_true(parse(V2(",\"num_key_value_heads\":1,\"eos_token_id\":[7,8]"), &c, &st));
     assert_true(c.Hkv == 2 && c.eos == 7);
     assert_true(parse(V2(",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"mscale\":0.5}"), &c, &st));
-    assert_true(c.rope.has_mscale && !c.rope.has_mscale_all_dim && c.rope.original_positions == 4096 && c.rope.beta_fast == 32);
-    assert_true(parse(V2(",\"rope_theta\":5,\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":7000,\"factor\":2,"
-                         "\"original_max_position_embeddings\":99}"), &c, &st));
+    assert_true(c.rope.has_mscale && !c.rope.has_mscale_all_dim && c.rope.original_positions == 4096 &&
+                c.rope.beta_fast == 32);
+    assert_true(
+        parse(V2(",\"rope_theta\":5,\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":7000,\"factor\":2,"
+                 "\"original_max_position_embeddings\":99}"),
+              &c, &st));
     assert_true(c.rope.yarn && c.rope.theta == 7000.0f && c.rope.original_positions == 99);
     assert_true(parse(LLAMA(",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":9000}"), &c, &st));
     assert_true(!c.rope.yarn && c.rope.theta == 9000.0f && c.Hkv == 2 && c.Dr == 16 && !c.tied);
@@ -175,10 +182,13 @@ static void test_refusals(void **state)
         {V2(",\"rope_scaling\":{\"type\":\"yarn\"}"), "factor"},
         {V2(",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":\"x\"}"), "factor"},
         {"{\"model_type\":\"llama\",\"vocab_size\":64,\"hidden_size\":33,\"intermediate_size\":16,"
-         "\"num_hidden_layers\":2,\"num_attention_heads\":2}", "does not divide"},
-        {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"],\"num_labels\":2}", "num_labels"},
-        {"{\"model_type\":\"deepseek_v2\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,\"num_hidden_layers\":"
-         "4000,\"num_attention_heads\":2,\"n_routed_experts\":4000,\"num_experts_per_tok\":2,\"moe_intermediate_size\":8}",
+         "\"num_hidden_layers\":2,\"num_attention_heads\":2}",
+         "does not divide"},
+        {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"],\"num_labels\":2}",
+         "num_labels"},
+        {"{\"model_type\":\"deepseek_v2\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"
+         "\"num_hidden_layers\":4000,\"num_attention_heads\":2,\"n_routed_experts\":4000,"
+         "\"num_experts_per_tok\":2,\"moe_intermediate_size\":8}",
          "more tensors"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -68,9 +68,10 @@ static void test_every_kind(void **state)
     mkdir(scratch_path("run"), 0777);
     mkdir(scratch_path("run/checkpoints"), 0777);
     CheckpointMeta meta = {.stage = "sft", .step = 9};
-    assert_true(checkpoint_save(scratch_path("run/checkpoints/sft.h5"), &m->config, &m->table, m->weights, m->weights, NULL, NULL,
-                                &meta, &st));
-    assert_true(gguf_write(scratch_path("v3.gguf"), "v3", &m->config, &m->table, m->weights, GGUF_WRITE_F32, NULL, &st));
+    assert_true(checkpoint_save(scratch_path("run/checkpoints/sft.h5"), &m->config, &m->table, m->weights, m->weights,
+                                NULL, NULL, &meta, &st));
+    assert_true(
+        gguf_write(scratch_path("v3.gguf"), "v3", &m->config, &m->table, m->weights, GGUF_WRITE_F32, NULL, &st));
     assert_true(hf_write(scratch_path("shards"), &m->config, &m->table, m->weights, ST_F32, 100000, NULL, NULL, &st));
     model_close(m);
 
@@ -149,7 +150,8 @@ static void test_attachments_travel(void **state)
     m = model_open(scratch_path("a.h5"), ALL, &st);
     assert_non_null(m);
     assert_true(m->tokenizer && m->attached.ntensors == 1);
-    assert_true(hf_write(scratch_path("b"), &m->config, &m->table, m->weights, ST_BF16, 0, m->tokenizer, &m->attached, &st));
+    assert_true(
+        hf_write(scratch_path("b"), &m->config, &m->table, m->weights, ST_BF16, 0, m->tokenizer, &m->attached, &st));
     model_close(m);
     assert_true(same_files(scratch_path("a/model.safetensors"), scratch_path("b/model.safetensors")));
     assert_true(same_files(scratch_path("a/generation_config.json"), scratch_path("b/generation_config.json")));

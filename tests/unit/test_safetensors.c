@@ -228,9 +228,12 @@ static void test_shards(void **state)
 {
     (void)state;
     assert_refused(scratch_folder(), "neither");
-    put_header("model-1.safetensors", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"extra\":{\"dtype\":"
-               "\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}", 5);
-    put_header("model-00002-of-000002.safetensors", "{\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
+    put_header("model-1.safetensors",
+               "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"extra\":{\"dtype\":"
+               "\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}",
+               5);
+    put_header("model-00002-of-000002.safetensors", "{\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+               4);
     put_index("{\"metadata\":{\"total_size\":8},\"weight_map\":{\"b\":\"model-00002-of-000002.safetensors\","
               "\"a\":\"model-1.safetensors\"}}");
     Status st = {0};
@@ -254,7 +257,7 @@ static void test_shards(void **state)
     assert_refused(scratch_folder(), "weight_map");
 }
 
-/* The files of the fixtures, written by the reference implementation, open; a value is where its own reader finds it. */
+/* A file written by the reference implementation opens; a tensor is where its own reader finds it. */
 static void test_fixture(void **state)
 {
     (void)state;
