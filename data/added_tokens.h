@@ -30,8 +30,8 @@ typedef struct AddedTokens {
 void added_tokens_add(AddedTokens *a, const char *content, size_t length, AddedToken token);
 void added_tokens_free(AddedTokens *a);
 
-/* The first match at or after *scan, leftmost and then longest. [*start, *end) is what it takes from the text, white space
- * included, never before `floor`; *scan is moved to where the search goes on. NULL: no further match. */
+/* The first match at or after *scan, leftmost and then longest. [*start, *end) is what it takes from the text, white
+ * space included, never before `floor`; *scan is moved to where the search goes on. NULL: no further match. */
 const AddedToken *added_tokens_next(const AddedTokens *a, const char *text, size_t length, size_t *scan, size_t floor,
                                     size_t *start, size_t *end);
 

@@ -10,7 +10,8 @@
 #include "data/text.h"
 
 int32_t byte_alphabet_char(unsigned char byte);
-/* Appends text written in the alphabet as bytes. False, and nothing is appended, when a character is not of the alphabet. */
+/* Appends text written in the alphabet as bytes. False, and nothing is appended, when a character is not of the
+ * alphabet. */
 bool byte_alphabet_decode(const char *text, size_t length, Text *out);
 /* Appends bytes written in the alphabet. */
 void byte_alphabet_encode(const char *bytes, size_t length, Text *out);

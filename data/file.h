@@ -6,7 +6,8 @@
 
 #include "core/status.h"
 
-/* The bytes of a file (pipes too), with a NUL behind them that *length does not count. Fails for a folder. Caller frees. */
+/* The bytes of a file (pipes too), with a NUL behind them that *length does not count. Fails for a folder. Caller
+ * frees. */
 char *file_read(const char *path, size_t *length, Status *st);
 
 #endif

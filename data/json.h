@@ -1,5 +1,6 @@
-/* JSON, the only place that sees jansson. Json is a reference-counted value; whoever got it from a json_read / json_new /
- * json_parse function frees it with json_free; values returned by json_get / json_at are views of their parent. */
+/* JSON, the only place that sees jansson. Json is a reference-counted value; whoever got it from a json_read /
+ * json_new / json_parse function frees it with json_free; values returned by json_get / json_at are views of their
+ * parent. */
 #ifndef DATA_JSON_H
 #define DATA_JSON_H
 
@@ -62,8 +63,8 @@ Json *json_new_null(void);
 void json_set(Json *object, const char *key, Json *value); /* key is UTF-8 */
 void json_append(Json *array, Json *value);
 
-/* One line (`{"a": [1, 2]}`, as Python's json.dumps spaces it), or indented by two; insertion order kept; UTF-8 as it is;
- * reals as the shortest text that reads back equal, always with a point or an exponent. Caller frees. */
+/* One line (`{"a": [1, 2]}`, as Python's json.dumps spaces it), or indented by two; insertion order kept; UTF-8 as it
+ * is; reals as the shortest text that reads back equal, always with a point or an exponent. Caller frees. */
 char *json_write(const Json *v, bool indent);
 /* Indented; written beside, flushed and renamed. */
 bool json_write_file(const Json *v, const char *path, Status *st);

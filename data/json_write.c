@@ -1,4 +1,5 @@
-/* JSON text out: jansson prints reals with a fixed number of digits, and we promise the shortest that read back equal. */
+/* JSON text out: jansson prints reals with a fixed number of digits, and we promise the shortest that read back equal.
+ */
 #include "data/json.h"
 
 #include <math.h>

@@ -50,8 +50,8 @@ static bool read_behavior(const Json *config, Behavior *out, Status *st)
         *out = (Behavior)i;
         return true;
     }
-    return fail(st, "\"behavior\" is \"%.40s\", not one of Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous",
-                name);
+    return fail(st, "\"behavior\" is \"%.40s\", not one of Isolated, Removed, MergedWithPrevious, MergedWithNext, "
+                "Contiguous", name);
 }
 
 static bool add_split(Pretokenizer *p, const Json *config, Status *st)
@@ -150,7 +150,8 @@ typedef struct Cut {
     bool held_is_match;
 } Cut;
 
-static void run_stage(const Pretokenizer *p, int stage, const char *text, size_t length, PieceEmit *emit, void *context);
+static void run_stage(const Pretokenizer *p, int stage, const char *text, size_t length, PieceEmit *emit,
+                      void *context);
 
 static void release(Cut *c)
 {

@@ -10,8 +10,8 @@
 
 typedef struct Pretokenizer Pretokenizer;
 
-/* From the "pre_tokenizer" value (NULL or null: text stays whole). Knows Sequence, Split, Digits, ByteLevel (last only),
- * Punctuation, Whitespace, WhitespaceSplit; any other kind fails with its name. */
+/* From the "pre_tokenizer" value (NULL or null: text stays whole). Knows Sequence, Split, Digits, ByteLevel (last
+ * only), Punctuation, Whitespace, WhitespaceSplit; any other kind fails with its name. */
 Pretokenizer *pretokenizer_new(const Json *config, Status *st);
 void pretokenizer_free(Pretokenizer *p);
 /* A ByteLevel stage ends it: pieces are to be read as bytes. */

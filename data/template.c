@@ -216,7 +216,8 @@ static void render_llama3(Render *r)
     if (r->options.add_generation_prompt) chat_put(r, "<|start_header_id|>assistant<|end_header_id|>\n\n");
 }
 
-bool template_render(const ChatTemplate *t, const Json *messages, TemplateOptions options, RenderedChat *out, Status *st)
+bool template_render(const ChatTemplate *t, const Json *messages, TemplateOptions options, RenderedChat *out,
+                     Status *st)
 {
     static void (*const renderers[])(Render *) = {
         [TEMPLATE_R1_TINY] = render_tiny,     [TEMPLATE_DEEPSEEK_V2] = render_deepseek_v2,

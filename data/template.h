@@ -1,8 +1,8 @@
-/* Chat templates: messages -> the text a model was trained on. Named built-ins in place of a Jinja engine; a model's own
- * Jinja text is recognised by what is distinctive in it, and rendered by the built-in that gives the same text.
+/* Chat templates: messages -> the text a model was trained on. Named built-ins in place of a Jinja engine; a model's
+ * own Jinja text is recognised by what is distinctive in it, and rendered by the built-in that gives the same text.
  *
- * messages is a JSON array of {"role", "content"}; where the family knows tools also "tool_calls" and role "tool", for Qwen3
- * "reasoning_content" (spec/formats.md 4 and 6). */
+ * messages is a JSON array of {"role", "content"}; where the family knows tools also "tool_calls" and role "tool", for
+ * Qwen3 "reasoning_content" (spec/formats.md 4 and 6). */
 #ifndef DATA_TEMPLATE_H
 #define DATA_TEMPLATE_H
 
@@ -37,8 +37,8 @@ typedef struct ChatTemplate {
 bool template_named(const char *name, ChatTemplate *out, Status *st);
 /* The built-in that renders as this Jinja text does; false when it is not recognised. */
 bool template_recognised(const char *jinja, ChatTemplate *out);
-/* The template to use with a tokenizer: the named one, or (name NULL) the tokenizer's own. Fails with a sentence that names
- * --template when it has none or an unknown one. */
+/* The template to use with a tokenizer: the named one, or (name NULL) the tokenizer's own. Fails with a sentence that
+ * names --template when it has none or an unknown one. */
 bool template_for(const Tokenizer *t, const char *name, ChatTemplate *out, Status *st);
 
 typedef struct TemplateOptions {
@@ -61,8 +61,10 @@ typedef struct RenderedChat {
     int n;
 } RenderedChat;
 
-/* Renders; *out is the caller's to free with rendered_free. Fails when a message has not the shape the template needs. */
-bool template_render(const ChatTemplate *t, const Json *messages, TemplateOptions options, RenderedChat *out, Status *st);
+/* Renders; *out is the caller's to free with rendered_free. Fails when a message has not the shape the template needs.
+ */
+bool template_render(const ChatTemplate *t, const Json *messages, TemplateOptions options, RenderedChat *out,
+                     Status *st);
 void rendered_free(RenderedChat *r);
 
 #endif

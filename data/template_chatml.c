@@ -36,8 +36,8 @@ static void put_tool_signatures(Render *r)
         chat_put_json(r, json_at(r->options.tools, i));
     }
     chat_put(r, "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
-           "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n"
-           "</tool_call>");
+           "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
+           "<args-json-object>}\n</tool_call>");
 }
 
 /* The system message: the chat's own first one or the template's, and the tools. */
@@ -139,8 +139,10 @@ static bool is_tool_response(View v)
 /* The index of the last message in which a user really asks. */
 static size_t last_query(const Render *r)
 {
-    for (size_t i = chat_message_count(r); i-- > 0;)
-        if (chat_is_role(chat_message_at(r, i), "user") && !is_tool_response(chat_content_of(chat_message_at(r, i)))) return i;
+    for (size_t i = chat_message_count(r); i-- > 0;) {
+        const Json *m = chat_message_at(r, i);
+        if (chat_is_role(m, "user") && !is_tool_response(chat_content_of(m))) return i;
+    }
     return chat_message_count(r) - 1;
 }
 

@@ -77,6 +77,10 @@ void template_render_deepseek(Render *r)
             chat_put(r, "<｜tool▁output▁end｜>");
         }
     }
-    if (in_tools) chat_put(r, "<｜tool▁outputs▁end｜>");
-    else if (r->options.add_generation_prompt) chat_put(r, r->t->open_think ? "<｜Assistant｜><think>\n" : "<｜Assistant｜>");
+    if (in_tools) {
+        chat_put(r, "<｜tool▁outputs▁end｜>");
+    } else if (r->options.add_generation_prompt) {
+        chat_put(r, "<｜Assistant｜>");
+        if (r->t->open_think) chat_put(r, "<think>\n");
+    }
 }

@@ -61,8 +61,8 @@ static bool has(const char *text, const char *part)
     return strstr(text, part) != NULL;
 }
 
-/* V3 (with and without the list of system prompts) and R1 (generation prompt with and without <think>). Later ones, which
- * choose by a `thinking` variable or look at the last user message, are others. */
+/* V3 (with and without the list of system prompts) and R1 (generation prompt with and without <think>). Later ones,
+ * which choose by a `thinking` variable or look at the last user message, are others. */
 static bool recognise_deepseek(const char *jinja, ChatTemplate *out)
 {
     if (has(jinja, "thinking") || has(jinja, "is_last_user")) return false;
@@ -94,7 +94,8 @@ bool template_recognised(const char *jinja, ChatTemplate *out)
     if (has(jinja, "'User: ' + message['content'] + '") && has(jinja, "'Assistant: ' + message['content'] + eos_token"))
         return find("deepseek-v2", out);
     if (has(jinja, "<|im_start|>")) return recognise_chatml(jinja, out);
-    if (has(jinja, "message['content'] | trim + '<|eot_id|>'") && has(jinja, "bos_token + content") && !has(jinja, "tools"))
+    if (has(jinja, "message['content'] | trim + '<|eot_id|>'") && has(jinja, "bos_token + content") &&
+        !has(jinja, "tools"))
         return find("llama-3", out);
     return false;
 }

@@ -1,6 +1,6 @@
-/* Text <-> token ids. One type, several makers: the built-in tokenizers of the tiny recipes, tokenizer.json, GGUF. Token ids
- * are kept end to end: generated ids are never decoded and encoded again. A Tokenizer is used by one thread at a time (it
- * remembers recent words). */
+/* Text <-> token ids. One type, several makers: the built-in tokenizers of the tiny recipes, tokenizer.json, GGUF.
+ * Token ids are kept end to end: generated ids are never decoded and encoded again. A Tokenizer is used by one thread
+ * at a time (it remembers recent words). */
 #ifndef DATA_TOKENIZER_H
 #define DATA_TOKENIZER_H
 
@@ -19,25 +19,26 @@ typedef struct Ids {
 } Ids;
 void ids_push(Ids *list, int32_t id);
 
-/* The built-in character tokenizer: printable ASCII and newline, the Chinese characters of the built-in tasks, a short list
- * of whole words, and one token for each of <bos> <eos> <user> <assistant> <think> </think> <answer> </answer>.
- * Longest match first; a character outside it becomes <unk>. The first four and <unk> are special (decode drops them); the
- * tags are text to a reader and stay. */
+/* The built-in character tokenizer: printable ASCII and newline, the Chinese characters of the built-in tasks, a short
+ * list of whole words, and one token for each of <bos> <eos> <user> <assistant> <think> </think> <answer> </answer>.
+ * Longest match first; a character outside it becomes <unk>. The first four and <unk> are special (decode drops them);
+ * the tags are text to a reader and stay. */
 Tokenizer *tokenizer_new_char(void);
 /* The same with 256 byte tokens more: a character outside it becomes its UTF-8 bytes. */
 Tokenizer *tokenizer_new_char_bytes(void);
-/* A byte-level BPE trained on `text` to `vocab` ids: the special tokens above, 256 bytes, merges (the most frequent pair of
- * ids, ties to the lowest pair). Ends with fewer ids when no pair is left that occurs twice; fails when vocab has no room
- * for the tokens that must be there. */
+/* A byte-level BPE trained on `text` to `vocab` ids: the special tokens above, 256 bytes, merges (the most frequent
+ * pair of ids, ties to the lowest pair). Ends with fewer ids when no pair is left that occurs twice; fails when vocab
+ * has no room for the tokens that must be there. */
 Tokenizer *tokenizer_train_bpe(const char *text, size_t length, int vocab, Status *st);
-/* From a folder or a tokenizer.json path; takes tokenizer_config.json and chat_template.jinja beside it where they are. */
+/* From a folder or a tokenizer.json path; takes tokenizer_config.json and chat_template.jinja beside it where they
+ * are. */
 Tokenizer *tokenizer_load(const char *path, Status *st);
-/* From GGUF metadata: tokenizer.ggml.tokens, .token_type (NULL: all normal), .merges ("left right"), .pre (deepseek-llm,
- * deepseek-v3, qwen2, smollm, llama-bpe, gpt-2), and the ids of BOS and EOS (-1: none). */
+/* From GGUF metadata: tokenizer.ggml.tokens, .token_type (NULL: all normal), .merges ("left right"), .pre
+ * (deepseek-llm, deepseek-v3, qwen2, smollm, llama-bpe, gpt-2), and the ids of BOS and EOS (-1: none). */
 Tokenizer *tokenizer_from_gguf(const char **tokens, int n, const int32_t *types, const char **merges, int n_merges,
                                const char *pre, int bos, int eos, Status *st);
-/* The bytes that tokenizer_parse reads back: what a checkpoint stores. It is tokenizer.json as it came; where there is a
- * tokenizer_config.json, its text is the first member, "r1_tokenizer_config". Caller frees. */
+/* The bytes that tokenizer_parse reads back: what a checkpoint stores. It is tokenizer.json as it came; where there is
+ * a tokenizer_config.json, its text is the first member, "r1_tokenizer_config". Caller frees. */
 char *tokenizer_serialize(const Tokenizer *t, size_t *length);
 Tokenizer *tokenizer_parse(const char *bytes, size_t length, const char *where, Status *st);
 void tokenizer_free(Tokenizer *t);
@@ -45,8 +46,8 @@ void tokenizer_free(Tokenizer *t);
 int tokenizer_vocab(const Tokenizer *t); /* one more than the largest id */
 /* Appends the ids of text (special tokens in it are parsed; no BOS is added). Invalid UTF-8 counts as U+FFFD. */
 void tokenizer_encode(const Tokenizer *t, const char *text, size_t length, Ids *out);
-/* Bytes of ids, NUL-terminated; special tokens appear as their text when `special`, else are dropped. Invalid UTF-8 becomes
- * U+FFFD. Caller frees. */
+/* Bytes of ids, NUL-terminated; special tokens appear as their text when `special`, else are dropped. Invalid UTF-8
+ * becomes U+FFFD. Caller frees. */
 char *tokenizer_decode(const Tokenizer *t, const int32_t *ids, int n, bool special);
 /* The same with its length, for text that may hold U+0000. */
 char *tokenizer_decode_length(const Tokenizer *t, const int32_t *ids, int n, bool special, size_t *length);
@@ -60,7 +61,8 @@ int32_t tokenizer_eos(const Tokenizer *t);
 /* The files an export writes: tokenizer.json as it came, and tokenizer_config.json (NULL: there was none). Views. */
 const char *tokenizer_json_text(const Tokenizer *t, size_t *length);
 const char *tokenizer_config_text(const Tokenizer *t);
-/* The Jinja text of the chat template (a view), NULL when there is none; and setting it (GGUF: tokenizer.chat_template). */
+/* The Jinja text of the chat template (a view), NULL when there is none; and setting it (GGUF:
+ * tokenizer.chat_template). */
 const char *tokenizer_chat_template(const Tokenizer *t);
 void tokenizer_set_chat_template(Tokenizer *t, const char *jinja);
 
@@ -69,7 +71,8 @@ typedef struct TextStream {
     char held[4];
     int n;
 } TextStream;
-/* The text that is complete after this id, "" when none is; and, at the end, U+FFFD for what never was. Caller frees. */
+/* The text that is complete after this id, "" when none is; and, at the end, U+FFFD for what never was. Caller frees.
+ */
 char *tokenizer_stream(const Tokenizer *t, TextStream *s, int32_t id, bool special);
 char *tokenizer_stream_end(TextStream *s);
 

@@ -1,5 +1,5 @@
-/* The built-in character tokenizer, as a tokenizer.json that HF tokenizers reads alike: a regular expression cuts the text
- * into words of the list and single characters, and ignore_merges looks each of them up whole. */
+/* The built-in character tokenizer, as a tokenizer.json that HF tokenizers reads alike: a regular expression cuts the
+ * text into words of the list and single characters, and ignore_merges looks each of them up whole. */
 #include "data/tokenizer_parts.h"
 
 #include <stdio.h>

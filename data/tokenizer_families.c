@@ -6,7 +6,8 @@
 
 #include "data/utf8.h"
 
-/* What DeepSeek-V2 calls a letter. Written as numbers because editors that compose characters would change the class. */
+/* What DeepSeek-V2 calls a letter. Written as numbers because editors that compose characters would change the class.
+ */
 static const int32_t deepseek_letters[][2] = {
     {0x41, 0x5A}, {0x61, 0x7A}, {0xB5, 0xB5}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x1BA}, {0x1BC, 0x1BF}, {0x1C4, 0x293},
     {0x295, 0x2AF}, {0x370, 0x373}, {0x376, 0x376}, {0x377, 0x377}, {0x37B, 0x37D}, {0x37F, 0x37F}, {0x386, 0x386},
@@ -80,7 +81,8 @@ static void add_deepseek_v3(Json *list)
 {
     json_append(list, split_value("\\p{N}{1,3}"));
     json_append(list, split_value("[一-龥぀-ゟ゠-ヿ]+"));
-    json_append(list, split_value("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+    json_append(list, split_value("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+                                  "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
                                   " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"));
 }
 

@@ -15,7 +15,8 @@ static bool add_tokens(const char **tokens, int n, const int32_t *types, Json *v
         size_t length = strlen(tokens[i]);
         if (type == TYPE_UNUSED) continue;
         if (utf8_valid_length(tokens[i], length) < length) return fail(st, "tokenizer: token %d is not UTF-8", i);
-        if (json_get(vocab, tokens[i])) return fail(st, "tokenizer: \"%.60s\" stands twice, again as token %d", tokens[i], i);
+        if (json_get(vocab, tokens[i]))
+            return fail(st, "tokenizer: \"%.60s\" stands twice, again as token %d", tokens[i], i);
         json_set(vocab, tokens[i], json_new_int(i));
         bool is_added = length && (type == TYPE_CONTROL || type == TYPE_USER);
         if (is_added) json_append(added, added_token_value(i, tokens[i], type == TYPE_CONTROL));

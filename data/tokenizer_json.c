@@ -1,5 +1,5 @@
-/* A Tokenizer from the value of a tokenizer.json (spec/formats.md 3). What it holds and we do not do fails by name, so that
- * ids are exact or not given at all. */
+/* A Tokenizer from the value of a tokenizer.json (spec/formats.md 3). What it holds and we do not do fails by name, so
+ * that ids are exact or not given at all. */
 #include "data/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -83,12 +83,14 @@ static bool read_added_token(Tokenizer *t, const Json *v, Status *st)
     bool special, normalized;
     if (!read_id(json_get(v, "id"), "added token", content, &token.id, st) ||
         !json_get_bool(v, "single_word", false, &token.single_word, st) ||
-        !json_get_bool(v, "lstrip", false, &token.lstrip, st) || !json_get_bool(v, "rstrip", false, &token.rstrip, st) ||
+        !json_get_bool(v, "lstrip", false, &token.lstrip, st) ||
+        !json_get_bool(v, "rstrip", false, &token.rstrip, st) ||
         !json_get_bool(v, "special", false, &special, st) || !json_get_bool(v, "normalized", !special, &normalized, st))
         return false;
     int32_t known = bytemap_get(&t->by_text, content, length);
     if (known >= 0 && known != token.id)
-        return fail(st, "the added token \"%.60s\" has id %d but stands elsewhere with id %d", content, token.id, known);
+        return fail(st, "the added token \"%.60s\" has id %d but stands elsewhere with id %d", content, token.id,
+                    known);
     grow_tokens(t, token.id);
     if (known < 0 && t->tokens[token.id].exists)
         return fail(st, "id %d of the added token \"%.60s\" belongs to another token", token.id, content);
@@ -128,7 +130,8 @@ static bool read_normalizer(Tokenizer *t, const Json *v, int depth, Status *st)
         t->form = (UnicodeForm)form;
         return true;
     }
-    return fail(st, "normalizer: \"%.40s\" is not supported: only NFC, NFD, NFKC, NFKD and a Sequence of one are", type);
+    return fail(st, "normalizer: \"%.40s\" is not supported: only NFC, NFD, NFKC, NFKD and a Sequence of one are",
+                type);
 }
 
 /* Fuse is what we do anyway; without a decoder a byte-level tokenizer means ByteLevel. */
@@ -328,7 +331,8 @@ static bool read_config(Tokenizer *t, Status *st)
     return true;
 }
 
-Tokenizer *tokenizer_build(const Json *root, char *json, size_t json_length, char *config, const char *where, Status *st)
+Tokenizer *tokenizer_build(const Json *root, char *json, size_t json_length, char *config, const char *where,
+                           Status *st)
 {
     Tokenizer *t = calloc(1, sizeof *t);
     CHECK(t);

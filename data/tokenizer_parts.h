@@ -1,5 +1,5 @@
-/* What a Tokenizer is made of: for the files that make one (data/tokenizer_*.c). All makers write a tokenizer.json value and
- * build from it, so that whatever exists can be stored and exported. */
+/* What a Tokenizer is made of: for the files that make one (data/tokenizer_*.c). All makers write a tokenizer.json
+ * value and build from it, so that whatever exists can be stored and exported. */
 #ifndef DATA_TOKENIZER_PARTS_H
 #define DATA_TOKENIZER_PARTS_H
 
@@ -37,7 +37,8 @@ struct Tokenizer {
 };
 
 /* Takes over json (text of `root`) and config (may be NULL), also on failure; does not keep root. */
-Tokenizer *tokenizer_build(const Json *root, char *json, size_t json_length, char *config, const char *where, Status *st);
+Tokenizer *tokenizer_build(const Json *root, char *json, size_t json_length, char *config, const char *where,
+                           Status *st);
 /* The same from values; takes over both. config may be NULL. */
 Tokenizer *tokenizer_from_values(Json *root, Json *config, const char *where, Status *st);
 
@@ -53,9 +54,9 @@ extern const char *const pretokenizer_names; /* for sentences: "a, b, c" */
 /* The whole; normalizer may be NULL. */
 Json *tokenizer_value(Json *added, Json *normalizer, Json *pre_tokenizer, Json *decoder, Json *model);
 
-/* The special tokens of the project's own tokenizers, ids 0 .. SPECIAL_TOKENS-1: <unk>, which is there for the characters
- * the character tokenizer does not know, then those of tokenizer.h. The tags of reasoning and answer are text to a reader,
- * so they are added tokens that are not "special" (as in Qwen3). */
+/* The special tokens of the project's own tokenizers, ids 0 .. SPECIAL_TOKENS-1: <unk>, which is there for the
+ * characters the character tokenizer does not know, then those of tokenizer.h. The tags of reasoning and answer are
+ * text to a reader, so they are added tokens that are not "special" (as in Qwen3). */
 enum { SPECIAL_TOKENS = 9 };
 extern const char *const special_tokens[SPECIAL_TOKENS];
 Json *special_tokens_value(void);

@@ -74,7 +74,7 @@ Tokenizer *tokenizer_from_values(Json *root, Json *config, const char *where, St
 void tokenizer_set_chat_template(Tokenizer *t, const char *jinja)
 {
     Status st = {0};
-    Json *config = t->config ? json_parse(t->config, strlen(t->config), "tokenizer_config.json", &st) : json_new_object();
+    Json *config = t->config ? json_parse(t->config, strlen(t->config), "config", &st) : json_new_object();
     CHECK(config);
     if (!t->config) {
         const int32_t ids[] = {t->bos, t->eos};
@@ -101,7 +101,7 @@ static bool read_optional(const char *folder, const char *name, char **out, size
     text_addf(&path, "%s/%s", folder, name);
     *out = NULL;
     struct stat info;
-    bool good = stat(path.p, &info) ? errno == ENOENT || errno == ENOTDIR : (*out = file_read(path.p, length, st)) != NULL;
+    bool good = stat(path.p, &info) ? errno == ENOENT || errno == ENOTDIR : !!(*out = file_read(path.p, length, st));
     if (!good) fail(st, "%s: cannot be read: %s", path.p, strerror(errno));
     free(path.p);
     return good;

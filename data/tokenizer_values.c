@@ -103,7 +103,8 @@ Json *own_config_value(void)
     json_set(v, "chat_template",
              json_new_text("{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
                            "{{ '<assistant>' + message['content'] + eos_token }}{% elif message['role'] == 'system' %}"
-                           "{{ message['content'] }}{% else %}{{ '<user>' + message['content'] }}{% endif %}{% endfor %}"
+                           "{{ message['content'] }}{% else %}{{ '<user>' + message['content'] }}{% endif %}"
+                           "{% endfor %}"
                            "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"));
     return v;
 }

@@ -8,8 +8,8 @@
 
 typedef enum { UNICODE_AS_IS, UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD } UnicodeForm;
 
-/* The normal form of valid UTF-8, as a new string; NULL when the text is seen to be in that form already, which is cheap
- * for nearly all text. *out_length is set when a string is returned. Caller frees. */
+/* The normal form of valid UTF-8, as a new string; NULL when the text is seen to be in that form already, which is
+ * cheap for nearly all text. *out_length is set when a string is returned. Caller frees. */
 char *unicode_normalize(UnicodeForm form, const char *text, size_t length, size_t *out_length);
 
 bool unicode_is_space(int32_t code); /* White_Space */

@@ -1,5 +1,5 @@
-/* UTF-8: reading characters, and making any bytes valid. Invalid input is replaced the way Unicode recommends (and Rust and
- * Python do): one U+FFFD for each maximal part of an ill-formed sequence. */
+/* UTF-8: reading characters, and making any bytes valid. Invalid input is replaced the way Unicode recommends (and
+ * Rust and Python do): one U+FFFD for each maximal part of an ill-formed sequence. */
 #ifndef DATA_UTF8_H
 #define DATA_UTF8_H
 
@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The character at text[0 .. length), length > 0. Returns the bytes it takes; *code is -1 when these bytes are ill-formed
- * (then the return value is the length of the part that one U+FFFD stands for). code may be NULL. */
+/* The character at text[0 .. length), length > 0. Returns the bytes it takes; *code is -1 when these bytes are
+ * ill-formed (then the return value is the length of the part that one U+FFFD stands for). code may be NULL. */
 size_t utf8_next(const char *text, size_t length, int32_t *code);
 /* Bytes written to out (at most 4) for a code point that is not a surrogate. */
 size_t utf8_put(int32_t code, char *out);
