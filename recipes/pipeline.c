@@ -37,13 +37,24 @@ static Tokenizer *train_tokenizer(Run *r, Status *st)
     return t;
 }
 
+static Tokenizer *tokenizer_of_model(const char *from, Status *st)
+{
+    LoadedModel *m = model_open(from, MODEL_TOKENIZER, st);
+    if (!m) return NULL;
+    Tokenizer *t = m->tokenizer;
+    m->tokenizer = NULL;
+    if (!t) fail(st, "%s: %s", from, m->tokenizer_fault[0] ? m->tokenizer_fault : "it has no tokenizer; put tokenizer.json beside it");
+    model_close(m);
+    return t;
+}
+
 /* The tokenizer of the model the run starts from, when its recipe names one; else the recipe's own. */
 static bool open_tokenizer(Run *r, Status *st)
 {
     const RecipeTokenizer *spec = &r->recipe->tokenizer;
     const char *from = r->recipe->model.from;
     if (from[0]) {
-        r->tokenizer = model_file_tokenizer(from, st);
+        r->tokenizer = tokenizer_of_model(from, st);
     } else if (spec->kind == TOKENIZER_CHAR) {
         r->tokenizer = tokenizer_new_char();
     } else if (spec->kind == TOKENIZER_BPE) {

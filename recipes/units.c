@@ -131,30 +131,48 @@ static char *resolve(const Run *r, const char *from)
     return strdup(from);
 }
 
+/* A copy of the trunk `weights` (laid out by `from`) under a fresh scalar head. */
+static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, const float *weights)
+{
+    config.head = HEAD_SCALAR;
+    Policy *p = policy_new(&r->machine, &config, r->recipe->seed, NULL);
+    const ParamTable *to = &p->engine.table;
+    for (int i = 0; i < to->n; i++) {
+        int k = params_find_name(from, to->params[i].name);
+        if (k >= 0) memcpy(p->weights + to->params[i].offset, weights + from->params[k].offset, to->params[i].count * sizeof(float));
+    }
+    policy_weights_changed(p);
+    return p;
+}
+
+/* The run's tokenizer must be one the model can read. */
+static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from, Status *st)
+{
+    int vocab = tokenizer_vocab(r->tokenizer);
+    if (m->config.V < vocab)
+        return fail(st, "%s has a vocabulary of %d, the run's tokenizer one of %d: start from it with `model: {from: ...}` or give "
+                        "its tokenizer", from, m->config.V, vocab);
+    return true;
+}
+
 Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
 {
     char *path = resolve(r, from);
-    LoadedModel *m = model_file_load(path, st);
+    LoadedModel *m = model_open(path, MODEL_WEIGHTS, st);
     free(path);
     if (!m) return NULL;
-    if (extra) *extra = m->extra ? strdup(m->extra) : NULL;
-    ModelConfig config = m->config;
-    float *weights = m->weights;
     Policy *p = NULL;
-    if (!st->failed && scalar && config.head != HEAD_SCALAR) {
-        config.head = HEAD_SCALAR;
-        p = policy_new(&r->machine, &config, r->recipe->seed, NULL);
-        const ParamTable *to = &p->engine.table;
-        for (int i = 0; i < to->n; i++) {
-            int k = params_find_name(&m->table, to->params[i].name);
-            if (k >= 0) memcpy(p->weights + to->params[i].offset, weights + m->table.params[k].offset, to->params[i].count * sizeof(float));
+    if (!m->weights) fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", from);
+    if (!st->failed && fits_tokenizer(r, m, from, st)) {
+        if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
+        if (scalar && m->config.head != HEAD_SCALAR) {
+            p = with_scalar_head(r, m->config, &m->table, m->weights);
+        } else {
+            p = policy_new(&r->machine, &m->config, r->recipe->seed, m->weights);
+            m->weights = NULL; /* the policy's now */
         }
-        policy_weights_changed(p);
-    } else {
-        m->weights = NULL; /* the policy's now */
-        p = policy_new(&r->machine, &config, r->recipe->seed, weights);
     }
-    model_file_free(m);
+    model_close(m);
     return p;
 }
 
