@@ -12,7 +12,11 @@ typedef struct Command {
 } Command;
 
 static const Command commands[] = {
+    {"run", cmd_run, "runs a recipe, all stages or some, and resumes it"},
     {"score", cmd_score, "log-probs, loss, routing and gradients of token sequences"},
+    {"data", cmd_data, "the tasks, and their problems with worked traces"},
+    {"tokenize", cmd_tokenize, "text to token ids and back"},
+    {"template", cmd_template, "chat messages to the text a model was trained on"},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
