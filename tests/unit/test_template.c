@@ -87,9 +87,11 @@ static void renders(const char *name, const char *messages, bool prompt, const c
     json_free(v);
 }
 
-static const char TURNS[] = "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"<think>a</think> yo \"},"
-                            " {\"role\": \"user\", \"content\": \"x\"}]";
-static const char SYSTEM[] = "[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi\\n\"}]";
+static const char TURNS[] =
+    "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"<think>a</think> yo \"},"
+    " {\"role\": \"user\", \"content\": \"x\"}]";
+static const char SYSTEM[] =
+    "[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi\\n\"}]";
 static const char CALLS[] =
     "[{\"role\": \"user\", \"content\": \"2+3, 4+5?\"}, {\"role\": \"assistant\", \"content\": null, \"tool_calls\": ["
     "{\"type\": \"function\", \"function\": {\"name\": \"add\", \"arguments\": {\"a\": 2}}},"

@@ -55,7 +55,8 @@ static void every_word_and_character_is_one_token(void **state)
 static void special_tokens_are_known(void **state)
 {
     (void)state;
-    static const char *const names[] = {"<bos>", "<eos>", "<user>", "<assistant>", "<think>", "</think>", "<answer>", "</answer>"};
+    static const char *const names[] = {"<bos>",   "<eos>",    "<user>",   "<assistant>",
+                                        "<think>", "</think>", "<answer>", "</answer>"};
     Tokenizer *t = tokenizer_new_char();
     for (int i = 0; i < 8; i++) {
         bool special;

@@ -13,14 +13,15 @@
 #include <cmocka.h>
 
 static const char BYTE_LEVEL[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}";
-static const char VOCAB[] = "{\"a\": 0, \"b\": 1, \"c\": 2, \"Ġ\": 3, \"ab\": 4, \"bc\": 5, \"abc\": 6, \"1\": 7, \"2\": 8, \".\": 9, "
-                            "\"aa\": 10, \"Ċ\": 11, \"Ã\": 12, \"©\": 13, \"Ì\": 14, \"ģ\": 15, \"e\": 16, \"Ġa\": 17}";
+static const char VOCAB[] = "{\"a\": 0, \"b\": 1, \"c\": 2, \"Ġ\": 3, \"ab\": 4, \"bc\": 5, \"abc\": 6, "
+                            "\"1\": 7, \"2\": 8, \".\": 9, \"aa\": 10, \"Ċ\": 11, \"Ã\": 12, \"©\": 13, \"Ì\": 14, \"ģ\": 15, \"e\": 16, \"Ġa\": 17}";
 
 /* A tokenizer.json with the given members; NULL: the usual. */
 static char *file(const char *added, const char *normalizer, const char *pre, const char *options, const char *merges)
 {
     Text out = {0};
-    text_addf(&out, "{\"version\": \"1.0\", \"added_tokens\": [%s], \"normalizer\": %s, \"pre_tokenizer\": %s, \"decoder\": %s, ",
+    text_addf(&out, "{\"version\": \"1.0\", \"added_tokens\": [%s], \"normalizer\": %s, \"pre_tokenizer\": %s, "
+              "\"decoder\": %s, ",
               added ? added : "", normalizer ? normalizer : "null", pre ? pre : BYTE_LEVEL, BYTE_LEVEL);
     text_addf(&out, "\"model\": {\"type\": \"BPE\", %s\"vocab\": %s, \"merges\": [%s]}}", options ? options : "", VOCAB,
               merges ? merges : "\"a b\", \"b c\", \"ab c\", \"a a\", \"Ġ a\"");
@@ -275,8 +276,8 @@ static void broken_files(void **state)
     refuses(file(NULL, NULL, split("\"Regex\": \"(\"", "Isolated", "false"), NULL, NULL), "cannot be compiled");
     refuses(file(NULL, NULL, split("\"Regex\": \"b\"", "Often", "false"), NULL, NULL), "\"behavior\" is \"Often\"");
     refuses(file(NULL, NULL, split("\"Rexeg\": \"b\"", "Isolated", "false"), NULL, NULL), "has no \"pattern\"");
-    refuses(file(NULL, NULL, "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}", NULL,
-                 NULL), "ByteLevel, which must be last");
+    const char *order = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}";
+    refuses(file(NULL, NULL, order, NULL, NULL), "ByteLevel, which must be last");
 }
 
 static void missing_files(void **state)
