@@ -13,8 +13,9 @@
 #include <cmocka.h>
 
 static const char BYTE_LEVEL[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}";
-static const char VOCAB[] = "{\"a\": 0, \"b\": 1, \"c\": 2, \"Ġ\": 3, \"ab\": 4, \"bc\": 5, \"abc\": 6, "
-                            "\"1\": 7, \"2\": 8, \".\": 9, \"aa\": 10, \"Ċ\": 11, \"Ã\": 12, \"©\": 13, \"Ì\": 14, \"ģ\": 15, \"e\": 16, \"Ġa\": 17}";
+static const char VOCAB[] =
+    "{\"a\": 0, \"b\": 1, \"c\": 2, \"Ġ\": 3, \"ab\": 4, \"bc\": 5, \"abc\": 6, \"1\": 7, \"2\": 8, \".\": 9, "
+    "\"aa\": 10, \"Ċ\": 11, \"Ã\": 12, \"©\": 13, \"Ì\": 14, \"ģ\": 15, \"e\": 16, \"Ġa\": 17}";
 
 /* A tokenizer.json with the given members; NULL: the usual. */
 static char *file(const char *added, const char *normalizer, const char *pre, const char *options, const char *merges)
