@@ -135,6 +135,7 @@ static void accept(Run *r, Slot *slot, int32_t id, float lp)
     r->s->logprobs[at] = lp;
     slot->length++;
     r->stats.tokens++;
+    if (r->spec->on_token) r->spec->on_token(r->spec->on_token_ctx, slot->item, id);
     bool stop = is_stop(r->spec, id);
     if (!stop && slot->length < r->spec->max_tokens) return;
     Completion *done = &r->out[slot->item];

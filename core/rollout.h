@@ -17,6 +17,9 @@ typedef struct RolloutSpec {
     int n_stops;
     uint32_t seed, stage, step; /* of the counter-based RNG, with purpose */
     RngPurpose purpose;
+    /* NULL, or called with every token as it is sampled, of item prompt * samples + sample. */
+    void (*on_token)(void *ctx, int item, int32_t id);
+    void *on_token_ctx;
 } RolloutSpec;
 
 typedef struct RolloutPrompt {
