@@ -1,0 +1,151 @@
+/* The rows of `r1 bench`, and how one is measured. */
+#include "recipes/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "cpu/probe.h"
+
+#define TRAIN(row, of, n, T, script, big) {.name = row, .kind = &bench_train, .model = of, .sequences = n, .length = T, .peer = script, .large = big}
+#define EXPERTS(row, total) {.name = row, .kind = &bench_train, .model = "tiny", .sequences = 128, .length = 96, .experts = total}
+#define DECODE(row, of, n, prompt, new, kind_of_cache, script, big)                                                    \
+    {.name = row, .kind = &bench_decode, .model = of, .sequences = n, .length = prompt, .tokens = new, .samples = 1,   \
+     .cache = kind_of_cache, .peer = script, .large = big}
+
+/* The rows of the table first, then the curves: by tokens, by experts of which two are used, by sequences decoded at once. */
+static const BenchCase cases[] = {
+    TRAIN("train_lite1_f32", "lite1", 2, 1024, "torch_rows.py", true),
+    TRAIN("train_small_f32", "small", 8, 512, "torch_rows.py", true),
+    TRAIN("train_tiny_f32", "tiny", 128, 96, "torch_rows.py", false),
+    {.name = "grpo_tiny", .kind = &bench_grpo, .model = "tiny", .sequences = 8, .length = 12, .tokens = 48, .samples = 16,
+     .peer = "trl_grpo.py"},
+    TRAIN("sft_smollm2_f32", "smollm2-135m", 4, 512, "torch_rows.py", true),
+    DECODE("decode_smollm2_f32_64", "smollm2-135m", 64, 64, 128, CACHE_EXACT, "llama_rows.py", true),
+    {.name = "prefill_smollm2_f32", .kind = &bench_prefill, .model = "smollm2-135m", .sequences = 64, .length = 64, .tokens = 1,
+     .samples = 1, .peer = "llama_rows.py", .large = true},
+    DECODE("decode_smollm2_f32_1", "smollm2-135m", 1, 64, 128, CACHE_EXACT, "llama_rows.py", true),
+    {.name = "adamw", .kind = &bench_adamw},
+    TRAIN("train_tiny_f32_tokens_1536", "tiny", 16, 96, NULL, false),
+    TRAIN("train_tiny_f32_tokens_3072", "tiny", 32, 96, NULL, false),
+    TRAIN("train_tiny_f32_tokens_6144", "tiny", 64, 96, NULL, false),
+    EXPERTS("train_tiny_f32_experts_16", 16),
+    EXPERTS("train_tiny_f32_experts_32", 32),
+    EXPERTS("train_tiny_f32_experts_64", 64),
+    DECODE("decode_tiny_f32_1", "tiny", 1, 64, 64, CACHE_EXACT, NULL, false),
+    DECODE("decode_tiny_f32_8", "tiny", 8, 64, 64, CACHE_EXACT, NULL, false),
+    DECODE("decode_tiny_f32_64", "tiny", 64, 64, 64, CACHE_EXACT, NULL, false),
+    DECODE("decode_tiny_f32_256", "tiny", 256, 64, 64, CACHE_EXACT, NULL, false),
+    DECODE("decode_tiny_f32_1_latent", "tiny", 1, 64, 64, CACHE_LATENT, NULL, false),
+    DECODE("decode_tiny_f32_8_latent", "tiny", 8, 64, 64, CACHE_LATENT, NULL, false),
+    DECODE("decode_tiny_f32_64_latent", "tiny", 64, 64, 64, CACHE_LATENT, NULL, false),
+    DECODE("decode_tiny_f32_256_latent", "tiny", 256, 64, 64, CACHE_LATENT, NULL, false),
+};
+
+const BenchCase *bench_cases(int *n)
+{
+    *n = sizeof cases / sizeof *cases;
+    return cases;
+}
+
+/* ---- the machine's limits */
+
+enum { PROBE_FLOATS = 32 << 20, PROBE_ROUNDS = 1000000, PROBES = 3 };
+
+static void keep_larger(double *best, double v)
+{
+    if (v > *best) *best = v;
+}
+
+static void probe_once(Bench *b)
+{
+    double start = machine_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = machine_seconds();
+    cpu_probe_read(b->backend, b->probe_x, PROBE_FLOATS);
+    double read = machine_seconds();
+    cpu_probe_copy(b->backend, b->probe_y, b->probe_x, PROBE_FLOATS);
+    double copy = machine_seconds();
+    keep_larger(&b->peaks.flops, flops / (fma - start));
+    keep_larger(&b->peaks.read, 4.0 * PROBE_FLOATS / (read - fma));
+    keep_larger(&b->peaks.copy, 8.0 * PROBE_FLOATS / (copy - read));
+}
+
+bool bench_probe(Bench *b, Status *st)
+{
+    if (!b->probe_x) {
+        b->probe_x = aligned_alloc(64, PROBE_FLOATS * sizeof(float));
+        b->probe_y = aligned_alloc(64, PROBE_FLOATS * sizeof(float));
+        if (!b->probe_x || !b->probe_y) return fail(st, "no memory for the 256 MB that probing it takes");
+        memset(b->probe_x, 0, PROBE_FLOATS * sizeof(float));
+        memset(b->probe_y, 0, PROBE_FLOATS * sizeof(float));
+    }
+    for (int i = 0; i < PROBES; i++) probe_once(b);
+    return true;
+}
+
+/* ---- rows */
+
+static double limit_seconds(const Bench *b, const BenchRow *r, Bound bound)
+{
+    if (bound == BOUND_FLOP) return r->flops / b->peaks.flops;
+    return r->bytes / (bound == BOUND_READ ? b->peaks.read : b->peaks.copy);
+}
+
+static void add_row(Bench *b, BenchRow r)
+{
+    r.percent = r.seconds > 0 ? 100 * limit_seconds(b, &r, r.bound) / r.seconds : 0;
+    CHECK(b->n < BENCH_ROWS);
+    b->rows[b->n++] = r;
+    if (b->print) bench_print_row(b, &r);
+}
+
+/* The rows of the ops of the runs since the last reset, `runs` of them. */
+static void add_op_rows(Bench *b, const BenchCase *c, int runs)
+{
+    OpTime ops[64];
+    int n = op_times_by_op(b->times, ops, 64);
+    double total = 0;
+    for (int i = 0; i < n; i++) total += ops[i].seconds;
+    for (int i = 0; i < n; i++) {
+        const OpTime *o = &ops[i];
+        BenchRow r = {.seconds = o->seconds / runs, .flops = o->flops / runs, .bytes = (o->read + o->written) / runs,
+                      .share = o->seconds / total, .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
+        snprintf(r.name, sizeof r.name, "%s/%s", c->name, o->op);
+        if (limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
+        add_row(b, r);
+    }
+}
+
+/* One run: *best is kept when it was faster. */
+static bool time_run(const BenchCase *c, void *self, BenchWork *work, double *best, Status *st)
+{
+    double start = machine_seconds();
+    if (!c->kind->run(self, work, st)) return false;
+    double seconds = work->seconds > 0 ? work->seconds : machine_seconds() - start;
+    if (seconds < *best) *best = seconds;
+    return true;
+}
+
+bool bench_run(Bench *b, const BenchCase *c, Status *st)
+{
+    if (!bench_probe(b, st)) return false;
+    void *self = c->kind->open(b, c, st);
+    if (!self) return false;
+    BenchWork work;
+    double warm = INFINITY, best = INFINITY;
+    int most = !b->quick ? 3 : c->large ? 1 : 2, runs = 0;
+    bool ok = time_run(c, self, &work, &warm, st);
+    op_times_reset(b->times);
+    for (; runs < most && ok; runs++) ok = time_run(c, self, &work, &best, st);
+    c->kind->close(self);
+    ok = ok && bench_probe(b, st);
+    if (!ok) return false;
+    BenchRow r = {.seconds = best, .tokens = work.tokens, .flops = work.flops, .bytes = work.bytes, .share = -1,
+                  .bound = c->kind->bound};
+    snprintf(r.name, sizeof r.name, "%s", c->name);
+    if (work.flops > 0 && limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
+    add_row(b, r);
+    if (c->kind->ops) add_op_rows(b, c, runs);
+    return true;
+}

@@ -1,0 +1,108 @@
+/* Training rows: forward, backward and AdamW on one batch of equal sequences; and AdamW alone. */
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "recipes/batches.h"
+#include "recipes/bench.h"
+
+static const OptimizerConfig adamw_of_bench = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
+
+typedef struct Train {
+    Policy *policy;
+    BatchBuilder batch;
+    float *weight;
+    BenchWork work;
+} Train;
+
+static void *train_open(Bench *b, const BenchCase *c, Status *st)
+{
+    Policy *p = bench_policy(b, c, 4, (size_t)c->sequences * (size_t)c->length << 16, st);
+    if (!p) return NULL;
+    Train *t = calloc(1, sizeof *t);
+    CHECK(t != NULL);
+    t->policy = p;
+    policy_train_open(p);
+    size_t n = (size_t)c->sequences * (size_t)c->length;
+    int32_t *ids = bench_tokens(&p->config, n, 7);
+    for (int s = 0; s < c->sequences; s++) batch_add(&t->batch, ids + (size_t)s * (size_t)c->length, c->length, 1);
+    free(ids);
+    t->weight = malloc((size_t)t->batch.m * sizeof *t->weight);
+    CHECK(t->weight != NULL);
+    nll_weights_mean(t->weight, t->batch.targets, t->batch.m);
+    t->work.tokens = (double)n;
+    t->work.flops = 6 * bench_active(p) * (double)n + 3 * bench_attention_flops(&p->config, c->sequences, c->length);
+    return t;
+}
+
+static bool train_run(void *self, BenchWork *out, Status *st)
+{
+    Train *t = self;
+    Policy *p = t->policy;
+    NllLoss nll = {t->weight};
+    Loss loss = nll_loss(&nll);
+    TrainTask task = {.batch = batch_view(&t->batch), .predict = batch_predictions(&t->batch), .inv_temperature = 1, .loss = &loss};
+    TrainOut result;
+    train_gradients(&p->engine, &p->w, &p->g, &task, &result);
+    *out = t->work;
+    return policy_update(p, &adamw_of_bench, 1e-4f, NULL, st);
+}
+
+static void train_close(void *self)
+{
+    Train *t = self;
+    policy_free(t->policy);
+    batch_free(&t->batch);
+    free(t->weight);
+    free(t);
+}
+
+const BenchKind bench_train = {train_open, train_run, train_close, BOUND_FLOP, true};
+
+enum { ADAMW_PARAMETERS = 100 << 20 };
+
+typedef struct AdamW {
+    const Machine *machine;
+    float *w, *m, *v, *g;
+} AdamW;
+
+static void *adamw_open(Bench *b, const BenchCase *c, Status *st)
+{
+    (void)c;
+    AdamW *a = calloc(1, sizeof *a);
+    CHECK(a != NULL);
+    a->machine = &b->machine;
+    float **blocks[] = {&a->w, &a->m, &a->v, &a->g};
+    for (int i = 0; i < 4; i++) {
+        *blocks[i] = aligned_alloc(64, (size_t)ADAMW_PARAMETERS * sizeof(float));
+        if (!*blocks[i]) {
+            fail(st, "adamw needs 1.7 GB of memory that is not there");
+            bench_adamw.close(a);
+            return NULL;
+        }
+        b->machine.ops->fill(b->machine.backend, *blocks[i], ADAMW_PARAMETERS, 0.01f);
+    }
+    return a;
+}
+
+static bool adamw_run(void *self, BenchWork *out, Status *st)
+{
+    (void)st;
+    AdamW *a = self;
+    AdamWArgs args = {.lr = 1e-4f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .grad_scale = 1.0f,
+                      .correction1 = 0.1f, .correction2 = 0.05f};
+    a->machine->ops->adamw(a->machine->backend, a->w, a->m, a->v, a->g, ADAMW_PARAMETERS, args);
+    *out = (BenchWork){.bytes = 28.0 * ADAMW_PARAMETERS}; /* w, m, v read and written, g read */
+    return true;
+}
+
+static void adamw_close(void *self)
+{
+    AdamW *a = self;
+    free(a->w);
+    free(a->m);
+    free(a->v);
+    free(a->g);
+    free(a);
+}
+
+const BenchKind bench_adamw = {adamw_open, adamw_run, adamw_close, BOUND_COPY, false};

@@ -1,0 +1,307 @@
+#include "recipes/op_times.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "recipes/machine.h"
+
+enum { ENTRIES = 128 };
+
+struct OpTimes {
+    const Ops *inner_ops;
+    Backend *inner;
+    OpTime list[ENTRIES]; /* the last one takes what has no entry of its own */
+    int n;
+};
+
+/* What one call needed. */
+typedef struct Cost {
+    double flops, read, written; /* in floats until it is added */
+    size_t out, in;
+} Cost;
+
+static OpTimes *of(const Backend *b)
+{
+    return (OpTimes *)(uintptr_t)b;
+}
+
+static void note(OpTimes *t, const char *op, double start, Cost c)
+{
+    double seconds = machine_seconds() - start;
+    OpTime *e = t->list, *end = t->list + t->n;
+    while (e < end && (e->op != op || e->out != c.out || e->in != c.in)) e++;
+    if (e == end && t->n < ENTRIES) {
+        *e = (OpTime){.op = op, .out = c.out, .in = c.in};
+        t->n++;
+    } else if (e == end) {
+        e = &t->list[ENTRIES - 1];
+        e->op = "other";
+        e->out = e->in = 0;
+    }
+    e->calls++;
+    e->seconds += seconds;
+    e->flops += c.flops;
+    e->read += 4 * c.read;
+    e->written += 4 * c.written;
+}
+
+static double size(Mat m)
+{
+    return (double)m.rows * (double)m.cols;
+}
+
+static Cost moves(double read, double written)
+{
+    return (Cost){.read = read, .written = written};
+}
+
+/* A matrix product of `rows` rows with matrices like w, `weights` of which are read or written. */
+static Cost product(double rows, Mat w, double weights, double read, double written)
+{
+    return (Cost){2 * rows * size(w), read + weights * size(w), written, w.rows, w.cols};
+}
+
+static double busy(const int32_t *offsets, int E)
+{
+    int n = 0;
+    for (int e = 0; e < E; e++) n += offsets[e] < offsets[e + 1];
+    return n;
+}
+
+/* Sum over sequences of T (T + 1) / 2: query-key pairs of causal attention. */
+static double causal_pairs(const int32_t *offsets, int nseq)
+{
+    double pairs = 0;
+    for (int s = 0; s < nseq; s++) {
+        double T = offsets[s + 1] - offsets[s];
+        pairs += T * (T + 1) / 2;
+    }
+    return pairs;
+}
+
+static double cached_pairs(const CacheRow *rows, int n)
+{
+    double pairs = 0;
+    for (int i = 0; i < n; i++) pairs += rows[i].pos + 1;
+    return pairs;
+}
+
+static double query_floats(AttentionShape s, double n)
+{
+    return n * s.H * (s.Dn + s.Dr + s.Dv);
+}
+
+static double key_floats(AttentionShape s, double n, bool rope_shared)
+{
+    return n * (s.Hkv * (s.Dn + s.Dv) + (rope_shared ? 1 : s.Hkv) * s.Dr);
+}
+
+static Cost attention_cost(AttentionShape s, AttentionInputs in, const int32_t *offsets, int nseq, bool backward)
+{
+    double N = offsets[nseq], pair = 2.0 * s.H * (s.Dn + s.Dr + s.Dv), once = backward ? 2 : 1;
+    bool shared = in.k_rope.head == 0;
+    double queries = query_floats(s, N), keys = key_floats(s, N, shared);
+    return (Cost){.flops = once * pair * causal_pairs(offsets, nseq), .read = once * queries + keys,
+                  .written = backward ? queries + keys : N * s.H * s.Dv};
+}
+
+/* static void timed_OP PARAMETERS: passes on with ARGUMENTS (b is the inner backend there) and notes COST. */
+#define TIMED(op, parameters, arguments, cost)                                                                         \
+    static void timed_##op parameters                                                                                  \
+    {                                                                                                                  \
+        OpTimes *t_ = of(b);                                                                                           \
+        double start_ = machine_seconds();                                                                             \
+        b = t_->inner;                                                                                                 \
+        t_->inner_ops->op arguments;                                                                                   \
+        note(t_, #op, start_, cost);                                                                                   \
+    }
+
+TIMED(embed_fwd, (Backend *b, Mat y, Mat table, const int32_t *ids), (b, y, table, ids), moves(size(y), size(y)))
+TIMED(embed_bwd, (Backend *b, Mat dtable, Mat dy, const int32_t *ids), (b, dtable, dy, ids), moves(2 * size(dy), size(dy)))
+TIMED(rmsnorm_fwd, (Backend *b, Mat y, float *rstd, Mat x, const float *w, float eps), (b, y, rstd, x, w, eps),
+      moves(size(x), size(x)))
+TIMED(rmsnorm_bwd, (Backend *b, Mat dx, float *dw, Mat dy, Mat x, const float *w, const float *rstd, bool add_dx),
+      (b, dx, dw, dy, x, w, rstd, add_dx), moves((add_dx ? 3 : 2) * size(x), size(x)))
+TIMED(headnorm_fwd,
+      (Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads, int D),
+      (b, y, rstd, x, w, eps, n, heads, D), moves((double)n * heads * D, (double)n * heads * D))
+TIMED(headnorm_bwd,
+      (Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd, int n, int heads, int D),
+      (b, dx, dw, dy, x, w, rstd, n, heads, D), moves(2.0 * n * heads * D, (double)n * heads * D))
+TIMED(linear_fwd, (Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add), (b, y, x, w, bias, add),
+      product((double)x.rows, w, 1, size(x) + (add ? size(y) : 0), size(y)))
+TIMED(linear_bwd_x, (Backend *b, Mat dx, Mat dy, Mat w, bool add), (b, dx, dy, w, add),
+      product((double)dy.rows, w, 1, size(dy) + (add ? size(dx) : 0), size(dx)))
+TIMED(linear_bwd_w, (Backend *b, Mat dw, float *dbias, Mat dy, Mat x), (b, dw, dbias, dy, x),
+      product((double)x.rows, dw, 1, size(dy) + size(x), size(dw)))
+TIMED(grouped_fwd, (Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E), (b, y, x, w, offsets, E),
+      product((double)x.rows, w[0], busy(offsets, E), size(x), size(y)))
+TIMED(grouped_bwd_x, (Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E), (b, dx, dy, w, offsets, E),
+      product((double)dy.rows, w[0], busy(offsets, E), size(dy), size(dx)))
+TIMED(grouped_bwd_w, (Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E), (b, dw, dy, x, offsets, E),
+      product((double)x.rows, dw[0], busy(offsets, E), size(dy) + size(x), busy(offsets, E) * size(dw[0])))
+TIMED(rope,
+      (Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
+       bool interleaved, bool inverse),
+      (b, x, pos, cos, sin, n, heads, Dr, interleaved, inverse), moves((double)n * heads * Dr, (double)n * heads * Dr))
+TIMED(swiglu_fwd, (Backend *b, Mat h, Mat gu), (b, h, gu), moves(size(gu), size(h)))
+TIMED(swiglu_bwd, (Backend *b, Mat dgu, Mat dh, Mat gu), (b, dgu, dh, gu), moves(size(dh) + size(gu), size(dgu)))
+TIMED(attention_fwd,
+      (Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets, int nseq),
+      (b, s, o, lse, in, offsets, nseq), attention_cost(s, in, offsets, nseq, false))
+TIMED(attention_bwd,
+      (Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse, AttentionInputs in,
+       const int32_t *offsets, int nseq),
+      (b, s, din, dout, o, lse, in, offsets, nseq), attention_cost(s, in, offsets, nseq, true))
+TIMED(cache_write, (Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in),
+      (b, s, cache, rows, n, in), moves(key_floats(s, n, cache.rope_shared), key_floats(s, n, cache.rope_shared)))
+TIMED(attention_cached,
+      (Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows, int n),
+      (b, s, o, q, cache, rows, n),
+      ((Cost){.flops = 2.0 * s.H * (s.Dn + s.Dr + s.Dv) * cached_pairs(rows, n),
+              .read = key_floats(s, cached_pairs(rows, n), cache.rope_shared), .written = (double)n * s.H * s.Dv}))
+TIMED(latent_write, (Backend *b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr),
+      (b, cache, rows, n, z, k_rope, Dr), moves(size(z) + (double)n * Dr, size(z) + (double)n * Dr))
+TIMED(attention_latent,
+      (Backend *b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope, CacheLayer cache, const CacheRow *rows,
+       int n),
+      (b, s, Rkv, u, qz, q_rope, cache, rows, n),
+      ((Cost){.flops = 2.0 * s.H * (2 * Rkv + s.Dr) * cached_pairs(rows, n), .read = (Rkv + s.Dr) * cached_pairs(rows, n),
+              .written = (double)n * s.H * Rkv}))
+TIMED(router_fwd, (Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias),
+      (b, s, scores, idx, weights, logits, bias), moves(size(logits), size(scores) + 2 * size(weights)))
+TIMED(router_bwd,
+      (Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores, const int32_t *idx),
+      (b, s, dlogits, dweights, dscores, scores, idx), moves(size(scores) + 2 * size(dweights), size(dlogits)))
+TIMED(gather_rows, (Backend *b, Mat y, Mat x, const int32_t *rows), (b, y, x, rows), moves(size(y), size(y)))
+TIMED(scatter_add_rows, (Backend *b, Mat dx, Mat dy, const int32_t *slot, int K), (b, dx, dy, slot, K),
+      moves(size(dx) + K * size(dx), size(dx)))
+TIMED(combine_fwd, (Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared), (b, y, x, slot, weights, shared),
+      moves(size(x) + size(y) + (shared.p ? size(shared) : 0), size(y)))
+TIMED(combine_bwd, (Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights),
+      (b, dx, dweights, dy, x, slot, weights), moves(size(x) + size(dy), size(dx)))
+TIMED(add, (Backend *b, Mat y, Mat x), (b, y, x), moves(2 * size(x), size(x)))
+TIMED(copy, (Backend *b, Mat y, Mat x), (b, y, x), moves(size(x), size(x)))
+TIMED(head_stats,
+      (Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets, float inv_temperature,
+       const Mat *ref),
+      (b, logits, lp, entropy, kl, targets, inv_temperature, ref),
+      moves((ref ? 2 : 1) * size(logits), (ref ? 2 : 1) * size(logits)))
+TIMED(head_grad,
+      (Backend *b, Mat logp, const int32_t *targets, float inv_temperature, const float *dlp, const float *dentropy,
+       const float *entropy, const float *dkl, const float *kl, const Mat *ref),
+      (b, logp, targets, inv_temperature, dlp, dentropy, entropy, dkl, kl, ref),
+      moves((ref ? 2 : 1) * size(logp), size(logp)))
+TIMED(sample, (Backend *b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u), (b, id, lp, logits, args, u),
+      moves(size(logits), 0))
+TIMED(adamw, (Backend *b, float *w, float *m, float *v, const float *g, size_t n, AdamWArgs args), (b, w, m, v, g, n, args),
+      moves(4.0 * (double)n, 3.0 * (double)n))
+TIMED(fill, (Backend *b, float *x, size_t n, float value), (b, x, n, value), moves(0, (double)n))
+
+static double timed_sum_squares(Backend *b, const float *x, size_t n)
+{
+    OpTimes *t = of(b);
+    double start = machine_seconds(), sum = t->inner_ops->sum_squares(t->inner, x, n);
+    note(t, "sum_squares", start, moves((double)n, 0));
+    return sum;
+}
+
+static const char *describe(const Backend *b)
+{
+    return of(b)->inner_ops->describe(of(b)->inner);
+}
+
+static const char *machine_kind(const Backend *b)
+{
+    return of(b)->inner_ops->machine_kind(of(b)->inner);
+}
+
+static bool fault(Backend *b, Status *st)
+{
+    return of(b)->inner_ops->fault(of(b)->inner, st);
+}
+
+static void weights_changed(Backend *b)
+{
+    of(b)->inner_ops->weights_changed(of(b)->inner);
+}
+
+static size_t bytes(const Backend *b)
+{
+    return of(b)->inner_ops->bytes(of(b)->inner);
+}
+
+static void close_both(Backend *b)
+{
+    of(b)->inner_ops->close(of(b)->inner);
+    free(of(b));
+}
+
+static const Ops timed_ops = {
+    .abi = OPS_ABI, .describe = describe, .machine_kind = machine_kind, .fault = fault, .weights_changed = weights_changed,
+    .bytes = bytes, .close = close_both, .sum_squares = timed_sum_squares,
+#define ENTRY(op) .op = timed_##op,
+    ENTRY(embed_fwd) ENTRY(embed_bwd) ENTRY(rmsnorm_fwd) ENTRY(rmsnorm_bwd) ENTRY(headnorm_fwd) ENTRY(headnorm_bwd)
+    ENTRY(linear_fwd) ENTRY(linear_bwd_x) ENTRY(linear_bwd_w) ENTRY(grouped_fwd) ENTRY(grouped_bwd_x) ENTRY(grouped_bwd_w)
+    ENTRY(rope) ENTRY(swiglu_fwd) ENTRY(swiglu_bwd) ENTRY(attention_fwd) ENTRY(attention_bwd) ENTRY(cache_write)
+    ENTRY(attention_cached) ENTRY(latent_write) ENTRY(attention_latent) ENTRY(router_fwd) ENTRY(router_bwd)
+    ENTRY(gather_rows) ENTRY(scatter_add_rows) ENTRY(combine_fwd) ENTRY(combine_bwd) ENTRY(add) ENTRY(copy)
+    ENTRY(head_stats) ENTRY(head_grad) ENTRY(sample) ENTRY(adamw) ENTRY(fill)
+#undef ENTRY
+};
+
+OpTimes *op_times_open(const Ops *ops, Backend *b)
+{
+    CHECK_EQ(ops->abi, OPS_ABI);
+    OpTimes *t = calloc(1, sizeof *t);
+    CHECK(t != NULL);
+    t->inner_ops = ops;
+    t->inner = b;
+    return t;
+}
+
+const Ops *op_times_ops(void)
+{
+    return &timed_ops;
+}
+
+Backend *op_times_backend(OpTimes *t)
+{
+    return (Backend *)t;
+}
+
+void op_times_reset(OpTimes *t)
+{
+    t->n = 0;
+}
+
+const OpTime *op_times_list(const OpTimes *t, int *n)
+{
+    *n = t->n;
+    return t->list;
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    double x = ((const OpTime *)a)->seconds, y = ((const OpTime *)b)->seconds;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+int op_times_by_op(const OpTimes *t, OpTime *out, int max)
+{
+    int n = 0;
+    for (int i = 0; i < t->n; i++) {
+        int at = 0;
+        while (at < n && strcmp(out[at].op, t->list[i].op)) at++;
+        if (at == max) continue;
+        if (at == n) out[n++] = (OpTime){.op = t->list[i].op};
+        out[at].calls += t->list[i].calls;
+        out[at].seconds += t->list[i].seconds;
+        out[at].flops += t->list[i].flops;
+        out[at].read += t->list[i].read;
+        out[at].written += t->list[i].written;
+    }
+    qsort(out, (size_t)n, sizeof *out, longest_first);
+    return n;
+}
