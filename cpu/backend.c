@@ -173,6 +173,9 @@ static void backend_close(Backend *b)
     if (!b) {
         return;
     }
+    if (b->gemm && b->gemm->close) {
+        b->gemm->close(b->gemm_state);
+    }
     for (int i = 0; b->scratch && i < b->threads; i++) {
         arena_free(&b->scratch[i].arena);
     }
