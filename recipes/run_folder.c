@@ -43,7 +43,7 @@ static char *read_whole(const char *path, size_t *n)
     return access(path, F_OK) ? NULL : file_read(path, n, &ignored);
 }
 
-static bool write_whole(const char *path, const char *text, size_t n, Status *st)
+bool run_write_file(const char *path, const char *text, size_t n, Status *st)
 {
     Durable d;
     if (!durable_begin(&d, path, st)) return false;
@@ -123,7 +123,7 @@ static bool match_recipe(const RunFolder *f, const char *recipe_text, bool *resu
     else if (!old && !is_fresh(f))
         ok = fail(st, "%s has results but no recipe.yaml, so it is no run to resume; choose another folder with --out",
                   f->path);
-    else if (!old) ok = write_whole(path, recipe_text, strlen(recipe_text), st);
+    else if (!old) ok = run_write_file(path, recipe_text, strlen(recipe_text), st);
     free(old);
     free(path);
     return ok;
@@ -292,7 +292,7 @@ static bool rewrite_lines(const char *path, const Json *lines, Status *st)
         free(line);
     }
     CHECK(!fclose(out));
-    bool ok = write_whole(path, text, size, st);
+    bool ok = run_write_file(path, text, size, st);
     free(text);
     return ok;
 }

@@ -46,5 +46,7 @@ const Json *run_summary_get(const RunFolder *f, const char *name);
 
 /* Every line of a JSONL file that parses, as one array (a broken line is left out): for reports. Empty when there is no file. */
 Json *run_read_lines(const char *folder, const char *name);
+/* A file that appears whole or not at all. */
+bool run_write_file(const char *path, const char *text, size_t n, Status *st);
 
 #endif
