@@ -112,6 +112,8 @@ void group_free(Group *g, int G)
     for (int i = 0; i < G && g->samples; i++) {
         free(g->samples[i].ids);
         free(g->samples[i].logprobs);
+        free(g->samples[i].entropy);
+        free(g->samples[i].ref_logprobs);
         free(g->samples[i].text);
     }
     free(g->samples);

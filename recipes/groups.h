@@ -7,6 +7,7 @@
 typedef struct Sample {
     int32_t *ids;      /* the completion's, owned */
     float *logprobs;   /* the sampler's */
+    float *entropy, *ref_logprobs; /* [n], owned; NULL until the trainer has seen it, and without a reference */
     int n;
     bool truncated;
     char *text;        /* owned */

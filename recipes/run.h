@@ -23,6 +23,7 @@ typedef struct UnitKind {
     bool makes_samples;
     bool (*open)(struct UnitRun *u, Status *st);
     bool (*step)(struct UnitRun *u, Json *metrics, bool *done, Status *st);
+    bool (*save)(struct UnitRun *u, Status *st); /* what must be on disk before a checkpoint is; NULL: nothing */
     void (*close)(struct UnitRun *u);
 } UnitKind;
 

@@ -27,6 +27,8 @@ typedef struct Rl {
     Group *groups, *fresh; /* [prompts] */
     int *lengths, *picked; /* [prompts * G] */
     RlBatch batch;
+    RolloutWriter *rollouts;
+    char *replies; /* file of the external programs' replies */
     double lr, flops;
     int64_t since_reset;
 } Rl;
@@ -74,7 +76,16 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
                               .slots = slots < 256 ? slots : 256};
     if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
-    return true;
+    r->rollouts = unit_open_rollouts(u, &r->rewards, st);
+    r->replies = run_path(u->run, "rollouts", u->unit->name, ".replies.jsonl");
+    return r->rollouts && (!needs(&r->rewards, REWARD_EXTERNAL) || reward_cache_load(r->open_rewards, r->replies, st));
+}
+
+bool rl_save(UnitRun *u, Status *st)
+{
+    Rl *r = u->self;
+    return rollouts_flush(r->rollouts, st) &&
+           (!needs(&r->rewards, REWARD_EXTERNAL) || reward_cache_save(r->open_rewards, r->replies, st));
 }
 
 static void batch_room(RlBatch *b, int m)
@@ -133,6 +144,24 @@ static double largest_gap(const float *sampled, const float *trained, int m)
     return gap;
 }
 
+/* Gives samples the trainer's numbers of their tokens, those of the first update that sees them. */
+static void keep_rows(Group *groups, int G, const int *picked, int n, const float *entropy, const float *ref_lp)
+{
+    int at = 0;
+    for (int i = 0; i < n; i++) {
+        Sample *s = &groups[picked[i] / G].samples[picked[i] % G];
+        size_t bytes = (size_t)s->n * sizeof(float);
+        if (!s->entropy) {
+            s->entropy = malloc(bytes);
+            s->ref_logprobs = ref_lp ? malloc(bytes) : NULL;
+            CHECK(s->entropy && (s->ref_logprobs || !ref_lp));
+            memcpy(s->entropy, entropy + at, bytes);
+            if (ref_lp) memcpy(s->ref_logprobs, ref_lp + at, bytes);
+        }
+        at += s->n;
+    }
+}
+
 /* One update on the completions picked[from .. to). first: before any update of this step, so that the gap is defined. */
 static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, float lr, bool first, RlNumbers *numbers, Status *st)
 {
@@ -175,6 +204,7 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
         numbers->gap = largest_gap(b->old_lp, out.rows.lp, predict.M);
         numbers->entropy = sum_in_blocks(out.rows.entropy, predict.M) / predict.M;
     }
+    keep_rows(r->groups, rl->group, picked, n, out.rows.entropy, grpo.ref_lp);
     numbers->loss += out.loss;
     numbers->clip_low = stats.clip_low;
     numbers->clip_high = stats.clip_high;
@@ -280,7 +310,8 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     double sampled = machine_seconds();
     ok = ok && update_all(u, r, &numbers, st) && check_gap(u, &numbers, st);
     double trained = machine_seconds();
-    ok = ok && unit_warn_rl(u, &numbers, (double)r->since_reset, st);
+    ok = ok && unit_write_rollouts(u, r->rollouts, r->groups, &r->rewards, st) &&
+         unit_warn_rl(u, &numbers, (double)r->since_reset, st);
     if (ok) {
         rl_numbers_json(&numbers, &r->rewards, metrics);
         Json *time = json_new_object();
@@ -305,7 +336,9 @@ void rl_close(UnitRun *u)
 {
     Rl *r = u->self;
     if (!r) return;
+    if (r->rollouts) rollouts_close(r->rollouts);
     if (r->open_rewards) reward_close(r->open_rewards);
+    free(r->replies);
     reward_model_free(r->helpful);
     reward_model_free(r->safety);
     batch_free(&r->batch.tokens);
@@ -329,4 +362,4 @@ static bool open_stage(UnitRun *u, Status *st)
     return rl_open(u, u->unit->stage->optim.lr, 0, st);
 }
 
-const UnitKind unit_rl = {.verb = "train", .open = open_stage, .step = rl_step, .close = rl_close};
+const UnitKind unit_rl = {.verb = "train", .open = open_stage, .step = rl_step, .save = rl_save, .close = rl_close};

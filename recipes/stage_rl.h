@@ -2,6 +2,7 @@
 #ifndef RECIPES_STAGE_RL_H
 #define RECIPES_STAGE_RL_H
 
+#include "checkpoints/rollouts.h"
 #include "recipes/groups.h"
 
 /* Numbers of one step: means over its samples (those of the first draw, before any refill). */
@@ -19,10 +20,15 @@ typedef struct RlNumbers {
  * done (0: `total` steps). */
 bool rl_open(UnitRun *u, double lr, double flops, Status *st);
 bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st);
+bool rl_save(UnitRun *u, Status *st);
 void rl_close(UnitRun *u);
 
 /* Feeds the warnings' detectors; those that fire are noted and written to the metrics. */
 bool unit_warn_rl(UnitRun *u, const RlNumbers *n, double reference_age, Status *st);
+
+/* Rollouts of a unit in the run folder, cut back to the unit's step, and the groups of a step added to them. */
+RolloutWriter *unit_open_rollouts(UnitRun *u, const RecipeRewards *rewards, Status *st);
+bool unit_write_rollouts(UnitRun *u, RolloutWriter *w, const Group *groups, const RecipeRewards *rewards, Status *st);
 
 /* The numbers as metrics of the step. */
 void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *metrics);

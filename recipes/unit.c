@@ -60,7 +60,7 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
                            .optimizer_step = p->optimizer_step, .cursor = u->cursor, .seconds = u->seconds,
                            .seed = r->recipe->seed, .recipe = r->recipe_text, .tokenizer = r->tokenizer_bytes,
                            .tokenizer_length = r->tokenizer_length, .extra = extra};
-    snprintf(meta.stage, sizeof meta.stage, "%s", u->unit->name);
+    snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
     bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m, finished ? NULL : p->v,
                               finished ? NULL : p->reference, &meta, st);
@@ -81,6 +81,7 @@ static char *result_path(const Run *r, const Unit *u)
 
 static bool save_partial(UnitRun *u, Status *st)
 {
+    if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
     char *path = partial_path(u);
     bool ok = u->unit->kind->makes_samples ? save_samples_state(u, path, st) : save_model(u, path, false, st);
     free(path);
@@ -296,6 +297,7 @@ static bool summarise(UnitRun *u, Status *st)
 
 static bool unit_end(UnitRun *u, Status *st)
 {
+    if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
     char *partial = partial_path(u), *result = result_path(u->run, u->unit);
     bool ok = u->unit->kind->makes_samples || save_model(u, result, true, st);
     ok = ok && summarise(u, st);

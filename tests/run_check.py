@@ -1,0 +1,130 @@
+"""Looks at run folders for the shell tests: python3 tests/run_check.py COMMAND ARGUMENT... (exit code 1 and why)."""
+import json
+import os
+import sys
+
+TIMES = {"seconds", "tokens_per_s", "wall", "time"}
+ALWAYS = {"stage", "step", "wall"}
+STEP = {"seconds", "tokens_per_s", "tokens_trained", "tokens_sampled"}
+RL = {"reward", "reward_parts", "pass@1", "zero_groups", "truncated", "length", "length_correct", "length_wrong", "format",
+      "language", "entropy", "kl", "kl_exact", "clip_low", "clip_high", "gap", "grad_norm", "loss", "lr", "time", "occupancy",
+      "oracle", "reasons", "refills"}
+ENTRY = {"name", "steps", "seconds", "tokens_trained", "tokens_sampled"}
+
+
+def read_json(run, name):
+    with open(os.path.join(run, name)) as f:
+        return json.load(f)
+
+
+def lines(run):
+    with open(os.path.join(run, "metrics.jsonl")) as f:
+        return [json.loads(line) for line in f]
+
+
+def hashes(run):
+    return {s["name"]: s.get("weights_sha256") for s in read_json(run, "summary.json")["stages"]}
+
+
+def step_lines(run):
+    return [m for m in lines(run) if "eval" not in m and "warning" not in m]
+
+
+def files(run):
+    """Every file of a finished run is there and opens."""
+    import h5py
+    there = set(os.listdir(run))
+    for name in "recipe.yaml", "metrics.jsonl", "checkpoints", "rollouts.h5", "summary.json", "report.html":
+        assert name in there, f"{run} has no {name}"
+    assert any(n.startswith("events.out.tfevents.") for n in there), "no TensorBoard events"
+    checkpoints = set(os.listdir(os.path.join(run, "checkpoints")))
+    assert not [n for n in checkpoints if "partial" in n or ".tmp" in n], f"left over: {checkpoints}"
+    models = [name for name, sha in hashes(run).items() if sha]
+    assert checkpoints == {name + ".h5" for name in models}, f"{checkpoints} are not the models of {models}"
+    for name in checkpoints:
+        with h5py.File(os.path.join(run, "checkpoints", name)) as f:
+            assert {"meta", "model"} <= set(f), name
+    rl = {m["stage"] for m in lines(run) if "gap" in m}
+    with h5py.File(os.path.join(run, "rollouts.h5")) as f:
+        assert set(f) == rl, f"rollouts of {set(f)}, not of {rl}"
+        for stage in rl:
+            steps = set()
+            for shard in f[stage].values():
+                steps |= set(shard["step"][:].tolist())
+                assert shard["offsets"][-1] == len(shard["ids"]) == len(shard["logprobs"])
+            want = max(m["step"] for m in step_lines(run) if m["stage"] == stage)
+            assert steps == set(range(1, want + 1)), f"{stage} has rollouts of steps {sorted(steps)}, not of {want}"
+
+
+def summary(run):
+    """summary.json has the keys that are promised."""
+    s = read_json(run, "summary.json")
+    assert {"seed", "recipe_sha256", "stages"} <= set(s), set(s)
+    evaluated = 0
+    for entry in s["stages"]:
+        assert ENTRY <= set(entry), entry
+        for name, e in entry.get("eval", {}).items():
+            if not isinstance(e, dict):
+                assert name in {"helpful", "helpful_se", "safe", "safe_se", "over_refusal"}, name
+                continue
+            k = e["k"]
+            assert {"pass@1", "se", f"cons@{k}", f"pass@{k}", "format", "language", "length"} <= set(e), e
+            evaluated += 1
+        assert "eval" not in entry or {"helpful", "safe"} <= set(entry["eval"]), entry["name"]
+    assert evaluated > 0
+
+
+def metrics(run):
+    """One line a step with the promised keys; sampler and trainer agree in every RL step that updated."""
+    seen = set()
+    for m in lines(run):
+        assert ALWAYS <= set(m), m
+    for m in step_lines(run):
+        key = m["stage"], m["step"]
+        assert key not in seen, f"two lines of {key}"
+        seen.add(key)
+        assert STEP <= set(m), m
+        if "reward" in m:
+            assert RL <= set(m), RL - set(m)
+            assert m["gap"] in (0, None), f"gap {m['gap']} in {key}"
+            assert m["gap"] == 0 or m["zero_groups"] == 1, f"no gap measured in {key}"
+    for entry in read_json(run, "summary.json")["stages"]:
+        have = [s for n, s in seen if n == entry["name"]]
+        assert sorted(have) == list(range(1, entry["steps"] + 1)), f"{entry['name']}: lines of steps {have}"
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def same(a, b):
+    """Equal weights, evaluations and metrics, apart from times."""
+    for run in a, b:
+        assert hashes(run), run
+    assert hashes(a) == hashes(b), f"{hashes(a)}\n{hashes(b)}"
+    assert without_times(read_json(a, "summary.json")) == without_times(read_json(b, "summary.json"))
+    la, lb = without_times(lines(a)), without_times(lines(b))
+    for x, y in zip(la, lb):
+        assert x == y, f"{x}\n{y}"
+    assert len(la) == len(lb), f"{len(la)} and {len(lb)} lines"
+
+
+def prefix(a, b):
+    """The stages that a has are b's, with equal weights."""
+    ha, hb = hashes(a), hashes(b)
+    assert ha and all(hb[k] == v for k, v in ha.items()), f"{ha}\n{hb}"
+
+
+def warned(run, *names):
+    """The run warned by these names."""
+    have = {m["warning"]["name"] for m in lines(run) if "warning" in m}
+    assert set(names) <= have, f"warned {have}, not {set(names) - have}"
+
+
+if __name__ == "__main__":
+    try:
+        globals()[sys.argv[1]](*sys.argv[2:])
+    except AssertionError as e:
+        sys.exit(f"run_check {' '.join(sys.argv[1:])}: {e}")
