@@ -20,7 +20,8 @@ static KeyTile packed_tile(void *from, int i)
 }
 
 /* Positions [0, T) of the sequence that starts at row `start`. */
-static PackedKeys pack_sequence(Backend *b, int thread, AttentionShape s, const AttentionInputs *in, int start, int T, int h)
+static PackedKeys pack_sequence(Backend *b, int thread, AttentionShape s, const AttentionInputs *in, int start, int T,
+                                int h)
 {
     size_t tiles = (size_t)(T + KEY_TILE - 1) / KEY_TILE;
     PackedKeys p = {.k_tile = (size_t)(s.Dn + s.Dr) * KEY_TILE, .v_row = round16(s.Dv), .Dn = s.Dn};

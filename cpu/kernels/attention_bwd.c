@@ -1,7 +1,9 @@
-/* Backward of attention without a T x T matrix (Dao et al., arXiv:2205.14135, algorithm 4): probabilities are recomputed from
- * lse, a panel of 64 query rows against a tile of 64 keys at a time. For scores s = scale * q.k, p = e^(s - lse):
- *   dv_j = sum_i p_ij do_i,  ds_ij = scale * p_ij (do_i . v_j - do_i . o_i),  dq_i = sum_j ds_ij k_j,  dk_j = sum_i ds_ij q_i
- * Sums over queries run over the heads that share the key head, then rows, sums over keys over positions, all ascending. */
+/* Backward of attention without a T x T matrix (Dao et al., arXiv:2205.14135, algorithm 4): probabilities are
+ * recomputed from lse, a panel of 64 query rows against a tile of 64 keys at a time. With p_ij = e^(s_ij - lse_i):
+ *   dv_j = sum_i p_ij do_i,  ds_ij = scale * p_ij (do_i . v_j - do_i . o_i),
+ *   dq_i = sum_j ds_ij k_j,  dk_j = sum_i ds_ij q_i
+ * Sums over queries run over the heads that share the key head, then rows; sums over keys over positions; all
+ * ascending. */
 #include "cpu/internal.h"
 #include "cpu/kernels/attention_pack.h"
 #include "cpu/kernels/tile_product.h"
@@ -123,10 +125,11 @@ static void panel_gradients(const BackwardCall *c, BackwardItem *it, int panel, 
     int rows = min_int(KEY_TILE, it->T - panel), keys = min_int(KEY_TILE, it->T - tile);
     for (int at = 0; at < rows; at += BLOCK_ROWS)
         block_gradients(c, it, panel + at, at, min_int(BLOCK_ROWS, rows - at), tile);
-    KeyProduct dv = {it->dv + (size_t)tile * it->v_row, it->v_row, it->p, it->dout + (size_t)panel * it->v_row, it->v_row,
-                     0, rows, (int)it->v_row / 16, panel == tile};
-    KeyProduct dk = {it->dk + (size_t)tile * it->k_row, it->k_row, it->ds, it->q + (size_t)panel * it->k_row, it->k_row,
-                     0, rows, (int)it->k_row / 16, panel == tile};
+    const float *dout = it->dout + (size_t)panel * it->v_row, *q = it->q + (size_t)panel * it->k_row;
+    KeyProduct dv = {it->dv + (size_t)tile * it->v_row, it->v_row, it->p, dout, it->v_row, 0, rows,
+                     (int)it->v_row / 16, panel == tile};
+    KeyProduct dk = {it->dk + (size_t)tile * it->k_row, it->k_row, it->ds, q, it->k_row, 0, rows,
+                     (int)it->k_row / 16, panel == tile};
     tile_keys(&dv, keys);
     tile_keys(&dk, keys);
 }
@@ -169,8 +172,9 @@ static void sum_rope_parts(const BackwardCall *c, size_t n)
     for (size_t d = 0; d < Dr; d += 16) {
         int lanes = min_int(16, (int)(Dr - d));
         v16 sum = v16_zero();
-        for (int h = 0; h < c->s.Hkv; h++)
-            sum = v16_add(sum, v16_load_n(c->rope_parts + ((size_t)h * c->wave_rows + n - c->wave_first) * Dr + d, lanes));
+        const float *part = c->rope_parts + (n - c->wave_first) * Dr + d;
+        for (int h = 0; h < c->s.Hkv; h++, part += c->wave_rows * Dr)
+            sum = v16_add(sum, v16_load_n(part, lanes));
         v16_store_n(out + d, sum, lanes);
     }
 }

@@ -39,7 +39,8 @@ static KeyTile page_tile(void *from, int i)
     const PageKeys *p = from;
     const float *page = p->cache->base + (size_t)p->pages[i] * p->cache->page_stride;
     size_t rope_head = p->cache->rope_shared ? 0 : (size_t)p->h;
-    return (KeyTile){page + (size_t)p->h * p->s.Dn * KEY_TILE, page + p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE,
+    return (KeyTile){page + (size_t)p->h * p->s.Dn * KEY_TILE,
+                     page + p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE,
                      page + p->cache->v_at + (size_t)p->h * KEY_TILE * p->s.Dv, (size_t)p->s.Dv,
                      p->s.Dv};
 }

@@ -16,8 +16,8 @@ static inline int min_int(int a, int b)
     return a < b ? a : b;
 }
 
-/* dst[d * KEY_TILE + j] = src[j * row + d] for j < rows <= KEY_TILE, d < D. Lanes from rows to the next multiple of 16 become
- * 0, those after are not written. */
+/* dst[d * KEY_TILE + j] = src[j * row + d] for j < rows <= KEY_TILE, d < D. Lanes from rows to the next multiple of
+ * 16 become 0, those after are not written. */
 static inline void pack_columns(float *dst, const float *src, size_t row, int rows, int D)
 {
     for (int j = 0; j < rows; j += 16)

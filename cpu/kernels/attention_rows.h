@@ -21,7 +21,8 @@ static inline int panel_positions(int heads)
     return heads < PANEL_ROWS ? PANEL_ROWS / heads : 1;
 }
 
-/* Cuts n rows where `pages` changes, and after `most` rows. The list is scratch of thread 0: the caller marks and releases. */
+/* Cuts n rows where `pages` changes, and after `most` rows. The list is scratch of thread 0: the caller marks and
+ * releases. */
 static inline RowGroups group_rows(Backend *b, const CacheRow *rows, int n, int most)
 {
     RowGroups groups = {.at = (RowGroup *)cpu_scratch(b, 0, (size_t)n * sizeof(RowGroup) / sizeof(float))};

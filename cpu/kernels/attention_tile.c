@@ -2,8 +2,8 @@
 
 #include "cpu/kernels/attention_pack.h"
 
-/* Scratch of a panel: copies of its queries, its accumulators, and one block's scores. m and l have a slot of 16 per block, so
- * that a block's rows are the lanes of one vector. */
+/* Scratch of a panel: copies of its queries, its accumulators, and one block's scores. m and l have a slot of 16 per
+ * block, so that a block's rows are the lanes of one vector. */
 typedef struct PanelState {
     float *q, *acc, *p, *m, *l;
     size_t q_row, acc_row;
@@ -92,8 +92,9 @@ static void panel_end(const QueryPanel *panel, const PanelState *state, int Dv)
         v16_store(inverse, v16_div(v16_set1(1.0f), l));
         for (int r = 0; r < rows; r++) {
             const float *acc = state->acc + (first + r) * state->acc_row;
+            v16 scale = v16_set1(inverse[r]);
             for (int i = 0; i < Dv; i += 16)
-                v16_store_n(panel->o[first + r] + i, v16_mul(v16_load(acc + i), v16_set1(inverse[r])), min_int(16, Dv - i));
+                v16_store_n(panel->o[first + r] + i, v16_mul(v16_load(acc + i), scale), min_int(16, Dv - i));
             if (panel->lse[first + r])
                 *panel->lse[first + r] = lse[r];
         }

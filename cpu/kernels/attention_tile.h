@@ -2,9 +2,9 @@
  *
  * Online softmax (Milakov & Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135): per tile and row
  *   s_j = scale * (q . k_j) for j <= pos, m' = max(m, max_j s_j), alpha = e^(m - m'), p_j = e^(s_j - m'),
- *   l = l * alpha + sum_j p_j, acc = acc * alpha + sum_j p_j v_j;   at the end o = acc / l, lse = m + log l.
- * A row's arithmetic is fixed by its position and its keys alone: tiles lie at absolute positions, masked keys enter no sum,
- * what lies in a tile beyond the row's position is never used. */
+ *   l = l * alpha + sum_j p_j, acc = acc * alpha + sum_j p_j v_j;   at the end o = acc * (1 / l), lse = m + log l.
+ * A row's arithmetic is fixed by its position and its keys alone: tiles lie at absolute positions, masked keys enter
+ * no sum, what lies in a tile beyond the row's position is never used. */
 #ifndef CPU_KERNELS_ATTENTION_TILE_H
 #define CPU_KERNELS_ATTENTION_TILE_H
 
@@ -13,8 +13,8 @@
 
 enum { PANEL_ROWS = 8 * BLOCK_ROWS };
 
-/* Keys [i * KEY_TILE, (i + 1) * KEY_TILE): k [Dn][KEY_TILE], k_rope [Dr][KEY_TILE], v [KEY_TILE] rows v_row floats apart.
- * v_width is Dv, or Dv rounded up to 16 where that many floats of every row may be read. */
+/* Keys [i * KEY_TILE, (i + 1) * KEY_TILE): k [Dn][KEY_TILE], k_rope [Dr][KEY_TILE], v [KEY_TILE] rows v_row floats
+ * apart. v_width is Dv, or Dv rounded up to 16 where that many floats of every row may be read. */
 typedef struct KeyTile {
     const float *k, *k_rope, *v;
     size_t v_row;
@@ -37,7 +37,7 @@ typedef struct QueryPanel {
 /* Floats of `work`. */
 size_t panel_work(AttentionShape s);
 
-/* Runs the panel. `work` is 64-byte aligned scratch of panel_work(s) floats; of s only Dn, Dr, Dv and scale are read. */
+/* Runs the panel. `work` is 64-byte aligned scratch of panel_work(s) floats; s: only Dn, Dr, Dv, scale. */
 void panel_attend(const QueryPanel *panel, AttentionShape s, KeyTileAt *tile, void *from, float *work);
 
 #endif

@@ -1,7 +1,7 @@
 /* Small matrix products of attention: a few rows against one tile of KEY_TILE keys.
  *
- * Every output element is one chain of FMAs in ascending order of the inner index, whatever the number of rows and columns
- * computed beside it; lanes and rows never mix. On this rest batch invariance and "decode equals training". */
+ * Every output element is one chain of FMAs in ascending order of the inner index, whatever the number of rows and
+ * columns computed beside it; lanes and rows never mix. On this rest batch invariance and "decode equals training". */
 #ifndef CPU_KERNELS_TILE_PRODUCT_H
 #define CPU_KERNELS_TILE_PRODUCT_H
 
@@ -26,8 +26,8 @@ void tile_scores(const ScoreProduct *p, int rows, int groups);
 
 /* Value dims in the lanes. For r < rows <= BLOCK_ROWS, i < width:
  *   c[r][i] = c[r][i] * factor[r] + sum_{j < limit[r]} a[r][j] b[j][i]      (factor NULL: 1)
- * one chain started at the first product. a has rows of KEY_TILE; 0 <= limit[r] <= KEY_TILE. Nothing is read from row j of b
- * for j at or above the largest limit, and a row r takes nothing from rows at or above its own. */
+ * one chain that starts at c * factor. a has rows of KEY_TILE; 0 <= limit[r] <= KEY_TILE. Nothing is read from row j of
+ * b for j at or above the largest limit, and row r takes nothing from rows at or above its own limit. */
 typedef struct ValueProduct {
     float *c;
     size_t c_row;
@@ -38,8 +38,8 @@ typedef struct ValueProduct {
 } ValueProduct;
 void tile_values(const ValueProduct *p, int rows);
 
-/* c[j][i] += sum_{from <= r < to} a[r][j] b[r][i] for j < keys, i < 16 * groups: one chain that starts at c. a has rows of
- * KEY_TILE. triangle: key block [j, j + BLOCK_ROWS) starts at r = j instead of `from`. */
+/* c[j][i] += sum_{from <= r < to} a[r][j] b[r][i] for j < keys, i < 16 * groups: one chain that starts at c. a has
+ * rows of KEY_TILE. triangle: key block [j, j + BLOCK_ROWS) starts at r = j instead of `from`. */
 typedef struct KeyProduct {
     float *c;
     size_t c_row;

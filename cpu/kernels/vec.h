@@ -1,9 +1,9 @@
 /* v16: a logical vector of 16 f32, the same bits on three instruction sets.
  *
- * Kernels are written once against v16 and compiled three times; __AVX512F__, __AVX2__ with __FMA__, or neither choose the
- * form (one 512-bit register, two 256-bit ones, a C array with fmaf). Every operation below is exactly rounded or a fixed
- * composition of exactly rounded ones, so a result that is not a NaN has the same bits everywhere (a NaN stays a NaN, its
- * payload may differ). m16 is one truth value per lane.
+ * Kernels are written once against v16 and compiled three times; __AVX512F__, __AVX2__ with __FMA__, or neither
+ * choose the form (one 512-bit register, two 256-bit ones, a C array with fmaf). Every operation below is exactly
+ * rounded or a fixed composition of exactly rounded ones, so a result that is not a NaN has the same bits everywhere
+ * (a NaN stays a NaN, its payload may differ). m16 is one truth value per lane.
  *
  * Tails: a masked load gives 0 in the lanes from n on and does not touch their memory; a masked store leaves it alone.
  * No alignment is asked for. */
@@ -14,7 +14,12 @@
 #include <stdint.h>
 #include <string.h>
 
+/* The address sanitizer watches every inlined temporary: inlining would cost it minutes of compilation a file. */
+#if defined(__SANITIZE_ADDRESS__)
+#define VEC_INLINE static __attribute__((noinline, unused))
+#else
 #define VEC_INLINE static inline __attribute__((always_inline, unused))
+#endif
 
 enum { VEC = 16 };
 

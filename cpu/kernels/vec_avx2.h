@@ -45,7 +45,8 @@ VEC_INLINE v16 v16_load_n(const float *p, int n)
     if (n >= 16)
         return v16_load(p);
     m16 m = m16_first(n);
-    return (v16){_mm256_maskload_ps(p, _mm256_castps_si256(m.lo)), _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.hi))};
+    return (v16){_mm256_maskload_ps(p, _mm256_castps_si256(m.lo)),
+                 _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.hi))};
 }
 
 VEC_INLINE void v16_store_n(float *p, v16 a, int n)

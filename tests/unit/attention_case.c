@@ -46,8 +46,10 @@ CaseInputs case_inputs(const AttentionCase *c, float fill)
     AttentionShape s = c->s;
     size_t q_row = (size_t)(s.H * (s.Dn + s.Dr)) + 5, kv_row = (size_t)(s.Hkv * (s.Dn + s.Dv)) + 3;
     size_t rope_row = (size_t)((c->rope_shared ? 1 : s.Hkv) * s.Dr) + 2, N = (size_t)c->N;
-    CaseInputs in = {guarded(N * q_row), guarded(N * kv_row), guarded(N * rope_row), N * q_row, N * kv_row, N * rope_row,
-                     {{0}, {0}, {0}, {0}}};
+    CaseInputs in = {.q_floats = N * q_row, .kv_floats = N * kv_row, .rope_floats = N * rope_row};
+    in.q = guarded(in.q_floats);
+    in.kv = guarded(in.kv_floats);
+    in.rope = guarded(in.rope_floats);
     in.view.q = (HeadView){in.q, q_row, (size_t)(s.Dn + s.Dr)};
     in.view.k = (HeadView){in.kv, kv_row, (size_t)(s.Dn + s.Dv)};
     in.view.v = (HeadView){in.kv + s.Dn, kv_row, (size_t)(s.Dn + s.Dv)};

@@ -6,8 +6,8 @@
 
 enum { CASE_SEQUENCES = 8 };
 
-/* Queries, keys and values the way a layer holds them: k and v side by side in one row per token, rows longer than used.
- * The unused floats hold CASE_GUARD. */
+/* Queries, keys and values the way a layer holds them: k and v side by side in one row per token, rows longer than
+ * used. The unused floats hold CASE_GUARD. */
 #define CASE_GUARD 12345.0f
 typedef struct CaseInputs {
     float *q, *kv, *rope;
@@ -40,7 +40,8 @@ HeadView case_output(const AttentionCase *c, float *p);
 /* The definition, in double: o [N][H][Dv], lse [N * H]. */
 void case_forward(const AttentionCase *c, double *o, double *lse);
 
-/* Analytic gradients of sum(dout * o) in double, laid out as the buffers of CaseInputs (q_floats, kv_floats, rope_floats). */
+/* Analytic gradients of sum(dout * o) in double, laid out as the buffers of CaseInputs (q_floats, kv_floats,
+ * rope_floats). */
 typedef struct CaseGradients {
     double *q, *kv, *rope;
 } CaseGradients;

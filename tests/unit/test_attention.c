@@ -7,8 +7,8 @@
 
 #include "tests/unit/attention_case.h"
 
-/* Tolerances relative to 1 + |value|: inputs and outputs are of size 1, a sum has some hundred terms of f32. Gradients also
- * see the rounding of scores through lse. */
+/* Tolerances relative to 1 + |value|: inputs and outputs are of size 1, a sum has some hundred terms of f32.
+ * Gradients also see the rounding of scores through lse. */
 static const double FORWARD_TOLERANCE = 4e-6, BACKWARD_TOLERANCE = 3e-5;
 
 typedef struct ShapeRow {
@@ -36,7 +36,8 @@ typedef struct Result {
 /* Forward and backward; outputs start as garbage that a sum would keep. */
 static Result run_case(Backend *b, const Ops *ops, const AttentionCase *c)
 {
-    Result r = {malloc((size_t)(c->N * c->s.H * c->s.Dv + 1) * sizeof(float)), malloc((size_t)(c->N * c->s.H + 1) * sizeof(float)),
+    size_t rows = (size_t)(c->N * c->s.H);
+    Result r = {malloc((rows * (size_t)c->s.Dv + 1) * sizeof(float)), malloc((rows + 1) * sizeof(float)),
                 case_inputs(c, 777.0f)};
     ops->attention_fwd(b, c->s, case_output(c, r.o), r.lse, c->in.view, c->offsets, c->nseq);
     ops->attention_bwd(b, c->s, r.din.view, case_output(c, c->dout), case_output(c, r.o), r.lse, c->in.view, c->offsets,
@@ -61,7 +62,8 @@ static void assert_same_bits(const AttentionCase *c, const Result *a, const Resu
 }
 
 /* guards: floats equal to CASE_GUARD are no values. */
-static void assert_close(const char *what, const float *got, const double *want, size_t n, double tolerance, bool guards)
+static void assert_close(const char *what, const float *got, const double *want, size_t n, double tolerance,
+                         bool guards)
 {
     for (size_t i = 0; i < n; i++)
         if (!(guards && got[i] == CASE_GUARD) && !(fabs(got[i] - want[i]) <= tolerance * (1 + fabs(want[i]))))

@@ -9,8 +9,8 @@
 
 enum { PAGES = 5, MOST_ROWS = 512 };
 
-/* A cache of one layer that holds NaN wherever nothing was written, and the page list of each sequence: no page is where one
- * would expect it. */
+/* A cache of one layer that holds NaN wherever nothing was written, and the page list of each sequence: no page is
+ * where one would expect it. */
 typedef struct Pages {
     CacheLayer layer;
     float *floats;
@@ -48,8 +48,8 @@ static HeadView from_row(HeadView v, size_t n)
 }
 
 /* Rows [first, first + n) of the case through the exact cache in one call. */
-static void cached_call(Backend *b, const Ops *ops, const AttentionCase *c, Pages *p, const CacheRow *rows, size_t first,
-                        int n, float *o)
+static void cached_call(Backend *b, const Ops *ops, const AttentionCase *c, Pages *p, const CacheRow *rows,
+                        size_t first, int n, float *o)
 {
     AttentionInputs in = {from_row(c->in.view.q, first), from_row(c->in.view.k, first),
                           from_row(c->in.view.k_rope, first), from_row(c->in.view.v, first)};
@@ -72,8 +72,8 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const AttentionCase *c, i
     free(p.floats);
 }
 
-static const AttentionShape MLA = {4, 4, 32, 16, 32, 0.14f}, TINY = {2, 2, 12, 8, 12, 0.22f}, GQA = {6, 2, 0, 24, 24, 0.2f},
-                            GROUP = {7, 1, 10, 6, 70, 0.25f};
+static const AttentionShape MLA = {4, 4, 32, 16, 32, 0.14f}, TINY = {2, 2, 12, 8, 12, 0.22f},
+                            GQA = {6, 2, 0, 24, 24, 0.2f}, GROUP = {7, 1, 10, 6, 70, 0.25f};
 
 static void exact_cache_equals_training(void **state)
 {
@@ -219,9 +219,9 @@ static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c,
                 rows[r] = (CacheRow){p.of[seq], at - c->offsets[seq] + r};
             Mat z = mat_f32(l->z + (size_t)at * (size_t)l->R, (size_t)n, (size_t)l->R);
             ops->latent_write(b, p.layer, rows, n, z, from_row(c->in.view.k_rope, (size_t)at), s.Dr);
-            ops->attention_latent(b, s, l->R, (HeadView){u + (size_t)at * row, row, (size_t)l->R},
-                                  (HeadView){qz + (size_t)at * row, row, (size_t)l->R}, from_row(q_rope, (size_t)at), p.layer,
-                                  rows, n);
+            HeadView u_rows = {u + (size_t)at * row, row, (size_t)l->R};
+            HeadView q_rows = {qz + (size_t)at * row, row, (size_t)l->R};
+            ops->attention_latent(b, s, l->R, u_rows, q_rows, from_row(q_rope, (size_t)at), p.layer, rows, n);
         }
     free(p.floats);
     return u;

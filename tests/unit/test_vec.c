@@ -1,5 +1,5 @@
-/* v16 in its plain form (tests are compiled for no special instruction set): accuracy against libm in double, edges, tails,
- * trees. That the other forms have its bits is what the op tests with forced instruction sets show. */
+/* v16 in its plain form (tests are compiled for no special instruction set): accuracy against libm in double, edges,
+ * tails, trees. That the other forms have its bits is what the op tests with forced instruction sets show. */
 #include "tests/unit/unit.h"
 
 #include <math.h>
