@@ -22,6 +22,12 @@ RuntimeOptions runtime_defaults(void)
     return (RuntimeOptions){.chunk = 4096, .checkpoint_seconds = 15};
 }
 
+void machine_wait_briefly(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || setenv("GOMP_SPINCOUNT", "1000", 1)) return;
+    execv("/proc/self/exe", argv); /* where that fails, things are slower, not wrong */
+}
+
 static bool number_after(int argc, char **argv, int *i, double lo, double hi, double *out, Status *st)
 {
     const char *name = argv[*i];

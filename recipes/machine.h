@@ -18,6 +18,12 @@ typedef struct RuntimeOptions {
 
 RuntimeOptions runtime_defaults(void);
 
+/* Call first in main. Threads that wait for each other should spin for microseconds, not milliseconds, before they sleep: on a
+ * machine that does other work too, a spinning thread holds the processor its partner waits for (seen: 10 times slower). The
+ * OpenMP runtime reads that from the environment as it starts, so the program starts itself once more with it set; a person's
+ * own OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone. */
+void machine_wait_briefly(char **argv);
+
 /* Takes --threads N, --chunk N, --matmul NAME, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv at *i.
  * Returns 1 when it took one (and moved *i past its value), 0 when argv[*i] is none of them, -1 with a sentence on a bad value. */
 int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st);

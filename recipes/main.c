@@ -3,6 +3,7 @@
 
 #include "recipes/commands.h"
 #include "recipes/interrupt.h"
+#include "recipes/machine.h"
 #include "recipes/nearest.h"
 
 typedef struct Command {
@@ -13,7 +14,10 @@ typedef struct Command {
 
 static const Command commands[] = {
     {"run", cmd_run, "runs a recipe, all stages or some, and resumes it"},
+    {"generate", cmd_generate, "continues a prompt or token sequences"},
+    {"chat", cmd_chat, "a conversation with a model"},
     {"score", cmd_score, "log-probs, loss, routing and gradients of token sequences"},
+    {"bench", cmd_bench, "how close each part is to what the machine can do"},
     {"data", cmd_data, "the tasks, and their problems with worked traces"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"template", cmd_template, "chat messages to the text a model was trained on"},
@@ -49,6 +53,7 @@ int main(int argc, char **argv)
         print_help(stdout);
         return 0;
     }
+    machine_wait_briefly(argv);
     interrupt_catch();
     for (int i = 0; i < COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name)) continue;
