@@ -43,7 +43,8 @@ typedef struct GemmProvider {
 /* The calls above in terms of sgemm alone (cpu/gemm_blas.c), for a library that packs for itself. */
 size_t blas_pack_floats(size_t out, size_t in);
 void blas_pack(Backend *b, int thread, float *packed, Mat w, size_t from, size_t to);
-void blas_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t from, size_t to, const float *bias, bool add);
+void blas_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t from, size_t to, const float *bias,
+              bool add);
 void blas_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
 void blas_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
 #define BLAS_PROVIDER_CALLS                                                                                            \

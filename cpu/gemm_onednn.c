@@ -1,5 +1,5 @@
-/* oneDNN as a matmul provider: its matmul primitive on one thread (seen to give rows that do not depend on their number, which
- * its sgemm does not). The only file that sees dnnl.h. */
+/* oneDNN as a matmul provider: its matmul primitive on one thread (seen to give rows that do not depend on their number,
+ * which its sgemm does not). The only file that sees dnnl.h. */
 #include "cpu/internal.h"
 
 #ifdef HAVE_ONEDNN

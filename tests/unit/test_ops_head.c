@@ -230,7 +230,8 @@ static void inverse_cdf(void **state)
     enum { DRAWS = 2000, V = 40 };
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
-    float *x = lab_random(V, 1), *rows = malloc(DRAWS * V * sizeof(float)), *u = malloc(DRAWS * sizeof(float)), *lp = malloc(DRAWS * sizeof(float));
+    float *x = lab_random(V, 1), *rows = malloc(DRAWS * V * sizeof(float));
+    float *u = malloc(DRAWS * sizeof(float)), *lp = malloc(DRAWS * sizeof(float));
     int32_t *id = malloc(DRAWS * sizeof(int32_t)), counts[V] = {0};
     x[5] = x[V - 1] = -INFINITY;
     for (size_t i = 0; i < DRAWS; i++) {
@@ -259,7 +260,8 @@ static void greedy(void **state)
     int32_t id[2];
     lab_ops()->sample(lab_backend(), id, lp, mat_f32(x, 2, 5), (SampleArgs){.top_p = 1.0f, .vocab_used = 3}, u);
     assert_true(id[0] == 1 && id[1] == 0);
-    lab_ops()->sample(lab_backend(), id, lp, mat_f32(x, 2, 5), (SampleArgs){.temperature = 1.0f, .top_p = 1.0f, .top_k = 1}, u);
+    SampleArgs best_only = {.temperature = 1.0f, .top_p = 1.0f, .top_k = 1};
+    lab_ops()->sample(lab_backend(), id, lp, mat_f32(x, 2, 5), best_only, u);
     assert_true(id[0] == 1 && id[1] == 3);
     float nan[3] = {NAN, NAN, NAN};
     lab_ops()->sample(lab_backend(), id, lp, mat_f32(nan, 1, 3), (SampleArgs){.temperature = 1.0f, .top_p = 0.5f}, u);

@@ -167,6 +167,8 @@ static void router(void **state)
     check_router((RouterShape){.E = 1, .K = 1, .scale = 2, .n_group = 1, .topk_group = 1}, 3, false);
     v2.norm_topk = true, v2.scale = 7.0f; /* V2: the factor is not applied to normalised weights */
     check_router(v2, 5, false);
+    v2.K = 1; /* nor is V2's single weight normalised: it is multiplied */
+    check_router(v2, 5, false);
     RouterShape full = {.E = 24, .K = 5, .topk = TOPK_GROUP_MAX, .n_group = 6, .topk_group = 2, .scale = 16};
     check_router(full, 17, false);
     RouterShape v3 = {.E = 24, .K = 4, .topk = TOPK_NOAUX, .score = SCORE_SIGMOID, .n_group = 4, .topk_group = 2,

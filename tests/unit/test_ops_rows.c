@@ -1,4 +1,4 @@
-/* Row ops: embedding, RMSNorm, head norms, RoPE, SwiGLU, add. */
+/* Row ops: embedding, RMSNorm, head norms, RoPE, SwiGLU, add, copy. */
 #include "tests/unit/ops_lab.h"
 
 #include <math.h>
@@ -19,6 +19,7 @@ static void run_embed(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     ops->embed_fwd(b, lab_mat(t, out, 0), mat_f32(e->table, VOCAB, e->C), e->ids);
     ops->embed_bwd(b, lab_mat(t, out, 1), mat_f32(e->dy, e->n, e->C), e->ids);
     ops->add(b, lab_mat(t, out, 2), mat_f32(e->dy, e->n, e->C));
+    ops->copy(b, lab_mat(t, out, 3), mat_f32(e->dy, e->n, e->C));
 }
 
 static void check_embedding(size_t n, size_t C, bool one_word)
@@ -27,13 +28,14 @@ static void check_embedding(size_t n, size_t C, bool one_word)
     for (size_t i = 0; i < n; i++) {
         e.ids[i] = one_word ? 7 : (int32_t)(i * i % VOCAB);
     }
-    float *was = lab_random((n + VOCAB + n) * C, 3);
+    float *was = lab_random((n + VOCAB + n + n) * C, 3);
     LabTrial t = {.run = run_embed, .in = &e, .initial = was};
-    lab_out(&t, n, C, 2), lab_out(&t, VOCAB, C, 0), lab_out(&t, n, C, 5);
+    lab_out(&t, n, C, 2), lab_out(&t, VOCAB, C, 0), lab_out(&t, n, C, 5), lab_out(&t, n, C, 1);
     float *out = lab_run(&t), *dtable = malloc(VOCAB * C * sizeof(float));
     memcpy(dtable, was + n * C, VOCAB * C * sizeof(float));
     for (size_t i = 0; i < n; i++) {
         assert_memory_equal(mat_row(lab_mat(&t, out, 0), i), e.table + (size_t)e.ids[i] * C, C * sizeof(float));
+        assert_memory_equal(mat_row(lab_mat(&t, out, 3), i), e.dy + i * C, C * sizeof(float));
         for (size_t j = 0; j < C; j++) {
             dtable[(size_t)e.ids[i] * C + j] += e.dy[i * C + j];
             assert_true(mat_row(lab_mat(&t, out, 2), i)[j] == was[(n + VOCAB + i) * C + j] + e.dy[i * C + j]);
