@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "recipes/nearest.h"
 
@@ -179,25 +180,25 @@ static bool check_name(const Recipe *r, int i, const Node *node, Status *st)
     return true;
 }
 
-/* A name without '/' that does not look like a file must be an earlier stage; anything else is looked up when it is needed. */
+/* A name must be an earlier stage (or a part of one: "distill.rival2"), unless it is a path. */
 static bool check_reference(const Recipe *r, int i, const Node *node, const char *key, const char *ref, bool reward,
                             Status *st)
 {
-    size_t n = strlen(ref);
-    if (!n || strchr(ref, '/') || (n > 3 && !strcmp(ref + n - 3, ".h5")) || (n > 5 && !strcmp(ref + n - 5, ".gguf")))
-        return true;
+    if (!ref[0] || strchr(ref, '/')) return true;
+    size_t n = strcspn(ref, ".");
     const char *name = r->stages[i].name, *where = place(node, key);
     Nearest near = nearest_start(ref);
     char hint[80];
     for (int j = 0; j < r->n_stages; j++) {
         if (j < i) nearest_try(&near, r->stages[j].name);
-        if (strcmp(r->stages[j].name, ref)) continue;
+        if (strncmp(r->stages[j].name, ref, n) || r->stages[j].name[n]) continue;
         if (j >= i) return fail(st, "%s: stage '%s' has %s: %s, which does not come before it", where, name, key, ref);
         bool is_reward = r->stages[j].kind == STAGE_REWARD_MODEL;
         if (is_reward == reward) return true;
         return fail(st, "%s: stage '%s' has %s: %s, which trains %s", where, name, key, ref,
                     is_reward ? "reward models" : "no reward models");
     }
+    if (!access(ref, F_OK)) return true;
     return fail(
         st,
         "%s: stage '%s' has %s: %s, but no earlier stage has this name%s; name one of this recipe, or another run's as "

@@ -298,11 +298,11 @@ void report_student(FILE *out, const ReportRun *r)
     char stage[96], samples[120], label[80];
     snprintf(stage, sizeof stage, "%.*s", (int)strcspn(distilled, "."), distilled);
     snprintf(samples, sizeof samples, "%s.samples", stage);
-    fputs("<h2>Distil, or reinforce the small one?</h2>\n<p class='lead'>The same student, the same FLOPs of sampling "
-          "and training; "
-          "what the teacher's samples cost stands apart.</p>\n<div class='card "
-          "scroll'><table><thead><tr><th></th><th>pass@1, %</th>"
-          "<th>FLOPs</th><th>trained</th><th>sampled</th><th>seconds</th></tr></thead>\n<tbody>\n",
+    fputs("<h2>Distil, or reinforce the small one?</h2>\n<p class='lead'>The same student twice. RL may spend the FLOPs that "
+          "distilling took, the teacher's sampling included; what training the teacher took is not counted.</p>\n",
+          out);
+    fputs("<div class='card scroll'><table><thead><tr><th></th><th>pass@1, %</th><th>FLOPs</th><th>trained</th>"
+          "<th>sampled</th><th>seconds</th></tr></thead>\n<tbody>\n",
           out);
     road_row(out, r, stage, "distilled");
     for (int i = 0; i < r->n_stages; i++) {

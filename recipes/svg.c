@@ -164,6 +164,7 @@ void svg_chart(FILE *out, const SvgChart *c)
     }
     if (!(last >= first)) return;
     Axis ax = make_axis(first, last, 5, false, LEFT, WIDTH - RIGHT);
+    if (ax.step < 1) ax.step = 1; /* x counts steps */
     Axis ay = make_axis(low, high, 4, true, HEIGHT - BOTTOM, TOP);
     fputs("<figure><figcaption>", out);
     html_text(out, c->title);

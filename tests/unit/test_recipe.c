@@ -240,6 +240,8 @@ static void mistakes_in_stages(void **state)
         {"zero.from=cold", "no earlier stage has this name", "RUN/cold"},
         {"zero.from=zero", "which does not come before it", ""},
         {"base.from=zero", "which does not come before it", ""},
+        {"base.from=zero.rival1", "which does not come before it", ""},
+        {"zero.from=bas.h5", "no earlier stage has this name", "RUN/bas.h5"},
         {"zero.from=", "has no weights to start from", ""},
         {"zero.rewards=[helpful_rm]", "needs reward_models", ""},
         {"zero.rewards=[good]", "stages.zero.rewards.good.kind must be one of accuracy", ""},

@@ -1,4 +1,4 @@
-/* Rollouts: what is written comes back, a resumed stage continues where it was cut, h5py reads the files, bad files are refused. */
+/* Rollouts: what is written comes back, a resumed stage continues where it was cut, h5py reads it, bad files are refused. */
 #include "tests/unit/unit.h"
 
 #include <math.h>
