@@ -67,7 +67,7 @@ int cmd_run(int argc, char **argv)
     if (!recipe) return command_failed(&st);
     char *folder = out ? strdup(out) : default_folder(arguments[0]);
     interrupt_catch();
-    PipelineOptions p = {.folder = folder, .until = until, .quiet = quiet, .runtime = runtime, .recipe_name = arguments[0]};
+    PipelineOptions p = {.folder = folder, .until = until, .quiet = quiet, .runtime = runtime, .recipe_name = n_sets ? NULL : arguments[0]};
     bool ok = pipeline_run(recipe, &p, &interrupted, &st);
     free(folder);
     free(recipe);

@@ -48,8 +48,7 @@ static Tokenizer *tokenizer_of_model(const char *from, Status *st)
     return t;
 }
 
-/* The tokenizer of the model the run starts from, when its recipe names one; else the recipe's own. */
-static bool open_tokenizer(Run *r, Status *st)
+bool pipeline_open_tokenizer(Run *r, Status *st)
 {
     const RecipeTokenizer *spec = &r->recipe->tokenizer;
     const char *from = r->recipe->model.from;
@@ -94,7 +93,7 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     if (!machine_open(&r->machine, &o->runtime, st)) return false;
     r->progress = progress_new(stderr, o->quiet);
     r->warnings = warnings_new();
-    if (!list_units(r, o->until, st) || !open_tokenizer(r, st)) return false;
+    if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st)) return false;
     bool resumed = false;
     r->folder = run_folder_open(o->folder, r->recipe_text, &resumed, st);
     if (!r->folder) return false;
@@ -159,8 +158,10 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
         printf("\n%.1f s in this process, peak memory %zu MB; report: %s/report.html\n", machine_seconds() - start,
                machine_peak_memory() >> 20, o->folder);
     } else if (cancel && *cancel) {
+        char own[4096];
+        snprintf(own, sizeof own, "%s/recipe.yaml", o->folder);
         status_clear(st);
-        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s (and the same --set)", o->recipe_name, o->folder);
+        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s", o->recipe_name ? o->recipe_name : own, o->folder);
     }
     close_run(&r);
     return ok;

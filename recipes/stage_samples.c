@@ -39,6 +39,11 @@ static bool open_part(UnitRun *u, Samples *s, Status *st)
     mkdir(folder, 0777); /* a failure shows when the file is opened */
     free(folder);
     s->part = samples_path(u->run, u->unit->stage->name, ".jsonl.part");
+    if (size && access(s->part, F_OK)) { /* killed after the last step's rename, before the summary knew */
+        char *whole = samples_path(u->run, u->unit->stage->name, ".jsonl");
+        rename(whole, s->part);
+        free(whole);
+    }
     s->file = fopen(s->part, size ? "r+" : "w");
     if (!s->file || (size && (ftruncate(fileno(s->file), size) || fseek(s->file, size, SEEK_SET))))
         return fail(st, "%s cannot be written: %s", s->part, strerror(errno));

@@ -355,7 +355,7 @@ static bool unit_loop(UnitRun *u, Status *st)
     while (!stop) {
         bool cancelled = *u->run->cancel;
         double now = machine_seconds(), every = u->run->machine.options.checkpoint_seconds;
-        if (every < 20 * save_cost) every = 20 * save_cost; /* at most 5 % of the time goes into saving */
+        if (every > 0 && every < 20 * save_cost) every = 20 * save_cost; /* at most 5 % of the time goes into saving */
         if (cancelled || now - last_save >= every) {
             if (!save_partial(u, st)) return false;
             last_save = machine_seconds();
