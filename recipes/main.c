@@ -17,6 +17,8 @@ static const Command commands[] = {
     {"generate", cmd_generate, "continues a prompt or token sequences"},
     {"chat", cmd_chat, "a conversation with a model"},
     {"score", cmd_score, "log-probs, loss, routing and gradients of token sequences"},
+    {"import", cmd_import, "a model folder or .gguf file as a checkpoint"},
+    {"export", cmd_export, "a model as a Hugging Face folder or a .gguf file"},
     {"bench", cmd_bench, "how close each part is to what the machine can do"},
     {"data", cmd_data, "the tasks, and their problems with worked traces"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
