@@ -16,7 +16,7 @@
 #include "core/matrix.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 1, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 2, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -89,6 +89,9 @@ typedef struct Ops {
     const char *(*describe)(const Backend *b);
     /* What fixes the bits (design: "machine kind"): provider, instruction set where it matters, kernel-table hash. */
     const char *(*machine_kind)(const Backend *b);
+    /* Whether rule 1 holds for matrix products: the provider passed the start-up self-test. Only then is a gap of exactly 0
+     * between sampler and trainer promised. */
+    bool (*rows_independent)(const Backend *b);
     /* False and the sentence if an op failed since the last call. */
     bool (*fault)(Backend *b, Status *st);
     /* Weights were written: packed copies are stale. */

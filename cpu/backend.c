@@ -139,6 +139,11 @@ static const char *backend_describe(const Backend *b)
     return b->describe;
 }
 
+static bool backend_rows_independent(const Backend *b)
+{
+    return b->gemm_invariant;
+}
+
 static const char *backend_machine_kind(const Backend *b)
 {
     return b->machine_kind;
@@ -197,6 +202,7 @@ static void fill_table(Backend *b)
     ops->abi = OPS_ABI;
     ops->describe = backend_describe;
     ops->machine_kind = backend_machine_kind;
+    ops->rows_independent = backend_rows_independent;
     ops->fault = backend_fault;
     ops->weights_changed = backend_weights_changed;
     ops->bytes = backend_bytes;

@@ -287,7 +287,7 @@ static bool preferences_act(const UnitRun *u)
 static bool check_gap(const UnitRun *u, const RlNumbers *n, Status *st)
 {
     if (u->unit->stage->rl.cache != CACHE_EXACT || !n->updated || !(n->gap > 0)) return true;
-    if (!strstr(u->policy->engine.ops->machine_kind(u->policy->engine.backend), "exact")) return true;
+    if (!u->policy->engine.ops->rows_independent(u->policy->engine.backend)) return true;
     return fail(st, "step %lld of %s: sampler and trainer differ by %g in a log-prob though the cache is exact; this is a fault of "
                     "r1, please report it with the recipe and seed", (long long)u->step + 1, u->unit->name, n->gap);
 }
