@@ -108,7 +108,7 @@ static bool read_batch(const ScoreArgs *a, const OpenModel *m, BatchBuilder *bat
     int V = m->policy->config.V;
     bool ok = a->ids ? token_lines_read(&lines, a->ids, V, a->runtime.skip_bad, st)
                      : open_model_reads_text(m, a->model, st) &&
-                           token_lines_encode(&lines, a->text, m->tokenizer, V, a->runtime.skip_bad, st);
+                           token_lines_encode(&lines, a->text, m->file->tokenizer, V, a->runtime.skip_bad, st);
     if (!ok) return false;
     if (lines.skipped) fprintf(stderr, "r1 score: %d broken lines were left out\n", lines.skipped);
     for (int i = 0; i < lines.n; i++) batch_add(batch, lines.lines[i].ids, lines.lines[i].n, 1);

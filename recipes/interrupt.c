@@ -17,3 +17,9 @@ void interrupt_catch(void)
     sigaction(SIGINT, &action, 0);
     sigaction(SIGTERM, &action, 0);
 }
+
+void interrupt_release(void)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}

@@ -5,7 +5,9 @@
 /* Non-zero after SIGINT or SIGTERM; long work looks at it (the `cancel` of rollouts and runs). */
 extern volatile int interrupted;
 
-/* From now on signals set `interrupted`; without it they end the process at once. */
+/* From now on signals set `interrupted`, until the first one came. */
 void interrupt_catch(void);
+/* Signals end the process at once again (while it waits for a person). */
+void interrupt_release(void);
 
 #endif

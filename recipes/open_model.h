@@ -2,24 +2,22 @@
 #ifndef RECIPES_OPEN_MODEL_H
 #define RECIPES_OPEN_MODEL_H
 
-#include "data/tokenizer.h"
+#include "checkpoints/model_file.h"
 #include "recipes/policy.h"
 
 typedef struct OpenModel {
     Machine machine;
     Policy *policy;
-    Tokenizer *tokenizer;       /* NULL: the model came without one, or with one that cannot be read */
-    char tokenizer_fault[1024]; /* why it cannot be read; "" */
+    LoadedModel *file; /* what came with it: tokenizer (NULL: none), checkpoint; its weights are the policy's */
 } OpenModel;
 
-/* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine. Free with
- * open_model_close. */
+/* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 void open_model_close(OpenModel *m);
 
 /* Fails for a reward model, which has no words to say. */
 bool open_model_speaks(const OpenModel *m, const char *name, Status *st);
-/* Fails when the model has no tokenizer, naming what works without. */
+/* Fails when the model has no tokenizer, saying why or what works without. */
 bool open_model_reads_text(const OpenModel *m, const char *name, Status *st);
 
 #endif

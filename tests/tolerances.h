@@ -12,6 +12,7 @@
 #define TOL_GOLDEN_RATIO 1e-5       /* relative L2; 1.4e-6 */
 #define TOL_GOLDEN_WEIGHTS 3e-5     /* relative L2 after three AdamW steps; 3.0e-6 */
 #define TOL_GOLDEN_BALANCE 5e-6     /* abs, of values near 1: a few roundings of float32 means */
+#define TOL_SMOLLM2_LOGPROBS 3e-4   /* max abs, logits too; 3.7e-5 */
 
 /* Ops, |got - want| / max |want| of a tensor. */
 #define TOL_ELEMENT 1e-6    /* a handful of f32 roundings and our exp / log (below 2 ulp = 2.4e-7) */
