@@ -125,3 +125,8 @@ int cpu_threads(const Backend *b)
 {
     return b->threads;
 }
+
+size_t cpu_packed_floats(const Backend *b, size_t out, size_t in)
+{
+    return b->gemm->pack_floats(out, in);
+}

@@ -15,7 +15,8 @@ void cpu_probe_read(Backend *b, const float *x, size_t n);
  * it reads and what it writes, 8 bytes an element. */
 void cpu_probe_copy(Backend *b, float *y, const float *x, size_t n);
 
-/* Threads of b. */
+/* What a backend is made of: its threads, and floats of the packed copy that a forward keeps of a weight [out, in]. */
 int cpu_threads(const Backend *b);
+size_t cpu_packed_floats(const Backend *b, size_t out, size_t in);
 
 #endif

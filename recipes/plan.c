@@ -1,0 +1,265 @@
+#include "recipes/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/optimizer.h"
+#include "core/rollout.h"
+#include "core/train.h"
+#include "cpu/probe.h"
+#include "recipes/batches.h"
+#include "recipes/op_times.h"
+
+enum { THREAD_SCRATCH = 1 << 20 };
+
+/* A model on a backend that computes nothing. Its weights are addresses without memory. */
+typedef struct Dry {
+    OpTimes *times;
+    Engine engine;
+    void *block;
+    size_t block_bytes;
+    Weights w;
+} Dry;
+
+static bool dry_open(Dry *d, const ModelConfig *c, int chunk, size_t keep_bytes, Status *st)
+{
+    d->times = op_times_open(NULL, NULL);
+    engine_open(&d->engine, c, op_times_ops(), op_times_backend(d->times), chunk, keep_bytes);
+    d->block_bytes = d->engine.table.total * sizeof(float);
+    d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (d->block == MAP_FAILED) {
+        engine_close(&d->engine);
+        op_times_ops()->close(op_times_backend(d->times));
+        return fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
+    }
+    d->w = weights_view(c, &d->engine.table, d->block);
+    return true;
+}
+
+static void dry_close(Dry *d)
+{
+    weights_free(&d->w);
+    munmap(d->block, d->block_bytes);
+    engine_close(&d->engine);
+    op_times_ops()->close(op_times_backend(d->times));
+}
+
+static void no_loss(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss, float *dlp,
+                    float *dentropy, float *dkl)
+{
+    (void)ctx, (void)lp, (void)entropy, (void)kl, (void)dlp, (void)dentropy, (void)dkl;
+    memset(loss, 0, (size_t)(n1 - n0) * sizeof *loss);
+}
+
+static void batch_of(BatchBuilder *b, const PlanWork *w)
+{
+    int32_t *ids = calloc((size_t)w->length, sizeof *ids);
+    CHECK(ids != NULL);
+    for (int i = 0; i < w->sequences; i++) batch_add(b, ids, w->length, w->length - w->predicted);
+    free(ids);
+}
+
+static double flops_of(const OpTimes *t)
+{
+    int n;
+    const OpTime *list = op_times_list(t, &n);
+    double flops = 0;
+    for (int i = 0; i < n; i++) flops += list[i].flops;
+    return flops;
+}
+
+/* A rollout's first prefill and a decode step of all slots, as core/rollout.c takes them from the arena. */
+static void dry_rollout(Dry *d, const PlanWork *w)
+{
+    Engine *e = &d->engine;
+    Arena *arena = &e->arena;
+    size_t V = (size_t)w->config->V, C = (size_t)w->config->C, slots = (size_t)w->slots;
+    int started = (w->slots + w->samples - 1) / w->samples, count = started < w->prompts ? started : w->prompts;
+    int total = count * w->prompt_length, most = total > w->slots ? total : w->slots;
+    int32_t *zeros = calloc((size_t)most + 1, sizeof *zeros), *offsets = calloc((size_t)count + 1, sizeof *offsets);
+    CacheRow *cached = calloc((size_t)most, sizeof *cached);
+    CHECK(zeros && offsets && cached);
+    for (int i = 0; i <= count; i++) offsets[i] = i * w->prompt_length;
+    KvCache cache = {.kind = w->cache, .config = w->config, .pages = d->block};
+    Rows rows = {.n = total, .pos = zeros, .offsets = offsets, .nseq = count, .cache = &cache, .cached = cached};
+    arena_reset(arena);
+    model_forward_rows(e, &d->w, zeros, &rows);
+    arena_floats(arena, (size_t)count * (C + V));
+    arena_reset(arena);
+    rows = (Rows){.n = w->slots, .pos = zeros, .cache = &cache, .cached = cached};
+    model_forward_rows(e, &d->w, zeros, &rows);
+    arena_floats(arena, slots * V);
+    arena_reset(arena);
+    free(zeros);
+    free(offsets);
+    free(cached);
+}
+
+/* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
+static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork *w, size_t keep_bytes, Status *st)
+{
+    Dry d;
+    if (!dry_open(&d, c, chunk, keep_bytes, st)) return 0;
+    Engine *e = &d.engine;
+    BatchBuilder b = {0};
+    size_t most = 0;
+    if (w->prompts) dry_rollout(&d, w);
+    most = arena_bytes(&e->arena);
+    if (w->sequences) {
+        batch_of(&b, w);
+        Predictions predict = batch_predictions(&b);
+        Loss loss = {.eval = no_loss};
+        TrainTask task = {.batch = batch_view(&b), .predict = predict, .inv_temperature = 1, .loss = &loss,
+                          .balance = w->balance, .reference = w->exact_kl ? &d.w : NULL, .entropy = w->entropy};
+        TrainOut out;
+        float *lp = malloc((size_t)predict.M * sizeof *lp);
+        CHECK(lp != NULL);
+        if (!w->trains || (w->reference && !w->exact_kl)) train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
+        free(lp);
+        op_times_reset(d.times);
+        if (w->trains) train_gradients(e, &d.w, &d.w, &task, &out);
+        p->flops = flops_of(d.times);
+        p->layers_kept = e->layers_kept;
+        size_t bytes = arena_bytes(&e->arena);
+        most = bytes > most ? bytes : most;
+    }
+    batch_free(&b);
+    dry_close(&d);
+    return most;
+}
+
+/* Packed copies of every matrix that a forward multiplies with; gate and up are one. */
+static size_t packed_bytes(const Backend *b, const ModelConfig *c, const ParamTable *t, bool latent)
+{
+    size_t floats = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *q = &t->params[i];
+        bool gate = q->kind == PARAM_GATE || q->kind == PARAM_EXPERT_GATE || q->kind == PARAM_SHARED_GATE;
+        bool up = q->kind == PARAM_UP || q->kind == PARAM_EXPERT_UP || q->kind == PARAM_SHARED_UP;
+        if (q->ndim != 2 || up || (q->kind == PARAM_EMBED && !c->tied)) continue;
+        floats += cpu_packed_floats(b, q->rows * (gate ? 2 : 1), q->cols);
+        if (latent && q->kind == PARAM_KV_B) floats += (size_t)c->H * cpu_packed_floats(b, (size_t)c->Dv, (size_t)c->Rkv);
+    }
+    return floats * sizeof(float);
+}
+
+size_t plan_model_bytes(const Machine *m, const ModelConfig *c)
+{
+    ParamTable t = params_build(c);
+    size_t bytes = t.total * sizeof(float) + packed_bytes(m->backend, c, &t, false);
+    params_free(&t);
+    return bytes;
+}
+
+static size_t tiles(int tokens)
+{
+    return (size_t)((tokens + KEY_TILE - 1) / KEY_TILE);
+}
+
+/* Pages as core/rollout.c reserves them, and the ids and log-probs of all completions. */
+static size_t cache_bytes(const PlanWork *w)
+{
+    if (!w->prompts) return 0;
+    size_t slots = (size_t)w->slots, samples = (size_t)w->samples;
+    size_t pages = slots * tiles(w->prompt_length + w->tokens) + (slots / samples + 2) * tiles(w->prompt_length);
+    return pages * kv_cache_page_bytes(w->config, w->cache) + (size_t)w->prompts * samples * (size_t)w->tokens * 8;
+}
+
+/* Resident pages of this process. */
+static size_t resident(void)
+{
+    long pages = 0, unused;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fscanf(f, "%ld %ld", &unused, &pages) != 2) pages = 0;
+    if (f) fclose(f);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
+{
+    ParamTable t = params_build(w->config);
+    size_t block = t.total * sizeof(float);
+    p->weights = block;
+    p->gradients = w->trains ? block : 0;
+    p->optimizer = w->trains ? 2 * block : 0;
+    p->reference = w->reference ? block : 0;
+    size_t packed = packed_bytes(m->backend, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
+    p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->backend) * THREAD_SCRATCH;
+    params_free(&t);
+}
+
+static void add_step(Plan *p, const PlanWork *w, size_t arena)
+{
+    const ModelConfig *c = w->config;
+    size_t N = (size_t)w->sequences * (size_t)w->length;
+    p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
+    p->kept = 0;
+    for (int l = 0; l < p->layers_kept; l++) p->kept += layer_acts_bytes(c, l, N);
+    p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
+    p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries + p->kept +
+               p->workspace + p->cache + p->beside;
+}
+
+bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
+{
+    Plan p = {.process = resident(), .beside = w->beside, .cache = cache_bytes(w), .budget = m->memory, .layers = w->config->L};
+    int chunk = m->options.chunk ? m->options.chunk : 4096;
+    add_blocks(&p, m, w);
+    p.keep_bytes = keep_bytes == SIZE_MAX ? 0 : keep_bytes;
+    add_step(&p, w, dry_step(&p, w->config, chunk, w, p.keep_bytes, st));
+    if (keep_bytes == SIZE_MAX && p.total < p.budget) {
+        p.keep_bytes = p.budget - p.total;
+        add_step(&p, w, dry_step(&p, w->config, chunk, w, p.keep_bytes, st));
+        if (p.total > p.budget) { /* kept layers add fragments of their own: leave room for them */
+            p.keep_bytes = p.keep_bytes / 8 * 7;
+            add_step(&p, w, dry_step(&p, w->config, chunk, w, p.keep_bytes, st));
+        }
+    }
+    *out = p;
+    if (st->failed) return false;
+    if (p.total <= p.budget) return true;
+    size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
+    if (fixed > p.budget)
+        return fail(st, "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or take a "
+                        "smaller model", what, (double)fixed / 1e9, (double)p.budget / 1e9);
+    double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
+    return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
+                (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));
+}
+
+static void amount(char *out, size_t size, size_t bytes)
+{
+    if (bytes < 10000000000u) snprintf(out, size, "%.0f MB", (double)bytes / 1e6);
+    else snprintf(out, size, "%.1f GB", (double)bytes / 1e9);
+}
+
+void plan_describe(const Plan *p, char *out, size_t size)
+{
+    char total[32], budget[32], fixed[32], step[32], cache[32];
+    amount(total, sizeof total, p->total);
+    amount(budget, sizeof budget, p->budget);
+    amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
+    amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
+    amount(cache, sizeof cache, p->cache);
+    snprintf(out, size, "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s", total, budget, fixed,
+             step, p->layers_kept, p->layers, cache);
+}
+
+void plan_print(const Plan *p, const char *what)
+{
+    const struct {
+        const char *name;
+        size_t bytes;
+    } parts[] = {{"process now", p->process}, {"weights", p->weights}, {"gradients", p->gradients}, {"optimizer", p->optimizer},
+                 {"reference", p->reference}, {"packed weights", p->packed}, {"boundary activations", p->boundaries},
+                 {"kept interiors", p->kept}, {"workspace", p->workspace}, {"key/value cache", p->cache},
+                 {"other models", p->beside}, {"peak", p->total}, {"budget", p->budget}};
+    printf("%s\n", what);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].bytes) printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
+    if (p->boundaries) printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
+}
