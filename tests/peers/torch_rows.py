@@ -1,0 +1,36 @@
+"""Training rows by PyTorch and transformers, as they come: `python tests/peers/torch_rows.py ROW`."""
+import sys
+
+import torch
+from transformers import AutoModelForCausalLM
+
+import rows
+
+SHAPES = {  # row: model, sequences, tokens of each
+    "train_lite1": ("lite1", 2, 1024),
+    "train_small": ("small", 8, 512),
+    "train_tiny": ("tiny", 128, 96),
+    "sft_smollm2": ("smollm2", 4, 512),
+}
+
+
+def main(name):
+    work, _, dtype = name.rpartition("_")
+    model_name, sequences, length = SHAPES[work]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        rows.config(model_name), dtype={"f32": torch.float32, "bf16": torch.bfloat16}[dtype])
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
+    ids = torch.randint(0, model.config.vocab_size, (sequences, length))
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    rows.report(name, rows.best(step), sequences * length)
+
+
+main(sys.argv[1])
