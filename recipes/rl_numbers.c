@@ -5,14 +5,14 @@
 
 typedef struct Means {
     double length_correct, length_wrong, helpful, oracle, language, reasoning;
-    int correct, wrong, general, thinking;
+    int correct, wrong, helpful_prompts, thinking;
 } Means;
 
-static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s, int n_rewards)
+static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s, const RecipeRewards *rewards)
 {
     bool correct = s->reward.verdict.score >= 1;
     r->reward += (double)s->reward.total;
-    for (int i = 0; i < n_rewards; i++) r->parts[i] += (double)s->reward.parts[i];
+    for (int i = 0; i < rewards->n; i++) r->parts[i] += (double)s->reward.parts[i];
     r->format += s->format_ok;
     r->thinks += s->thinks;
     r->truncated += s->truncated;
@@ -27,10 +27,12 @@ static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s
     if (p->kind == KIND_REASONING) {
         r->pass1 += (double)s->reward.verdict.score;
         m->reasoning++;
-    } else {
+    }
+    for (int i = 0; i < rewards->n; i++) {
+        if (rewards->list[i].kind != REWARD_HELPFUL_RM || !s->reward.applies[i]) continue;
+        m->helpful += (double)s->reward.parts[i];
         m->oracle += (double)s->reward.verdict.score;
-        m->helpful += (double)s->reward.total;
-        m->general++;
+        m->helpful_prompts++;
     }
 }
 
@@ -39,17 +41,17 @@ static double ratio(double sum, double n)
     return n > 0 ? sum / n : (double)NAN;
 }
 
-RlNumbers rl_numbers(const Group *groups, int n, int G, int n_rewards)
+RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards)
 {
     RlNumbers r = {.samples = n * G, .groups = n, .gap = (double)NAN, .kl_exact = (double)NAN};
     Means m = {0};
     for (int g = 0; g < n; g++) {
         r.zero_groups += !groups[g].signal;
-        for (int i = 0; i < G; i++) add_sample(&r, &m, &groups[g].problem, &groups[g].samples[i], n_rewards);
+        for (int i = 0; i < G; i++) add_sample(&r, &m, &groups[g].problem, &groups[g].samples[i], rewards);
     }
     double count = n * G;
     r.reward /= count;
-    for (int i = 0; i < n_rewards; i++) r.parts[i] /= count;
+    for (int i = 0; i < rewards->n; i++) r.parts[i] /= count;
     r.pass1 = ratio(r.pass1, m.reasoning);
     r.format /= count;
     r.thinks /= count;
@@ -58,8 +60,8 @@ RlNumbers rl_numbers(const Group *groups, int n, int G, int n_rewards)
     r.language = ratio(m.language, m.thinking);
     r.length_correct = ratio(m.length_correct, m.correct);
     r.length_wrong = ratio(m.length_wrong, m.wrong);
-    r.helpful = ratio(m.helpful, m.general);
-    r.oracle = ratio(m.oracle, m.general);
+    r.helpful = ratio(m.helpful, m.helpful_prompts);
+    r.oracle = ratio(m.oracle, m.helpful_prompts);
     return r;
 }
 

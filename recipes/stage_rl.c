@@ -189,7 +189,7 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
     GrpoLoss grpo = {.config = config, .weight = b->weight, .advantage = b->advantage, .old_lp = b->old_lp,
                      .ref_lp = rl->beta > 0 && !exact ? b->ref_lp : NULL, .ratio = b->ratio, .kl = b->kl, .flags = b->flags};
     Loss loss = grpo_loss(&grpo);
-    BalanceConfig balance = run_balance(u->run);
+    BalanceConfig balance = run_balance(u->run, &p->config);
     TrainTask task = {.batch = batch, .predict = predict, .inv_temperature = inv_temperature, .loss = &loss, .entropy = true,
                       .balance = p->config.E ? &balance : NULL, .reference = exact ? &p->ref : NULL};
     TrainOut out;
@@ -211,8 +211,7 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
     numbers->kl = rl->beta > 0 ? stats.kl_mean : 0;
     if (exact) numbers->kl_exact = stats.kl_mean;
     numbers->kl_clamps += stats.kl_clamps;
-    OptimizerConfig o = stage_optimizer(u->unit->stage);
-    return policy_update(p, &o, lr, &numbers->grad_norm, st) ||
+    return run_update(u->run, p, u->unit->stage, out.routing, lr, &numbers->grad_norm, st) ||
            fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
 }
 
@@ -296,14 +295,14 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
 {
     Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
-    double start = machine_seconds();
+    double start = machine_seconds(), flops_before = u->flops;
     bool preferences = preferences_act(u);
     r->source.mix = preferences ? &r->all : &r->rules;
     RolloutStats stats;
     if (!groups_sample(r->groups, &r->source, u->policy, u->step, u->cursor, rl->prompts, rl->std_normalise, &stats, st))
         return false;
     u->cursor += rl->prompts;
-    RlNumbers numbers = rl_numbers(r->groups, rl->prompts, rl->group, r->rewards.n);
+    RlNumbers numbers = rl_numbers(r->groups, rl->prompts, rl->group, &r->rewards);
     bool ok = refill(u, r, &stats, &numbers, st);
     u->tokens_sampled += stats.tokens;
     u->flops += forward_flops(u->policy, stats.tokens + stats.prefill_tokens);
@@ -328,7 +327,7 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
         r->since_reset = 0;
     }
     json_set(u->extra, "since_reset", json_new_int(r->since_reset));
-    *done = r->flops > 0 && u->flops >= r->flops;
+    *done = r->flops > 0 && u->flops + (u->flops - flops_before) / 2 >= r->flops; /* the nearest step */
     return true;
 }
 

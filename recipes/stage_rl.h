@@ -10,7 +10,7 @@ typedef struct RlNumbers {
     int samples, groups, zero_groups, refills;
     double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
     double length, length_correct, length_wrong;  /* tokens; NAN when there is none */
-    double helpful, oracle;                       /* reward model and hidden oracle on general prompts; NAN */
+    double helpful, oracle;                       /* helpful prompts: reward model's score and hidden oracle; NAN: none */
     double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm;
     long reasons[REASON_COUNT], kl_clamps;
     bool updated;                                 /* false: no group had a signal */
@@ -33,6 +33,6 @@ bool unit_write_rollouts(UnitRun *u, RolloutWriter *w, const Group *groups, cons
 /* The numbers as metrics of the step. */
 void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *metrics);
 /* Means over the samples of groups [n]. */
-RlNumbers rl_numbers(const Group *groups, int n, int G, int n_rewards);
+RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards);
 
 #endif

@@ -59,7 +59,7 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
                            .tokens_trained = u->tokens_trained, .tokens_sampled = u->tokens_sampled,
                            .optimizer_step = p->optimizer_step, .cursor = u->cursor, .seconds = u->seconds,
                            .seed = r->recipe->seed, .recipe = r->recipe_text, .tokenizer = r->tokenizer_bytes,
-                           .tokenizer_length = r->tokenizer_length, .extra = extra};
+                           .tokenizer_length = r->tokenizer_length, .extra = extra, .attached = p->attached};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
     bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m, finished ? NULL : p->v,
@@ -140,6 +140,7 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
         policy_weights_changed(u->policy);
     }
     c->weights = NULL;
+    policy_attach(u->policy, &c->meta.attached, NULL);
     u->policy->optimizer_step = c->meta.optimizer_step;
     u->step = c->meta.step;
     u->cursor = c->meta.cursor;
@@ -231,16 +232,24 @@ static bool evaluate_during(UnitRun *u, bool *stop, Status *st)
 
 /* ---- the end of a unit */
 
+/* The first sample of each family's first problems: what the report shows. */
 typedef struct SampleKeeper {
     Json *list;
-    int left;
+    const Task *task; /* the family they came from last, and how many it gave */
+    int level, given;
 } SampleKeeper;
+
+enum { SAMPLES_A_FAMILY = 4 };
 
 static void keep_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
 {
     SampleKeeper *k = ctx;
-    if (sample != 0 || k->left <= 0 || p->index % 7 != 0) return;
-    k->left--;
+    if (sample != 0) return;
+    bool same = p->task == k->task && (p->kind != KIND_REASONING || p->level == k->level);
+    k->given = same ? k->given + 1 : 1;
+    k->task = p->task;
+    k->level = p->level;
+    if (k->given > SAMPLES_A_FAMILY) return;
     Json *o = json_new_object();
     json_set(o, "prompt", json_new_text(p->prompt));
     json_set(o, "completion", json_new_text(completion));
@@ -252,7 +261,7 @@ static void keep_sample(void *ctx, const Problem *p, int sample, const char *com
 
 static bool evaluate_after(UnitRun *u, Json *entry, Status *st)
 {
-    SampleKeeper keeper = {json_new_array(), 24};
+    SampleKeeper keeper = {.list = json_new_array()};
     EvalResult e;
     if (!run_evaluate(u->run, u->policy, u->unit->stage, false, &e, keep_sample, &keeper, st)) {
         json_free(keeper.list);

@@ -158,7 +158,7 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
 Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
 {
     char *path = resolve(r, from);
-    LoadedModel *m = model_open(path, MODEL_WEIGHTS, st);
+    LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_ATTACHMENTS, st);
     free(path);
     if (!m) return NULL;
     Policy *p = NULL;
@@ -170,6 +170,8 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
         } else {
             p = policy_new(&r->machine, &m->config, r->recipe->seed, m->weights);
             m->weights = NULL; /* the policy's now */
+            policy_attach(p, &m->attached, m->source);
+            m->source = NULL;
         }
     }
     model_close(m);
@@ -207,14 +209,14 @@ bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResul
                      .n = (n + families - 1) / families, .k = quick ? e->quick_k : e->k, .general_n = e->general_n,
                      .temperature = e->temperature, .top_p = e->top_p, .max_tokens = e->max_tokens, .seed = r->recipe->seed,
                      .slots = 256};
-    return evaluate(p, r->tokenizer, &spec, out, on_sample, ctx, r->cancel, st);
+    return evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
 }
 
 float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total)
 {
     const RecipeOptim *o = &s->optim;
     Schedule schedule = {.kind = o->schedule, .peak = (float)lr, .last = (float)(lr * o->lr_final), .warmup = o->warmup,
-                         .steps = total, .factor = (float)o->lr_final, .milestones = {0.6f, 0.9f}};
+                         .steps = total, .factor = (float)o->lr_final, .milestones = {(float)o->milestones[0], (float)o->milestones[1]}};
     if (schedule.warmup > total / 2) schedule.warmup = total / 2;
     return schedule_rate(&schedule, step);
 }
@@ -225,11 +227,21 @@ OptimizerConfig stage_optimizer(const RecipeStage *s)
                              .weight_decay = (float)s->optim.weight_decay, .max_norm = (float)s->optim.clip};
 }
 
-BalanceConfig run_balance(const Run *r)
+BalanceConfig run_balance(const Run *r, const ModelConfig *c)
 {
     const RecipeBalance *b = &r->recipe->balance;
+    if (c->topk == TOPK_NOAUX) return (BalanceConfig){.sequence = (float)b->sequence, .devices = 1, .limit = 1};
     return (BalanceConfig){.expert = (float)b->expert, .device = (float)b->device, .comm = (float)b->communication,
                            .devices = b->devices, .limit = b->limit};
+}
+
+bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st)
+{
+    OptimizerConfig o = stage_optimizer(s);
+    if (!policy_update(p, &o, lr, norm, st)) return false;
+    if (routing && p->config.topk == TOPK_NOAUX && r->recipe->balance.bias_speed > 0)
+        policy_bias_update(p, routing, (float)r->recipe->balance.bias_speed);
+    return true;
 }
 
 double forward_flops(const Policy *p, int64_t tokens)
