@@ -41,6 +41,7 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainT
     out->loss = sum_in_blocks(out->rows.loss, t->predict.M);
     out->aux = t->balance && balance_on(t->balance) ? model_aux_loss(e, &tape, t->balance, NULL) : 0.0;
     model_backward(e, w, g, &tape, dxn, t->balance);
+    out->routing = tape.routing;
 }
 
 void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature, float *lp,

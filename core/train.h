@@ -20,6 +20,7 @@ typedef struct TrainOut {
     double loss;   /* sum of the rows' losses, in blocks */
     double aux;    /* balance losses, weighted */
     HeadOut rows;  /* [M] */
+    const Routing *routing; /* [L], of the batch; pointers NULL in dense layers */
 } TrainOut;
 
 /* Resets the arena; overwrites g with the gradient of loss + aux. The caller tells the backend when weights changed. */

@@ -42,9 +42,9 @@ static bool answer(const ChatArgs *a, OpenModel *m, const Speech *speech, Json *
     if (ok) {
         RolloutPrompt prompt = {ids.ids, ids.n, (uint32_t)turn};
         RolloutSpec spec = sampling_spec(&a->sampling, 1);
-        spec.stops = speech->stops;
-        spec.n_stops = speech->n_stops;
-        spec.sampling.vocab_used = tokenizer_vocab(speech->tokenizer);
+        spec.stops = speech->voice.stops;
+        spec.n_stops = speech->voice.n_stops;
+        spec.sampling.vocab_used = tokenizer_vocab(speech->voice.tokenizer);
         spec.on_token = speaker_token;
         spec.on_token_ctx = &speaker;
         speaker_begin(&speaker, speech, stdout, thinking);
@@ -121,7 +121,7 @@ int cmd_chat(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     if (!open_model(&m, a.model, &a.runtime, &st)) return command_failed(&st);
     bool ok = open_model_speaks(&m, a.model, &st) && speech_open(&speech, &m, a.model, a.template_name, &st);
-    if (ok && !speech.has_template)
+    if (ok && !speech.voice.has_template)
         ok = fail(&st, "%s has no chat template; name one with --template, or use r1 generate --raw", a.model);
     ok = ok && converse(&a, &m, &speech, &st);
     open_model_close(&m);

@@ -86,8 +86,8 @@ static bool continue_ids(const GenerateArgs *a, OpenModel *m, Status *st)
 static bool encode_prompt(const GenerateArgs *a, const Speech *s, Ids *ids, bool *thinking, Status *st)
 {
     *thinking = false;
-    if (a->raw || !s->has_template) {
-        tokenizer_encode(s->tokenizer, a->prompt, strlen(a->prompt), ids);
+    if (a->raw || !s->voice.has_template) {
+        tokenizer_encode(s->voice.tokenizer, a->prompt, strlen(a->prompt), ids);
         return ids->n > 0 || fail(st, "--prompt is empty; give the model at least one token");
     }
     Json *messages = json_new_array(), *message = json_new_object();
@@ -111,9 +111,9 @@ static bool answer_prompt(const GenerateArgs *a, OpenModel *m, Status *st)
     if (ok) {
         RolloutPrompt prompt = {ids.ids, ids.n, 0};
         RolloutSpec spec = sampling_spec(&a->sampling, 1);
-        spec.stops = speech.stops;
-        spec.n_stops = speech.n_stops;
-        spec.sampling.vocab_used = tokenizer_vocab(speech.tokenizer);
+        spec.stops = speech.voice.stops;
+        spec.n_stops = speech.voice.n_stops;
+        spec.sampling.vocab_used = tokenizer_vocab(speech.voice.tokenizer);
         if (!a->json) {
             speaker_begin(&speaker, &speech, stdout, thinking);
             spec.on_token = speaker_token;
@@ -121,7 +121,7 @@ static bool answer_prompt(const GenerateArgs *a, OpenModel *m, Status *st)
         }
         ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, NULL, &interrupted, st);
         if (!a->json) free(speaker_end(&speaker));
-        else if (ok) print_completion(a, speech.tokenizer, &c);
+        else if (ok) print_completion(a, speech.voice.tokenizer, &c);
     }
     free(ids.ids);
     return ok;

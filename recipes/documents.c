@@ -5,11 +5,11 @@
 
 #include "core/check.h"
 
-void documents_add(Documents *d, const Tokenizer *t, const char *rendered_prompt, const char *completion, int max_length, bool all)
+void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length, bool all)
 {
     Ids ids = {0};
     int first = 0;
-    document_encode(t, rendered_prompt, completion, &ids, &first);
+    document_encode(v, rendered_prompt, completion, &ids, &first);
     if (ids.n > max_length || ids.n < 2) {
         d->dropped++;
         free(ids.ids);
@@ -70,18 +70,18 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
     nll_weights_mean(weight, batch->targets, batch->m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    BalanceConfig balance = run_balance(u->run);
+    BalanceConfig balance = run_balance(u->run, &p->config);
     TrainTask task = {.batch = batch_view(batch), .predict = batch_predictions(batch), .inv_temperature = 1, .loss = &loss,
                       .balance = p->config.E ? &balance : NULL};
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &task, &out);
     free(weight);
-    OptimizerConfig o = stage_optimizer(u->unit->stage);
     double norm = 0;
     if (!isfinite(out.loss))
         return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now) or a smaller init", out.loss,
                     (long long)u->step + 1, u->unit->name, (double)lr);
-    if (!policy_update(p, &o, lr, &norm, st)) return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
+    if (!run_update(u->run, p, u->unit->stage, out.routing, lr, &norm, st))
+        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     u->tokens_trained += batch->n;
     u->flops += 3 * forward_flops(p, batch->n);
     json_set(metrics, "loss", json_new_number(out.loss));

@@ -131,15 +131,14 @@ static TaskEval finish(const Tally *t, const char *name)
 }
 
 /* Samples k completions of every problem in the set. */
-static bool sample_set(Policy *p, const Tokenizer *t, const EvalSpec *s, const PromptSet *set, int k, int stage, Completion *out,
+static bool sample_set(Policy *p, const Voice *v, const EvalSpec *s, const PromptSet *set, int k, int stage, Completion *out,
                        long *tokens, const volatile int *cancel, Status *st)
 {
-    int32_t eos = tokenizer_eos(t);
     RolloutSpec spec = {.slots = s->slots, .samples = k, .max_tokens = s->max_tokens, .cache = s->cache,
-                        .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p,
-                                     .vocab_used = tokenizer_vocab(t)},
-                        .stops = &eos, .n_stops = eos >= 0, .seed = s->seed, .stage = (uint32_t)stage, .purpose = RNG_EVAL};
+                        .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p},
+                        .seed = s->seed, .stage = (uint32_t)stage, .purpose = RNG_EVAL};
     RolloutStats stats;
+    voice_rollout(v, &spec);
     if (!rollout_run(p->sampler, &p->w, &spec, set->prompts, set->n, out, &stats, cancel, st)) return false;
     *tokens += stats.tokens;
     return true;
@@ -153,36 +152,36 @@ static CorpusSpec only_source(const CorpusSpec *c, int i)
     return one;
 }
 
-static bool eval_family(Policy *p, const Tokenizer *t, const EvalSpec *s, int source, Tally *tally, float *shares,
+static bool eval_family(Policy *p, const Voice *v, const EvalSpec *s, int source, Tally *tally, float *shares,
                         EvalResult *out, EvalSample on_sample, void *ctx, const volatile int *cancel, Status *st)
 {
     CorpusSpec one = only_source(s->reasoning, source);
     PromptSet set;
-    prompts_draw(&set, t, &one, s->seed, SPLIT_TEST, 0, s->n);
+    prompts_draw(&set, v, &one, s->seed, SPLIT_TEST, 0, s->n);
     Completion *c = calloc((size_t)s->n * (size_t)s->k, sizeof *c);
     CHECK(c != NULL);
-    bool ok = sample_set(p, t, s, &set, s->k, source, c, &out->tokens, cancel, st);
+    bool ok = sample_set(p, v, s, &set, s->k, source, c, &out->tokens, cancel, st);
     for (int i = 0; i < s->n && ok; i++)
-        shares[i] = tally_problem(tally, t, &set.problems[i], &c[(size_t)i * (size_t)s->k], s->k, on_sample, ctx);
+        shares[i] = tally_problem(tally, v->tokenizer, &set.problems[i], &c[(size_t)i * (size_t)s->k], s->k, on_sample, ctx);
     free(c);
     prompts_free(&set);
     return ok;
 }
 
 /* Helpful: mean oracle. Safety: share of safe answers, and of safe prompts refused. */
-static bool eval_general(Policy *p, const Tokenizer *t, const EvalSpec *s, int source, EvalResult *out, EvalSample on_sample,
+static bool eval_general(Policy *p, const Voice *v, const EvalSpec *s, int source, EvalResult *out, EvalSample on_sample,
                          void *ctx, const volatile int *cancel, Status *st)
 {
     CorpusSpec one = only_source(s->general, source);
     const Task *task = one.sources[0].task;
     PromptSet set;
-    prompts_draw(&set, t, &one, s->seed, SPLIT_TEST, 0, s->general_n);
+    prompts_draw(&set, v, &one, s->seed, SPLIT_TEST, 0, s->general_n);
     Completion *c = calloc((size_t)s->general_n, sizeof *c);
     CHECK(c != NULL);
-    bool ok = sample_set(p, t, s, &set, 1, 64 + source, c, &out->tokens, cancel, st);
+    bool ok = sample_set(p, v, s, &set, 1, 64 + source, c, &out->tokens, cancel, st);
     double sum = 0, squares = 0, refused = 0, harmless = 0;
     for (int i = 0; i < s->general_n && ok; i++) {
-        char *text = completion_text(t, &c[i]);
+        char *text = completion_text(v->tokenizer, &c[i]);
         char *answer = copy_answer(completion_parse(text));
         Verdict v = task_verify(&set.problems[i], text, c[i].truncated);
         double q = task && task->oracle && answer ? task->oracle(&set.problems[i], answer) : v.score;
@@ -211,7 +210,7 @@ static bool eval_general(Policy *p, const Tokenizer *t, const EvalSpec *s, int s
     return ok;
 }
 
-bool evaluate(Policy *p, const Tokenizer *t, const EvalSpec *s, EvalResult *out, EvalSample on_sample, void *ctx,
+bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, EvalSample on_sample, void *ctx,
               const volatile int *cancel, Status *st)
 {
     EvalResult r = {.n_tasks = s->reasoning->n_sources};
@@ -221,12 +220,12 @@ bool evaluate(Policy *p, const Tokenizer *t, const EvalSpec *s, EvalResult *out,
     bool ok = true;
     for (int i = 0; i < r.n_tasks && ok; i++) {
         Tally tally = {0};
-        ok = eval_family(p, t, s, i, &tally, r.problems + (size_t)i * (size_t)s->n, &r, on_sample, ctx, cancel, st);
+        ok = eval_family(p, v, s, i, &tally, r.problems + (size_t)i * (size_t)s->n, &r, on_sample, ctx, cancel, st);
         r.tasks[i] = finish(&tally, s->names[i]);
         tally_add(&all, &tally);
     }
     for (int i = 0; s->general && s->general_n > 0 && i < s->general->n_sources && ok; i++)
-        ok = eval_general(p, t, s, i, &r, on_sample, ctx, cancel, st);
+        ok = eval_general(p, v, s, i, &r, on_sample, ctx, cancel, st);
     if (!ok) {
         free(r.problems);
         return false;

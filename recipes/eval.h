@@ -5,7 +5,6 @@
 #define RECIPES_EVAL_H
 
 #include "data/corpus.h"
-#include "data/tokenizer.h"
 #include "recipes/policy.h"
 #include "recipes/prompts.h"
 
@@ -47,7 +46,7 @@ typedef struct EvalResult {
 typedef void (*EvalSample)(void *ctx, const Problem *p, int sample, const char *completion, Verdict v);
 
 /* Fails only on interruption or lack of memory. on_sample may be NULL. */
-bool evaluate(Policy *p, const Tokenizer *t, const EvalSpec *s, EvalResult *out, EvalSample on_sample, void *ctx,
+bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, EvalSample on_sample, void *ctx,
               const volatile int *cancel, Status *st);
 
 /* {"TASK": {"pass@1", "se", "cons@K", "pass@K", "format", "language", "length"}, ..., "all": {..}, "helpful", "safe"} */

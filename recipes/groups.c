@@ -84,14 +84,14 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
     const Tokenizer *t = s->run->tokenizer;
     int G = s->rl->group;
     PromptSet set;
-    prompts_draw(&set, t, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)first, n);
+    prompts_draw(&set, &s->run->voice, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)first, n);
     Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
     CHECK(c != NULL);
-    int32_t eos = tokenizer_eos(t);
     RolloutSpec spec = {.slots = s->slots, .samples = G, .max_tokens = s->rl->max_tokens, .cache = s->rl->cache,
-                        .sampling = {.temperature = (float)s->rl->temperature, .top_p = 1, .vocab_used = tokenizer_vocab(t)},
-                        .stops = &eos, .n_stops = eos >= 0, .seed = s->run->recipe->seed, .stage = (uint32_t)s->stage_index,
+                        .sampling = {.temperature = (float)s->rl->temperature, .top_p = 1},
+                        .seed = s->run->recipe->seed, .stage = (uint32_t)s->stage_index,
                         .step = (uint32_t)step, .purpose = RNG_ROLLOUT};
+    voice_rollout(&s->run->voice, &spec);
     bool ok = rollout_run(p->sampler, &p->w, &spec, set.prompts, n, c, stats, s->run->cancel, st);
     for (int g = 0; g < n && ok; g++) {
         out[g] = (Group){.problem = set.problems[g], .prompt = set.storage[g], .index = set.prompts[g].index};

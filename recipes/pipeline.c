@@ -37,15 +37,18 @@ static Tokenizer *train_tokenizer(Run *r, Status *st)
     return t;
 }
 
-static Tokenizer *tokenizer_of_model(const char *from, Status *st)
+/* The voice of the model that the run starts from, with its tokenizer. */
+static bool voice_of_model(Run *r, const char *from, Status *st)
 {
-    LoadedModel *m = model_open(from, MODEL_TOKENIZER, st);
-    if (!m) return NULL;
-    Tokenizer *t = m->tokenizer;
+    LoadedModel *m = model_open(from, MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    if (!m) return false;
+    r->tokenizer = m->tokenizer;
     m->tokenizer = NULL;
-    if (!t) fail(st, "%s: %s", from, m->tokenizer_fault[0] ? m->tokenizer_fault : "it has no tokenizer; put tokenizer.json beside it");
+    bool ok = r->tokenizer || fail(st, "%s: %s", from, m->tokenizer_fault[0] ? m->tokenizer_fault
+                                                                             : "it has no tokenizer; put tokenizer.json beside it");
+    ok = ok && voice_open(&r->voice, r->tokenizer, r->recipe->tokenizer.template_name, &m->config, &m->attached, st);
     model_close(m);
-    return t;
+    return ok && (r->voice.has_template || fail(st, "%s has no chat template; name one with `tokenizer: {template: chatml}`", from));
 }
 
 bool pipeline_open_tokenizer(Run *r, Status *st)
@@ -53,7 +56,7 @@ bool pipeline_open_tokenizer(Run *r, Status *st)
     const RecipeTokenizer *spec = &r->recipe->tokenizer;
     const char *from = r->recipe->model.from;
     if (from[0]) {
-        r->tokenizer = tokenizer_of_model(from, st);
+        if (!voice_of_model(r, from, st)) return false;
     } else if (spec->kind == TOKENIZER_CHAR) {
         r->tokenizer = tokenizer_new_char();
     } else if (spec->kind == TOKENIZER_BPE) {
@@ -62,6 +65,7 @@ bool pipeline_open_tokenizer(Run *r, Status *st)
         r->tokenizer = tokenizer_load(spec->path, st);
     }
     if (!r->tokenizer) return false;
+    if (!from[0] && !voice_open(&r->voice, r->tokenizer, spec->template_name, NULL, NULL, st)) return false;
     r->tokenizer_bytes = tokenizer_serialize(r->tokenizer, &r->tokenizer_length);
     return true;
 }

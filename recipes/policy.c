@@ -41,8 +41,18 @@ void policy_free(Policy *p)
     free(p->m);
     free(p->v);
     free(p->reference);
+    attachments_free(&p->attached);
+    if (p->attached_source) st_close(p->attached_source);
     engine_close(&p->engine);
     free(p);
+}
+
+void policy_attach(Policy *p, Attachments *attached, StFile *source)
+{
+    CHECK(!p->attached.nfiles && !p->attached.ntensors && !p->attached_source);
+    p->attached = *attached;
+    p->attached_source = source;
+    *attached = (Attachments){0};
 }
 
 void policy_train_open(Policy *p)
@@ -76,6 +86,20 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
         return false;
     p->optimizer_step++;
     return true;
+}
+
+void policy_bias_update(Policy *p, const Routing *routing, float rate)
+{
+    int E = p->config.E;
+    int32_t *counts = malloc((size_t)E * sizeof *counts);
+    CHECK(counts != NULL);
+    for (int l = 0; l < p->config.L; l++) {
+        if (!config_is_moe(&p->config, l)) continue;
+        for (int i = 0; i < E; i++) counts[i] = routing[l].offsets[i + 1] - routing[l].offsets[i];
+        balance_bias_update(p->w.layers[l].router_bias, counts, E, rate);
+    }
+    free(counts);
+    policy_weights_changed(p);
 }
 
 size_t policy_bytes(const Policy *p)

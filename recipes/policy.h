@@ -2,6 +2,7 @@
 #ifndef RECIPES_POLICY_H
 #define RECIPES_POLICY_H
 
+#include "checkpoints/attachments.h"
 #include "core/optimizer.h"
 #include "core/rollout.h"
 #include "core/train.h"
@@ -16,11 +17,16 @@ typedef struct Policy {
     Weights w, g, ref;
     Sampler *sampler;
     int64_t optimizer_step;
+    Attachments attached;       /* what came with the model and goes out with it */
+    StFile *attached_source;    /* what they may point into; NULL: nothing */
 } Policy;
 
 /* Initial weights from the seed. With weights given, takes that block over instead (malloc'ed, of the table's total). */
 Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, float *weights);
 void policy_free(Policy *p);
+
+/* Takes over what came with the model. source may be NULL. */
+void policy_attach(Policy *p, Attachments *attached, StFile *source);
 
 /* Gradient and moment blocks, zeroed (kept when there already). */
 void policy_train_open(Policy *p);
@@ -28,6 +34,9 @@ void policy_train_open(Policy *p);
 void policy_reference_set(Policy *p);
 /* One AdamW update from policy->grads. */
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st);
+/* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (core/balance.h).
+ * routing [L]: of the update's whole batch. */
+void policy_bias_update(Policy *p, const Routing *routing, float rate);
 /* Tells the backend that some weights of this policy were written. */
 void policy_weights_changed(Policy *p);
 

@@ -50,6 +50,7 @@ typedef struct RecipeModel {
 typedef struct RecipeTokenizer {
     TokenizerKind kind;
     char path[RECIPE_PATH]; /* file: a folder or tokenizer.json */
+    char template_name[RECIPE_NAME]; /* of a chat template; "": the tokenizer's own */
     int vocab;              /* bpe: ids to train */
     int documents;          /* bpe: corpus documents it is trained on */
 } RecipeTokenizer;
@@ -74,10 +75,12 @@ typedef struct RecipeRewards {
     int n;
 } RecipeRewards;
 
-/* Auxiliary balance losses of DeepSeek-V2 (arXiv:2405.04434, section 2.2.3): alpha 1 .. 3, D devices, M devices a token. */
+/* DeepSeek-V2's balance losses (arXiv:2405.04434, section 2.2.3): alpha 1 .. 3, D devices, M devices a token; and what
+ * DeepSeek-V3 has instead (arXiv:2412.19437, section 2.1.2): the sequence-wise loss and the speed of the bias. */
 typedef struct RecipeBalance {
     double expert, device, communication;
     int devices, limit;
+    double sequence, bias_speed;
 } RecipeBalance;
 
 /* Evaluation after every stage (n, k) and during one (quick_n, quick_k). */

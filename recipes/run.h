@@ -41,6 +41,7 @@ typedef struct Run {
     RunFolder *folder;
     Machine machine;
     Tokenizer *tokenizer;
+    Voice voice;             /* of the tokenizer: how prompts are put to the models */
     char *tokenizer_bytes;   /* what checkpoints store */
     size_t tokenizer_length;
     Unit units[UNITS_MAX];   /* of all stages, in order */
@@ -104,7 +105,10 @@ bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResul
 /* Learning rate of step (1-based) of `total`, and the optimizer of a stage. */
 float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total);
 OptimizerConfig stage_optimizer(const RecipeStage *s);
-BalanceConfig run_balance(const Run *r);
+/* The balance losses of a model: DeepSeek-V2's, or with a selection bias DeepSeek-V3's. */
+BalanceConfig run_balance(const Run *r, const ModelConfig *c);
+/* An AdamW update from the policy's gradients, then the selection bias by the routing [L] of the batch (NULL: dense). */
+bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st);
 
 /* 2 FLOPs per active matmul parameter and token (a forward); attention apart. */
 double forward_flops(const Policy *p, int64_t tokens);

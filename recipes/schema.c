@@ -208,6 +208,7 @@ static const Field tokenizer_fields[] = {
     INT("vocab", vocab, "512", 300, WIDE, T_BPE, "ids to train"),
     INT("documents", documents, "2000", 1, BIG, T_BPE, "corpus documents to train on"),
     TEXT("path", path, NULL, T_FILE, "tokenizer.json or the folder that holds it"),
+    TEXT("template", template_name, "", 0, "a chat template by name (`r1 template --help`); default: the tokenizer's own"),
 };
 #undef OWNER
 static const Block tokenizer_block = {
@@ -391,11 +392,13 @@ const Block stage_block = {"stage", sizeof(RecipeStage), stage_fields, COUNT(sta
 
 #define OWNER RecipeBalance
 static const Field balance_fields[] = {
-    REAL("expert", expert, "0.01", 0, 100, 0, "alpha 1, expert-level"),
-    REAL("device", device, "0", 0, 100, 0, "alpha 2, device-level"),
-    REAL("communication", communication, "0", 0, 100, 0, "alpha 3, communication"),
+    REAL("expert", expert, "0.01", 0, 100, 0, "deepseek_v2: alpha 1, expert-level"),
+    REAL("device", device, "0", 0, 100, 0, "deepseek_v2: alpha 2, device-level"),
+    REAL("communication", communication, "0", 0, 100, 0, "deepseek_v2: alpha 3, communication"),
     INT("devices", devices, "1", 1, 4096, 0, "D, groups of experts the last two count"),
     INT("limit", limit, "1", 1, 4096, 0, "M, devices a token may reach"),
+    REAL("sequence", sequence, "1e-4", 0, 100, 0, "deepseek_v3: alpha of the sequence-wise loss"),
+    REAL("bias_speed", bias_speed, "1e-3", 0, 10, 0, "deepseek_v3: step of the selection bias after an update; 0: it stays"),
 };
 #undef OWNER
 static const Block balance_block = {
@@ -433,7 +436,7 @@ static const Field recipe_fields[] = {
     LIST("tasks", tasks, &task_block, 0, "reasoning families"),
     LIST("general", general, &task_block, 0, "helpful and refusal families"),
     LIST("rewards", rewards, &reward_block, 0, "rewards of the stages that name none"),
-    BLOCK("balance", balance, FIELD_NONE, &balance_block, 0, "weights of DeepSeek-V2's balance losses"),
+    BLOCK("balance", balance, FIELD_NONE, &balance_block, 0, "balance of experts: losses, and the bias of deepseek_v3"),
     BLOCK("eval", eval, FIELD_NONE, &eval_block, 0, "evaluation on held-out problems"),
     {.key = "stages",
      .type = FIELD_LIST,

@@ -4,42 +4,20 @@
 #include <string.h>
 #include <unistd.h>
 
-static void add_stop(Speech *s, int32_t id)
-{
-    for (int i = 0; i < s->n_stops; i++)
-        if (s->stops[i] == id) return;
-    if (id >= 0 && s->n_stops < SPEECH_STOPS) s->stops[s->n_stops++] = id;
-}
-
-static bool is_stop(const Speech *s, int32_t id)
-{
-    for (int i = 0; i < s->n_stops; i++)
-        if (s->stops[i] == id) return true;
-    return false;
-}
-
 bool speech_open(Speech *s, const OpenModel *m, const char *model, const char *template_name, Status *st)
 {
-    static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<|endoftext|>"};
     if (!open_model_reads_text(m, model, st)) return false;
     const Tokenizer *t = m->file->tokenizer;
-    *s = (Speech){.tokenizer = t, .think = tokenizer_id(t, "<think>"), .end_think = tokenizer_id(t, "</think>")};
-    bool tiny = tokenizer_id(t, "<user>") >= 0 && tokenizer_id(t, "<assistant>") >= 0;
-    s->has_template = template_name || tokenizer_chat_template(t) || tiny;
-    if (s->has_template && !template_for(t, template_name || tokenizer_chat_template(t) ? template_name : "r1-tiny", &s->chat, st))
-        return false;
-    add_stop(s, tokenizer_eos(t));
-    add_stop(s, m->policy->config.eos < tokenizer_vocab(t) ? m->policy->config.eos : -1);
-    for (size_t i = 0; i < sizeof turn_ends / sizeof *turn_ends; i++) add_stop(s, tokenizer_id(t, turn_ends[i]));
-    return true;
+    *s = (Speech){.think = tokenizer_id(t, "<think>"), .end_think = tokenizer_id(t, "</think>")};
+    return voice_open(&s->voice, t, template_name, &m->policy->config, &m->file->attached, st);
 }
 
 bool speech_encode(const Speech *s, const Json *messages, bool no_thinking, Ids *out, bool *thinking, Status *st)
 {
-    TemplateOptions options = {.add_generation_prompt = true, .no_thinking = no_thinking, .tokenizer = s->tokenizer};
+    TemplateOptions options = {.add_generation_prompt = true, .no_thinking = no_thinking, .tokenizer = s->voice.tokenizer};
     RenderedChat chat;
-    if (!template_render(&s->chat, messages, options, &chat, st)) return false;
-    tokenizer_encode(s->tokenizer, chat.text, chat.length, out);
+    if (!template_render(&s->voice.chat, messages, options, &chat, st)) return false;
+    tokenizer_encode(s->voice.tokenizer, chat.text, chat.length, out);
     rendered_free(&chat);
     *thinking = false;
     for (int i = 0; i < out->n; i++) {
@@ -72,12 +50,12 @@ void speaker_token(void *speaker, int item, int32_t id)
 {
     (void)item;
     Speaker *s = speaker;
-    if (is_stop(s->speech, id)) return;
+    if (voice_stops(&s->speech->voice, id)) return;
     if (id == s->speech->think && id >= 0) {
         s->thinking = true;
         dim(s, true);
     }
-    say(s, tokenizer_stream(s->speech->tokenizer, &s->stream, id, true));
+    say(s, tokenizer_stream(s->speech->voice.tokenizer, &s->stream, id, true));
     if (id == s->speech->end_think && id >= 0 && s->thinking) {
         s->thinking = false;
         dim(s, false);

@@ -4,24 +4,16 @@
 
 #include <stdio.h>
 
-#include "data/template.h"
 #include "data/text.h"
 #include "recipes/open_model.h"
-
-enum { SPEECH_STOPS = 8 };
+#include "recipes/voice.h"
 
 typedef struct Speech {
-    const Tokenizer *tokenizer;
-    ChatTemplate chat;
-    bool has_template;
-    int32_t stops[SPEECH_STOPS]; /* ids that end the model's turn */
-    int n_stops;
+    Voice voice;
     int32_t think, end_think;    /* -1: the vocabulary has none */
 } Speech;
 
-/* The template is the named one, or else the tokenizer's own, or that of the built-in recipes where the tokenizer has their
- * tokens; without any of these has_template is false. Fails when the model has no tokenizer, on an unknown name, and on a
- * template that is there but not known. */
+/* Opens its voice. Fails also when the model has no tokenizer. */
 bool speech_open(Speech *s, const OpenModel *m, const char *model, const char *template_name, Status *st);
 
 /* Appends the ids of the conversation so far, up to where the model speaks. *thinking: the template has begun its thoughts. */

@@ -34,7 +34,7 @@ static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     for (int i = 0; i < s->batch; i++) {
         Document doc;
         corpus_document(&doc, &p->corpus, run_seed(u->run, u->unit), (uint64_t)u->cursor++);
-        documents_add(&one, u->run->tokenizer, doc.prompt, doc.completion, s->max_length, true);
+        documents_add(&one, &u->run->voice, doc.prompt, doc.completion, s->max_length, true);
         free(doc.prompt);
         free(doc.completion);
     }

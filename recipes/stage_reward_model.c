@@ -50,35 +50,33 @@ void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offs
 }
 
 /* A rendered prompt and a completion's text as the model's input. */
-static Ids encode(const RewardModel *m, const Tokenizer *t, const char *prompt, const char *completion)
+static Ids encode(const RewardModel *m, const Voice *v, const char *prompt, const char *completion)
 {
-    Ids p = {0}, c = {0}, out = {0};
-    tokenizer_encode(t, prompt, strlen(prompt), &p);
-    tokenizer_encode(t, completion, strlen(completion), &c);
-    if (tokenizer_eos(t) >= 0) ids_push(&c, tokenizer_eos(t));
-    reward_model_input(m, t, p.ids, p.n, c.ids, c.n, &out);
-    free(p.ids);
-    free(c.ids);
+    Ids ids = {0}, out = {0};
+    int first;
+    document_encode(v, prompt, completion, &ids, &first);
+    reward_model_input(m, v->tokenizer, ids.ids, first, ids.ids + first, ids.n - first, &out);
+    free(ids.ids);
     return out;
 }
 
 static Example make_example(UnitRun *u, const RmStage *s, const CorpusSpec *general, Split split, uint64_t index)
 {
     const RewardModel kind = {.answer_only = s->helpful};
-    const Tokenizer *t = u->run->tokenizer;
+    const Voice *v = &u->run->voice;
     uint32_t seed = run_seed(u->run, u->unit);
     char *prompt, *a, *b = NULL;
     Example e = {.label = 1};
     if (s->helpful) {
         float noise = split == SPLIT_TRAIN ? (float)u->unit->stage->noise : 0;
         corpus_helpful_pair(&prompt, &a, &b, general, seed, split, index, noise);
-        e.second = encode(&kind, t, prompt, b);
+        e.second = encode(&kind, v, prompt, b);
     } else {
         bool safe;
         corpus_safety_example(&prompt, &a, &safe, general, seed, split, index);
         e.label = safe;
     }
-    e.first = encode(&kind, t, prompt, a);
+    e.first = encode(&kind, v, prompt, a);
     free(prompt);
     free(a);
     free(b);
@@ -115,8 +113,8 @@ static void fill_batch(RmStage *s, const Example *const *list, int n)
     for (int i = 0; i < n && s->helpful; i++) batch_add(&s->batch, list[i]->second.ids, list[i]->second.n, list[i]->second.n);
 }
 
-/* Loss and gradient of one batch; returns the loss. */
-static double rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, int n)
+/* Loss and gradient of one batch; returns the loss. *routing is valid until the engine's next call. */
+static double rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, int n, const Routing **routing)
 {
     Policy *p = u->policy;
     Engine *e = &p->engine;
@@ -135,8 +133,9 @@ static double rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, i
     if (s->helpful) pairwise_loss(loss, dvalue, dvalue + n, value, value + n, 1.0f / (float)n, n);
     else pointwise_loss(loss, dvalue, value, label, 1.0f / (float)n, n);
     head_values_bwd(e, &p->w, &p->g, dxn, dvalue, tape.xn, N, last, batch.nseq);
-    BalanceConfig balance = run_balance(u->run);
+    BalanceConfig balance = run_balance(u->run, &p->config);
     model_backward(e, &p->w, &p->g, &tape, dxn, p->config.E ? &balance : NULL);
+    *routing = tape.routing;
     return sum_in_blocks(loss, n);
 }
 
@@ -179,11 +178,12 @@ static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
         list[i] = &s->train[keyed_order(at, s->n, run_seed(u->run, u->unit), (uint32_t)epoch)];
     }
     fill_batch(s, list, n);
-    double loss = rm_gradients(u, s, list, n), norm = 0;
+    const Routing *routing;
+    double loss = rm_gradients(u, s, list, n, &routing), norm = 0;
     free(list);
     float lr = stage_rate(stage, stage->optim.lr, u->step + 1, u->total);
-    OptimizerConfig o = stage_optimizer(stage);
-    if (!policy_update(u->policy, &o, lr, &norm, st)) return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
+    if (!run_update(u->run, u->policy, stage, routing, lr, &norm, st))
+        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     u->tokens_trained += s->batch.n;
     u->flops += 3 * forward_flops(u->policy, s->batch.n);
     json_set(metrics, "loss", json_new_number(loss));

@@ -118,19 +118,18 @@ static bool keep_samples(UnitRun *u, Samples *s, const Problem *p, const Complet
 static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
 {
     const RecipeStage *stage = u->unit->stage;
-    const Tokenizer *t = u->run->tokenizer;
     int k = stage->samples > 0 ? stage->samples : 4, keep = stage->keep > 0 ? stage->keep : 1;
     int max_tokens = stage->kind == STAGE_SFT ? u->run->recipe->eval.max_tokens : stage->rl.max_tokens;
     PromptSet set;
-    prompts_draw(&set, t, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor, n);
+    prompts_draw(&set, &u->run->voice, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor, n);
     Completion *c = calloc((size_t)n * (size_t)k, sizeof *c);
     CHECK(c != NULL);
-    int32_t eos = tokenizer_eos(t);
     RolloutSpec spec = {.slots = 128, .samples = k, .max_tokens = max_tokens,
-                        .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1, .vocab_used = tokenizer_vocab(t)},
-                        .stops = &eos, .n_stops = eos >= 0, .seed = u->run->recipe->seed, .purpose = RNG_ROLLOUT,
+                        .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1},
+                        .seed = u->run->recipe->seed, .purpose = RNG_ROLLOUT,
                         .stage = (uint32_t)u->unit->stage_index + 128};
     RolloutStats stats = {0};
+    voice_rollout(&u->run->voice, &spec);
     bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, u->run->cancel, st);
     for (int i = 0; i < n && ok; i++) ok = keep_samples(u, s, &set.problems[i], &c[(size_t)i * (size_t)k], k, keep, st);
     u->tokens_sampled += stats.tokens;
@@ -217,7 +216,7 @@ bool samples_load(Run *r, const char *stage, int most, int max_length, Documents
         Json *o = json_parse(line, (size_t)length, where, st);
         if (!o) break;
         char *prompt = prompt_render(json_get_string(o, "prompt", ""));
-        documents_add(d, r->tokenizer, prompt, json_get_string(o, "completion", ""), max_length, false);
+        documents_add(d, &r->voice, prompt, json_get_string(o, "completion", ""), max_length, false);
         free(prompt);
         json_free(o);
     }

@@ -17,7 +17,7 @@ static void add_generated(UnitRun *u, Sft *f, const CorpusSpec *c, int n, int ma
     for (int i = 0; i < n; i++) {
         Document doc;
         corpus_document(&doc, c, run_seed(u->run, u->unit), (uint64_t)i);
-        documents_add(&f->documents, u->run->tokenizer, doc.prompt, doc.completion, max_length, false);
+        documents_add(&f->documents, &u->run->voice, doc.prompt, doc.completion, max_length, false);
         free(doc.prompt);
         free(doc.completion);
     }
