@@ -1,0 +1,24 @@
+/* r1 report: the HTML page of a run, or of several overlaid. */
+#include <stdio.h>
+
+#include "recipes/command.h"
+#include "recipes/commands.h"
+#include "recipes/report.h"
+
+int cmd_report(int argc, char **argv)
+{
+    const char *runs[REPORT_RUNS], *out = NULL;
+    const Option options[] = {{"--out", "FILE", OPTION_TEXT, &out, 0, 0, "default: RUN/report.html, for several FIRST/compare.html"}};
+    const Usage usage = {"report", "RUN [RUN2 ...] [options]",
+                         "Writes one self-contained HTML page (no network, no scripts) of a run: what every stage changed, learning\n"
+                         "curves, sampled answers, why answers failed. Several runs are overlaid.\n",
+                         "  r1 report runs/tiny\n  r1 report runs/tiny runs/other --out compare.html\n",
+                         options, 1, 1, REPORT_RUNS, NULL};
+    int count = 0, code = command_read(&usage, argc, argv, runs, &count);
+    if (code != COMMAND_GO) return code;
+    Status st = {0};
+    if (!report_write(runs, count, out, &st)) return command_failed(&st);
+    if (out) printf("%s\n", out);
+    else printf("%s/%s\n", runs[0], count > 1 ? "compare.html" : "report.html");
+    return 0;
+}
