@@ -25,10 +25,7 @@ static bool rival_open(UnitRun *u, Status *st)
 {
     double flops = distill_flops(u, st);
     if (st->failed) return false;
-    const RecipeRl *rl = &u->unit->stage->rl;
-    /* The schedule needs a number of steps beforehand: as many as the budget would take at the longest completions, halved. */
-    double tokens = (double)rl->prompts * rl->group * rl->max_tokens;
-    u->total = (int64_t)(2 * flops / (4 * forward_flops(u->policy, (int64_t)tokens))) + 1;
+    u->total = INT32_MAX; /* the budget ends it */
     return rl_open(u, u->unit->stage->rival_lrs[u->unit->variant], flops, st);
 }
 

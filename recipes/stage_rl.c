@@ -215,6 +215,15 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
            fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
 }
 
+/* Over the stage's steps, or over its budget of FLOPs. */
+static float rl_rate(const UnitRun *u, const Rl *r)
+{
+    enum { PARTS = 1000 };
+    if (r->flops <= 0) return stage_rate(u->unit->stage, r->lr, u->step + 1, u->total);
+    int64_t part = (int64_t)(PARTS * (u->flops / r->flops)) + 1;
+    return stage_rate(u->unit->stage, r->lr, part < PARTS ? part : PARTS, PARTS);
+}
+
 /* inner_epochs passes over the picked completions in mini_batches updates each. */
 static bool update_all(UnitRun *u, Rl *r, RlNumbers *numbers, Status *st)
 {
@@ -226,7 +235,8 @@ static bool update_all(UnitRun *u, Rl *r, RlNumbers *numbers, Status *st)
     }
     if (n == 0) return true;
     numbers->updated = true;
-    float lr = stage_rate(u->unit->stage, r->lr, u->step + 1, u->total);
+    float lr = rl_rate(u, r);
+    numbers->lr = (double)lr;
     int parts = rl->mini_batches < n ? rl->mini_batches : n;
     int *order = malloc((size_t)n * sizeof *order);
     CHECK(order != NULL);
@@ -317,7 +327,7 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
         json_set(time, "sample", json_new_number(sampled - start));
         json_set(time, "train", json_new_number(trained - sampled));
         json_set(metrics, "time", time);
-        json_set(metrics, "lr", json_new_number((double)stage_rate(u->unit->stage, r->lr, u->step + 1, u->total)));
+        json_set(metrics, "lr", json_new_number(numbers.lr));
         json_set(metrics, "occupancy", json_new_number(stats.occupancy));
     }
     for (int g = 0; g < rl->prompts; g++) group_free(&r->groups[g], rl->group);

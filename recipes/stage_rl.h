@@ -11,7 +11,7 @@ typedef struct RlNumbers {
     double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
     double length, length_correct, length_wrong;  /* tokens; NAN when there is none */
     double helpful, oracle;                       /* helpful prompts: reward model's score and hidden oracle; NAN: none */
-    double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm;
+    double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm, lr;
     long reasons[REASON_COUNT], kl_clamps;
     bool updated;                                 /* false: no group had a signal */
 } RlNumbers;

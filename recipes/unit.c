@@ -400,7 +400,7 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
     warnings_stage(r->warnings);
     bool ok = unit_begin(&u, st) && unit->kind->open(&u, st);
     if (ok) {
-        progress_stage(r->progress, unit->name, u.step, u.total);
+        progress_stage(r->progress, unit->name, u.step, u.total < INT32_MAX ? u.total : 0);
         ok = unit_loop(&u, st) && unit_end(&u, st);
         progress_stage_end(r->progress);
     }
