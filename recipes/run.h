@@ -3,6 +3,7 @@
 #ifndef RECIPES_RUN_H
 #define RECIPES_RUN_H
 
+#include "checkpoints/checkpoint.h"
 #include "data/corpus.h"
 #include "data/tokenizer.h"
 #include "recipes/eval.h"
@@ -91,6 +92,9 @@ Policy *run_policy(Run *r, const char *from, bool scalar, Status *st);
 Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st);
 /* The same, or initial weights of the stage's model block when `from` is empty. */
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st);
+
+/* Whether a checkpoint that stands in the run folder was made by this run's recipe. */
+bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st);
 
 /* FLOPs that a finished unit took, from the run's summary; 0 when it is not there. */
 double unit_flops(const Run *r, const char *name);

@@ -125,7 +125,10 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
 {
     Checkpoint *c = checkpoint_load(path, true, st);
     if (!c) return false;
-    if (!same_machine(u, c->meta.machine_kind, path, st)) {
+    bool ours = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
+    if (ours && (strncmp(c->meta.stage, u->unit->name, sizeof c->meta.stage - 1) || !c->m))
+        ours = fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
+    if (!ours) {
         checkpoint_free(c);
         return false;
     }

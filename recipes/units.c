@@ -145,10 +145,31 @@ static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTab
     return p;
 }
 
-/* The run's tokenizer must be one the model can read. */
+bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st)
+{
+    char difference[300];
+    if (recipe_same(r->recipe_text, meta->recipe ? meta->recipe : "", difference, sizeof difference)) return true;
+    return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path, difference);
+}
+
+/* Whether an id stands for the same text in both. */
+static bool same_piece(const Tokenizer *a, const Tokenizer *b, int id)
+{
+    size_t na = 0, nb = 0;
+    bool special_a = false, special_b = false;
+    const char *x = tokenizer_piece(a, id, &na, &special_a), *y = tokenizer_piece(b, id, &nb, &special_b);
+    return !x || !y ? x == y : na == nb && !memcmp(x, y, na);
+}
+
+/* The run's tokenizer must be the model's own. */
 static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from, Status *st)
 {
     int vocab = tokenizer_vocab(r->tokenizer);
+    bool same = !m->tokenizer || tokenizer_vocab(m->tokenizer) == vocab;
+    for (int i = 0; m->tokenizer && same && i < vocab; i++) same = same_piece(r->tokenizer, m->tokenizer, i);
+    if (!same)
+        return fail(st, "%s was trained with another tokenizer than this run's: start from it with `model: {from: ...}`, which "
+                        "brings its tokenizer along", from);
     if (m->config.V < vocab)
         return fail(st, "%s has a vocabulary of %d, the run's tokenizer one of %d: start from it with `model: {from: ...}` or give "
                         "its tokenizer", from, m->config.V, vocab);
@@ -158,11 +179,13 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
 Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
 {
     char *path = resolve(r, from);
-    LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_ATTACHMENTS, st);
+    LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    bool own = strcmp(path, from) != 0;
     free(path);
     if (!m) return NULL;
     Policy *p = NULL;
-    if (!m->weights) fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", from);
+    if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
+    if (!st->failed && !m->weights) fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", from);
     if (!st->failed && fits_tokenizer(r, m, from, st)) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
         if (scalar && m->config.head != HEAD_SCALAR) {
