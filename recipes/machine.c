@@ -1,5 +1,6 @@
 #include "recipes/machine.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -79,6 +80,9 @@ static size_t free_memory(void)
 
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
 {
+    /* Left alone, glibc stops returning freed blocks to the system once large ones were freed, and a first step's blocks would
+     * stay resident beside the one they are joined into: twice the memory that was planned. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     *m = (Machine){.options = *o};
     CpuOptions cpu = {.threads = o->threads, .matmul = o->matmul};
     m->backend = cpu_open(&cpu, &m->ops, st);

@@ -106,9 +106,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork 
     if (!dry_open(&d, c, chunk, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
-    size_t most = 0;
     if (w->prompts) dry_rollout(&d, w);
-    most = arena_bytes(&e->arena);
     if (w->sequences) {
         batch_of(&b, w);
         Predictions predict = batch_predictions(&b);
@@ -124,9 +122,8 @@ static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork 
         if (w->trains) train_gradients(e, &d.w, &d.w, &task, &out);
         p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;
-        size_t bytes = arena_bytes(&e->arena);
-        most = bytes > most ? bytes : most;
     }
+    size_t most = e->arena.peak;
     batch_free(&b);
     dry_close(&d);
     return most;
@@ -192,33 +189,53 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     params_free(&t);
 }
 
+/* Interiors of the first `layers` layers. */
+static size_t interior_bytes(const PlanWork *w, int layers)
+{
+    size_t bytes = 0;
+    for (int l = 0; l < layers; l++) bytes += layer_acts_bytes(w->config, l, (size_t)w->sequences * (size_t)w->length);
+    return bytes;
+}
+
 static void add_step(Plan *p, const PlanWork *w, size_t arena)
 {
     const ModelConfig *c = w->config;
     size_t N = (size_t)w->sequences * (size_t)w->length;
     p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
-    p->kept = 0;
-    for (int l = 0; l < p->layers_kept; l++) p->kept += layer_acts_bytes(c, l, N);
+    p->kept = interior_bytes(w, p->layers_kept);
+    p->arena = arena;
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
     p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries + p->kept +
                p->workspace + p->cache + p->beside;
 }
 
+static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+{
+    p->keep_bytes = keep_bytes;
+    add_step(p, w, dry_step(p, w->config, m->options.chunk ? m->options.chunk : 4096, w, keep_bytes, st));
+}
+
+/* As many layers as fit, by halving. */
+static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
+{
+    int low = 0, high = w->config->L;
+    plan_with(p, m, w, interior_bytes(w, high), st);
+    if (p->total <= p->budget) return;
+    while (low + 1 < high) {
+        int middle = (low + high) / 2;
+        plan_with(p, m, w, interior_bytes(w, middle), st);
+        if (p->total <= p->budget) low = middle;
+        else high = middle;
+    }
+    plan_with(p, m, w, interior_bytes(w, low), st);
+}
+
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
 {
     Plan p = {.process = resident(), .beside = w->beside, .cache = cache_bytes(w), .budget = m->memory, .layers = w->config->L};
-    int chunk = m->options.chunk ? m->options.chunk : 4096;
     add_blocks(&p, m, w);
-    p.keep_bytes = keep_bytes == SIZE_MAX ? 0 : keep_bytes;
-    add_step(&p, w, dry_step(&p, w->config, chunk, w, p.keep_bytes, st));
-    if (keep_bytes == SIZE_MAX && p.total < p.budget) {
-        p.keep_bytes = p.budget - p.total;
-        add_step(&p, w, dry_step(&p, w->config, chunk, w, p.keep_bytes, st));
-        if (p.total > p.budget) { /* kept layers add fragments of their own: leave room for them */
-            p.keep_bytes = p.keep_bytes / 8 * 7;
-            add_step(&p, w, dry_step(&p, w->config, chunk, w, p.keep_bytes, st));
-        }
-    }
+    if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
+    else plan_with(&p, m, w, keep_bytes, st);
     *out = p;
     if (st->failed) return false;
     if (p.total <= p.budget) return true;
@@ -229,6 +246,14 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
     double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
     return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
                 (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));
+}
+
+void plan_apply(const Plan *p, Engine *e)
+{
+    e->keep_bytes = p->keep_bytes;
+    ArenaMark mark = arena_mark(&e->arena);
+    arena_alloc(&e->arena, p->arena);
+    arena_release(&e->arena, mark);
 }
 
 static void amount(char *out, size_t size, size_t bytes)

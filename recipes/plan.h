@@ -4,6 +4,7 @@
 #define RECIPES_PLAN_H
 
 #include "core/balance.h"
+#include "core/engine.h"
 #include "core/kv_cache.h"
 #include "recipes/machine.h"
 
@@ -33,13 +34,17 @@ typedef struct Plan {
     size_t beside;
     size_t total, budget;
     int layers, layers_kept;
-    size_t keep_bytes;        /* what Engine.keep_bytes should be */
+    size_t keep_bytes, arena; /* what Engine.keep_bytes should be; the most a step takes from its arena */
     double flops;             /* of the training step, attention included, recomputed layers too */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Always fills *out; fails,
  * with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
+
+/* Makes the engine keep what was planned, and gives its arena the planned size in one piece: without this, the blocks of a growing
+ * first step would take more. */
+void plan_apply(const Plan *p, Engine *e);
 
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy. */
 size_t plan_model_bytes(const Machine *m, const ModelConfig *c);

@@ -1,0 +1,187 @@
+/* Predicted peak memory against what the process then takes, and refusal beforehand. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "recipes/batches.h"
+#include "recipes/plan.h"
+#include "recipes/policy.h"
+#include "tests/unit/unit.h"
+
+static const ModelConfig model = {
+    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 256, .C = 128, .L = 4, .H = 4, .Hkv = 4, .Rkv = 32, .Dn = 32,
+    .Dr = 16, .Dv = 32, .F = 384, .E = 8, .S = 1, .K = 2, .moe_F = 96, .first_dense = 1, .moe_freq = 1, .n_group = 1,
+    .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
+    .max_positions = 512, .init_std = 0.02f, .bos = -1, .eos = -1};
+
+static const ModelConfig dense = {
+    .arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = 4096, .C = 192, .L = 6, .H = 6, .Hkv = 3, .Dr = 32, .Dv = 32, .F = 512,
+    .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-5f, .rope = {.theta = 10000.0f},
+    .max_positions = 512, .tied = true, .init_std = 0.02f, .bos = -1, .eos = -1};
+
+typedef struct Outcome {
+    Plan plan;
+    bool fits;
+    size_t peak, cache; /* of the process, of the sampler's pages */
+    int layers_kept;
+} Outcome;
+
+static void roll(Policy *p, const PlanWork *w, RolloutStats *stats, Status *st)
+{
+    int32_t *ids = calloc((size_t)w->prompt_length, sizeof *ids);
+    RolloutPrompt *prompts = calloc((size_t)w->prompts, sizeof *prompts);
+    Completion *out = calloc((size_t)w->prompts * (size_t)w->samples, sizeof *out);
+    CHECK(ids && prompts && out);
+    for (int i = 0; i < w->prompts; i++) prompts[i] = (RolloutPrompt){ids, w->prompt_length, (uint32_t)i};
+    RolloutSpec spec = {.slots = w->slots, .samples = w->samples, .max_tokens = w->tokens, .cache = w->cache,
+                        .sampling = {.temperature = 1, .top_p = 1}, .purpose = RNG_ROLLOUT};
+    CHECK(rollout_run(p->sampler, &p->w, &spec, prompts, w->prompts, out, stats, NULL, st));
+    free(ids);
+    free(prompts);
+    free(out);
+}
+
+static void train(Policy *p, const PlanWork *w, Status *st)
+{
+    BatchBuilder b = {0};
+    int32_t *ids = calloc((size_t)w->length, sizeof *ids);
+    CHECK(ids != NULL);
+    for (int i = 0; i < w->sequences; i++) batch_add(&b, ids, w->length, w->length - w->predicted);
+    float *weight = malloc((size_t)b.m * sizeof *weight);
+    CHECK(weight != NULL);
+    nll_weights_mean(weight, b.targets, b.m);
+    NllLoss nll = {weight};
+    Loss loss = nll_loss(&nll);
+    TrainTask task = {.batch = batch_view(&b), .predict = batch_predictions(&b), .inv_temperature = 1, .loss = &loss};
+    TrainOut out;
+    OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1};
+    for (int step = 0; step < 2; step++) {
+        train_gradients(&p->engine, &p->w, &p->g, &task, &out);
+        CHECK(policy_update(p, &o, 1e-3f, NULL, st));
+    }
+    free(ids);
+    free(weight);
+    batch_free(&b);
+}
+
+/* In a process of its own, whose peak is this work's alone. memory_gb 0: plenty. */
+static Outcome carry_out(const PlanWork *w, double memory_gb)
+{
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        Status st = {0};
+        Machine m;
+        RuntimeOptions options = runtime_defaults();
+        options.memory_gb = memory_gb;
+        options.threads = 1;
+        CHECK(machine_open(&m, &options, &st));
+        Outcome o = {0};
+        o.fits = plan_make(&o.plan, &m, w, SIZE_MAX, "the test", &st);
+        if (o.fits) {
+            Policy *p = policy_new(&m, w->config, 1, NULL);
+            plan_apply(&o.plan, &p->engine);
+            RolloutStats stats = {0};
+            policy_train_open(p);
+            if (w->prompts) roll(p, w, &stats, &st);
+            train(p, w, &st);
+            o.layers_kept = p->engine.layers_kept;
+            o.cache = stats.cache_bytes;
+            o.peak = machine_peak_memory();
+        }
+        CHECK(write(ends[1], &o, sizeof o) == (ssize_t)sizeof o);
+        _exit(0);
+    }
+    Outcome o = {0};
+    int status;
+    CHECK(child > 0 && read(ends[0], &o, sizeof o) == (ssize_t)sizeof o && waitpid(child, &status, 0) == child);
+    close(ends[0]);
+    close(ends[1]);
+    return o;
+}
+
+/* Within 5 % or 8 MB, and neither number is nothing. */
+static void assert_predicted(const Outcome *o)
+{
+    assert_true(o->fits);
+    double predicted = (double)o->plan.total, peak = (double)o->peak, off = predicted > peak ? predicted - peak : peak - predicted;
+    if (off > 8e6 && off > 0.05 * peak) print_message("predicted %.1f MB, measured %.1f MB\n", predicted / 1e6, peak / 1e6);
+    assert_true(peak > 50e6);
+    assert_true(off <= 8e6 || off <= 0.05 * peak);
+}
+
+static void test_training(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 96, .predicted = 95};
+    Outcome o = carry_out(&w, 4);
+    assert_predicted(&o);
+    assert_int_equal(o.plan.layers_kept, 4);
+    assert_int_equal(o.layers_kept, 4);
+}
+
+static void test_dense_training(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &dense, .trains = true, .sequences = 8, .length = 128, .predicted = 127};
+    Outcome o = carry_out(&w, 4);
+    assert_predicted(&o);
+}
+
+static void test_rollouts(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 60, .predicted = 20, .prompts = 8,
+                  .prompt_length = 40, .samples = 16, .tokens = 2, .slots = 128};
+    Outcome o = carry_out(&w, 4);
+    assert_predicted(&o);
+    assert_true(o.plan.cache >= o.cache && o.plan.cache - o.cache < 1 << 20);
+    w.cache = CACHE_LATENT;
+    Outcome latent = carry_out(&w, 4);
+    assert_predicted(&latent);
+    assert_true(latent.plan.cache < o.plan.cache / 4);
+}
+
+static void test_small_budget(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 96, .predicted = 95};
+    Outcome all = carry_out(&w, 4);
+    double budget = ((double)all.plan.total - (double)all.plan.kept / 4) / 1e9;
+    Outcome half = carry_out(&w, budget);
+    assert_predicted(&half);
+    assert_in_range(half.plan.layers_kept, 1, 3);
+    assert_int_equal(half.layers_kept, half.plan.layers_kept);
+    assert_true((double)half.plan.total <= budget * 1e9);
+    assert_true((double)half.peak <= budget * 1e9 + 32e6);
+}
+
+static void test_refusal(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 96, .predicted = 95};
+    Machine m;
+    Status st = {0};
+    Plan plan;
+    RuntimeOptions options = runtime_defaults();
+    options.memory_gb = 0.1;
+    options.threads = 1;
+    assert_true(machine_open(&m, &options, &st));
+    assert_false(plan_make(&plan, &m, &w, SIZE_MAX, "stage base", &st));
+    assert_non_null(strstr(st.text, "stage base needs"));
+    assert_non_null(strstr(st.text, "--memory"));
+    machine_close(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_training), cmocka_unit_test(test_dense_training), cmocka_unit_test(test_rollouts),
+        cmocka_unit_test(test_small_budget), cmocka_unit_test(test_refusal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
