@@ -1,0 +1,187 @@
+/* From a recipe's stages to the largest step each will make. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/model_file.h"
+#include "core/check.h"
+#include "recipes/plan.h"
+#include "recipes/prompts.h"
+#include "recipes/run.h"
+
+enum { PLAN_PROBLEMS = 256, EVAL_SLOTS = 256 };
+
+/* The config of the model a name stands for: a stage before, or a file, of which only the head is read. */
+static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st);
+
+static bool config_of_stage(Run *r, const RecipeStage *s, ModelConfig *out, Status *st)
+{
+    const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
+    if (s->from[0]) return config_of_name(r, s->from, out, st);
+    if (block->from[0]) return config_of_name(r, block->from, out, st);
+    return recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer), tokenizer_eos(r->tokenizer), out,
+                               st);
+}
+
+static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st)
+{
+    const RecipeStage *stage = recipe_stage(r->recipe, from);
+    if (stage) return config_of_stage(r, stage, out, st);
+    LoadedModel *m = model_open(from, 0, st);
+    if (!m) return false;
+    *out = m->config;
+    model_close(m);
+    return true;
+}
+
+/* Tokens of `count` sequences whose lengths have this mean and deviation: a sum that one step in some thousand exceeds. */
+static int tokens_of(int count, double mean, double deviation, int longest)
+{
+    double tokens = count * mean + 3.5 * sqrt(count) * deviation, most = (double)count * longest;
+    return (int)ceil(tokens < most ? tokens : most);
+}
+
+typedef struct Lengths {
+    double sum, squares;
+    int n, longest;
+} Lengths;
+
+static void add_length(Lengths *l, int n)
+{
+    l->sum += n;
+    l->squares += (double)n * n;
+    l->n++;
+    if (n > l->longest) l->longest = n;
+}
+
+static double mean_of(const Lengths *l)
+{
+    return l->n ? l->sum / l->n : 0;
+}
+
+static double deviation_of(const Lengths *l)
+{
+    double mean = mean_of(l), variance = l->n ? l->squares / l->n - mean * mean : 0;
+    return variance > 0 ? sqrt(variance) : 0;
+}
+
+static Lengths document_lengths(const Run *r, const CorpusSpec *c, int max_length)
+{
+    Lengths l = {0};
+    for (int i = 0; i < PLAN_PROBLEMS; i++) {
+        Document d;
+        Ids ids = {0};
+        int first;
+        corpus_document(&d, c, r->recipe->seed, (uint64_t)i);
+        document_encode(&r->voice, d.prompt, d.completion, &ids, &first);
+        if (ids.n <= max_length) add_length(&l, ids.n);
+        free(ids.ids);
+        free(d.prompt);
+        free(d.completion);
+    }
+    return l;
+}
+
+static Lengths prompt_lengths(const Run *r, const CorpusSpec *c)
+{
+    Lengths l = {0};
+    PromptSet set;
+    prompts_draw(&set, &r->voice, c, r->recipe->seed, SPLIT_TRAIN, 0, PLAN_PROBLEMS);
+    for (int i = 0; i < set.n; i++) add_length(&l, set.prompts[i].n);
+    prompts_free(&set);
+    return l;
+}
+
+/* The batch is `sequences` of a mean length, so that N is what it will be. */
+static void train_on(PlanWork *w, int sequences, int tokens, bool all)
+{
+    w->trains = true;
+    w->sequences = sequences;
+    w->length = (tokens + sequences - 1) / sequences;
+    w->predicted = all ? w->length - 1 : w->length;
+    if (w->predicted > w->length - 1) w->predicted = w->length - 1;
+}
+
+static void roll(PlanWork *w, int prompts, int longest, int samples, int tokens, int slots)
+{
+    w->prompts = prompts;
+    w->prompt_length = longest;
+    w->samples = samples;
+    w->tokens = tokens;
+    w->slots = slots;
+}
+
+static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    const RecipeRl *rl = &s->rl;
+    CorpusSpec mix;
+    if (!run_mix(r, s, s->general_share, &mix, st)) return false;
+    Lengths l = prompt_lengths(r, &mix);
+    int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1, n = (all + parts - 1) / parts;
+    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, false);
+    if (w->predicted > rl->max_tokens) w->predicted = rl->max_tokens;
+    roll(w, rl->prompts, l.longest, rl->group, rl->max_tokens, all < EVAL_SLOTS ? all : EVAL_SLOTS);
+    w->cache = rl->cache;
+    w->entropy = true;
+    w->reference = rl->beta > 0;
+    w->exact_kl = w->reference && rl->kl == KL_EXACT;
+    if (s->reward_models[0]) w->beside = 2 * plan_model_bytes(&r->machine, w->config);
+    return true;
+}
+
+static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    CorpusSpec mix;
+    bool pretrain = s->kind == STAGE_PRETRAIN;
+    if (!run_mix(r, s, s->general_share, &mix, st)) return false;
+    if (pretrain)
+        for (int i = 0; i < STYLE_COUNT; i++) mix.styles[i] = (float)s->styles[i];
+    Lengths l = document_lengths(r, &mix, s->max_length > 0 ? s->max_length : 1 << 24);
+    if (l.n == 0) add_length(&l, s->max_length);
+    int sequences = s->batch * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
+    train_on(w, sequences, tokens_of(sequences, mean_of(&l), deviation_of(&l), l.longest), pretrain);
+    return true;
+}
+
+/* Evaluations sample with slots of their own; the larger of the two caches stays. */
+static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    const RecipeEval *e = &r->recipe->eval;
+    CorpusSpec reasoning;
+    if (s->kind == STAGE_REWARD_MODEL || e->n == 0) return true;
+    if (!run_reasoning(r, s, &reasoning, st)) return false;
+    Lengths l = prompt_lengths(r, &reasoning);
+    if (w->slots * (w->prompt_length + w->tokens) < EVAL_SLOTS * (l.longest + e->max_tokens))
+        roll(w, e->n, l.longest, e->k, e->max_tokens, EVAL_SLOTS);
+    return true;
+}
+
+bool plan_stage_work(Run *r, const RecipeStage *s, ModelConfig *config, PlanWork *out, Status *st)
+{
+    if (!config_of_stage(r, s, config, st)) return false;
+    *out = (PlanWork){.config = config};
+    if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
+    bool ok = s->kind == STAGE_RL ? rl_work(r, s, out, st) : sft_work(r, s, out, st);
+    return ok && add_evaluation(r, s, out, st);
+}
+
+bool plan_run(Run *r, bool print, Status *st)
+{
+    for (int i = 0; i < r->recipe->n_stages; i++) {
+        const RecipeStage *s = &r->recipe->stages[i];
+        ModelConfig config;
+        PlanWork work;
+        Plan plan;
+        char what[RECIPE_NAME + 16], line[256];
+        if (!plan_stage_work(r, s, &config, &work, st)) return false;
+        BalanceConfig balance = run_balance(r, &config);
+        if (config.E) work.balance = &balance;
+        snprintf(what, sizeof what, "stage %s", s->name);
+        bool fits = plan_make(&plan, &r->machine, &work, r->machine.memory / 2, what, st);
+        plan_describe(&plan, line, sizeof line);
+        if (print) printf("%-14s %s\n", s->name, line);
+        if (!fits) return false;
+    }
+    return true;
+}
