@@ -44,11 +44,13 @@ static bool voice_of_model(Run *r, const char *from, Status *st)
     if (!m) return false;
     r->tokenizer = m->tokenizer;
     m->tokenizer = NULL;
-    bool ok = r->tokenizer || fail(st, "%s: %s", from, m->tokenizer_fault[0] ? m->tokenizer_fault
-                                                                             : "it has no tokenizer; put tokenizer.json beside it");
+    const char *why = m->tokenizer_fault[0] ? m->tokenizer_fault : "it has no tokenizer; put tokenizer.json beside it";
+    bool ok = r->tokenizer || fail(st, "%s: %s", from, why);
     ok = ok && voice_open(&r->voice, r->tokenizer, r->recipe->tokenizer.template_name, &m->config, &m->attached, st);
     model_close(m);
-    return ok && (r->voice.has_template || fail(st, "%s has no chat template; name one with `tokenizer: {template: chatml}`", from));
+    if (ok && !r->voice.has_template)
+        return fail(st, "%s has no chat template; name one with `tokenizer: {template: chatml}`", from);
+    return ok;
 }
 
 bool pipeline_open_tokenizer(Run *r, Status *st)
