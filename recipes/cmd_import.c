@@ -21,7 +21,7 @@ static int read_args(int argc, char **argv, ImportArgs *a)
         .text = "Turns a Hugging Face folder, a .gguf file or another checkpoint into an r1 checkpoint (float32), with its\n"
                 "tokenizer, its small files and the tensors that are carried along (multi-token prediction). Commands and\n"
                 "recipes read such models directly too; an import is checked against a hash whenever it is opened.\n",
-        .examples = "r1 import tests/golden/v3 -o v3.h5\nr1 score v3.h5 --ids ids.jsonl\n",
+        .examples = "r1 import tests/golden/v3 -o v3.h5\nr1 inspect v3.h5\n",
         .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;

@@ -30,6 +30,7 @@ static void print_help(const Usage *u)
     if (u->runtime) fputs(runtime_help, stdout);
     printf("\nExample:\n");
     for (const char *line = u->examples; *line;) {
+        line += strspn(line, " ");
         int n = (int)strcspn(line, "\n");
         printf("  %.*s\n", n, line);
         line += n + (line[n] == '\n');

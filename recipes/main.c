@@ -14,12 +14,16 @@ typedef struct Command {
 
 static const Command commands[] = {
     {"run", cmd_run, "runs a recipe, all stages or some, and resumes it"},
+    {"eval", cmd_eval, "a model on held-out problems: pass@1, cons@k, format, language"},
     {"generate", cmd_generate, "continues a prompt or token sequences"},
     {"chat", cmd_chat, "a conversation with a model"},
     {"score", cmd_score, "log-probs, loss, routing and gradients of token sequences"},
     {"import", cmd_import, "a model folder or .gguf file as a checkpoint"},
     {"export", cmd_export, "a model as a Hugging Face folder or a .gguf file"},
+    {"inspect", cmd_inspect, "what a model is made of; the stages and rollouts of a run"},
+    {"report", cmd_report, "one page of a run, or of several compared"},
     {"bench", cmd_bench, "how close each part is to what the machine can do"},
+    {"plan", cmd_plan, "the memory that a recipe or a model will take"},
     {"data", cmd_data, "the tasks, and their problems with worked traces"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"template", cmd_template, "chat messages to the text a model was trained on"},
