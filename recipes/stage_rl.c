@@ -332,7 +332,8 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     }
     for (int g = 0; g < rl->prompts; g++) group_free(&r->groups[g], rl->group);
     if (!ok) return false;
-    if (rl->reference_reset && u->policy->reference && ++r->since_reset >= rl->reference_reset) {
+    r->since_reset++;
+    if (rl->reference_reset && u->policy->reference && r->since_reset >= rl->reference_reset) {
         policy_reference_set(u->policy);
         r->since_reset = 0;
     }
