@@ -99,11 +99,16 @@ static int read_args(int argc, char **argv, ChatArgs *a)
         {"--no-thinking", NULL, OPTION_FLAG, &a->no_thinking, 0, 0, "qwen3: answer without thoughts"},
         SAMPLING_OPTIONS(a->sampling),
     };
-    const Usage usage = {
-        .name = "chat", .arguments = "MODEL [options]",
-        .text = "A conversation: a line from you, an answer from the model, word by word. Thoughts are dimmed on a terminal.\n",
-        .examples = "r1 run micro --until zero\necho 'sort 4132' | r1 chat runs/micro/zero\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1, .runtime = &a->runtime};
+    const Usage usage = {.name = "chat",
+                         .arguments = "MODEL [options]",
+                         .text = "A conversation: a line from you, an answer from the model, word by word.\n"
+                                 "Thoughts are dimmed on a terminal.\n",
+                         .examples = "r1 run micro --until zero\necho 'sort 4132' | r1 chat runs/micro/zero\n",
+                         .options = options,
+                         .n = sizeof options / sizeof *options,
+                         .least = 1,
+                         .most = 1,
+                         .runtime = &a->runtime};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     Status st = {0};
     if (code != COMMAND_GO) return code;

@@ -32,7 +32,8 @@ static void list_tasks(bool json)
             json_set(o, "example", json_new_text(t->example));
             json_line_print(o);
         } else {
-            printf("%-10s %-9s  levels 1-%d  %s\n%*s%s\n", t->name, kind_name(t->kind), t->levels, t->help, 35, "e.g. ", t->example);
+            printf("%-10s %-9s  levels 1-%d  %s\n%*s%s\n", t->name, kind_name(t->kind), t->levels, t->help, 35, "e.g. ",
+                   t->example);
         }
     }
 }
@@ -94,20 +95,27 @@ int cmd_data(int argc, char **argv)
         {"--skip-bad", NULL, OPTION_FLAG, &a.skip_bad, 0, 0, "leave broken lines of a file out instead of failing"},
     };
     const Usage usage = {
-        .name = "data", .arguments = "TASK|FILE.jsonl [options], or --list",
-        .text = "Prints problems of a task: prompt, gold answer, and a worked completion as supervised training sees it.\n",
+        .name = "data",
+        .arguments = "TASK|FILE.jsonl [options], or --list",
+        .text =
+            "Prints problems of a task: prompt, gold answer, and a worked completion as supervised training sees it.\n",
         .examples = "r1 data --list\nr1 data add --split test --n 5 --level 2 --json\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 0, .most = 1};
+        .options = options,
+        .n = sizeof options / sizeof *options,
+        .least = 0,
+        .most = 1};
     Status st = {0};
     int count, code = command_read(&usage, argc, argv, &a.task, &count);
     if (code != COMMAND_GO) return code;
     if (a.list) return list_tasks(a.json), 0;
     if (!a.task) return command_usage(&usage, "it needs a task, or --list");
-    if (strcmp(a.split, "train") && strcmp(a.split, "test")) return command_usage(&usage, "--split %s: train or test", a.split);
+    if (strcmp(a.split, "train") && strcmp(a.split, "test"))
+        return command_usage(&usage, "--split %s: train or test", a.split);
     if (a.language && strcmp(a.language, "en") && strcmp(a.language, "zh"))
         return command_usage(&usage, "--language %s: en or zh", a.language);
     TaskSource source;
-    if (!task_source_open(&source, a.task, (int[2]){a.level, a.level}, 0.1, a.skip_bad, &st)) return command_failed(&st);
+    if (!task_source_open(&source, a.task, (int[2]){a.level, a.level}, 0.1, a.skip_bad, &st))
+        return command_failed(&st);
     print_problems(&a, &source);
     task_source_close(&source);
     return 0;

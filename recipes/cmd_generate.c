@@ -22,20 +22,28 @@ typedef struct GenerateArgs {
 static int read_args(int argc, char **argv, GenerateArgs *a)
 {
     const Option options[] = {
-        {"--prompt", "TEXT", OPTION_TEXT, &a->prompt, 0, 0, "put to the model in its chat template; it answers until its end token"},
+        {"--prompt", "TEXT", OPTION_TEXT, &a->prompt, 0, 0,
+         "put to the model in its chat template; it answers until its end token"},
         {"--raw", NULL, OPTION_FLAG, &a->raw, 0, 0, "continue the text of --prompt as it is: no template, no BOS"},
         {"--template", "NAME", OPTION_TEXT, &a->template_name, 0, 0, "a template by name instead of the model's own"},
         {"--ids", "FILE", OPTION_TEXT, &a->ids, 0, 0,
          "instead: JSON lines {\"ids\": [..]} (- is standard input), each continued by\nexactly --max-tokens ids"},
         SAMPLING_OPTIONS(a->sampling),
-        {"--json", NULL, OPTION_FLAG, &a->json, 0, 0, "a line {\"ids\": [new ids]} for each (and \"text\" with --prompt)"},
+        {"--json", NULL, OPTION_FLAG, &a->json, 0, 0,
+         "a line {\"ids\": [new ids]} for each (and \"text\" with --prompt)"},
     };
-    const Usage usage = {
-        .name = "generate", .arguments = "MODEL --prompt TEXT | --ids FILE.jsonl [options]",
-        .text = "Samples a continuation. The same seed gives the same text on every machine of a kind.\n",
-        .examples = "echo '{\"ids\": [3, 1, 4]}' | r1 generate tests/golden/v2_lite --ids - --max-tokens 8 --temperature 0 --json\n"
-                    "r1 run micro --until zero\nr1 generate runs/micro/zero --prompt 'sort 4132'\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1, .runtime = &a->runtime};
+    const Usage usage = {.name = "generate",
+                         .arguments = "MODEL --prompt TEXT | --ids FILE.jsonl [options]",
+                         .text =
+                             "Samples a continuation. The same seed gives the same text on every machine of a kind.\n",
+                         .examples = "echo '{\"ids\": [3, 1, 4]}' | r1 generate tests/golden/v2_lite --ids - "
+                                     "--max-tokens 8 --temperature 0 --json\n"
+                                     "r1 run micro --until zero\nr1 generate runs/micro/zero --prompt 'sort 4132'\n",
+                         .options = options,
+                         .n = sizeof options / sizeof *options,
+                         .least = 1,
+                         .most = 1,
+                         .runtime = &a->runtime};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
     if (!a->ids == !a->prompt) return command_usage(&usage, "it needs one of --prompt and --ids");

@@ -1,4 +1,4 @@
-/* r1 score: what a model gives to token sequences, and to whoever compares: logits, hidden states, routing, gradients. */
+/* r1 score: what a model gives to token sequences: log-probs, logits, hidden states, routing, gradients. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +53,8 @@ static bool parse_aux_item(const char *item, BalanceConfig *b, Status *st)
         nearest_try(&near, keys[i].key);
         if (strcmp(key, keys[i].key)) continue;
         double v = item[n] ? strtod(item + n + 1, &end) : 0;
-        if (!item[n] || *end || end == item + n + 1 || !(v >= 0 && v <= 1e6)) return fail(st, "--aux %s: expected %s=NUMBER", item, key);
+        if (!item[n] || *end || end == item + n + 1 || !(v >= 0 && v <= 1e6))
+            return fail(st, "--aux %s: expected %s=NUMBER", item, key);
         if (keys[i].real) *keys[i].real = (float)v;
         else *keys[i].whole = (int)v;
         return true;
@@ -86,12 +87,17 @@ static int read_args(int argc, char **argv, ScoreArgs *a)
         {"--aux", "TERMS", OPTION_TEXT, &a->aux, 0, 0,
          "balance losses: expert=A,device=A,comm=A,seq=A,devices=D,limit=M"},
     };
-    const Usage usage = {
-        .name = "score", .arguments = "MODEL --ids FILE.jsonl [options]",
-        .text = "Prints a line {\"logprobs\": [T-1 values], \"nll\": mean} for each sequence, then\n"
-                "{\"loss\": nll + aux, \"nll\": total over predicted tokens, \"aux\", \"tokens\"}. Everything is one batch.\n",
-        .examples = "echo '{\"ids\": [3, 1, 4, 1, 5]}' | r1 score tests/golden/v2_lite --ids -\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1, .runtime = &a->runtime};
+    const Usage usage = {.name = "score",
+                         .arguments = "MODEL --ids FILE.jsonl [options]",
+                         .text = "Prints a line {\"logprobs\": [T-1 values], \"nll\": mean} for each sequence, then\n"
+                                 "{\"loss\": nll + aux, \"nll\": total over predicted tokens, \"aux\", \"tokens\"}.\n"
+                                 "Everything is one batch.\n",
+                         .examples = "echo '{\"ids\": [3, 1, 4, 1, 5]}' | r1 score tests/golden/v2_lite --ids -\n",
+                         .options = options,
+                         .n = sizeof options / sizeof *options,
+                         .least = 1,
+                         .most = 1,
+                         .runtime = &a->runtime};
     Status st = {0};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
@@ -113,7 +119,8 @@ static bool read_batch(const ScoreArgs *a, const OpenModel *m, BatchBuilder *bat
     if (lines.skipped) fprintf(stderr, "r1 score: %d broken lines were left out\n", lines.skipped);
     for (int i = 0; i < lines.n; i++) batch_add(batch, lines.lines[i].ids, lines.lines[i].n, 1);
     token_lines_free(&lines);
-    return batch->m > 0 || fail(st, "%s: no sequence has two tokens, so nothing is predicted", a->ids ? a->ids : a->text);
+    return batch->m > 0 ||
+           fail(st, "%s: no sequence has two tokens, so nothing is predicted", a->ids ? a->ids : a->text);
 }
 
 /* Log-probs of all predictions, the tape of the forward (in the arena), values of the balance losses. */
@@ -139,7 +146,10 @@ static void gradients(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batc
     nll_weights_mean(weight, batch->targets, batch->m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(batch), .predict = batch_predictions(batch), .inv_temperature = 1.0f, .loss = &loss,
+    TrainTask task = {.batch = batch_view(batch),
+                      .predict = batch_predictions(batch),
+                      .inv_temperature = 1.0f,
+                      .loss = &loss,
                       .balance = a->aux ? &a->balance : NULL};
     TrainOut out;
     policy_train_open(m->policy);
@@ -182,8 +192,8 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
 {
     BatchBuilder batch = {0};
     ScoreResult r = {.policy = m->policy, .batch = &batch, .parts = a->parts, .balance = a->aux ? &a->balance : NULL};
-    bool ok = open_model_speaks(m, a->model, st) && (!a->aux || balance_validate(&a->balance, &m->policy->config, st)) &&
-              read_batch(a, m, &batch, st);
+    bool ok = open_model_speaks(m, a->model, st) &&
+              (!a->aux || balance_validate(&a->balance, &m->policy->config, st)) && read_batch(a, m, &batch, st);
     if (ok) {
         forward(a, m, &batch, &r);
         print_scores(&r, &batch);

@@ -61,7 +61,8 @@ int command_failed(const Status *st)
 
 static int unknown_option(const Usage *u, const char *given)
 {
-    static const char *const shared[] = {"--threads", "--chunk", "--matmul", "--memory", "--skip-bad", "--checkpoint-seconds"};
+    static const char *const shared[] = {"--threads", "--chunk",    "--matmul",
+                                         "--memory",  "--skip-bad", "--checkpoint-seconds"};
     char hint[128];
     Nearest near = nearest_start(given);
     for (int i = 0; i < u->n; i++) nearest_try(&near, u->options[i].name);

@@ -1,5 +1,5 @@
-/* What every command of the command line shares: its options as a table (parsing, checks and --help come from it), and the
- * three ways it ends. */
+/* What every command of the command line shares: its options as a table (parsing, checks and --help come from it), and
+ * the three ways it ends. */
 #ifndef RECIPES_COMMAND_H
 #define RECIPES_COMMAND_H
 
@@ -29,8 +29,8 @@ typedef struct Usage {
 
 enum { COMMAND_GO = -1 };
 
-/* Reads argv[1 ..] (argv[0] is the command's name) into the options and arguments[u->most] (the rest NULL). Returns COMMAND_GO,
- * or the exit code at once: 0 after --help (printed), 2 after a usage error (one sentence on stderr). */
+/* Reads argv[1 ..] (argv[0] is the command's name) into the options and arguments[u->most] (the rest NULL). Returns
+ * COMMAND_GO, or the exit code at once: 0 after --help (printed), 2 after a usage error (one sentence on stderr). */
 int command_read(const Usage *u, int argc, char **argv, const char **arguments, int *count);
 
 /* A usage error found later: the sentence and where help is. Returns 2. */

@@ -9,8 +9,8 @@ typedef struct InspectOptions {
     bool json, tensors, sha256;
 } InspectOptions;
 
-/* Config, parameter table (tensors of one kind and shape in a row, or each), counts; the sha256 of the weights of a checkpoint,
- * of other models when asked for. */
+/* Config, parameter table (tensors of one kind and shape in a row, or each), counts; the sha256 of the weights of a
+ * checkpoint, of other models when asked for. */
 bool inspect_model(const char *name, const InspectOptions *o, Status *st);
 
 /* The stages of a run's folder, from its summary.json; false (no sentence) when name is no run's folder. */

@@ -43,7 +43,8 @@ static int collect(const ParamTable *t, bool each, Row **out)
         Row row = {.rows = p->rows, .cols = p->cols, .ndim = p->ndim};
         int at = each ? n : 0;
         pattern(row.name, p->name, each ? 0 : (p->layer >= 0) + (p->expert >= 0));
-        while (at < n && (strcmp(rows[at].name, row.name) || rows[at].rows != row.rows || rows[at].cols != row.cols)) at++;
+        while (at < n && (strcmp(rows[at].name, row.name) || rows[at].rows != row.rows || rows[at].cols != row.cols))
+            at++;
         if (at == n) {
             if (n == capacity) rows = realloc(rows, (size_t)(capacity = capacity ? 2 * capacity : 64) * sizeof *rows);
             CHECK(rows != NULL);
@@ -81,9 +82,9 @@ static void print_rows(const Row *rows, int n)
 
 static void print_meta(const CheckpointMeta *m)
 {
-    printf("stage %s, step %lld%s, seed %u, %lld tokens trained, %lld sampled, %.1f s\n", m->stage[0] ? m->stage : "(none)",
-           (long long)m->step, m->finished ? " (finished)" : "", m->seed, (long long)m->tokens_trained,
-           (long long)m->tokens_sampled, m->seconds);
+    printf("stage %s, step %lld%s, seed %u, %lld tokens trained, %lld sampled, %.1f s\n",
+           m->stage[0] ? m->stage : "(none)", (long long)m->step, m->finished ? " (finished)" : "", m->seed,
+           (long long)m->tokens_trained, (long long)m->tokens_sampled, m->seconds);
     if (m->machine_kind[0]) printf("made by %s\n", m->machine_kind);
 }
 

@@ -25,10 +25,12 @@ bool inspect_run(const char *name, bool json)
         const Json *s = json_at(stages, i), *pass1 = json_get(json_get(json_get(s, "eval"), "all"), "pass@1");
         char percent[32] = "-";
         if (pass1) snprintf(percent, sizeof percent, "%.1f", 100 * json_number(pass1));
-        printf("%-24s %8lld %9s %13.1f  %s\n", json_get_string(s, "name", "?"), (long long)json_integer(json_get(s, "steps")), percent,
-               json_number(json_get(s, "seconds")), json_get_string(s, "weights_sha256", ""));
+        printf("%-24s %8lld %9s %13.1f  %s\n", json_get_string(s, "name", "?"),
+               (long long)json_integer(json_get(s, "steps")), percent, json_number(json_get(s, "seconds")),
+               json_get_string(s, "weights_sha256", ""));
     }
-    printf("\nA model of it: r1 inspect %s/STAGE. A group of rollouts: r1 inspect %s --stage S --step N --prompt P\n", name, name);
+    printf("\nA model of it: r1 inspect %s/STAGE. A group of rollouts: r1 inspect %s --stage S --step N --prompt P\n",
+           name, name);
     json_free(summary);
     return true;
 }
@@ -50,8 +52,8 @@ static void cell(double v)
 static void print_group(const RolloutTable *t)
 {
     const RolloutSample *first = &t->samples[0];
-    printf("step %lld, prompt %lld: %s\nanswer: %s\n\n%6s %6s %11s %11s", (long long)first->step, (long long)first->prompt,
-           first->prompt_text, first->answer, "sample", "tokens", "advantage", "reward");
+    printf("step %lld, prompt %lld: %s\nanswer: %s\n\n%6s %6s %11s %11s", (long long)first->step,
+           (long long)first->prompt, first->prompt_text, first->answer, "sample", "tokens", "advantage", "reward");
     for (int k = 0; k < t->n_names; k++) printf(" %11.11s", t->names[k]);
     printf(" %11s %11s  %s\n", "logprob", "entropy", "verdict");
     for (int i = 0; i < t->n; i++) {

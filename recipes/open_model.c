@@ -4,8 +4,9 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
 {
     *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
     if (!m->file) return false;
-    bool ok = m->file->weights ||
-              fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", name);
+    bool ok =
+        m->file->weights ||
+        fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", name);
     if (!ok || !machine_open(&m->machine, o, st)) {
         model_close(m->file);
         return false;
@@ -25,7 +26,8 @@ void open_model_close(OpenModel *m)
 
 bool open_model_speaks(const OpenModel *m, const char *name, Status *st)
 {
-    return m->policy->config.head == HEAD_LM || fail(st, "%s is a reward model: it gives one score, no log-probs", name);
+    return m->policy->config.head == HEAD_LM ||
+           fail(st, "%s is a reward model: it gives one score, no log-probs", name);
 }
 
 bool open_model_reads_text(const OpenModel *m, const char *name, Status *st)

@@ -11,7 +11,8 @@ Sampling sampling_defaults(void)
 
 bool sampling_check(const Sampling *s, Status *st)
 {
-    return !strcmp(s->cache, "exact") || !strcmp(s->cache, "latent") || fail(st, "--cache %s: exact or latent", s->cache);
+    return !strcmp(s->cache, "exact") || !strcmp(s->cache, "latent") ||
+           fail(st, "--cache %s: exact or latent", s->cache);
 }
 
 CacheKind sampling_cache(const Sampling *s)
@@ -21,8 +22,12 @@ CacheKind sampling_cache(const Sampling *s)
 
 RolloutSpec sampling_spec(const Sampling *s, int n)
 {
-    return (RolloutSpec){.slots = n < MOST_SLOTS ? n : MOST_SLOTS, .samples = 1, .max_tokens = s->max_tokens,
-                         .cache = sampling_cache(s),
-                         .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p, .top_k = s->top_k},
-                         .seed = (uint32_t)s->seed, .purpose = RNG_ROLLOUT};
+    return (RolloutSpec){
+        .slots = n < MOST_SLOTS ? n : MOST_SLOTS,
+        .samples = 1,
+        .max_tokens = s->max_tokens,
+        .cache = sampling_cache(s),
+        .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p, .top_k = s->top_k},
+        .seed = (uint32_t)s->seed,
+        .purpose = RNG_ROLLOUT};
 }

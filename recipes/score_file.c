@@ -117,7 +117,8 @@ static bool write_losses(ScoreResult *r, Status *st)
 {
     float nll = (float)r->nll, aux = (float)r->aux, total = (float)(r->nll + r->aux);
     return st_writer_data(r->writer, "nll", &nll, st) &&
-           (!r->balance || (st_writer_data(r->writer, "aux", &aux, st) && st_writer_data(r->writer, "total", &total, st)));
+           (!r->balance ||
+            (st_writer_data(r->writer, "aux", &aux, st) && st_writer_data(r->writer, "total", &total, st)));
 }
 
 /* The balance losses of one layer, each sequence alone. */

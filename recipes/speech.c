@@ -14,7 +14,8 @@ bool speech_open(Speech *s, const OpenModel *m, const char *model, const char *t
 
 bool speech_encode(const Speech *s, const Json *messages, bool no_thinking, Ids *out, bool *thinking, Status *st)
 {
-    TemplateOptions options = {.add_generation_prompt = true, .no_thinking = no_thinking, .tokenizer = s->voice.tokenizer};
+    TemplateOptions options = {
+        .add_generation_prompt = true, .no_thinking = no_thinking, .tokenizer = s->voice.tokenizer};
     RenderedChat chat;
     if (!template_render(&s->voice.chat, messages, options, &chat, st)) return false;
     tokenizer_encode(s->voice.tokenizer, chat.text, chat.length, out);

@@ -16,7 +16,8 @@ typedef struct Speech {
 /* Opens its voice. Fails also when the model has no tokenizer. */
 bool speech_open(Speech *s, const OpenModel *m, const char *model, const char *template_name, Status *st);
 
-/* Appends the ids of the conversation so far, up to where the model speaks. *thinking: the template has begun its thoughts. */
+/* Appends the ids of the conversation so far, up to where the model speaks. *thinking: the template has begun its
+ * thoughts. */
 bool speech_encode(const Speech *s, const Json *messages, bool no_thinking, Ids *out, bool *thinking, Status *st);
 
 /* Writes a turn token by token, whole characters only; thoughts are dimmed when `dim`. */

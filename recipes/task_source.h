@@ -10,9 +10,10 @@ typedef struct TaskSource {
     char name[64];
 } TaskSource;
 
-/* `name` is a built-in task, or else a file. levels: [0] .. [1], 0: the task's first, its last. heldout: of a file's rows. Fails
- * on an unknown name (with the nearest), levels the task has not. */
-bool task_source_open(TaskSource *out, const char *name, const int levels[2], double heldout, bool skip_bad, Status *st);
+/* `name` is a built-in task, or else a file. levels: [0] .. [1], 0: the task's first, its last. heldout: of a file's
+ * rows. Fails on an unknown name (with the nearest), levels the task has not. */
+bool task_source_open(TaskSource *out, const char *name, const int levels[2], double heldout, bool skip_bad,
+                      Status *st);
 void task_source_close(TaskSource *s);
 
 #endif

@@ -10,11 +10,12 @@ typedef struct TokenLines {
     int skipped; /* broken lines left out */
 } TokenLines;
 
-/* JSON lines {"ids": [..]} ("-": standard input); blank lines are passed over. Every id must be in 0 .. vocab - 1. A broken
- * line, or one without ids, fails with its number, or is counted when skip_bad; so does a file without any line. */
+/* JSON lines {"ids": [..]} ("-": standard input); blank lines are passed over. Every id must be in 0 .. vocab - 1. A
+ * broken line, or one without ids, fails with its number, or is counted when skip_bad; so does a file without any line.
+ */
 bool token_lines_read(TokenLines *out, const char *path, int vocab, bool skip_bad, Status *st);
-/* The same from text through a tokenizer: a line is a JSON string, or an object with "text", or else the text itself. No BOS
- * is added. */
+/* The same from text through a tokenizer: a line is a JSON string, or an object with "text", or else the text itself.
+ * No BOS is added. */
 bool token_lines_encode(TokenLines *out, const char *path, const Tokenizer *t, int vocab, bool skip_bad, Status *st);
 void token_lines_free(TokenLines *t);
 

@@ -7,8 +7,8 @@ typedef struct Captured {
     char *out, *err; /* of the last run; NUL-terminated */
 } Captured;
 
-/* Runs command(argc, argv) with the words of `line` (split at single spaces) as argv. Output goes through files in the test's
- * scratch folder. Free with captured_free. */
+/* Runs command(argc, argv) with the words of `line` (split at single spaces) as argv. Output goes through files in the
+ * test's scratch folder. Free with captured_free. */
 Captured capture(int (*command)(int, char **), const char *format, ...) __attribute__((format(printf, 2, 3)));
 void captured_free(Captured *c);
 

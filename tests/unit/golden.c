@@ -136,8 +136,8 @@ void expect_relative(const char *name, const float *got, const float *want, size
         norm += (double)want[i] * want[i];
     }
     if (!(sqrt(difference) <= tolerance * sqrt(norm)))
-        fail_msg("%s: |got - want| = %.3g of |want| = %.3g, relative %.3g, allowed is %.3g", name, sqrt(difference), sqrt(norm),
-                 sqrt(difference / norm), tolerance);
+        fail_msg("%s: |got - want| = %.3g of |want| = %.3g, relative %.3g, allowed is %.3g", name, sqrt(difference),
+                 sqrt(norm), sqrt(difference / norm), tolerance);
 }
 
 void expect_number(const char *name, double got, double want, double tolerance)

@@ -1,5 +1,6 @@
-/* A case of tests/golden on the CPU backend: its model, its batch and what the reference implementation answered; and the
- * comparisons its README states. A comparison that fails names the tensor and the error and fails the running test. */
+/* A case of tests/golden on the CPU backend: its model, its batch and what the reference implementation answered; and
+ * the comparisons its README states. A comparison that fails names the tensor and the error and fails the running test.
+ */
 #ifndef TESTS_UNIT_GOLDEN_H
 #define TESTS_UNIT_GOLDEN_H
 
@@ -37,8 +38,8 @@ void expect_relative(const char *name, const float *got, const float *want, size
 void expect_number(const char *name, double got, double want, double tolerance);
 void expect_ints(const char *name, const int32_t *got, const int32_t *want, size_t n);
 
-/* Every tensor PREFIX + NAME of f against the policy's gradients; all: every trained parameter must be there. Returns how many
- * were compared. */
+/* Every tensor PREFIX + NAME of f against the policy's gradients; all: every trained parameter must be there. Returns
+ * how many were compared. */
 int expect_gradients(const Golden *g, const StFile *f, const char *prefix, bool all);
 
 #endif

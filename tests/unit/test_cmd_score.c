@@ -43,10 +43,12 @@ static void expect_file(const char *path, const StFile *want)
     for (size_t i = 0; i < st_count(want); i++) {
         const StTensor *w = st_at(want, i);
         bool relative;
-        if (!strncmp(w->name, "greedy", 6) || !strncmp(w->name, "counts.", 7) || !strncmp(w->name, "bias_after.", 11)) continue;
+        if (!strncmp(w->name, "greedy", 6) || !strncmp(w->name, "counts.", 7) || !strncmp(w->name, "bias_after.", 11))
+            continue;
         const StTensor *g = st_find(got, w->name);
         if (!g) fail_msg("%s is not in the file", w->name);
-        if (g->dtype != w->dtype || g->ndim != w->ndim || memcmp(g->shape, w->shape, (size_t)w->ndim * sizeof *w->shape))
+        if (g->dtype != w->dtype || g->ndim != w->ndim ||
+            memcmp(g->shape, w->shape, (size_t)w->ndim * sizeof *w->shape))
             fail_msg("%s has another type or shape", w->name);
         double tolerance = tolerance_of(w->name, &relative);
         if (w->dtype == ST_I32) expect_ints(w->name, g->data, w->data, w->count);
@@ -103,8 +105,8 @@ static void run_case(const char *model)
     snprintf(name, sizeof name, "%s/expected.safetensors", model);
     StFile *expected = golden_file(name);
     write_ids(expected);
-    Captured c = capture(cmd_score, "score tests/golden/%s --ids %s --out %s --with logits,logprobs,hidden,router,grad", model,
-                         scratch_path("ids.jsonl"), scratch_path("out.safetensors"));
+    Captured c = capture(cmd_score, "score tests/golden/%s --ids %s --out %s --with logits,logprobs,hidden,router,grad",
+                         model, scratch_path("ids.jsonl"), scratch_path("out.safetensors"));
     if (c.code) fail_msg("%s", c.err);
     expect_lines(c.out, expected, golden_scalar(expected, "nll"), 0.0);
     expect_file(scratch_path("out.safetensors"), expected);
@@ -157,7 +159,8 @@ static void expect_refused(const char *input, int code, const char *arguments, c
 static void sentences(void **state)
 {
     (void)state;
-    expect_refused("{\"ids\": [1, 2]}\n{\"ids\": [1, 256]}\n", 1, "", "line 2: \"ids\"[1] is 256; the model knows 0 to 255");
+    expect_refused("{\"ids\": [1, 2]}\n{\"ids\": [1, 256]}\n", 1, "",
+                   "line 2: \"ids\"[1] is 256; the model knows 0 to 255");
     expect_refused("{\"ids\": [1, -1]}\n", 1, "", "line 1: \"ids\"[1] is -1");
     expect_refused("{\"ids\": [1, 2]}\n\n{\"ids\": []}\n", 1, "", "line 3: \"ids\" is empty");
     expect_refused("{\"ids\": [1, 2.5]}\n", 1, "", "line 1: \"ids\"[1] is not a whole number");

