@@ -30,13 +30,18 @@ def step_lines(run):
     return [m for m in lines(run) if "eval" not in m and "warning" not in m]
 
 
-def files(run):
-    """Every file of a finished run is there and opens."""
+def import_h5py():
     try:
         import h5py
+        return h5py
     except ModuleNotFoundError:  # another Python stands before the system's
         assert sys.executable != "/usr/bin/python3", "python3-h5py is missing"
         os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
+
+
+def files(run):
+    """Every file of a finished run is there and opens."""
+    h5py = import_h5py()
     there = set(os.listdir(run))
     for name in "recipe.yaml", "metrics.jsonl", "checkpoints", "rollouts.h5", "summary.json", "report.html":
         assert name in there, f"{run} has no {name}"
@@ -78,8 +83,8 @@ def summary(run):
     assert evaluated > 0
 
 
-def metrics(run):
-    """One line a step with the promised keys; sampler and trainer agree in every RL step that updated."""
+def metrics(run, gap=0):
+    """One line a step with the promised keys; sampler and trainer agree (within gap) in every RL step that updated."""
     seen = set()
     for m in lines(run):
         assert ALWAYS <= set(m), m
@@ -90,8 +95,8 @@ def metrics(run):
         assert STEP <= set(m), m
         if "reward" in m:
             assert RL <= set(m), RL - set(m)
-            assert m["gap"] in (0, None), f"gap {m['gap']} in {key}"
-            assert m["gap"] == 0 or m["zero_groups"] == 1, f"no gap measured in {key}"
+            assert m["gap"] is not None or m["zero_groups"] == 1, f"no gap measured in {key}"
+            assert (m["gap"] or 0) <= float(gap), f"gap {m['gap']} in {key}"
     for entry in read_json(run, "summary.json")["stages"]:
         have = [s for n, s in seen if n == entry["name"]]
         assert sorted(have) == list(range(1, entry["steps"] + 1)), f"{entry['name']}: lines of steps {have}"
@@ -125,6 +130,22 @@ def warned(run, *names):
     """The run warned by these names."""
     have = {m["warning"]["name"] for m in lines(run) if "warning" in m}
     assert set(names) <= have, f"warned {have}, not {set(names) - have}"
+
+
+def learned(run, stage, least):
+    """pass@1 of the stage is at least that."""
+    have = [s["eval"]["all"]["pass@1"] for s in read_json(run, "summary.json")["stages"] if s["name"] == stage]
+    assert have and have[0] >= float(least), f"pass@1 of {stage} is {have}"
+
+
+def rewarded(run, stage, name, reason):
+    """The stage's rollouts have that reward, and what its program said or how it failed."""
+    h5py = import_h5py()
+    with h5py.File(os.path.join(run, "rollouts.h5")) as f:
+        shard = f[stage]["000000"]
+        assert name in shard["rewards"], list(shard["rewards"])
+        reasons = {bytes(row).rstrip(b"\0").decode() for row in shard["reason"][:]}
+    assert any(r.endswith("external: " + reason) for r in reasons), reasons
 
 
 if __name__ == "__main__":
