@@ -26,7 +26,11 @@ RuntimeOptions runtime_defaults(void)
 void machine_wait_briefly(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || setenv("GOMP_SPINCOUNT", "1000", 1)) return;
-    execv("/proc/self/exe", argv); /* where that fails, things are slower, not wrong */
+    char program[4096];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (n <= 0) return;
+    program[n] = 0;
+    execv(program, argv); /* where that fails, things are slower, not wrong */
 }
 
 static bool number_after(int argc, char **argv, int *i, double lo, double hi, double *out, Status *st)
