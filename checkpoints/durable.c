@@ -27,7 +27,7 @@ static long leftover_owner(const char *entry, const char *name)
     return *end || end == entry + n + 5 ? 0 : pid;
 }
 
-static void remove_leftovers(const char *path)
+void durable_sweep(const char *path)
 {
     char folder[4096], found[8192];
     folder_of(path, folder, sizeof folder);
@@ -48,7 +48,7 @@ bool durable_begin(Durable *d, const char *path, Status *st)
     if (strlen(path) >= sizeof d->path) return fail(st, "path %.60s... is too long: choose a shorter one", path);
     strcpy(d->path, path);
     snprintf(d->temp, sizeof d->temp, "%s.tmp.%ld", path, (long)getpid());
-    remove_leftovers(path);
+    durable_sweep(path);
     return true;
 }
 

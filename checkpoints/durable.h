@@ -13,6 +13,8 @@ typedef struct Durable {
 
 /* Names the temporary file, and removes those left for the same path by processes that are no more. */
 bool durable_begin(Durable *d, const char *path, Status *st);
+/* Only the latter: for a path that will not be written again. */
+void durable_sweep(const char *path);
 /* The finished temporary file becomes PATH. On failure it is removed. */
 bool durable_commit(const Durable *d, Status *st);
 /* Removes the temporary file, if there is one. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "checkpoints/checkpoint.h"
+#include "checkpoints/durable.h"
 #include "checkpoints/hash.h"
 #include "core/check.h"
 #include "recipes/stage_rl.h"
@@ -313,7 +314,10 @@ static bool unit_end(UnitRun *u, Status *st)
     char *partial = partial_path(u), *result = result_path(u->run, u->unit);
     bool ok = u->unit->kind->makes_samples || save_model(u, result, true, st);
     ok = ok && summarise(u, st);
-    if (ok) unlink(partial);
+    if (ok) {
+        unlink(partial);
+        durable_sweep(partial);
+    }
     free(partial);
     free(result);
     return ok;

@@ -5,7 +5,7 @@ set -eu
 export OMP_WAIT_POLICY=passive
 run=$TEST_DIR/killed
 said=$TEST_DIR/said
-r1_run() { "$R1" run micro --threads 1 --checkpoint-seconds 0 --quiet --out "$@" >"$TEST_DIR/out" 2>"$said"; }
+r1_run() { "$R1" run micro --threads 1 --quiet --out "$@" >"$TEST_DIR/out" 2>"$said"; }
 complain() { echo "$1"; cat "$said"; exit 1; }
 
 # stop SIGNAL STAGE STEP ARGUMENT...: starts or resumes, and sends the signal a random part of a second after the step's line.
