@@ -24,7 +24,7 @@ have = $(shell for h in $(1); do echo "$(hash)include <$$h>"; done | $(CC) $(CPP
          -E -x c - >/dev/null 2>&1 && echo yes)
 REQUIRED := hdf5.h yaml.h jansson.h pcre2.h utf8proc.h gmp.h openssl/evp.h
 
-ifneq ($(filter-out clean help deps demo test test-asan,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean help deps demo test test-asan test-peers fuzz,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(call have,hdf5.h),)
 HDF5_CFLAGS := $(or $(shell pkg-config --cflags hdf5 2>/dev/null),$(addprefix -I,$(wildcard /usr/include/hdf5/serial)))
 HDF5_LIBS   := $(or $(shell pkg-config --libs-only-L hdf5 2>/dev/null),$(addprefix -L,$(wildcard /usr/lib/*/hdf5/serial)))
@@ -70,7 +70,7 @@ TEST_SOURCES := $(wildcard tests/unit/test_*.c)
 TEST_SHARED  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SOURCES),$(wildcard tests/unit/*.c)))
 TESTS        := $(foreach t,$(TEST_SOURCES:tests/unit/%.c=%),$(if $(or $(if $(T),,all),$(findstring $(T),$t)),$(BUILD)/tests/$t))
 
-.PHONY: all objects unit test test-asan demo deps clean help FORCE
+.PHONY: all objects unit fuzzers test test-asan test-peers fuzz demo deps clean help FORCE
 all: $(if $(MAIN),$(R1),objects) ## build ./r1
 objects: $(LIBRARY) $(MAIN_O) ## compile everything but link nothing
 unit: $(TESTS) ## build the unit tests into build/tests (T=pattern: some)
@@ -109,6 +109,13 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
 
+# Fuzz targets (CC=clang; SANITIZE has fuzzer-no-link).
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzzers: $(FUZZERS)
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/file.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fopenmp,$(LDFLAGS_ALL)) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
 # Rewritten only when their content changes: another compiler or flag recompiles, a file come or gone relinks.
 $(BUILD)/flags.txt: FORCE
 	@mkdir -p $(@D)
@@ -140,6 +147,19 @@ ASAN := BUILD=build/asan OPT=-O1 KERNEL_OPT=-O1 \
 test-asan: deps ## unit tests, golden tests and a five-second recipe under the address and undefined sanitizers
 	@+$(BUILD_ALL) $(ASAN) all unit
 	@BUILD=build/asan R1=build/asan/r1 T='$(T)' SUITES="unit asan" sh tests/run.sh
+
+test-peers: deps ## round trips with transformers and llama.cpp (installs them in .venv, several GB)
+	@+$(BUILD_ALL) all
+	sh tests/peers/setup.sh llama
+	sh tests/peers/fetch_smollm2.sh
+	@dir=$$(mktemp -d) && { .venv/bin/python tests/peers/roundtrip.py $(R1) "$$dir"; code=$$?; rm -rf "$$dir"; exit $$code; }
+
+FUZZ_SECONDS ?= 120
+FUZZ := BUILD=build/fuzz CC=clang OPT=-O1 FOLDERS="core data checkpoints recipes" \
+        SANITIZE='-fsanitize=fuzzer-no-link,address -fno-omit-frame-pointer'
+fuzz: deps ## libFuzzer on the readers of foreign files, FUZZ_SECONDS=120 each (T=pattern: some)
+	@+$(BUILD_ALL) $(FUZZ) fuzzers
+	@T='$(T)' sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
 
 clean: ## remove build/ and ./r1
 	rm -rf build r1
