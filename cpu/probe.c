@@ -52,7 +52,7 @@ __attribute__((target("avx2,fma"))) static float fma_avx2(long rounds)
 }
 #endif
 
-/* Four lanes as the baseline of every processor has them; without an FMA instruction a multiplication and an addition. */
+/* Four lanes as the baseline of every processor has them; without an FMA a product and a sum. */
 static float fma_plain(long rounds)
 {
     typedef float v4 __attribute__((vector_size(16)));
@@ -116,7 +116,8 @@ void cpu_probe_copy(Backend *b, float *y, const float *x, size_t n)
 {
 #pragma omp parallel num_threads(b->threads)
     {
-        size_t t = (size_t)omp_get_thread_num(), parts = (size_t)b->threads, from = n * t / parts, to = n * (t + 1) / parts;
+        size_t t = (size_t)omp_get_thread_num(), parts = (size_t)b->threads, from = n * t / parts,
+               to = n * (t + 1) / parts;
         memcpy(y + from, x + from, (to - from) * sizeof(float));
     }
 }

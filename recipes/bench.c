@@ -9,13 +9,16 @@
 #include "core/check.h"
 #include "cpu/probe.h"
 
-#define TRAIN(row, of, n, T, script, big) {.name = row, .kind = &bench_train, .model = of, .sequences = n, .length = T, .peer = script, .large = big}
-#define EXPERTS(row, total) {.name = row, .kind = &bench_train, .model = "tiny", .sequences = 128, .length = 96, .experts = total}
+#define TRAIN(row, of, n, T, script, big)                                                                              \
+    {.name = row, .kind = &bench_train, .model = of, .sequences = n, .length = T, .peer = script, .large = big}
+#define EXPERTS(row, total)                                                                                            \
+    {.name = row, .kind = &bench_train, .model = "tiny", .sequences = 128, .length = 96, .experts = total}
 #define DECODE(row, of, n, prompt, new, kind_of_cache, script, big)                                                    \
     {.name = row, .kind = &bench_decode, .model = of, .sequences = n, .length = prompt, .tokens = new, .samples = 1,   \
      .cache = kind_of_cache, .peer = script, .large = big}
 
-/* The rows of the table first, then the curves: by tokens, by experts of which two are used, by sequences decoded at once. */
+/* The rows of the table first, then the curves: by tokens, by experts of which two are used, by sequences decoded at
+ * once. */
 static const BenchCase cases[] = {
     TRAIN("train_lite1_f32", "lite1", 2, 1024, "torch_rows.py", true),
     TRAIN("train_small_f32", "small", 8, 512, "torch_rows.py", true),
@@ -24,8 +27,8 @@ static const BenchCase cases[] = {
      .peer = "trl_grpo.py"},
     TRAIN("sft_smollm2_f32", "smollm2-135m", 4, 512, "torch_rows.py", true),
     DECODE("decode_smollm2_f32_64", "smollm2-135m", 64, 64, 128, CACHE_EXACT, "llama_rows.py", true),
-    {.name = "prefill_smollm2_f32", .kind = &bench_prefill, .model = "smollm2-135m", .sequences = 64, .length = 64, .tokens = 1,
-     .samples = 1, .peer = "llama_rows.py", .large = true},
+    {.name = "prefill_smollm2_f32", .kind = &bench_prefill, .model = "smollm2-135m", .sequences = 64, .length = 64,
+     .tokens = 1, .samples = 1, .peer = "llama_rows.py", .large = true},
     DECODE("decode_smollm2_f32_1", "smollm2-135m", 1, 64, 128, CACHE_EXACT, "llama_rows.py", true),
     {.name = "adamw", .kind = &bench_adamw},
     TRAIN("train_tiny_f32_tokens_1536", "tiny", 16, 96, NULL, false),
@@ -100,18 +103,22 @@ static void add_row(Bench *b, BenchRow r)
     if (b->print) bench_print_row(b, &r);
 }
 
-/* The rows of the ops of the runs since the last reset, `runs` of them. */
+/* The rows of the ops of the runs since the last reset, `runs` of them; verbose: of each weight shape. */
 static void add_op_rows(Bench *b, const BenchCase *c, int runs)
 {
-    OpTime ops[64];
-    int n = op_times_by_op(b->times, ops, 64);
+    OpTime by_op[64];
+    int n = op_times_by_op(b->times, by_op, 64);
+    const OpTime *ops = by_op;
     double total = 0;
     for (int i = 0; i < n; i++) total += ops[i].seconds;
+    if (b->machine.options.verbose) ops = op_times_list(b->times, &n);
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
         BenchRow r = {.seconds = o->seconds / runs, .flops = o->flops / runs, .bytes = (o->read + o->written) / runs,
                       .share = o->seconds / total, .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
-        snprintf(r.name, sizeof r.name, "%s/%s", c->name, o->op);
+        if (b->machine.options.verbose && o->out)
+            snprintf(r.name, sizeof r.name, "%s/%s_%zux%zu", c->name, o->op, o->out, o->in);
+        else snprintf(r.name, sizeof r.name, "%s/%s", c->name, o->op);
         if (limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
         add_row(b, r);
     }

@@ -1,5 +1,5 @@
-/* `r1 bench`: how close each part is to what the machine can do. A case is a piece of work with a name; running it gives a row.
- * The machine's limits are probed again between the rows. */
+/* `r1 bench`: how close each part is to what the machine can do. A case is a piece of work with a name; running it
+ * gives a row. The machine's limits are probed again between the rows. */
 #ifndef RECIPES_BENCH_H
 #define RECIPES_BENCH_H
 
@@ -72,8 +72,8 @@ const BenchCase *bench_cases(int *n);
 
 /* recipes/bench_model.c. Config by name; false when unknown. */
 bool bench_model(const char *name, ModelConfig *out);
-/* A policy with cheap pseudo-random weights of the config's init_std. Fails when it would not fit: `blocks` weights-sized
- * blocks and `bytes` more. */
+/* A policy with cheap pseudo-random weights of the config's init_std. Fails when it would not fit: `blocks`
+ * weights-sized blocks and `bytes` more. */
 Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Status *st);
 /* Parameters a token meets in matrix products: K of E experts, the head, not the embedding. */
 double bench_active(const Policy *p);
@@ -94,7 +94,7 @@ void bench_print_json(const Bench *b);
 /* Runs a case: one run to warm up, then the best of three (quick: of one or two). Adds its rows. */
 bool bench_run(Bench *b, const BenchCase *c, Status *st);
 
-/* recipes/bench_peers.c. Ours and the peer's in turn, for every case (or the one named) that has a peer; prints ratios. */
+/* recipes/bench_peers.c. Ours and the peer's in turn, for every case (or the one named) with a peer; prints ratios. */
 bool bench_peers(Bench *b, const char *only, Status *st);
 
 #endif

@@ -17,12 +17,15 @@ static const struct {
     const char *name;
     ModelConfig config;
 } models[] = {
-    {"tiny", {V2_LAYERS, .V = 256, .C = 128, .L = 4, .H = 4, .Hkv = 4, .Rkv = 32, .Dn = 32, .Dr = 16, .Dv = 32, .F = 384,
-              .E = 8, .S = 1, .K = 2, .moe_F = 96}},
-    {"small", {V2_LAYERS, .V = 8192, .C = 512, .L = 8, .H = 8, .Hkv = 8, .Rkv = 128, .Dn = 64, .Dr = 32, .Dv = 64, .F = 1536,
-               .E = 32, .S = 2, .K = 4, .moe_F = 384}},
-    {"lite1", {V2_LAYERS, .V = 1024, .C = 2048, .L = 2, .H = 16, .Hkv = 16, .Rkv = 512, .Dn = 128, .Dr = 64, .Dv = 128,
-               .F = 10944, .E = 64, .S = 2, .K = 6, .moe_F = 1408}},
+    {"tiny",
+     {V2_LAYERS, .V = 256, .C = 128, .L = 4, .H = 4, .Hkv = 4, .Rkv = 32, .Dn = 32, .Dr = 16, .Dv = 32, .F = 384,
+      .E = 8, .S = 1, .K = 2, .moe_F = 96}},
+    {"small",
+     {V2_LAYERS, .V = 8192, .C = 512, .L = 8, .H = 8, .Hkv = 8, .Rkv = 128, .Dn = 64, .Dr = 32, .Dv = 64, .F = 1536,
+      .E = 32, .S = 2, .K = 4, .moe_F = 384}},
+    {"lite1",
+     {V2_LAYERS, .V = 1024, .C = 2048, .L = 2, .H = 16, .Hkv = 16, .Rkv = 512, .Dn = 128, .Dr = 64, .Dv = 128,
+      .F = 10944, .E = 64, .S = 2, .K = 6, .moe_F = 1408}},
 };
 
 bool bench_model(const char *name, ModelConfig *out)
@@ -35,7 +38,7 @@ bool bench_model(const char *name, ModelConfig *out)
     return known_model(name, out);
 }
 
-/* Uniform in +-sqrt(3) std, so of standard deviation std: what is timed is routing and arithmetic, not a distribution. */
+/* Uniform in +-sqrt(3) std, so of standard deviation std: routing and arithmetic are timed, not a distribution. */
 static void fill_weights(const ParamTable *t, const ModelConfig *c, float *block)
 {
     uint32_t x = 12345;
@@ -60,7 +63,8 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     double need = ((double)blocks + 1) * (double)t.total * sizeof(float) + (double)bytes; /* one more: packed copies */
     double there = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (need > there) {
-        fail(st, "%s needs %.1f GB and %.1f GB are free; try `--only` with a smaller row", c->name, need / 1e9, there / 1e9);
+        fail(st, "%s needs %.1f GB and %.1f GB are free; try `--only` with a smaller row", c->name, need / 1e9,
+             there / 1e9);
         params_free(&t);
         return NULL;
     }

@@ -1,5 +1,6 @@
-/* `r1 bench --peers`: other programs on the same row, in turn with ours. A peer is a script of tests/peers run by the Python of
- * the local virtual environment (tests/peers/setup.sh makes it); it prints one line {"name", "seconds", "tokens_per_s"}. */
+/* `r1 bench --peers`: other programs on the same row, in turn with ours. A peer is a script of tests/peers run by the
+ * Python of the local virtual environment (tests/peers/setup.sh makes it); it prints one line {"name", "seconds",
+ * "tokens_per_s"}. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,14 +36,16 @@ static Json *peer_line(FILE *f, const char *name)
 static bool run_peer(const Bench *b, const BenchCase *c, double *best, double *tokens_per_s, Status *st)
 {
     char command[512];
-    snprintf(command, sizeof command, "OMP_NUM_THREADS=%d %s %s/%s %s 2>/dev/null", cpu_threads(b->backend), python, folder,
-             c->peer, c->name);
+    snprintf(command, sizeof command, "OMP_NUM_THREADS=%d %s %s/%s %s 2>/dev/null", cpu_threads(b->backend), python,
+             folder, c->peer, c->name);
     fflush(stdout);
     FILE *f = popen(command, "r");
     if (!f) return fail(st, "%s cannot be started", command);
     Json *o = peer_line(f, c->name);
     int code = pclose(f);
-    if (!o) return fail(st, "%s/%s %s printed no row (exit status %d); run it by hand: %s", folder, c->peer, c->name, code, command);
+    if (!o)
+        return fail(st, "%s/%s %s printed no row (exit status %d); run it by hand: %s", folder, c->peer, c->name, code,
+                    command);
     double seconds = json_number(json_get(o, "seconds"));
     if (seconds > 0 && seconds < *best) {
         *best = seconds;
@@ -66,7 +69,8 @@ static bool compare(Bench *b, const BenchCase *c, Status *st)
         }
         b->n = before;
     }
-    printf("%-28s %10.3f %12.0f %7.1f %10.3f %12.0f %7.2fx\n", c->name, ours, ours_rate, percent, peer, peer_rate, peer / ours);
+    printf("%-28s %10.3f %12.0f %7.1f %10.3f %12.0f %7.2fx\n", c->name, ours, ours_rate, percent, peer, peer_rate,
+           peer / ours);
     fflush(stdout);
     return true;
 }
@@ -74,10 +78,12 @@ static bool compare(Bench *b, const BenchCase *c, Status *st)
 bool bench_peers(Bench *b, const char *only, Status *st)
 {
     if (access(python, X_OK) || access(folder, F_OK))
-        return fail(st, "no %s here: run `sh %s/setup.sh` in the repository's root, and this command there too", python, folder);
+        return fail(st, "no %s here: run `sh %s/setup.sh` in the repository's root, and this command there too", python,
+                    folder);
     int n;
     const BenchCase *cases = bench_cases(&n);
-    printf("%-28s %10s %12s %7s %10s %12s %8s\n", "row", "seconds", "tokens/s", "% peak", "peer s", "peer tok/s", "ratio");
+    printf("%-28s %10s %12s %7s %10s %12s %8s\n", "row", "seconds", "tokens/s", "% peak", "peer s", "peer tok/s",
+           "ratio");
     for (int i = 0; i < n; i++) {
         if (!cases[i].peer || (only && strcmp(only, cases[i].name))) continue;
         if (!compare(b, &cases[i], st)) {

@@ -42,10 +42,12 @@ void bench_print_machine(const Bench *b)
     char cpu[128], date[16];
     cpu_name(cpu, sizeof cpu);
     today(date, sizeof date);
-    printf("%s, %d threads, %s\n%s\n", cpu, cpu_threads(b->backend), date, b->machine.ops->describe(b->machine.backend));
-    printf("peaks: %.0f GFLOP/s f32, %.1f GB/s read, %.1f GB/s copy (probed again between the rows)\n\n", b->peaks.flops / 1e9,
-           b->peaks.read / 1e9, b->peaks.copy / 1e9);
-    printf("%-28s %10s %12s %9s %8s %7s %6s %6s\n", "row", "seconds", "tokens/s", "GFLOP/s", "GB/s", "% peak", "bound", "share");
+    printf("%s, %d threads, %s\n%s\n", cpu, cpu_threads(b->backend), date,
+           b->machine.ops->describe(b->machine.backend));
+    printf("peaks: %.0f GFLOP/s f32, %.1f GB/s read, %.1f GB/s copy (probed again between the rows)\n\n",
+           b->peaks.flops / 1e9, b->peaks.read / 1e9, b->peaks.copy / 1e9);
+    printf("%-28s %10s %12s %9s %8s %7s %6s %6s\n", "row", "seconds", "tokens/s", "GFLOP/s", "GB/s", "% peak", "bound",
+           "share");
 }
 
 static void print_number(int width, int decimals, double v)
@@ -81,7 +83,8 @@ void bench_print_memory(void)
     for (int i = 0; i < CACHED_MODELS; i++) {
         ModelConfig c;
         if (!bench_model(cached_models[i], &c)) continue;
-        size_t exact = kv_cache_page_bytes(&c, CACHE_EXACT) / KEY_TILE, latent = kv_cache_page_bytes(&c, CACHE_LATENT) / KEY_TILE;
+        size_t exact = kv_cache_page_bytes(&c, CACHE_EXACT) / KEY_TILE,
+               latent = kv_cache_page_bytes(&c, CACHE_LATENT) / KEY_TILE;
         printf("%-28s %14zu %14zu %6.1fx\n", cached_models[i], exact, latent, (double)exact / (double)latent);
     }
 }
@@ -132,7 +135,8 @@ static Json *memory_json(void)
         Json *o = json_new_object();
         json_set(o, "model", json_new_text(cached_models[i]));
         json_set(o, "exact_bytes_per_token", json_new_int((int64_t)(kv_cache_page_bytes(&c, CACHE_EXACT) / KEY_TILE)));
-        json_set(o, "latent_bytes_per_token", json_new_int((int64_t)(kv_cache_page_bytes(&c, CACHE_LATENT) / KEY_TILE)));
+        json_set(o, "latent_bytes_per_token",
+                 json_new_int((int64_t)(kv_cache_page_bytes(&c, CACHE_LATENT) / KEY_TILE)));
         json_append(list, o);
     }
     return list;

@@ -89,7 +89,7 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
                        .seconds = end - prefilled - (prefilled - start)};
     size_t cached = kv_cache_page_bytes(&r->policy->config, r->spec.cache) / KEY_TILE;
     double rows = sequences * d->tokens * (r->length + d->tokens / 2.0);
-    out->bytes = d->tokens * r->active * sizeof(float) + rows * (double)cached; /* weights once a step, the cache for each row */
+    out->bytes = d->tokens * r->active * sizeof(float) + rows * (double)cached; /* weights once a step, each row's cache */
     return true;
 }
 
@@ -196,8 +196,14 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     Batch batch = batch_view(&g->batch);
     Predictions predict = batch_predictions(&g->batch);
     train_log_probs(&p->engine, &p->ref, batch, &predict, 1.0f, g->ref_lp, NULL);
-    GrpoLoss ctx = {.config = g->config, .weight = g->weight, .advantage = g->advantage, .old_lp = g->old_lp, .ref_lp = g->ref_lp,
-                    .ratio = g->ratio, .kl = g->kl, .flags = g->flags};
+    GrpoLoss ctx = {.config = g->config,
+                    .weight = g->weight,
+                    .advantage = g->advantage,
+                    .old_lp = g->old_lp,
+                    .ref_lp = g->ref_lp,
+                    .ratio = g->ratio,
+                    .kl = g->kl,
+                    .flags = g->flags};
     Loss loss = grpo_loss(&ctx);
     TrainTask task = {.batch = batch, .predict = predict, .inv_temperature = 1, .loss = &loss};
     TrainOut result;

@@ -5,7 +5,8 @@
 #include "recipes/batches.h"
 #include "recipes/bench.h"
 
-static const OptimizerConfig adamw_of_bench = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
+static const OptimizerConfig adamw_of_bench = {
+    .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
 
 typedef struct Train {
     Policy *policy;
@@ -40,7 +41,8 @@ static bool train_run(void *self, BenchWork *out, Status *st)
     Policy *p = t->policy;
     NllLoss nll = {t->weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(&t->batch), .predict = batch_predictions(&t->batch), .inv_temperature = 1, .loss = &loss};
+    TrainTask task = {
+        .batch = batch_view(&t->batch), .predict = batch_predictions(&t->batch), .inv_temperature = 1, .loss = &loss};
     TrainOut result;
     train_gradients(&p->engine, &p->w, &p->g, &task, &result);
     *out = t->work;
@@ -88,8 +90,14 @@ static bool adamw_run(void *self, BenchWork *out, Status *st)
 {
     (void)st;
     AdamW *a = self;
-    AdamWArgs args = {.lr = 1e-4f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .grad_scale = 1.0f,
-                      .correction1 = 0.1f, .correction2 = 0.05f};
+    AdamWArgs args = {.lr = 1e-4f,
+                      .beta1 = 0.9f,
+                      .beta2 = 0.95f,
+                      .eps = 1e-8f,
+                      .weight_decay = 0.1f,
+                      .grad_scale = 1.0f,
+                      .correction1 = 0.1f,
+                      .correction2 = 0.05f};
     a->machine->ops->adamw(a->machine->backend, a->w, a->m, a->v, a->g, ADAMW_PARAMETERS, args);
     *out = (BenchWork){.bytes = 28.0 * ADAMW_PARAMETERS}; /* w, m, v read and written, g read */
     return true;

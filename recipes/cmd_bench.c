@@ -74,15 +74,22 @@ int cmd_bench(int argc, char **argv)
         {"--only", "ROW", OPTION_TEXT, &only, 0, 0, "that row alone"},
         {"--list", NULL, OPTION_FLAG, &list, 0, 0, "the names of the rows"},
         {"--json", NULL, OPTION_FLAG, &json, 0, 0, "one object instead of the table"},
-        {"--peers", NULL, OPTION_FLAG, &peers, 0, 0, "PyTorch, TRL and llama.cpp on the same rows, in turn with ours, and ratios\n"
-                                                     "(tests/peers/setup.sh installs them; from the repository's root)"},
+        {"--peers", NULL, OPTION_FLAG, &peers, 0, 0,
+         "PyTorch, TRL and llama.cpp on the same rows, in turn with ours, and ratios\n"
+         "(tests/peers/setup.sh installs them; from the repository's root)"},
     };
-    const Usage usage = {"bench", "[options]",
-                         "Measures training, sampling and every op of them at fixed shapes against what this machine can do: f32\n"
-                         "FMAs, reading memory, copying memory, each probed again between the rows. Best of three runs.\n",
-                         "  r1 bench --quick\n"
-                         "  r1 bench --only train_tiny_f32 --threads 1\n",
-                         options, sizeof options / sizeof options[0], 0, 0, &runtime};
+    const Usage usage = {
+        "bench",
+        "[options]",
+        "Measures training, sampling and every op of them at fixed shapes against what this machine can do: f32\n"
+        "FMAs, reading memory, copying memory, each probed again between the rows. Best of three runs.\n",
+        "  r1 bench --quick\n"
+        "  r1 bench --only train_tiny_f32 --threads 1\n",
+        options,
+        sizeof options / sizeof options[0],
+        0,
+        0,
+        &runtime};
     int code = command_read(&usage, argc, argv, arguments, &count);
     if (code != COMMAND_GO) return code;
     if (list) return list_cases();

@@ -65,12 +65,18 @@ int cmd_plan(int argc, char **argv)
         {"--reference", NULL, OPTION_FLAG, &o.reference, 0, 0, "with a reference model"},
         {"--latent", NULL, OPTION_FLAG, &o.latent, 0, 0, "sampled with the latent cache"},
     };
-    const Usage usage = {"plan", "RECIPE|MODEL [options]",
-                         "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
-                         "model folder, a known model's name), before anything is allocated. Fails when it does not fit.\n",
-                         "  r1 plan tiny\n"
-                         "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n",
-                         options, sizeof options / sizeof options[0], 1, 1, &runtime};
+    const Usage usage = {
+        "plan",
+        "RECIPE|MODEL [options]",
+        "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
+        "model folder, a known model's name), before anything is allocated. Fails when it does not fit.\n",
+        "  r1 plan tiny\n"
+        "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n",
+        options,
+        sizeof options / sizeof options[0],
+        1,
+        1,
+        &runtime};
     int code = command_read(&usage, argc, argv, arguments, &count);
     if (code != COMMAND_GO) return code;
     Status st = {0}, as_recipe = {0};

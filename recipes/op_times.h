@@ -1,12 +1,12 @@
-/* Where the time goes: a backend that passes every op on to another one and writes down seconds, FLOPs and bytes. What it costs
- * is two clock readings a call; results are the other backend's. */
+/* Where the time goes: a backend that passes every op on to another one and writes down seconds, FLOPs and bytes. What
+ * it costs is two clock readings a call; results are the other backend's. */
 #ifndef RECIPES_OP_TIMES_H
 #define RECIPES_OP_TIMES_H
 
 #include "core/ops.h"
 
-/* One op at one weight shape (matrix products), or one op. FLOPs and bytes are what the op's formula needs when every argument
- * is read or written once: attention scores computed again in backward do not count. */
+/* One op at one weight shape (matrix products), or one op. FLOPs and bytes are what the op's formula needs when every
+ * argument is read or written once: attention scores computed again in backward do not count. */
 typedef struct OpTime {
     const char *op;
     size_t out, in; /* rows and columns of the weight; 0: not a matrix product */
@@ -16,9 +16,9 @@ typedef struct OpTime {
 
 typedef struct OpTimes OpTimes;
 
-/* Times the ops of backend b from now on: use op_times_ops with op_times_backend in their place. Its `close` closes b too.
- * With ops NULL nothing is computed and nothing but the router's choice is written: a model's step then only counts, and only
- * takes the memory it would take (recipes/plan.c). */
+/* Times the ops of backend b from now on: use op_times_ops with op_times_backend in their place. Its `close` closes b
+ * too. With ops NULL nothing is computed and nothing but the router's choice is written: a model's step then only
+ * counts, and only takes the memory it would take (recipes/plan.c). */
 OpTimes *op_times_open(const Ops *ops, Backend *b);
 const Ops *op_times_ops(void);
 Backend *op_times_backend(OpTimes *t);

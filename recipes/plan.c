@@ -48,8 +48,8 @@ static void dry_close(Dry *d)
     op_times_ops()->close(op_times_backend(d->times));
 }
 
-static void no_loss(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss, float *dlp,
-                    float *dentropy, float *dkl)
+static void no_loss(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss,
+                    float *dlp, float *dentropy, float *dkl)
 {
     (void)ctx, (void)lp, (void)entropy, (void)kl, (void)dlp, (void)dentropy, (void)dkl;
     memset(loss, 0, (size_t)(n1 - n0) * sizeof *loss);
@@ -116,7 +116,8 @@ static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork 
         TrainOut out;
         float *lp = malloc((size_t)predict.M * sizeof *lp);
         CHECK(lp != NULL);
-        if (!w->trains || (w->reference && !w->exact_kl)) train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
+        if (!w->trains || (w->reference && !w->exact_kl))
+            train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
         free(lp);
         op_times_reset(d.times);
         if (w->trains) train_gradients(e, &d.w, &d.w, &task, &out);
@@ -139,7 +140,8 @@ static size_t packed_bytes(const Backend *b, const ModelConfig *c, const ParamTa
         bool up = q->kind == PARAM_UP || q->kind == PARAM_EXPERT_UP || q->kind == PARAM_SHARED_UP;
         if (q->ndim != 2 || up || (q->kind == PARAM_EMBED && !c->tied)) continue;
         floats += cpu_packed_floats(b, q->rows * (gate ? 2 : 1), q->cols);
-        if (latent && q->kind == PARAM_KV_B) floats += (size_t)c->H * cpu_packed_floats(b, (size_t)c->Dv, (size_t)c->Rkv);
+        if (latent && q->kind == PARAM_KV_B)
+            floats += (size_t)c->H * cpu_packed_floats(b, (size_t)c->Dv, (size_t)c->Rkv);
     }
     return floats * sizeof(float);
 }
@@ -205,8 +207,8 @@ static void add_step(Plan *p, const PlanWork *w, size_t arena)
     p->kept = interior_bytes(w, p->layers_kept);
     p->arena = arena;
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
-    p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries + p->kept +
-               p->workspace + p->cache + p->beside;
+    p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
+               p->kept + p->workspace + p->cache + p->beside;
 }
 
 static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
@@ -232,7 +234,11 @@ static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
 {
-    Plan p = {.process = resident(), .beside = w->beside, .cache = cache_bytes(w), .budget = m->memory, .layers = w->config->L};
+    Plan p = {.process = resident(),
+              .beside = w->beside,
+              .cache = cache_bytes(w),
+              .budget = m->memory,
+              .layers = w->config->L};
     add_blocks(&p, m, w);
     if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
     else plan_with(&p, m, w, keep_bytes, st);
@@ -241,8 +247,8 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
     if (p.total <= p.budget) return true;
     size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
     if (fixed > p.budget)
-        return fail(st, "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or take a "
-                        "smaller model", what, (double)fixed / 1e9, (double)p.budget / 1e9);
+        return fail(st, "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
+                        "take a smaller model", what, (double)fixed / 1e9, (double)p.budget / 1e9);
     double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
     return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
                 (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));
@@ -270,8 +276,8 @@ void plan_describe(const Plan *p, char *out, size_t size)
     amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
     amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
     amount(cache, sizeof cache, p->cache);
-    snprintf(out, size, "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s", total, budget, fixed,
-             step, p->layers_kept, p->layers, cache);
+    snprintf(out, size, "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s", total,
+             budget, fixed, step, p->layers_kept, p->layers, cache);
 }
 
 void plan_print(const Plan *p, const char *what)
@@ -279,12 +285,22 @@ void plan_print(const Plan *p, const char *what)
     const struct {
         const char *name;
         size_t bytes;
-    } parts[] = {{"process now", p->process}, {"weights", p->weights}, {"gradients", p->gradients}, {"optimizer", p->optimizer},
-                 {"reference", p->reference}, {"packed weights", p->packed}, {"boundary activations", p->boundaries},
-                 {"kept interiors", p->kept}, {"workspace", p->workspace}, {"key/value cache", p->cache},
-                 {"other models", p->beside}, {"peak", p->total}, {"budget", p->budget}};
+    } parts[] = {{"process now", p->process},
+                 {"weights", p->weights},
+                 {"gradients", p->gradients},
+                 {"optimizer", p->optimizer},
+                 {"reference", p->reference},
+                 {"packed weights", p->packed},
+                 {"boundary activations", p->boundaries},
+                 {"kept interiors", p->kept},
+                 {"workspace", p->workspace},
+                 {"key/value cache", p->cache},
+                 {"other models", p->beside},
+                 {"peak", p->total},
+                 {"budget", p->budget}};
     printf("%s\n", what);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].bytes) printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
-    if (p->boundaries) printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
+    if (p->boundaries)
+        printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
 }

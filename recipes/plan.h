@@ -1,5 +1,5 @@
-/* The memory a stage will take at its peak, predicted before anything is allocated: blocks of parameters from the table, caches
- * from their layout, activations by running the step's own code on a backend that computes nothing. */
+/* The memory a stage will take at its peak, predicted before anything is allocated: blocks of parameters from the
+ * table, caches from their layout, activations by running the step's own code on a backend that computes nothing. */
 #ifndef RECIPES_PLAN_H
 #define RECIPES_PLAN_H
 
@@ -38,12 +38,12 @@ typedef struct Plan {
     double flops;             /* of the training step, attention included, recomputed layers too */
 } Plan;
 
-/* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Always fills *out; fails,
- * with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
+/* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Always fills
+ * *out; fails, with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
 
-/* Makes the engine keep what was planned, and gives its arena the planned size in one piece: without this, the blocks of a growing
- * first step would take more. */
+/* Makes the engine keep what was planned, and gives its arena the planned size in one piece: without this, the blocks
+ * of a growing first step would take more. */
 void plan_apply(const Plan *p, Engine *e);
 
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy. */
@@ -57,8 +57,8 @@ void plan_print(const Plan *p, const char *what);
 struct Run;
 struct RecipeStage;
 
-/* recipes/plan_stages.c. The work of a stage of a run whose tokenizer is open. The config lands in *config; prompt lengths
- * are those of the stage's first 256 problems, and a tenth more. */
+/* recipes/plan_stages.c. The work of a stage of a run whose tokenizer is open. The config lands in *config; lengths
+ * are those of the stage's first 256 problems. */
 bool plan_stage_work(struct Run *r, const struct RecipeStage *s, ModelConfig *config, PlanWork *out, Status *st);
 
 /* Every stage of the run: prints a line each (print), fails when one does not fit. */

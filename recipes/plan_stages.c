@@ -20,8 +20,8 @@ static bool config_of_stage(Run *r, const RecipeStage *s, ModelConfig *out, Stat
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
     if (s->from[0]) return config_of_name(r, s->from, out, st);
     if (block->from[0]) return config_of_name(r, block->from, out, st);
-    return recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer), tokenizer_eos(r->tokenizer), out,
-                               st);
+    return recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
+                               tokenizer_eos(r->tokenizer), out, st);
 }
 
 static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st)
@@ -35,7 +35,7 @@ static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *s
     return true;
 }
 
-/* Tokens of `count` sequences whose lengths have this mean and deviation: a sum that one step in some thousand exceeds. */
+/* Tokens of `count` sequences whose lengths have this mean and deviation: one step in some thousand has more. */
 static int tokens_of(int count, double mean, double deviation, int longest)
 {
     double tokens = count * mean + 3.5 * sqrt(count) * deviation, most = (double)count * longest;
@@ -118,7 +118,8 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     CorpusSpec mix;
     if (!run_mix(r, s, s->general_share, &mix, st)) return false;
     Lengths l = prompt_lengths(r, &mix);
-    int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1, n = (all + parts - 1) / parts;
+    int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1,
+        n = (all + parts - 1) / parts;
     train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, false);
     if (w->predicted > rl->max_tokens) w->predicted = rl->max_tokens;
     roll(w, rl->prompts, l.longest, rl->group, rl->max_tokens, all < EVAL_SLOTS ? all : EVAL_SLOTS);

@@ -11,15 +11,15 @@
 #include "tests/unit/unit.h"
 
 static const ModelConfig model = {
-    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 256, .C = 128, .L = 4, .H = 4, .Hkv = 4, .Rkv = 32, .Dn = 32,
-    .Dr = 16, .Dv = 32, .F = 384, .E = 8, .S = 1, .K = 2, .moe_F = 96, .first_dense = 1, .moe_freq = 1, .n_group = 1,
-    .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
+    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 256, .C = 128, .L = 4, .H = 4, .Hkv = 4, .Rkv = 32,
+    .Dn = 32, .Dr = 16, .Dv = 32, .F = 384, .E = 8, .S = 1, .K = 2, .moe_F = 96, .first_dense = 1, .moe_freq = 1,
+    .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
     .max_positions = 512, .init_std = 0.02f, .bos = -1, .eos = -1};
 
 static const ModelConfig dense = {
-    .arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = 4096, .C = 192, .L = 6, .H = 6, .Hkv = 3, .Dr = 32, .Dv = 32, .F = 512,
-    .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-5f, .rope = {.theta = 10000.0f},
-    .max_positions = 512, .tied = true, .init_std = 0.02f, .bos = -1, .eos = -1};
+    .arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = 4096, .C = 192, .L = 6, .H = 6, .Hkv = 3, .Dr = 32, .Dv = 32,
+    .F = 512, .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-5f,
+    .rope = {.theta = 10000.0f}, .max_positions = 512, .tied = true, .init_std = 0.02f, .bos = -1, .eos = -1};
 
 typedef struct Outcome {
     Plan plan;
@@ -108,8 +108,10 @@ static Outcome carry_out(const PlanWork *w, double memory_gb)
 static void assert_predicted(const Outcome *o)
 {
     assert_true(o->fits);
-    double predicted = (double)o->plan.total, peak = (double)o->peak, off = predicted > peak ? predicted - peak : peak - predicted;
-    if (off > 8e6 && off > 0.05 * peak) print_message("predicted %.1f MB, measured %.1f MB\n", predicted / 1e6, peak / 1e6);
+    double predicted = (double)o->plan.total, peak = (double)o->peak,
+           off = predicted > peak ? predicted - peak : peak - predicted;
+    if (off > 8e6 && off > 0.05 * peak)
+        print_message("predicted %.1f MB, measured %.1f MB\n", predicted / 1e6, peak / 1e6);
     assert_true(peak > 50e6);
     assert_true(off <= 8e6 || off <= 0.05 * peak);
 }
