@@ -1,7 +1,5 @@
 #include "cpu/probe.h"
 
-#include <string.h>
-
 #include "cpu/internal.h"
 
 #if defined(__x86_64__)
@@ -88,37 +86,49 @@ double cpu_probe_fma(Backend *b, long rounds)
     return loop.flops * (double)rounds * b->threads;
 }
 
-/* Sum of n floats in lanes, wide enough that memory and not the additions is what it waits for. */
-static float sum_lanes(const float *x, size_t n)
+/* A cache line is four of these. */
+typedef float Quad __attribute__((vector_size(16), may_alias));
+enum { LINE = 4, STREAMS = 2 }; /* two places at once keep more of the memory busy than one */
+
+/* Lines [from, to) of n that are thread t's. */
+static void share(const Backend *b, size_t n, size_t *from, size_t *to)
 {
-    enum { LANES = 64 };
-    float s[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) s[j] += x[i + (size_t)j];
-    for (; i < n; i++) s[0] += x[i];
-    for (int j = 1; j < LANES; j++) s[0] += s[j];
-    return s[0];
+    size_t t = (size_t)omp_get_thread_num(), parts = (size_t)b->threads, lines = n / 16;
+    *from = lines * t / parts;
+    *to = lines * (t + 1) / parts;
 }
 
 void cpu_probe_read(Backend *b, const float *x, size_t n)
 {
 #pragma omp parallel num_threads(b->threads)
     {
-        size_t t = (size_t)omp_get_thread_num(), parts = (size_t)b->threads;
-        float sum = sum_lanes(x + n * t / parts, n * (t + 1) / parts - n * t / parts);
+        size_t from, to;
+        share(b, n, &from, &to);
+        size_t count = (to - from) / STREAMS * LINE;
+        const Quad *low = (const Quad *)x + from * LINE, *high = low + count;
+        Quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
+        for (size_t i = 0; i < count; i += LINE) {
+            s0 += low[i], s1 += low[i + 1], s2 += low[i + 2], s3 += low[i + 3];
+            s4 += high[i], s5 += high[i + 1], s6 += high[i + 2], s7 += high[i + 3];
+        }
+        Quad sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
 #pragma omp critical
-        sink += sum;
+        sink += sum[0];
     }
 }
 
-void cpu_probe_copy(Backend *b, float *y, const float *x, size_t n)
+void cpu_probe_update(Backend *b, float *x, size_t n)
 {
 #pragma omp parallel num_threads(b->threads)
     {
-        size_t t = (size_t)omp_get_thread_num(), parts = (size_t)b->threads, from = n * t / parts,
-               to = n * (t + 1) / parts;
-        memcpy(y + from, x + from, (to - from) * sizeof(float));
+        size_t from, to;
+        share(b, n, &from, &to);
+        size_t count = (to - from) / STREAMS * LINE;
+        Quad *low = (Quad *)x + from * LINE, *high = low + count;
+        for (size_t i = 0; i < count; i += LINE) {
+            for (int k = 0; k < LINE; k++) low[i + k] *= FACTOR;
+            for (int k = 0; k < LINE; k++) high[i + k] *= FACTOR;
+        }
     }
 }
 

@@ -55,7 +55,7 @@ const BenchCase *bench_cases(int *n)
 
 /* ---- the machine's limits */
 
-enum { PROBE_FLOATS = 32 << 20, PROBE_ROUNDS = 1000000, PROBES = 3 };
+enum { PROBE_FLOATS = 64 << 20, PROBE_ROUNDS = 1000000, PROBES = 3 };
 
 static void keep_larger(double *best, double v)
 {
@@ -65,9 +65,9 @@ static void keep_larger(double *best, double v)
 static void probe_once(Bench *b)
 {
     double start = machine_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = machine_seconds();
-    cpu_probe_read(b->backend, b->probe_x, PROBE_FLOATS);
+    cpu_probe_read(b->backend, b->probe, PROBE_FLOATS);
     double read = machine_seconds();
-    cpu_probe_copy(b->backend, b->probe_y, b->probe_x, PROBE_FLOATS);
+    cpu_probe_update(b->backend, b->probe, PROBE_FLOATS);
     double copy = machine_seconds();
     keep_larger(&b->peaks.flops, flops / (fma - start));
     keep_larger(&b->peaks.read, 4.0 * PROBE_FLOATS / (read - fma));
@@ -76,12 +76,10 @@ static void probe_once(Bench *b)
 
 bool bench_probe(Bench *b, Status *st)
 {
-    if (!b->probe_x) {
-        b->probe_x = aligned_alloc(64, PROBE_FLOATS * sizeof(float));
-        b->probe_y = aligned_alloc(64, PROBE_FLOATS * sizeof(float));
-        if (!b->probe_x || !b->probe_y) return fail(st, "no memory for the 256 MB that probing it takes");
-        memset(b->probe_x, 0, PROBE_FLOATS * sizeof(float));
-        memset(b->probe_y, 0, PROBE_FLOATS * sizeof(float));
+    if (!b->probe) {
+        b->probe = aligned_alloc(64, PROBE_FLOATS * sizeof(float));
+        if (!b->probe) return fail(st, "no memory for the 256 MB that probing it takes");
+        memset(b->probe, 0, PROBE_FLOATS * sizeof(float));
     }
     for (int i = 0; i < PROBES; i++) probe_once(b);
     return true;

@@ -10,7 +10,8 @@ enum { BENCH_ROWS = 512, BENCH_NAME = 64 };
 
 typedef enum { BOUND_FLOP, BOUND_READ, BOUND_COPY } Bound; /* the limit a row is measured against */
 
-/* Largest values seen so far: FLOP/s of f32 FMAs on all threads, bytes/s read from memory, read + written by a copy. */
+/* Largest values seen so far, a second: FLOPs of f32 FMAs on all threads, bytes read from memory, bytes read and written by
+ * an update in place ("copy"). */
 typedef struct Peaks {
     double flops, read, copy;
 } Peaks;
@@ -32,7 +33,7 @@ typedef struct Bench {
     Backend *backend;      /* the one under it, for probes */
     OpTimes *times;
     Peaks peaks;
-    float *probe_x, *probe_y; /* too large for any cache */
+    float *probe;          /* too large for any cache */
     bool quick, print;
     BenchRow rows[BENCH_ROWS];
     int n;

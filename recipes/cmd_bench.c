@@ -22,8 +22,7 @@ static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
 static void close_bench(Bench *b)
 {
     machine_close(&b->machine);
-    free(b->probe_x);
-    free(b->probe_y);
+    free(b->probe);
     free(b);
 }
 
@@ -82,7 +81,7 @@ int cmd_bench(int argc, char **argv)
         "bench",
         "[options]",
         "Measures training, sampling and every op of them at fixed shapes against what this machine can do: f32\n"
-        "FMAs, reading memory, copying memory, each probed again between the rows. Best of three runs.\n",
+        "FMAs, reading memory, reading and writing it, each probed again between the rows. Best of three runs.\n",
         "  r1 bench --quick\n"
         "  r1 bench --only train_tiny_f32 --threads 1\n",
         options,
