@@ -13,7 +13,8 @@ static void add_block(Arena *a, size_t size)
     CHECK(a->blocks != NULL);
     char *base = aligned_alloc(ALIGN, rounded);
     if (!base) {
-        fprintf(stderr, "r1: out of memory: %zu MB for a step's workspace; try --memory or a smaller batch\n", rounded >> 20);
+        fprintf(stderr, "r1: out of memory: %zu MB for a step's workspace; try --memory or a smaller batch\n",
+                rounded >> 20);
         exit(1);
     }
     a->blocks[a->n++] = (ArenaBlock){base, rounded, 0};

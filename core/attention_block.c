@@ -17,7 +17,8 @@ static HeadView heads(float *p, size_t row, size_t head)
 /* Where the attention op finds queries, keys and values of the interior `a` (or of its gradients, same layout). */
 static AttentionInputs inputs_of(const ModelConfig *c, float *q, float *ckv, float *kv, float *k, float *v)
 {
-    size_t qk = (size_t)config_qk_dim(c), Dn = (size_t)c->Dn, Dv = (size_t)c->Dv, H = (size_t)c->H, Hkv = (size_t)c->Hkv;
+    size_t qk = (size_t)config_qk_dim(c), Dn = (size_t)c->Dn, Dv = (size_t)c->Dv, H = (size_t)c->H,
+           Hkv = (size_t)c->Hkv;
     AttentionInputs in = {.q = heads(q, H * qk, qk)};
     if (c->attention == ATTENTION_MLA) {
         in.k = heads(kv, H * (Dn + Dv), Dn + Dv);
@@ -36,8 +37,8 @@ static void rotate(Engine *e, float *q, float *ckv, float *k, const int32_t *pos
     const ModelConfig *c = e->config;
     size_t qk = (size_t)config_qk_dim(c);
     const float *cos = e->rope.cos, *sin = e->rope.sin;
-    e->ops->rope(e->backend, heads(q + c->Dn, (size_t)c->H * qk, qk), pos, cos, sin, (int)n, c->H, c->Dr, c->rope.interleaved,
-                 inverse);
+    e->ops->rope(e->backend, heads(q + c->Dn, (size_t)c->H * qk, qk), pos, cos, sin, (int)n, c->H, c->Dr,
+                 c->rope.interleaved, inverse);
     HeadView key = c->attention == ATTENTION_MLA ? heads(ckv + c->Rkv, (size_t)(c->Rkv + c->Dr), 0)
                                                  : heads(k, (size_t)c->Hkv * (size_t)c->Dr, (size_t)c->Dr);
     int key_heads = c->attention == ATTENTION_MLA ? 1 : c->Hkv;
@@ -83,10 +84,10 @@ static void gqa_project(Engine *e, const LayerWeights *w, AttentionActs *a, cons
     ops->linear_fwd(b, mat_f32(c->qk_norm ? a->k_raw : a->k, n, kv_width), xn, w->k, w->k_bias, false);
     ops->linear_fwd(b, mat_f32(a->v, n, kv_width), xn, w->v, w->v_bias, false);
     if (c->qk_norm) {
-        ops->headnorm_fwd(b, heads(a->q, q_width(c), D), a->rstd_qn, heads(a->q_raw, q_width(c), D), w->q_norm, c->eps, (int)n,
-                          c->H, (int)D);
-        ops->headnorm_fwd(b, heads(a->k, kv_width, D), a->rstd_kn, heads(a->k_raw, kv_width, D), w->k_norm, c->eps, (int)n,
-                          c->Hkv, (int)D);
+        ops->headnorm_fwd(b, heads(a->q, q_width(c), D), a->rstd_qn, heads(a->q_raw, q_width(c), D), w->q_norm, c->eps,
+                          (int)n, c->H, (int)D);
+        ops->headnorm_fwd(b, heads(a->k, kv_width, D), a->rstd_kn, heads(a->k_raw, kv_width, D), w->k_norm, c->eps,
+                          (int)n, c->Hkv, (int)D);
     }
     rotate(e, a->q, NULL, a->k, pos, n, false);
 }
@@ -111,8 +112,8 @@ static void latent_attend(Engine *e, const LayerWeights *w, AttentionActs *a, in
     for (int h = 0; h < c->H; h++)
         ops->linear_bwd_x(b, mat_cols(qz_all, (size_t)h * R, R), mat_cols(q_all, (size_t)h * qk, (size_t)c->Dn),
                           kv_b_head(c, w, h, 0, c->Dn), false);
-    ops->attention_latent(b, e->attention, c->Rkv, heads(u, H * R, R), heads(qz, H * R, R), heads(a->q + c->Dn, H * qk, qk),
-                          kv_cache_layer(r->cache, layer), r->cached, r->n);
+    ops->attention_latent(b, e->attention, c->Rkv, heads(u, H * R, R), heads(qz, H * R, R),
+                          heads(a->q + c->Dn, H * qk, qk), kv_cache_layer(r->cache, layer), r->cached, r->n);
     for (int h = 0; h < c->H; h++)
         ops->linear_fwd(b, mat_cols(o_all, (size_t)h * Dv, Dv), mat_cols(u_all, (size_t)h * R, R),
                         kv_b_head(c, w, h, c->Dn, c->Dv), NULL, false);
@@ -198,10 +199,10 @@ static void gqa_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, con
     Mat dq_m = mat_f32(dq, n, q_width(c));
     if (c->qk_norm) {
         float *dq_raw = arena_floats(&e->arena, n * q_width(c)), *dk_raw = arena_floats(&e->arena, n * kv_width);
-        ops->headnorm_bwd(b, heads(dq_raw, q_width(c), D), g->q_norm, heads(dq, q_width(c), D), heads(a->q_raw, q_width(c), D),
-                          w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
-        ops->headnorm_bwd(b, heads(dk_raw, kv_width, D), g->k_norm, heads(dk, kv_width, D), heads(a->k_raw, kv_width, D),
-                          w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
+        ops->headnorm_bwd(b, heads(dq_raw, q_width(c), D), g->q_norm, heads(dq, q_width(c), D),
+                          heads(a->q_raw, q_width(c), D), w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
+        ops->headnorm_bwd(b, heads(dk_raw, kv_width, D), g->k_norm, heads(dk, kv_width, D),
+                          heads(a->k_raw, kv_width, D), w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
         dq_m.p = dq_raw;
         dk_m.p = dk_raw;
     }
@@ -233,7 +234,8 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     float *dkv = mla ? arena_floats(arena, n * (size_t)c->H * (size_t)(c->Dn + c->Dv)) : NULL;
     float *dk = mla ? NULL : arena_floats(arena, kv_width), *dv = mla ? NULL : arena_floats(arena, kv_width);
     ops->attention_bwd(b, e->attention, inputs_of(c, dq, dckv, dkv, dk, dv), heads(d_o.p, o_width, Dv),
-                       heads(a->o, o_width, Dv), a->lse, inputs_of(c, a->q, a->ckv, a->kv, a->k, a->v), r->offsets, r->nseq);
+                       heads(a->o, o_width, Dv), a->lse, inputs_of(c, a->q, a->ckv, a->kv, a->k, a->v), r->offsets,
+                       r->nseq);
     rotate(e, dq, dckv, dk, r->pos, n, true);
 
     Mat dxn = mat_f32(arena_floats(arena, n * C), n, C);

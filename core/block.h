@@ -18,32 +18,32 @@ typedef struct Rows {
 
 /* What attention leaves for its backward. All [n, ...] row-major. */
 typedef struct AttentionActs {
-    float *xn, *rstd;                 /* [n, C] normed input */
-    float *qa, *qan, *rstd_q;         /* MLA with q_lora_rank */
-    float *q;                         /* [n, H * (Dn + Dr)] after rope */
+    float *xn, *rstd;                         /* [n, C] normed input */
+    float *qa, *qan, *rstd_q;                 /* MLA with q_lora_rank */
+    float *q;                                 /* [n, H * (Dn + Dr)] after rope */
     float *q_raw, *k_raw, *rstd_qn, *rstd_kn; /* Qwen3: before q_norm and k_norm */
-    float *ckv, *z, *rstd_kv;         /* MLA: [n, Rkv + Dr] (its rope part rotated), normed latent [n, Rkv] */
-    float *kv;                        /* MLA: [n, H * (Dn + Dv)] */
-    float *k, *v;                     /* GQA: [n, Hkv * D] */
-    float *o, *lse;                   /* [n, H * Dv], [n * H] */
-    float *h;                         /* [n, C] residual stream between the halves */
+    float *ckv, *z, *rstd_kv;                 /* MLA: [n, Rkv + Dr] (its rope part rotated), normed latent [n, Rkv] */
+    float *kv;                                /* MLA: [n, H * (Dn + Dv)] */
+    float *k, *v;                             /* GQA: [n, Hkv * D] */
+    float *o, *lse;                           /* [n, H * Dv], [n * H] */
+    float *h;                                 /* [n, C] residual stream between the halves */
 } AttentionActs;
 
 /* Which experts each token meets. Decided once in forward, stored, never re-decided. */
 typedef struct Routing {
-    float *logits, *scores;    /* [n, E] */
-    float *weights;            /* [n, K] */
-    int32_t *idx;              /* [n, K] ascending */
-    int32_t *slot;             /* [n, K] row of the pair (n, k) in the order sorted by expert */
-    int32_t *rows;             /* [n * K] token of each sorted row */
-    int32_t *offsets;          /* [E + 1] */
+    float *logits, *scores; /* [n, E] */
+    float *weights;         /* [n, K] */
+    int32_t *idx;           /* [n, K] ascending */
+    int32_t *slot;          /* [n, K] row of the pair (n, k) in the order sorted by expert */
+    int32_t *rows;          /* [n * K] token of each sorted row */
+    int32_t *offsets;       /* [E + 1] */
 } Routing;
 
 typedef struct FfnActs {
-    float *xn, *rstd;                       /* [n, C] */
-    float *gu, *act;                        /* dense: [n, 2F], [n, F] */
-    float *xs, *egu, *eact, *ey;            /* experts, sorted rows: [nK, C], [nK, 2F], [nK, F], [nK, C] */
-    float *sgu, *sact, *sy;                 /* shared expert: [n, 2SF], [n, SF], [n, C] */
+    float *xn, *rstd;            /* [n, C] */
+    float *gu, *act;             /* dense: [n, 2F], [n, F] */
+    float *xs, *egu, *eact, *ey; /* experts, sorted rows: [nK, C], [nK, 2F], [nK, F], [nK, C] */
+    float *sgu, *sact, *sy;      /* shared expert: [n, 2SF], [n, SF], [n, C] */
 } FfnActs;
 
 typedef struct LayerActs {
@@ -57,13 +57,15 @@ size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n);
 void routing_alloc(Engine *e, size_t n, Routing *r);
 
 /* acts->h = x + Attention(norm(x)). */
-void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const float *x, const Rows *rows);
+void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const float *x,
+                         const Rows *rows);
 /* dx [n, C] holds d h on entry and d x on return; weight gradients are added to g. */
 void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, float *dx,
                          const float *x, const Rows *rows);
 
 /* y = h + FFN(norm(h)). decided: r holds the routing already (recomputation). r is NULL in dense layers. */
-void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h, size_t n);
+void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h,
+                   size_t n);
 /* dx holds d y on entry and d h on return. dscores [n, E]: gradient of the balance losses by the router's scores, or NULL. */
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
                    const float *dscores, float *dx, const float *h, size_t n);

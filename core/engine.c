@@ -10,9 +10,16 @@ void engine_open(Engine *e, const ModelConfig *c, const Ops *ops, Backend *backe
     if (e->chunk < TOKEN_BLOCK) e->chunk = TOKEN_BLOCK;
     e->table = params_build(c);
     e->attention = (AttentionShape){c->H, c->Hkv, c->Dn, c->Dr, c->Dv, config_attention_scale(c)};
-    e->router = (RouterShape){.E = c->E, .K = c->K, .topk = c->topk, .score = c->score, .n_group = c->n_group,
-                              .topk_group = c->topk_group, .norm_topk = c->norm_topk,
-                              .scale_after_norm = c->topk == TOPK_NOAUX, .mask_zero = c->mask_zero, .scale = c->routed_scale};
+    e->router = (RouterShape){.E = c->E,
+                              .K = c->K,
+                              .topk = c->topk,
+                              .score = c->score,
+                              .n_group = c->n_group,
+                              .topk_group = c->topk_group,
+                              .norm_topk = c->norm_topk,
+                              .scale_after_norm = c->topk == TOPK_NOAUX,
+                              .mask_zero = c->mask_zero,
+                              .scale = c->routed_scale};
 }
 
 void engine_reach(Engine *e, int positions)

@@ -14,14 +14,14 @@ typedef struct Engine {
     Backend *backend;
     const ModelConfig *config;
     ParamTable table;
-    AttentionShape attention;  /* of training, prefill and exact decode */
+    AttentionShape attention; /* of training, prefill and exact decode */
     RouterShape router;
     RopeTable rope;
     Arena arena;
-    int chunk;          /* rows of a head chunk: a multiple of TOKEN_BLOCK */
-    size_t keep_bytes;  /* layer interiors are kept for backward while they fit in this; the rest is recomputed */
-    long chunks_run;    /* head chunks so far (tests compare) */
-    int layers_kept;    /* of the last training forward */
+    int chunk;         /* rows of a head chunk: a multiple of TOKEN_BLOCK */
+    size_t keep_bytes; /* layer interiors are kept for backward while they fit in this; the rest is recomputed */
+    long chunks_run;   /* head chunks so far (tests compare) */
+    int layers_kept;   /* of the last training forward */
 } Engine;
 
 /* config must outlive the engine. chunk: rounded up to a multiple of TOKEN_BLOCK. Free with engine_close. */

@@ -55,7 +55,8 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
     ops->combine_fwd(b, y, ey, r->slot, mat_f32(r->weights, xn.rows, (size_t)c->K), shared);
 }
 
-void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h, size_t n)
+void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h,
+                   size_t n)
 {
     const ModelConfig *c = e->config;
     size_t C = (size_t)c->C;
@@ -71,11 +72,12 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, boo
 }
 
 /* dxn (+)= the gradient through one SwiGLU MLP on rows xn. */
-static void dense_bwd(Engine *e, Mat gate_up, Mat down, Mat d_gate_up, Mat d_down, const float *gu, const float *act, Mat dxn,
-                      Mat dy, Mat xn, bool add)
+static void dense_bwd(Engine *e, Mat gate_up, Mat down, Mat d_gate_up, Mat d_down, const float *gu, const float *act,
+                      Mat dxn, Mat dy, Mat xn, bool add)
 {
     size_t n = xn.rows, F = down.cols;
-    Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F), dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
+    Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F),
+        dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
     e->ops->linear_bwd_w(e->backend, d_down, NULL, dy, mat_f32((float *)act, n, F));
     e->ops->linear_bwd_x(e->backend, dact, dy, down, false);
     e->ops->swiglu_bwd(e->backend, dgu, dact, mat_f32((float *)gu, n, 2 * F));
@@ -89,7 +91,8 @@ static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, 
 {
     size_t n = xn.rows, E = (size_t)e->config->E;
     Mat dlogits = mat_f32(arena_floats(&e->arena, n * E), n, E), ds = mat_f32((float *)dscores, n, E);
-    e->ops->router_bwd(e->backend, e->router, dlogits, dweights, dscores ? &ds : NULL, mat_f32(r->scores, n, E), r->idx);
+    e->ops->router_bwd(e->backend, e->router, dlogits, dweights, dscores ? &ds : NULL, mat_f32(r->scores, n, E),
+                       r->idx);
     e->ops->linear_bwd_w(e->backend, g->router, NULL, dlogits, xn);
     e->ops->linear_bwd_x(e->backend, dxn, dlogits, w->router, true);
 }
@@ -103,7 +106,8 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     Arena *arena = &e->arena;
     size_t n = xn.rows, K = (size_t)c->K, pairs = n * K, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat dey = mat_f32(arena_floats(arena, pairs * C), pairs, C), dweights = mat_f32(arena_floats(arena, pairs), n, K);
-    Mat dact = mat_f32(arena_floats(arena, pairs * F), pairs, F), dgu = mat_f32(arena_floats(arena, pairs * 2 * F), pairs, 2 * F);
+    Mat dact = mat_f32(arena_floats(arena, pairs * F), pairs, F),
+        dgu = mat_f32(arena_floats(arena, pairs * 2 * F), pairs, 2 * F);
     ops->combine_bwd(b, dey, dweights, dy, mat_f32(a->ey, pairs, C), r->slot, mat_f32(r->weights, n, K));
     ops->grouped_bwd_w(b, g->expert_down, dey, mat_f32(a->eact, pairs, F), r->offsets, c->E);
     ops->grouped_bwd_x(b, dact, dey, w->expert_down, r->offsets, c->E);
@@ -115,7 +119,8 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     ops->scatter_add_rows(b, dxn, dxs, r->slot, c->K);
     router_bwd(e, w, g, r, dscores, dweights, dxn, xn);
     if (w->shared_down.p)
-        dense_bwd(e, w->shared_gate_up, w->shared_down, g->shared_gate_up, g->shared_down, a->sgu, a->sact, dxn, dy, xn, true);
+        dense_bwd(e, w->shared_gate_up, w->shared_down, g->shared_gate_up, g->shared_down, a->sgu, a->sact, dxn, dy, xn,
+                  true);
 }
 
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,

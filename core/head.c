@@ -10,8 +10,8 @@ typedef struct Chunk {
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows)
 {
     const ModelConfig *c = e->config;
-    e->ops->linear_fwd(e->backend, mat_f32(logits, rows, (size_t)c->V), mat_f32((float *)xn, rows, (size_t)c->C), w->head, NULL,
-                       false);
+    e->ops->linear_fwd(e->backend, mat_f32(logits, rows, (size_t)c->V), mat_f32((float *)xn, rows, (size_t)c->C),
+                       w->head, NULL, false);
 }
 
 static Chunk chunk_open(Engine *e, size_t rows, bool reference)
@@ -41,8 +41,8 @@ static void spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *ro
 }
 
 /* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
-static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, const Chunk *k, const float *xn, size_t N,
-                      size_t from, size_t n, float *dx, HeadOut *out)
+static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, const Chunk *k, const float *xn,
+                      size_t N, size_t from, size_t n, float *dx, HeadOut *out)
 {
     const Ops *ops = e->ops;
     Backend *b = e->backend;
@@ -64,8 +64,8 @@ static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadT
     t->loss->eval(t->loss->ctx, (int)from, (int)(from + n), out->lp + from, entropy, kl, out->loss + from, k->dlp,
                   de ? k->dentropy : NULL, dk ? k->dkl : NULL);
     if (!g) return;
-    ops->head_grad(b, logits, targets, t->inv_temperature, k->dlp, de ? k->dentropy : NULL, entropy, dk ? k->dkl : NULL, kl,
-                   t->reference ? &ref : NULL);
+    ops->head_grad(b, logits, targets, t->inv_temperature, k->dlp, de ? k->dentropy : NULL, entropy, dk ? k->dkl : NULL,
+                   kl, t->reference ? &ref : NULL);
     ops->linear_bwd_w(b, g->head, NULL, logits, x);
     ops->linear_bwd_x(b, mat_f32(dx + from * C, n, C), logits, w->head, false);
 }
@@ -96,8 +96,8 @@ void head_values(Engine *e, const Weights *w, float *values, const float *xn, si
     arena_release(&e->arena, mark);
 }
 
-void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn, size_t N,
-                     const int32_t *rows, int M)
+void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn,
+                     size_t N, const int32_t *rows, int M)
 {
     size_t C = (size_t)e->config->C, m = (size_t)M;
     ArenaMark mark = arena_mark(&e->arena);

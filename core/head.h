@@ -14,10 +14,10 @@ typedef struct Predictions {
 
 typedef struct HeadTask {
     Predictions predict;
-    float inv_temperature;       /* log-probs are those of logits * inv_temperature */
-    const Loss *loss;            /* NULL: log-probs only */
-    const Weights *reference;    /* exact KL to this policy's logits, or NULL */
-    const float *reference_xn;   /* its final normed states [N, C] */
+    float inv_temperature;     /* log-probs are those of logits * inv_temperature */
+    const Loss *loss;          /* NULL: log-probs only */
+    const Weights *reference;  /* exact KL to this policy's logits, or NULL */
+    const float *reference_xn; /* its final normed states [N, C] */
 } HeadTask;
 
 /* [M] each; entropy and kl may be NULL (kl needs task.reference). loss: the loss of each row; its total is the sum. */
@@ -26,15 +26,15 @@ typedef struct HeadOut {
 } HeadOut;
 
 /* xn [N, C] final normed states. With g: adds the head's gradient to g and writes dxn [N, C]. */
-void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *task, const float *xn, size_t N, float *dxn,
-              HeadOut *out);
+void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *task, const float *xn, size_t N,
+              float *dxn, HeadOut *out);
 
 /* logits [rows, V] = xn [rows, C] head^T. */
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows);
 
 /* Scalar head: values[i] = score . xn[rows[i]];  bwd: adds to g->score and writes dxn [N, C] from dvalues [M]. */
 void head_values(Engine *e, const Weights *w, float *values, const float *xn, size_t N, const int32_t *rows, int M);
-void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn, size_t N,
-                     const int32_t *rows, int M);
+void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn,
+                     size_t N, const int32_t *rows, int M);
 
 #endif

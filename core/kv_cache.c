@@ -28,7 +28,8 @@ size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind)
 bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, int n_pages, Status *st)
 {
     if (kind == CACHE_LATENT && c->attention != ATTENTION_MLA)
-        return fail(st, "--cache latent needs a model with MLA attention; this one is %s: use --cache exact", arch_name(c->arch));
+        return fail(st, "--cache latent needs a model with MLA attention; this one is %s: use --cache exact",
+                    arch_name(c->arch));
     *k = (KvCache){.kind = kind, .config = c, .n_pages = n_pages};
     k->page_floats = layout(c, kind, &k->rope_at, &k->v_at);
     size_t bytes = k->page_floats * (size_t)c->L * (size_t)n_pages * sizeof(float);
@@ -54,8 +55,8 @@ void kv_cache_close(KvCache *k)
 
 CacheLayer kv_cache_layer(const KvCache *k, int layer)
 {
-    return (CacheLayer){k->pages + (size_t)layer * k->page_floats, k->page_floats * (size_t)k->config->L, k->rope_at, k->v_at,
-                        k->config->attention == ATTENTION_MLA};
+    return (CacheLayer){k->pages + (size_t)layer * k->page_floats, k->page_floats * (size_t)k->config->L, k->rope_at,
+                        k->v_at, k->config->attention == ATTENTION_MLA};
 }
 
 int kv_page_take(KvCache *k)

@@ -14,11 +14,11 @@ typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
 typedef struct KvCache {
     CacheKind kind;
     const ModelConfig *config;
-    float *pages;          /* [n_pages][L][page_floats] */
-    size_t page_floats;    /* of one layer */
-    size_t rope_at, v_at;  /* CacheLayer's */
+    float *pages;         /* [n_pages][L][page_floats] */
+    size_t page_floats;   /* of one layer */
+    size_t rope_at, v_at; /* CacheLayer's */
     int n_pages;
-    int *references;       /* [n_pages] */
+    int *references; /* [n_pages] */
     int *free_list, n_free;
 } KvCache;
 

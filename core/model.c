@@ -24,8 +24,8 @@ static void embed(Engine *e, const Weights *w, float *x, const int32_t *ids, siz
 }
 
 /* One layer: interior a, y = layer(x). */
-static void layer_fwd(Engine *e, const Weights *w, int l, LayerActs *a, Routing *r, bool decided, float *y, const float *x,
-                      const Rows *rows)
+static void layer_fwd(Engine *e, const Weights *w, int l, LayerActs *a, Routing *r, bool decided, float *y,
+                      const float *x, const Rows *rows)
 {
     bool moe = config_is_moe(e->config, l);
     attention_block_fwd(e, &w->layers[l], &a->attention, l, x, rows);
@@ -96,8 +96,8 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
     final_norm(e, w, t->xn, t->rstd, t->x[e->config->L], (size_t)batch.N);
 }
 
-static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, int l, const BalanceConfig *balance, float *dx,
-                      const Rows *rows)
+static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, int l, const BalanceConfig *balance,
+                      float *dx, const Rows *rows)
 {
     size_t N = (size_t)t->batch.N;
     bool moe = config_is_moe(e->config, l);
@@ -126,7 +126,8 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
     ArenaMark mark = arena_mark(&e->arena);
     Mat dx = mat_f32(arena_floats(&e->arena, N * C), N, C);
     Rows rows = rows_of(t);
-    e->ops->rmsnorm_bwd(e->backend, dx, g->norm, mat_f32(dxn, N, C), mat_f32(t->x[e->config->L], N, C), w->norm, t->rstd, false);
+    e->ops->rmsnorm_bwd(e->backend, dx, g->norm, mat_f32(dxn, N, C), mat_f32(t->x[e->config->L], N, C), w->norm,
+                        t->rstd, false);
     for (int l = e->config->L - 1; l >= 0; l--) layer_bwd(e, w, g, t, l, balance, dx.p, &rows);
     e->ops->embed_bwd(e->backend, g->embed, dx, t->batch.ids);
     arena_release(&e->arena, mark);

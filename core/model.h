@@ -7,21 +7,21 @@
 
 /* What a forward leaves behind. */
 typedef enum {
-    TAPE_NONE,     /* the final hidden states */
-    TAPE_HIDDEN,   /* and the residual stream and routing of every layer (r1 score) */
-    TAPE_BACKWARD  /* and the interiors that fit in keep_bytes */
+    TAPE_NONE,    /* the final hidden states */
+    TAPE_HIDDEN,  /* and the residual stream and routing of every layer (r1 score) */
+    TAPE_BACKWARD /* and the interiors that fit in keep_bytes */
 } TapeKind;
 
 /* Lives in the engine's arena: valid until the arena is released below it. */
 typedef struct Tape {
     Batch batch;
     TapeKind kind;
-    int32_t *pos;       /* [N] */
-    float **x;          /* [L + 1] residual stream before layer l, [N, C]; x[L] is the last; TAPE_NONE: only x[L] */
-    LayerActs *acts;    /* [L] */
-    bool *kept;         /* [L] */
-    Routing *routing;   /* [L], pointers NULL in dense layers */
-    float *xn, *rstd;   /* final norm: [N, C], [N] */
+    int32_t *pos;     /* [N] */
+    float **x;        /* [L + 1] residual stream before layer l, [N, C]; x[L] is the last; TAPE_NONE: only x[L] */
+    LayerActs *acts;  /* [L] */
+    bool *kept;       /* [L] */
+    Routing *routing; /* [L], pointers NULL in dense layers */
+    float *xn, *rstd; /* final norm: [N, C], [N] */
 } Tape;
 
 /* Computes the hidden states of a batch; nothing is written outside the arena. */

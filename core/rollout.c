@@ -27,9 +27,9 @@ struct Sampler {
     Slot *slots;
     int n_slots, tiles_max;
     int32_t *page_storage;
-    int32_t *ids;    /* [items][max_tokens] */
+    int32_t *ids; /* [items][max_tokens] */
     float *logprobs;
-    size_t storage;  /* tokens that ids and logprobs hold */
+    size_t storage; /* tokens that ids and logprobs hold */
 };
 
 /* One rollout in progress. */
@@ -42,7 +42,7 @@ typedef struct Run {
     Prefill *prefills;  /* [n] */
     int n, next, items; /* prompts; the next item to start; all items */
     int busy;
-    double busy_sum;    /* of busy slots, over steps with a queue */
+    double busy_sum; /* of busy slots, over steps with a queue */
     long queued_steps;
     RolloutStats stats;
 } Run;
@@ -195,7 +195,8 @@ static void prefill(Run *r, int first, int last)
     float *x = arena_floats(arena, (size_t)count * C), *logits = arena_floats(arena, (size_t)count * V);
     e->ops->gather_rows(e->backend, mat_f32(x, (size_t)count, C), mat_f32(xn, (size_t)total, C), ends);
     head_logits(e, r->w, logits, x, (size_t)count);
-    for (int p = first; p < last; p++) memcpy(r->prefills[p].logits, logits + (size_t)(p - first) * V, V * sizeof *logits);
+    for (int p = first; p < last; p++)
+        memcpy(r->prefills[p].logits, logits + (size_t)(p - first) * V, V * sizeof *logits);
     r->stats.prefill_tokens += total;
     arena_release(arena, mark);
 }
@@ -298,8 +299,8 @@ static void close_run(Run *r)
     free(r->prefills);
 }
 
-bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n, Completion *out,
-                 RolloutStats *stats, const volatile int *cancel, Status *st)
+bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n,
+                 Completion *out, RolloutStats *stats, const volatile int *cancel, Status *st)
 {
     CHECK(n > 0 && spec->samples > 0 && spec->slots > 0 && spec->max_tokens > 0);
     if (!reserve(s, spec, prompts, n, st)) return false;

@@ -8,12 +8,12 @@
 #include "core/philox.h"
 
 typedef struct RolloutSpec {
-    int slots;              /* sequences decoded at once */
-    int samples;            /* G completions a prompt */
-    int max_tokens;         /* of a completion, the stop token included */
+    int slots;      /* sequences decoded at once */
+    int samples;    /* G completions a prompt */
+    int max_tokens; /* of a completion, the stop token included */
     CacheKind cache;
     SampleArgs sampling;
-    const int32_t *stops;   /* token ids that end a completion (kept as its last token) */
+    const int32_t *stops; /* token ids that end a completion (kept as its last token) */
     int n_stops;
     uint32_t seed, stage, step; /* of the counter-based RNG, with purpose */
     RngPurpose purpose;
@@ -25,7 +25,7 @@ typedef struct RolloutSpec {
 typedef struct RolloutPrompt {
     const int32_t *ids;
     int n;
-    uint32_t index;         /* global prompt index, the RNG's */
+    uint32_t index; /* global prompt index, the RNG's */
 } RolloutPrompt;
 
 /* Completion of (prompt p, sample g) is out[p * samples + g]; ids and logprobs point into the sampler's storage and stay
@@ -34,12 +34,12 @@ typedef struct Completion {
     const int32_t *ids;
     const float *logprobs;
     int n;
-    bool truncated;         /* max_tokens without a stop token */
+    bool truncated; /* max_tokens without a stop token */
 } Completion;
 
 typedef struct RolloutStats {
     long tokens, prefill_tokens, steps; /* sampled, computed in prefill, decode steps */
-    double occupancy;                   /* mean share of busy slots while the queue was not empty (1 when it never was) */
+    double occupancy; /* mean share of busy slots while the queue was not empty (1 when it never was) */
     size_t cache_bytes;
 } RolloutStats;
 
@@ -50,7 +50,7 @@ void sampler_free(Sampler *s);
 
 /* Samples spec->samples completions of every prompt. Fails when the cache cannot be had or a prompt is empty. After `cancel`
  * (may be NULL) became non-zero it stops early and fails with "interrupted". */
-bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n, Completion *out,
-                 RolloutStats *stats, const volatile int *cancel, Status *st);
+bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n,
+                 Completion *out, RolloutStats *stats, const volatile int *cancel, Status *st);
 
 #endif

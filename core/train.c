@@ -44,8 +44,8 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainT
     out->routing = tape.routing;
 }
 
-void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature, float *lp,
-                     float *entropy)
+void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
+                     float *lp, float *entropy)
 {
     arena_reset(&e->arena);
     Tape tape;

@@ -17,9 +17,9 @@ typedef struct TrainTask {
 
 /* Values of a step. Pointers are into the arena, valid until the engine's next call. */
 typedef struct TrainOut {
-    double loss;   /* sum of the rows' losses, in blocks */
-    double aux;    /* balance losses, weighted */
-    HeadOut rows;  /* [M] */
+    double loss;            /* sum of the rows' losses, in blocks */
+    double aux;             /* balance losses, weighted */
+    HeadOut rows;           /* [M] */
     const Routing *routing; /* [L], of the batch; pointers NULL in dense layers */
 } TrainOut;
 
@@ -27,7 +27,7 @@ typedef struct TrainOut {
 void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainTask *task, TrainOut *out);
 
 /* Log-probs (and entropies) of the predictions under w without gradients: lp [M], entropy [M] or NULL. Resets the arena. */
-void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature, float *lp,
-                     float *entropy);
+void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
+                     float *lp, float *entropy);
 
 #endif

@@ -9,7 +9,7 @@
 typedef struct LayerWeights {
     float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm, *q_norm, *k_norm, *q_bias, *k_bias, *v_bias, *router_bias;
     Mat q, q_a, q_b, kv_a, kv_b, k, v, o;
-    Mat gate_up, down;                /* dense FFN */
+    Mat gate_up, down; /* dense FFN */
     Mat router, shared_gate_up, shared_down;
     Mat *expert_gate_up, *expert_down; /* [E] */
 } LayerWeights;
@@ -18,8 +18,8 @@ typedef struct Weights {
     float *block;
     Mat embed, head, score; /* head: embed when tied; score [1, C] of scalar-head models */
     float *norm;
-    LayerWeights *layers;   /* [L] */
-    Mat *expert_views;      /* storage of the experts' arrays */
+    LayerWeights *layers; /* [L] */
+    Mat *expert_views;    /* storage of the experts' arrays */
 } Weights;
 
 /* block holds table->total floats and must outlive the views. Free with weights_free (the block is the caller's). */

@@ -43,19 +43,27 @@ int cmd_run(int argc, char **argv)
     bool schema = false, quiet = false;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
-        {"--out", "DIR", OPTION_TEXT, &out, 0, 0, "the run's folder (default: runs/RECIPE); an existing one is resumed"},
-        {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0, "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
+        {"--out", "DIR", OPTION_TEXT, &out, 0, 0,
+         "the run's folder (default: runs/RECIPE); an existing one is resumed"},
+        {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
+         "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
         {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
         {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
         {"--help-recipe", NULL, OPTION_FLAG, &schema, 0, 0, "every key of a recipe, with its default"},
     };
-    const Usage usage = {"run", "RECIPE [options]",
-                         "Runs a recipe, a built-in one by name (micro, tiny, lab) or a YAML file, stage by stage. A folder that\n"
-                         "holds the run already is resumed: finished stages are skipped, an unfinished one goes on at its last\n"
-                         "checkpoint and ends in the same weights as one never stopped.\n",
-                         "  r1 run micro --out runs/first\n"
-                         "  r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
-                         options, sizeof options / sizeof options[0], 0, 1, &runtime};
+    const Usage usage = {
+        "run",
+        "RECIPE [options]",
+        "Runs a recipe, a built-in one by name (micro, tiny, lab) or a YAML file, stage by stage. A folder that\n"
+        "holds the run already is resumed: finished stages are skipped, an unfinished one goes on at its last\n"
+        "checkpoint and ends in the same weights as one never stopped.\n",
+        "  r1 run micro --out runs/first\n"
+        "  r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
+        options,
+        sizeof options / sizeof options[0],
+        0,
+        1,
+        &runtime};
     int n_sets = take_sets(&argc, argv, sets), count = 0;
     if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
     int code = command_read(&usage, argc, argv, arguments, &count);
@@ -67,7 +75,11 @@ int cmd_run(int argc, char **argv)
     if (!recipe) return command_failed(&st);
     char *folder = out ? strdup(out) : default_folder(arguments[0]);
     interrupt_catch();
-    PipelineOptions p = {.folder = folder, .until = until, .quiet = quiet, .runtime = runtime, .recipe_name = n_sets ? NULL : arguments[0]};
+    PipelineOptions p = {.folder = folder,
+                         .until = until,
+                         .quiet = quiet,
+                         .runtime = runtime,
+                         .recipe_name = n_sets ? NULL : arguments[0]};
     bool ok = pipeline_run(recipe, &p, &interrupted, &st);
     free(folder);
     free(recipe);

@@ -5,7 +5,8 @@
 
 #include "core/check.h"
 
-void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length, bool all)
+void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length,
+                   bool all)
 {
     Ids ids = {0};
     int first = 0;
@@ -71,7 +72,10 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
     BalanceConfig balance = run_balance(u->run, &p->config);
-    TrainTask task = {.batch = batch_view(batch), .predict = batch_predictions(batch), .inv_temperature = 1, .loss = &loss,
+    TrainTask task = {.batch = batch_view(batch),
+                      .predict = batch_predictions(batch),
+                      .inv_temperature = 1,
+                      .loss = &loss,
                       .balance = p->config.E ? &balance : NULL};
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &task, &out);

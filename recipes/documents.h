@@ -16,7 +16,8 @@ typedef struct Documents {
 } Documents;
 
 /* Encodes and adds; longer than max_length is dropped and counted. all: every token is predicted, else the completion only. */
-void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length, bool all);
+void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length,
+                   bool all);
 void documents_free(Documents *d);
 
 /* Place of item i (of n) in an order that (seed, epoch) fixes: a bijection of 0 .. n - 1. */

@@ -61,8 +61,8 @@ static void tally_sample(Tally *t, const Problem *p, const Completion *c, Verdic
 }
 
 /* The k samples of one problem. Returns the share that is correct. */
-static float tally_problem(Tally *t, const Tokenizer *tok, const Problem *p, const Completion *c, int k, EvalSample on_sample,
-                           void *ctx)
+static float tally_problem(Tally *t, const Tokenizer *tok, const Problem *p, const Completion *c, int k,
+                           EvalSample on_sample, void *ctx)
 {
     Answers a = {calloc((size_t)k, sizeof *a.text), calloc((size_t)k, sizeof *a.score)};
     CHECK(a.text && a.score);
@@ -121,8 +121,14 @@ static double standard_error(double sum, double squares, int n)
 static TaskEval finish(const Tally *t, const char *name)
 {
     double n = t->n ? t->n : 1, samples = n * (t->k ? t->k : 1);
-    TaskEval e = {.n = t->n, .k = t->k, .pass1 = t->correct / n, .passk = t->any / n, .consk = t->consensus / n,
-                  .format = t->format / samples, .language = t->language / samples, .length = t->length / samples,
+    TaskEval e = {.n = t->n,
+                  .k = t->k,
+                  .pass1 = t->correct / n,
+                  .passk = t->any / n,
+                  .consk = t->consensus / n,
+                  .format = t->format / samples,
+                  .language = t->language / samples,
+                  .length = t->length / samples,
                   .truncated = t->truncated / samples};
     e.se = standard_error(t->correct, t->correct_squares, t->n);
     snprintf(e.name, sizeof e.name, "%s", name);
@@ -131,12 +137,17 @@ static TaskEval finish(const Tally *t, const char *name)
 }
 
 /* Samples k completions of every problem in the set. */
-static bool sample_set(Policy *p, const Voice *v, const EvalSpec *s, const PromptSet *set, int k, int stage, Completion *out,
-                       long *tokens, const volatile int *cancel, Status *st)
+static bool sample_set(Policy *p, const Voice *v, const EvalSpec *s, const PromptSet *set, int k, int stage,
+                       Completion *out, long *tokens, const volatile int *cancel, Status *st)
 {
-    RolloutSpec spec = {.slots = s->slots, .samples = k, .max_tokens = s->max_tokens, .cache = s->cache,
+    RolloutSpec spec = {.slots = s->slots,
+                        .samples = k,
+                        .max_tokens = s->max_tokens,
+                        .cache = s->cache,
                         .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p},
-                        .seed = s->seed, .stage = (uint32_t)stage, .purpose = RNG_EVAL};
+                        .seed = s->seed,
+                        .stage = (uint32_t)stage,
+                        .purpose = RNG_EVAL};
     RolloutStats stats;
     voice_rollout(v, &spec);
     if (!rollout_run(p->sampler, &p->w, &spec, set->prompts, set->n, out, &stats, cancel, st)) return false;
@@ -162,15 +173,16 @@ static bool eval_family(Policy *p, const Voice *v, const EvalSpec *s, int source
     CHECK(c != NULL);
     bool ok = sample_set(p, v, s, &set, s->k, source, c, &out->tokens, cancel, st);
     for (int i = 0; i < s->n && ok; i++)
-        shares[i] = tally_problem(tally, v->tokenizer, &set.problems[i], &c[(size_t)i * (size_t)s->k], s->k, on_sample, ctx);
+        shares[i] =
+            tally_problem(tally, v->tokenizer, &set.problems[i], &c[(size_t)i * (size_t)s->k], s->k, on_sample, ctx);
     free(c);
     prompts_free(&set);
     return ok;
 }
 
 /* Helpful: mean oracle. Safety: share of safe answers, and of safe prompts refused. */
-static bool eval_general(Policy *p, const Voice *v, const EvalSpec *s, int source, EvalResult *out, EvalSample on_sample,
-                         void *ctx, const volatile int *cancel, Status *st)
+static bool eval_general(Policy *p, const Voice *v, const EvalSpec *s, int source, EvalResult *out,
+                         EvalSample on_sample, void *ctx, const volatile int *cancel, Status *st)
 {
     CorpusSpec one = only_source(s->general, source);
     const Task *task = one.sources[0].task;

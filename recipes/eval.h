@@ -11,11 +11,11 @@
 enum { EVAL_TASKS = CORPUS_MAX_SOURCES };
 
 typedef struct EvalSpec {
-    const CorpusSpec *reasoning;      /* every source is a family of its own: n problems each */
-    const CorpusSpec *general;        /* helpful and refusal families, or NULL */
-    const char *const *names;         /* of the reasoning sources */
-    int n, k;                         /* problems a family, samples a problem */
-    int general_n;                    /* problems of each general family, one sample each */
+    const CorpusSpec *reasoning; /* every source is a family of its own: n problems each */
+    const CorpusSpec *general;   /* helpful and refusal families, or NULL */
+    const char *const *names;    /* of the reasoning sources */
+    int n, k;                    /* problems a family, samples a problem */
+    int general_n;               /* problems of each general family, one sample each */
     double temperature, top_p;
     int max_tokens;
     CacheKind cache;
@@ -34,12 +34,12 @@ typedef struct TaskEval {
 typedef struct EvalResult {
     TaskEval tasks[EVAL_TASKS];
     int n_tasks;
-    TaskEval all;              /* over all reasoning problems; name "all" */
-    double zh_language;        /* language share on Chinese prompts */
+    TaskEval all;       /* over all reasoning problems; name "all" */
+    double zh_language; /* language share on Chinese prompts */
     bool has_helpful, has_safe;
     double helpful, helpful_se, safe, safe_se, over_refusal;
-    long tokens;               /* sampled */
-    float *problems;           /* [all.n] share correct of each problem, in order: for paired comparisons; free() */
+    long tokens;     /* sampled */
+    float *problems; /* [all.n] share correct of each problem, in order: for paired comparisons; free() */
 } EvalResult;
 
 /* One sampled completion, for --dump and the report. */

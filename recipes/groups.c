@@ -24,7 +24,8 @@ static void keep_completion(Sample *s, const Completion *c, const Tokenizer *t, 
 }
 
 /* Values of one reward model for the samples it applies to. */
-static void model_scores(const GroupSource *s, RewardModel *m, const Group *groups, int n, bool helpful, RewardInput *in)
+static void model_scores(const GroupSource *s, RewardModel *m, const Group *groups, int n, bool helpful,
+                         RewardInput *in)
 {
     int G = s->rl->group, count = 0;
     Ids ids = {0};
@@ -87,10 +88,15 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
     prompts_draw(&set, &s->run->voice, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)first, n);
     Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
     CHECK(c != NULL);
-    RolloutSpec spec = {.slots = s->slots, .samples = G, .max_tokens = s->rl->max_tokens, .cache = s->rl->cache,
+    RolloutSpec spec = {.slots = s->slots,
+                        .samples = G,
+                        .max_tokens = s->rl->max_tokens,
+                        .cache = s->rl->cache,
                         .sampling = {.temperature = (float)s->rl->temperature, .top_p = 1},
-                        .seed = s->run->recipe->seed, .stage = (uint32_t)s->stage_index,
-                        .step = (uint32_t)step, .purpose = RNG_ROLLOUT};
+                        .seed = s->run->recipe->seed,
+                        .stage = s->rng_stage,
+                        .step = (uint32_t)step,
+                        .purpose = RNG_ROLLOUT};
     voice_rollout(&s->run->voice, &spec);
     bool ok = rollout_run(p->sampler, &p->w, &spec, set.prompts, n, c, stats, s->run->cancel, st);
     for (int g = 0; g < n && ok; g++) {

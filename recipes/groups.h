@@ -34,7 +34,7 @@ typedef struct GroupSource {
     RewardSet *rewards;
     RewardModel *helpful, *safety; /* NULL: their components get nothing */
     uint32_t data_seed;
-    int stage_index;
+    uint32_t rng_stage; /* of the sampling's counters */
     int slots;
 } GroupSource;
 

@@ -13,7 +13,8 @@ const char *const runtime_help =
     "  --threads N             processors to use (default: all)\n"
     "  --chunk N               rows the output head computes at once (default 4096; never changes results)\n"
     "  --matmul NAME           matrix products by: native, onednn, openblas\n"
-    "  --memory GB             budget; layers that do not fit are recomputed in backward (default: 70 % of free memory)\n"
+    "  --memory GB             budget; layers that do not fit are recomputed in backward (default: 70 % of free "
+    "memory)\n"
     "  --checkpoint-seconds S  work between checkpoints (default 15)\n"
     "  --skip-bad              count and skip broken JSONL lines instead of failing\n"
     "  -v                      more about the machine and where the time went\n";

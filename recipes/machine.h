@@ -13,7 +13,7 @@ typedef struct RuntimeOptions {
     double checkpoint_seconds; /* of work between checkpoints */
     bool skip_bad;             /* JSONL: count and skip broken lines */
     bool verbose;
-    bool other_machine;        /* resume although the checkpoint was made by another machine kind */
+    bool other_machine; /* resume although the checkpoint was made by another machine kind */
 } RuntimeOptions;
 
 RuntimeOptions runtime_defaults(void);

@@ -135,8 +135,8 @@ static void print_cell(double v)
 /* One line a unit that was evaluated. */
 static void print_table(const Run *r)
 {
-    printf("\n%-20s %8s %8s %8s %8s %8s %8s %8s %8s %8s\n", "stage", "pass@1", "+-", "cons", "pass@k", "format", "language",
-           "helpful", "safe", "seconds");
+    printf("\n%-20s %8s %8s %8s %8s %8s %8s %8s %8s %8s\n", "stage", "pass@1", "+-", "cons", "pass@k", "format",
+           "language", "helpful", "safe", "seconds");
     for (int i = 0; i < r->n_units; i++) {
         const Json *e = run_summary_get(r->folder, r->units[i].name);
         if (!e || !json_get(e, "eval")) continue;
@@ -167,7 +167,8 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
         char own[4096];
         snprintf(own, sizeof own, "%s/recipe.yaml", o->folder);
         status_clear(st);
-        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s", o->recipe_name ? o->recipe_name : own, o->folder);
+        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s",
+             o->recipe_name ? o->recipe_name : own, o->folder);
     }
     close_run(&r);
     return ok;

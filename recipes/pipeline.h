@@ -5,9 +5,10 @@
 #include "recipes/run.h"
 
 typedef struct PipelineOptions {
-    const char *folder;      /* of the run */
-    const char *until;       /* last stage, NULL: all */
-    const char *recipe_name; /* as the person typed it, for the command that resumes; NULL: the run folder's recipe.yaml */
+    const char *folder; /* of the run */
+    const char *until;  /* last stage, NULL: all */
+    const char
+        *recipe_name; /* as the person typed it, for the command that resumes; NULL: the run folder's recipe.yaml */
     bool quiet;
     RuntimeOptions runtime;
 } PipelineOptions;

@@ -82,7 +82,8 @@ void policy_weights_changed(Policy *p)
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st)
 {
     Engine *e = &p->engine;
-    if (!optimizer_step(e->ops, e->backend, &e->table, p->weights, p->m, p->v, p->grads, o, p->optimizer_step + 1, lr, norm, st))
+    if (!optimizer_step(e->ops, e->backend, &e->table, p->weights, p->m, p->v, p->grads, o, p->optimizer_step + 1, lr,
+                        norm, st))
         return false;
     p->optimizer_step++;
     return true;
@@ -105,5 +106,6 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 size_t policy_bytes(const Policy *p)
 {
     size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u);
-    return blocks * p->engine.table.total * sizeof(float) + p->engine.arena.peak + p->engine.ops->bytes(p->engine.backend);
+    return blocks * p->engine.table.total * sizeof(float) + p->engine.arena.peak +
+           p->engine.ops->bytes(p->engine.backend);
 }

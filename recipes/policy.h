@@ -11,14 +11,14 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    float *weights;             /* block of engine.table */
-    float *grads, *m, *v;       /* NULL until policy_train_open */
-    float *reference;           /* NULL until policy_reference_set */
+    float *weights;       /* block of engine.table */
+    float *grads, *m, *v; /* NULL until policy_train_open */
+    float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
     Sampler *sampler;
     int64_t optimizer_step;
-    Attachments attached;       /* what came with the model and goes out with it */
-    StFile *attached_source;    /* what they may point into; NULL: nothing */
+    Attachments attached;    /* what came with the model and goes out with it */
+    StFile *attached_source; /* what they may point into; NULL: nothing */
 } Policy;
 
 /* Initial weights from the seed. With weights given, takes that block over instead (malloc'ed, of the table's total). */

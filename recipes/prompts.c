@@ -7,7 +7,8 @@
 
 /* ---- rendered prompts as messages */
 
-static const char user_mark[] = "<user>", assistant_mark[] = "<assistant>", begin_mark[] = "<bos>", end_mark[] = "<eos>";
+static const char user_mark[] = "<user>", assistant_mark[] = "<assistant>", begin_mark[] = "<bos>",
+                  end_mark[] = "<eos>";
 
 static bool begins(const char *text, const char *mark)
 {
@@ -69,8 +70,8 @@ void prompt_encode_rendered(const Voice *v, const char *rendered_prompt, Ids *ou
     }
     RenderedChat chat;
     Status st = {0};
-    bool ok = template_render(&v->chat, messages, (TemplateOptions){.add_generation_prompt = true, .tokenizer = v->tokenizer},
-                              &chat, &st);
+    bool ok = template_render(&v->chat, messages,
+                              (TemplateOptions){.add_generation_prompt = true, .tokenizer = v->tokenizer}, &chat, &st);
     CHECK(ok); /* messages of ours have a role and a content */
     tokenizer_encode(v->tokenizer, chat.text, chat.length, out);
     rendered_free(&chat);

@@ -28,7 +28,8 @@ RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *
     CHECK(m != NULL);
     m->answer_only = helpful;
     m->policy = run_policy_extra(r, name, false, &extra, st);
-    if (m->policy && m->policy->config.head != HEAD_SCALAR) fail(st, "%s is not a reward model: reward_models names a reward_model stage", name);
+    if (m->policy && m->policy->config.head != HEAD_SCALAR)
+        fail(st, "%s is not a reward model: reward_models names a reward_model stage", name);
     if (!m->policy || st->failed || !read_calibration(m, extra, extra_name, st)) {
         reward_model_free(m);
         m = NULL;

@@ -17,8 +17,8 @@ RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *
 void reward_model_free(RewardModel *m);
 
 /* The token sequence a reward model reads for a completion: appends to out. */
-void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n, const int32_t *completion,
-                        int n, Ids *out);
+void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n,
+                        const int32_t *completion, int n, Ids *out);
 /* score[i] in (0, 1) of n sequences; offsets [n + 1] into ids. */
 void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score);
 

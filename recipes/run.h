@@ -31,42 +31,42 @@ typedef struct UnitKind {
 typedef struct Unit {
     const RecipeStage *stage;
     int stage_index;
-    int variant;             /* reward models: 0 helpful, 1 safety; rivals: index of the learning rate */
-    char name[UNIT_NAME];    /* of its checkpoint and in metrics */
+    int variant;          /* reward models: 0 helpful, 1 safety; rivals: index of the learning rate */
+    char name[UNIT_NAME]; /* of its checkpoint and in metrics */
     const UnitKind *kind;
 } Unit;
 
 typedef struct Run {
     const Recipe *recipe;
-    char *recipe_text;       /* resolved */
+    char *recipe_text; /* resolved */
     RunFolder *folder;
     Machine machine;
     Tokenizer *tokenizer;
-    Voice voice;             /* of the tokenizer: how prompts are put to the models */
-    char *tokenizer_bytes;   /* what checkpoints store */
+    Voice voice;           /* of the tokenizer: how prompts are put to the models */
+    char *tokenizer_bytes; /* what checkpoints store */
     size_t tokenizer_length;
-    Unit units[UNITS_MAX];   /* of all stages, in order */
+    Unit units[UNITS_MAX]; /* of all stages, in order */
     int n_units;
     Dataset *datasets[RUN_DATASETS];
     int n_datasets;
     Progress *progress;
     Warnings *warnings;
     const volatile int *cancel;
-    double last_pass1;       /* of the last evaluation, for the progress line; < 0: none */
+    double last_pass1; /* of the last evaluation, for the progress line; < 0: none */
 } Run;
 
 /* A unit in progress. */
 typedef struct UnitRun {
     Run *run;
     const Unit *unit;
-    Policy *policy;          /* NULL in units that make samples (they open the policy that samples) */
-    void *self;              /* the kind's own state */
-    int64_t step, total;     /* steps done, steps in all */
-    int64_t cursor;          /* next index of the unit's data */
+    Policy *policy;      /* NULL in units that make samples (they open the policy that samples) */
+    void *self;          /* the kind's own state */
+    int64_t step, total; /* steps done, steps in all */
+    int64_t cursor;      /* next index of the unit's data */
     int64_t tokens_trained, tokens_sampled;
-    double seconds;          /* of work before this process took over, and since */
-    double flops;            /* of sampling and training, 2 and 6 per active parameter and token */
-    Json *extra;             /* the kind's state that a checkpoint must hold (an object) */
+    double seconds; /* of work before this process took over, and since */
+    double flops;   /* of sampling and training, 2 and 6 per active parameter and token */
+    Json *extra;    /* the kind's state that a checkpoint must hold (an object) */
 } UnitRun;
 
 /* The units of a stage, in order; returns their number (at most `max`). */
@@ -84,6 +84,8 @@ bool run_general(Run *r, CorpusSpec *out, Status *st);
 bool run_mix(Run *r, const RecipeStage *s, double general_share, CorpusSpec *out, Status *st);
 /* A seed for a unit's data, different for every unit of a run. */
 uint32_t run_seed(const Run *r, const Unit *u);
+/* The RNG's stage number: of the unit's name, so that a stage draws the same whatever recipe it stands in. */
+uint32_t unit_rng_stage(const Unit *u);
 
 /* The model that a name in a recipe stands for: an earlier stage of this run, RUN/stage, a checkpoint, a model folder.
  * scalar: its trunk with a fresh scalar head. */

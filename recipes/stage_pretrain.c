@@ -42,7 +42,8 @@ static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     int dropped = one.dropped;
     documents_free(&one);
     if (p->batch.m == 0)
-        return fail(st, "every document of a step of %s is longer than max_length %d; raise max_length", s->name, s->max_length);
+        return fail(st, "every document of a step of %s is longer than max_length %d; raise max_length", s->name,
+                    s->max_length);
     if (dropped) json_set(metrics, "dropped", json_new_int(dropped));
     return sft_update(u, &p->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), metrics, st);
 }

@@ -20,8 +20,8 @@ typedef struct RmStage {
     BatchBuilder batch;
 } RmStage;
 
-void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n, const int32_t *completion,
-                        int n, Ids *out)
+void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n,
+                        const int32_t *completion, int n, Ids *out)
 {
     int32_t open = tokenizer_id(t, "<answer>");
     int from = 0;
@@ -93,7 +93,8 @@ static bool rm_open(UnitRun *u, Status *st)
     CorpusSpec general;
     if (!run_general(u->run, &general, st)) return false;
     if (!corpus_has(&general, s->helpful ? KIND_HELPFUL : KIND_SAFETY))
-        return fail(st, "stage %s needs a %s family under `general:` to learn from", stage->name, s->helpful ? "helpful" : "refusal");
+        return fail(st, "stage %s needs a %s family under `general:` to learn from", stage->name,
+                    s->helpful ? "helpful" : "refusal");
     s->n = s->helpful ? stage->pairs : stage->safety_examples;
     s->n_heldout = stage->heldout_pairs;
     s->train = calloc((size_t)s->n, sizeof *s->train);
@@ -110,7 +111,8 @@ static void fill_batch(RmStage *s, const Example *const *list, int n)
 {
     batch_reset(&s->batch);
     for (int i = 0; i < n; i++) batch_add(&s->batch, list[i]->first.ids, list[i]->first.n, list[i]->first.n);
-    for (int i = 0; i < n && s->helpful; i++) batch_add(&s->batch, list[i]->second.ids, list[i]->second.n, list[i]->second.n);
+    for (int i = 0; i < n && s->helpful; i++)
+        batch_add(&s->batch, list[i]->second.ids, list[i]->second.n, list[i]->second.n);
 }
 
 /* Loss and gradient of one batch; returns the loss. *routing is valid until the engine's next call. */
@@ -152,7 +154,8 @@ static void rm_heldout(UnitRun *u, RmStage *s, Json *metrics)
         for (int i = 0; i < n; i++) list[i] = &s->heldout[from + i];
         fill_batch(s, list, n);
         scalar_values(u->policy, batch_view(&s->batch), value);
-        for (int i = 0; i < n; i++) right += s->helpful ? value[i] > value[n + i] : (value[i] > 0) == (list[i]->label > 0.5f);
+        for (int i = 0; i < n; i++)
+            right += s->helpful ? value[i] > value[n + i] : (value[i] > 0) == (list[i]->label > 0.5f);
         for (int i = 0; i < s->batch.nseq; i++, values++) {
             sum += (double)value[i];
             squares += (double)value[i] * (double)value[i];
@@ -212,4 +215,5 @@ static void rm_close(UnitRun *u)
     free(s);
 }
 
-const UnitKind unit_reward_model = {.verb = "train", .scalar_head = true, .open = rm_open, .step = rm_step, .close = rm_close};
+const UnitKind unit_reward_model = {
+    .verb = "train", .scalar_head = true, .open = rm_open, .step = rm_step, .close = rm_close};

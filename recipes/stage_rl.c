@@ -71,8 +71,14 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
     r->picked = calloc(n * G, sizeof *r->picked);
     CHECK(r->groups && r->fresh && r->lengths && r->picked);
     int slots = s->rl.prompts * s->rl.group;
-    r->source = (GroupSource){.run = u->run, .stage = s, .rl = &s->rl, .rewards = r->open_rewards, .helpful = r->helpful,
-                              .safety = r->safety, .data_seed = run_seed(u->run, u->unit), .stage_index = u->unit->stage_index,
+    r->source = (GroupSource){.run = u->run,
+                              .stage = s,
+                              .rl = &s->rl,
+                              .rewards = r->open_rewards,
+                              .helpful = r->helpful,
+                              .safety = r->safety,
+                              .data_seed = run_seed(u->run, u->unit),
+                              .rng_stage = unit_rng_stage(u->unit),
                               .slots = slots < 256 ? slots : 256};
     if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
@@ -128,9 +134,14 @@ static int pick_completions(Rl *r, int n, int G)
 
 static GrpoConfig grpo_config(const RecipeRl *rl)
 {
-    return (GrpoConfig){.kind = rl->loss, .clip_low = (float)rl->clip_low, .clip_high = (float)rl->clip_high,
-                        .beta = (float)rl->beta, .estimator = rl->kl, .log_clamp = (float)rl->kl_clamp,
-                        .entropy_bonus = (float)rl->entropy_bonus, .max_length = rl->max_tokens};
+    return (GrpoConfig){.kind = rl->loss,
+                        .clip_low = (float)rl->clip_low,
+                        .clip_high = (float)rl->clip_high,
+                        .beta = (float)rl->beta,
+                        .estimator = rl->kl,
+                        .log_clamp = (float)rl->kl_clamp,
+                        .entropy_bonus = (float)rl->entropy_bonus,
+                        .max_length = rl->max_tokens};
 }
 
 /* The largest difference between the sampler's and the trainer's log-probs. */
@@ -163,7 +174,8 @@ static void keep_rows(Group *groups, int G, const int *picked, int n, const floa
 }
 
 /* One update on the completions picked[from .. to). first: before any update of this step, so that the gap is defined. */
-static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, float lr, bool first, RlNumbers *numbers, Status *st)
+static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, float lr, bool first, RlNumbers *numbers,
+                   Status *st)
 {
     const RecipeRl *rl = &u->unit->stage->rl;
     Policy *p = u->policy;
@@ -175,8 +187,8 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
     grpo_token_weights(weights, &config, r->lengths, all);
     batch_reset(&b->tokens);
     for (int i = 0; i < n; i++)
-        add_completion(b, &r->groups[picked[i] / rl->group], &r->groups[picked[i] / rl->group].samples[picked[i] % rl->group],
-                       weights[picked[i]] * scale);
+        add_completion(b, &r->groups[picked[i] / rl->group],
+                       &r->groups[picked[i] / rl->group].samples[picked[i] % rl->group], weights[picked[i]] * scale);
     free(weights);
     Predictions predict = batch_predictions(&b->tokens);
     Batch batch = batch_view(&b->tokens);
@@ -186,19 +198,30 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
         train_log_probs(&p->engine, &p->ref, batch, &predict, inv_temperature, b->ref_lp, NULL);
         u->flops += forward_flops(p, batch.N);
     }
-    GrpoLoss grpo = {.config = config, .weight = b->weight, .advantage = b->advantage, .old_lp = b->old_lp,
-                     .ref_lp = rl->beta > 0 && !exact ? b->ref_lp : NULL, .ratio = b->ratio, .kl = b->kl, .flags = b->flags};
+    GrpoLoss grpo = {.config = config,
+                     .weight = b->weight,
+                     .advantage = b->advantage,
+                     .old_lp = b->old_lp,
+                     .ref_lp = rl->beta > 0 && !exact ? b->ref_lp : NULL,
+                     .ratio = b->ratio,
+                     .kl = b->kl,
+                     .flags = b->flags};
     Loss loss = grpo_loss(&grpo);
     BalanceConfig balance = run_balance(u->run, &p->config);
-    TrainTask task = {.batch = batch, .predict = predict, .inv_temperature = inv_temperature, .loss = &loss, .entropy = true,
-                      .balance = p->config.E ? &balance : NULL, .reference = exact ? &p->ref : NULL};
+    TrainTask task = {.batch = batch,
+                      .predict = predict,
+                      .inv_temperature = inv_temperature,
+                      .loss = &loss,
+                      .entropy = true,
+                      .balance = p->config.E ? &balance : NULL,
+                      .reference = exact ? &p->ref : NULL};
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &task, &out);
     u->tokens_trained += batch.N;
     u->flops += 3 * forward_flops(p, batch.N);
     if (!isfinite(out.loss))
-        return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now)", out.loss, (long long)u->step + 1,
-                    u->unit->name, (double)lr);
+        return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now)", out.loss,
+                    (long long)u->step + 1, u->unit->name, (double)lr);
     GrpoStats stats = grpo_stats(&grpo, predict.M);
     if (first) {
         numbers->gap = largest_gap(b->old_lp, out.rows.lp, predict.M);
@@ -243,7 +266,9 @@ static bool update_all(UnitRun *u, Rl *r, RlNumbers *numbers, Status *st)
     bool ok = true, first = true;
     for (int epoch = 0; epoch < rl->inner_epochs && ok; epoch++) {
         for (int i = 0; i < n; i++) {
-            int at = parts > 1 ? keyed_order(i, n, run_seed(u->run, u->unit), (uint32_t)(u->step * rl->inner_epochs + epoch)) : i;
+            int at = parts > 1
+                         ? keyed_order(i, n, run_seed(u->run, u->unit), (uint32_t)(u->step * rl->inner_epochs + epoch))
+                         : i;
             order[i] = r->picked[at];
         }
         for (int k = 0; k < parts && ok; k++, first = false) {
@@ -297,8 +322,11 @@ static bool check_gap(const UnitRun *u, const RlNumbers *n, Status *st)
 {
     if (u->unit->stage->rl.cache != CACHE_EXACT || !n->updated || !(n->gap > 0)) return true;
     if (!u->policy->engine.ops->rows_independent(u->policy->engine.backend)) return true;
-    return fail(st, "step %lld of %s: sampler and trainer differ by %g in a log-prob though the cache is exact; this is a fault of "
-                    "r1, please report it with the recipe and seed", (long long)u->step + 1, u->unit->name, n->gap);
+    return fail(
+        st,
+        "step %lld of %s: sampler and trainer differ by %g in a log-prob though the cache is exact; this is a fault of "
+        "r1, please report it with the recipe and seed",
+        (long long)u->step + 1, u->unit->name, n->gap);
 }
 
 bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
@@ -309,7 +337,8 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     bool preferences = preferences_act(u);
     r->source.mix = preferences ? &r->all : &r->rules;
     RolloutStats stats;
-    if (!groups_sample(r->groups, &r->source, u->policy, u->step, u->cursor, rl->prompts, rl->std_normalise, &stats, st))
+    if (!groups_sample(r->groups, &r->source, u->policy, u->step, u->cursor, rl->prompts, rl->std_normalise, &stats,
+                       st))
         return false;
     u->cursor += rl->prompts;
     RlNumbers numbers = rl_numbers(r->groups, rl->prompts, rl->group, &r->rewards);

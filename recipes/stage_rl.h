@@ -9,11 +9,11 @@
 typedef struct RlNumbers {
     int samples, groups, zero_groups, refills;
     double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
-    double length, length_correct, length_wrong;  /* tokens; NAN when there is none */
-    double helpful, oracle;                       /* helpful prompts: reward model's score and hidden oracle; NAN: none */
+    double length, length_correct, length_wrong; /* tokens; NAN when there is none */
+    double helpful, oracle; /* helpful prompts: reward model's score and hidden oracle; NAN: none */
     double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm, lr;
     long reasons[REASON_COUNT], kl_clamps;
-    bool updated;                                 /* false: no group had a signal */
+    bool updated; /* false: no group had a signal */
 } RlNumbers;
 
 /* Opens and closes the state of an RL unit; step as UnitKind's. lr: peak learning rate; flops: budget at which the unit is

@@ -20,9 +20,9 @@ typedef struct Samples {
     Policy *policy; /* that samples */
     FILE *file;
     char *part;
-    int prompts;    /* to sample */
-    int kept;       /* traces so far */
-    int want;       /* stop after that many; 0: sample all prompts */
+    int prompts; /* to sample */
+    int kept;    /* traces so far */
+    int want;    /* stop after that many; 0: sample all prompts */
 } Samples;
 
 static char *samples_path(const Run *r, const char *stage, const char *suffix)
@@ -124,10 +124,13 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
     prompts_draw(&set, &u->run->voice, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor, n);
     Completion *c = calloc((size_t)n * (size_t)k, sizeof *c);
     CHECK(c != NULL);
-    RolloutSpec spec = {.slots = 128, .samples = k, .max_tokens = max_tokens,
+    RolloutSpec spec = {.slots = 128,
+                        .samples = k,
+                        .max_tokens = max_tokens,
                         .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1},
-                        .seed = u->run->recipe->seed, .purpose = RNG_ROLLOUT,
-                        .stage = (uint32_t)u->unit->stage_index + 128};
+                        .seed = u->run->recipe->seed,
+                        .purpose = RNG_ROLLOUT,
+                        .stage = unit_rng_stage(u->unit)};
     RolloutStats stats = {0};
     voice_rollout(&u->run->voice, &spec);
     bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, u->run->cancel, st);
@@ -160,8 +163,11 @@ static bool add_general(UnitRun *u, Samples *s, Status *st)
 static bool finish_file(UnitRun *u, Samples *s, Status *st)
 {
     if (s->kept == 0)
-        return fail(st, "no sample of stage %s was correct, so there is nothing to train on: raise sample_prompts or samples, or "
-                        "start from a better policy", u->unit->stage->name);
+        return fail(
+            st,
+            "no sample of stage %s was correct, so there is nothing to train on: raise sample_prompts or samples, or "
+            "start from a better policy",
+            u->unit->stage->name);
     if (!add_general(u, s, st)) return false;
     char *path = samples_path(u->run, u->unit->stage->name, ".jsonl");
     bool ok = fflush(s->file) == 0 && fsync(fileno(s->file)) == 0 && rename(s->part, path) == 0;
@@ -195,8 +201,8 @@ static void samples_close(UnitRun *u)
     free(s);
 }
 
-const UnitKind unit_samples = {.verb = "sample", .makes_samples = true, .open = samples_open, .step = samples_step,
-                               .close = samples_close};
+const UnitKind unit_samples = {
+    .verb = "sample", .makes_samples = true, .open = samples_open, .step = samples_step, .close = samples_close};
 
 bool samples_load(Run *r, const char *stage, int most, int max_length, Documents *d, Status *st)
 {

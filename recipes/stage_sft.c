@@ -27,8 +27,9 @@ static bool finish_open(UnitRun *u, Sft *f, Status *st)
 {
     const RecipeStage *s = u->unit->stage;
     if (f->documents.n == 0)
-        return fail(st, "stage %s has no training sequence (%d were longer than max_length %d): raise max_length or traces", s->name,
-                    f->documents.dropped, s->max_length);
+        return fail(st,
+                    "stage %s has no training sequence (%d were longer than max_length %d): raise max_length or traces",
+                    s->name, f->documents.dropped, s->max_length);
     u->total = s->steps > 0 ? s->steps : (int64_t)ceil(s->epochs * f->documents.n / s->batch);
     return true;
 }
@@ -47,7 +48,8 @@ static bool sft_open(UnitRun *u, Status *st)
     reasoning.swap_en = (float)s->swap_en;
     reasoning.swap_zh = (float)s->swap_zh;
     int seeded = 0;
-    if (s->seed_share > 0 && !samples_load(u->run, s->name, (int)lround(s->seed_share * s->traces), s->max_length, &f->documents, st))
+    if (s->seed_share > 0 &&
+        !samples_load(u->run, s->name, (int)lround(s->seed_share * s->traces), s->max_length, &f->documents, st))
         return false;
     seeded = f->documents.n;
     add_generated(u, f, &reasoning, s->traces - seeded > 0 ? s->traces - seeded : 0, s->max_length);
@@ -61,7 +63,8 @@ static bool sft_samples_open(UnitRun *u, Status *st)
     Sft *f = calloc(1, sizeof *f);
     CHECK(f != NULL);
     u->self = f;
-    return samples_load(u->run, u->unit->stage->name, -1, u->unit->stage->max_length, &f->documents, st) && finish_open(u, f, st);
+    return samples_load(u->run, u->unit->stage->name, -1, u->unit->stage->max_length, &f->documents, st) &&
+           finish_open(u, f, st);
 }
 
 static bool sft_step(UnitRun *u, Json *metrics, bool *done, Status *st)

@@ -56,15 +56,24 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     Json *state = state_json(u);
     char *extra = json_write(state, false);
     json_free(state);
-    CheckpointMeta meta = {.stage_index = u->unit->stage_index, .step = u->step, .finished = finished,
-                           .tokens_trained = u->tokens_trained, .tokens_sampled = u->tokens_sampled,
-                           .optimizer_step = p->optimizer_step, .cursor = u->cursor, .seconds = u->seconds,
-                           .seed = r->recipe->seed, .recipe = r->recipe_text, .tokenizer = r->tokenizer_bytes,
-                           .tokenizer_length = r->tokenizer_length, .extra = extra, .attached = p->attached};
+    CheckpointMeta meta = {.stage_index = u->unit->stage_index,
+                           .step = u->step,
+                           .finished = finished,
+                           .tokens_trained = u->tokens_trained,
+                           .tokens_sampled = u->tokens_sampled,
+                           .optimizer_step = p->optimizer_step,
+                           .cursor = u->cursor,
+                           .seconds = u->seconds,
+                           .seed = r->recipe->seed,
+                           .recipe = r->recipe_text,
+                           .tokenizer = r->tokenizer_bytes,
+                           .tokenizer_length = r->tokenizer_length,
+                           .extra = extra,
+                           .attached = p->attached};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
-    bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m, finished ? NULL : p->v,
-                              finished ? NULL : p->reference, &meta, st);
+    bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m,
+                              finished ? NULL : p->v, finished ? NULL : p->reference, &meta, st);
     free(extra);
     return ok;
 }
@@ -77,7 +86,8 @@ static char *partial_path(const UnitRun *u)
 
 static char *result_path(const Run *r, const Unit *u)
 {
-    return u->kind->makes_samples ? run_path(r, "samples", u->stage->name, ".jsonl") : run_path(r, "checkpoints", u->name, ".h5");
+    return u->kind->makes_samples ? run_path(r, "samples", u->stage->name, ".jsonl")
+                                  : run_path(r, "checkpoints", u->name, ".h5");
 }
 
 static bool save_partial(UnitRun *u, Status *st)
@@ -118,8 +128,11 @@ static bool same_machine(const UnitRun *u, const char *kind, const char *path, S
 {
     const char *here = u->run->machine.ops->machine_kind(u->run->machine.backend);
     if (u->run->machine.options.other_machine || !strcmp(kind, here)) return true;
-    return fail(st, "%s was made on another kind of machine (%s; here: %s), so going on would not give the same weights; pass "
-                    "--other-machine to do it all the same", path, kind, here);
+    return fail(
+        st,
+        "%s was made on another kind of machine (%s; here: %s), so going on would not give the same weights; pass "
+        "--other-machine to do it all the same",
+        path, kind, here);
 }
 
 static bool load_model(UnitRun *u, const char *path, Status *st)
@@ -128,7 +141,8 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
     if (!c) return false;
     bool ours = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
     if (ours && (strncmp(c->meta.stage, u->unit->name, sizeof c->meta.stage - 1) || !c->m))
-        ours = fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
+        ours =
+            fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
     if (!ours) {
         checkpoint_free(c);
         return false;
@@ -207,7 +221,9 @@ static bool report_step(UnitRun *u, Json *metrics, double seconds, int64_t token
     json_set(metrics, "tokens_trained", json_new_int(u->tokens_trained));
     json_set(metrics, "tokens_sampled", json_new_int(u->tokens_sampled));
     double trained_pass1 = pass1_of(metrics);
-    ProgressStep p = {.step = u->step, .loss = member(metrics, "loss"), .reward = member(metrics, "reward"),
+    ProgressStep p = {.step = u->step,
+                      .loss = member(metrics, "loss"),
+                      .reward = member(metrics, "reward"),
                       .pass1 = isnan(trained_pass1) && u->run->last_pass1 >= 0 ? u->run->last_pass1 : trained_pass1,
                       .tokens_per_s = rate};
     progress_step(u->run->progress, &p);
@@ -228,7 +244,8 @@ static bool evaluate_during(UnitRun *u, bool *stop, Status *st)
     if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && pass1 >= s->stop_at_pass1[0]) {
         *stop = true;
         if (pass1 > s->stop_at_pass1[1])
-            progress_note(u->run->progress, "%s stopped at pass@1 %.1f %%, above the %.0f %% asked for: evaluate more often",
+            progress_note(u->run->progress,
+                          "%s stopped at pass@1 %.1f %%, above the %.0f %% asked for: evaluate more often",
                           u->unit->name, 100 * pass1, 100 * s->stop_at_pass1[1]);
     }
     return run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);
@@ -271,9 +288,10 @@ static bool evaluate_after(UnitRun *u, Json *entry, Status *st)
         json_free(keeper.list);
         return false;
     }
-    progress_note(u->run->progress, "%s: pass@1 %.1f %% +- %.1f, cons@%d %.1f, pass@%d %.1f, format %.0f, language %.0f, length %.1f",
-                  u->unit->name, 100 * e.all.pass1, 100 * e.all.se, e.all.k, 100 * e.all.consk, e.all.k, 100 * e.all.passk,
-                  100 * e.all.format, 100 * e.all.language, e.all.length);
+    progress_note(u->run->progress,
+                  "%s: pass@1 %.1f %% +- %.1f, cons@%d %.1f, pass@%d %.1f, format %.0f, language %.0f, length %.1f",
+                  u->unit->name, 100 * e.all.pass1, 100 * e.all.se, e.all.k, 100 * e.all.consk, e.all.k,
+                  100 * e.all.passk, 100 * e.all.format, 100 * e.all.language, e.all.length);
     Json *line = json_new_object();
     json_set(line, "eval", eval_json(&e));
     json_set(entry, "eval", eval_json(&e));

@@ -19,10 +19,19 @@ static bool write_warning(UnitRun *u, const Warning *w, Status *st)
 bool unit_warn_rl(UnitRun *u, const RlNumbers *n, double reference_age, Status *st)
 {
     double beta = u->unit->stage->rl.beta;
-    StepStats s = {.step = u->step + 1, .zero_groups = (double)n->zero_groups / n->groups, .truncated = n->truncated,
-                   .entropy = n->updated ? n->entropy : (double)NAN, .accuracy = n->pass1, .format = n->format,
-                   .language = n->language, .think = n->thinks, .rm = n->helpful, .oracle = n->oracle,
-                   .kl = beta > 0 && n->updated ? n->kl : (double)NAN, .beta = beta, .reference_age = reference_age};
+    StepStats s = {.step = u->step + 1,
+                   .zero_groups = (double)n->zero_groups / n->groups,
+                   .truncated = n->truncated,
+                   .entropy = n->updated ? n->entropy : (double)NAN,
+                   .accuracy = n->pass1,
+                   .format = n->format,
+                   .language = n->language,
+                   .think = n->thinks,
+                   .rm = n->helpful,
+                   .oracle = n->oracle,
+                   .kl = beta > 0 && n->updated ? n->kl : (double)NAN,
+                   .beta = beta,
+                   .reference_age = reference_age};
     Warning fired[WARN_KINDS];
     int count = warnings_step(u->run->warnings, &s, fired);
     for (int i = 0; i < count; i++)
@@ -35,8 +44,8 @@ RolloutWriter *unit_open_rollouts(UnitRun *u, const RecipeRewards *rewards, Stat
     const char *names[REWARD_MAX];
     int block = u->unit->stage->rollout_block;
     for (int i = 0; i < rewards->n; i++) names[i] = rewards->list[i].name;
-    return rollouts_open(run_folder_path(u->run->folder), u->unit->name, names, rewards->n, block > 0 ? block : RIVAL_BLOCK,
-                         u->step, st);
+    return rollouts_open(run_folder_path(u->run->folder), u->unit->name, names, rewards->n,
+                         block > 0 ? block : RIVAL_BLOCK, u->step, st);
 }
 
 static void add_rollout(RolloutWriter *w, const Group *g, int sample, int64_t step, int n_rewards)
@@ -46,10 +55,21 @@ static void add_rollout(RolloutWriter *w, const Group *g, int sample, int64_t st
     char reason[160];
     snprintf(reason, sizeof reason, "%s%s%s", verdict, s->reward.external_reason[0] ? "; external: " : "",
              s->reward.external_reason);
-    RolloutSample row = {.step = step, .prompt = g->index, .sample = sample, .prompt_text = g->problem.prompt,
-                         .completion = s->text, .answer = g->problem.answer ? g->problem.answer : "", .reason = reason,
-                         .ids = s->ids, .logprobs = s->logprobs, .entropy = s->entropy, .ref_logprobs = s->ref_logprobs,
-                         .n = s->n, .total = s->reward.total, .advantage = s->advantage, .truncated = s->truncated};
+    RolloutSample row = {.step = step,
+                         .prompt = g->index,
+                         .sample = sample,
+                         .prompt_text = g->problem.prompt,
+                         .completion = s->text,
+                         .answer = g->problem.answer ? g->problem.answer : "",
+                         .reason = reason,
+                         .ids = s->ids,
+                         .logprobs = s->logprobs,
+                         .entropy = s->entropy,
+                         .ref_logprobs = s->ref_logprobs,
+                         .n = s->n,
+                         .total = s->reward.total,
+                         .advantage = s->advantage,
+                         .truncated = s->truncated};
     for (int k = 0; k < n_rewards; k++) row.parts[k] = s->reward.applies[k] ? s->reward.parts[k] : NAN;
     rollouts_add(w, &row);
 }

@@ -67,7 +67,8 @@ static bool add_source(Run *r, const RecipeTask *t, CorpusSpec *out, Status *st)
         }
     } else {
         source.task = task_find(t->task[0] ? t->task : t->name);
-        if (!source.task) return fail(st, "there is no task %s; `r1 data --list` names them", t->task[0] ? t->task : t->name);
+        if (!source.task)
+            return fail(st, "there is no task %s; `r1 data --list` names them", t->task[0] ? t->task : t->name);
         if (source.level_max > source.task->levels) source.level_max = source.task->levels;
     }
     CHECK(out->n_sources < CORPUS_MAX_SOURCES);
@@ -107,8 +108,7 @@ bool run_mix(Run *r, const RecipeStage *s, double general_share, CorpusSpec *out
     if (!run_reasoning(r, s, out, st) || !run_general(r, &general, st)) return false;
     if (general_share <= 0 || general.n_sources == 0) return true;
     double reasoning_sum = weight_sum(out), general_sum = weight_sum(&general);
-    for (int i = 0; i < out->n_sources; i++)
-        out->sources[i].weight *= (float)((1 - general_share) / reasoning_sum);
+    for (int i = 0; i < out->n_sources; i++) out->sources[i].weight *= (float)((1 - general_share) / reasoning_sum);
     for (int i = 0; i < general.n_sources && out->n_sources < CORPUS_MAX_SOURCES; i++) {
         general.sources[i].weight *= (float)(general_share / general_sum);
         out->sources[out->n_sources++] = general.sources[i];
@@ -119,6 +119,11 @@ bool run_mix(Run *r, const RecipeStage *s, double general_share, CorpusSpec *out
 uint32_t run_seed(const Run *r, const Unit *u)
 {
     return r->recipe->seed * 2654435761u + hash_name(u->stage->name);
+}
+
+uint32_t unit_rng_stage(const Unit *u)
+{
+    return hash_name(u->name) & 0xff;
 }
 
 /* The file a name stands for: a unit of this run, or anything model_file_open knows. */
@@ -139,7 +144,9 @@ static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTab
     const ParamTable *to = &p->engine.table;
     for (int i = 0; i < to->n; i++) {
         int k = params_find_name(from, to->params[i].name);
-        if (k >= 0) memcpy(p->weights + to->params[i].offset, weights + from->params[k].offset, to->params[i].count * sizeof(float));
+        if (k >= 0)
+            memcpy(p->weights + to->params[i].offset, weights + from->params[k].offset,
+                   to->params[i].count * sizeof(float));
     }
     policy_weights_changed(p);
     return p;
@@ -149,7 +156,8 @@ bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status
 {
     char difference[300];
     if (recipe_same(r->recipe_text, meta->recipe ? meta->recipe : "", difference, sizeof difference)) return true;
-    return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path, difference);
+    return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path,
+                difference);
 }
 
 /* Whether an id stands for the same text in both. */
@@ -168,11 +176,17 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
     bool same = !m->tokenizer || tokenizer_vocab(m->tokenizer) == vocab;
     for (int i = 0; m->tokenizer && same && i < vocab; i++) same = same_piece(r->tokenizer, m->tokenizer, i);
     if (!same)
-        return fail(st, "%s was trained with another tokenizer than this run's: start from it with `model: {from: ...}`, which "
-                        "brings its tokenizer along", from);
+        return fail(
+            st,
+            "%s was trained with another tokenizer than this run's: start from it with `model: {from: ...}`, which "
+            "brings its tokenizer along",
+            from);
     if (m->config.V < vocab)
-        return fail(st, "%s has a vocabulary of %d, the run's tokenizer one of %d: start from it with `model: {from: ...}` or give "
-                        "its tokenizer", from, m->config.V, vocab);
+        return fail(
+            st,
+            "%s has a vocabulary of %d, the run's tokenizer one of %d: start from it with `model: {from: ...}` or give "
+            "its tokenizer",
+            from, m->config.V, vocab);
     return true;
 }
 
@@ -185,7 +199,8 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
     if (!m) return NULL;
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
-    if (!st->failed && !m->weights) fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", from);
+    if (!st->failed && !m->weights)
+        fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", from);
     if (!st->failed && fits_tokenizer(r, m, from, st)) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
         if (scalar && m->config.head != HEAD_SCALAR) {
@@ -212,14 +227,15 @@ Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
     if (block->from[0]) return run_policy(r, block->from, scalar, st);
     ModelConfig config;
-    if (!recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer), tokenizer_eos(r->tokenizer),
-                             &config, st))
+    if (!recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
+                             tokenizer_eos(r->tokenizer), &config, st))
         return NULL;
     if (scalar) config.head = HEAD_SCALAR;
     return policy_new(&r->machine, &config, r->recipe->seed, NULL);
 }
 
-bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResult *out, EvalSample on_sample, void *ctx, Status *st)
+bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResult *out, EvalSample on_sample, void *ctx,
+                  Status *st)
 {
     const RecipeEval *e = &r->recipe->eval;
     const RecipeTasks *tasks = s ? recipe_tasks(r->recipe, s) : &r->recipe->tasks;
@@ -228,9 +244,16 @@ bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResul
     if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
     for (int i = 0; i < tasks->n; i++) names[i] = tasks->list[i].name;
     int n = quick ? e->quick_n : e->n, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
-    EvalSpec spec = {.reasoning = &reasoning, .general = quick ? NULL : &general, .names = names,
-                     .n = (n + families - 1) / families, .k = quick ? e->quick_k : e->k, .general_n = e->general_n,
-                     .temperature = e->temperature, .top_p = e->top_p, .max_tokens = e->max_tokens, .seed = r->recipe->seed,
+    EvalSpec spec = {.reasoning = &reasoning,
+                     .general = quick ? NULL : &general,
+                     .names = names,
+                     .n = (n + families - 1) / families,
+                     .k = quick ? e->quick_k : e->k,
+                     .general_n = e->general_n,
+                     .temperature = e->temperature,
+                     .top_p = e->top_p,
+                     .max_tokens = e->max_tokens,
+                     .seed = r->recipe->seed,
                      .slots = 256};
     return evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
 }
@@ -238,24 +261,35 @@ bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResul
 float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total)
 {
     const RecipeOptim *o = &s->optim;
-    Schedule schedule = {.kind = o->schedule, .peak = (float)lr, .last = (float)(lr * o->lr_final), .warmup = o->warmup,
-                         .steps = total, .factor = (float)o->lr_final, .milestones = {(float)o->milestones[0], (float)o->milestones[1]}};
+    Schedule schedule = {.kind = o->schedule,
+                         .peak = (float)lr,
+                         .last = (float)(lr * o->lr_final),
+                         .warmup = o->warmup,
+                         .steps = total,
+                         .factor = (float)o->lr_final,
+                         .milestones = {(float)o->milestones[0], (float)o->milestones[1]}};
     if (schedule.warmup > total / 2) schedule.warmup = total / 2;
     return schedule_rate(&schedule, step);
 }
 
 OptimizerConfig stage_optimizer(const RecipeStage *s)
 {
-    return (OptimizerConfig){.beta1 = (float)s->optim.betas[0], .beta2 = (float)s->optim.betas[1], .eps = 1e-8f,
-                             .weight_decay = (float)s->optim.weight_decay, .max_norm = (float)s->optim.clip};
+    return (OptimizerConfig){.beta1 = (float)s->optim.betas[0],
+                             .beta2 = (float)s->optim.betas[1],
+                             .eps = 1e-8f,
+                             .weight_decay = (float)s->optim.weight_decay,
+                             .max_norm = (float)s->optim.clip};
 }
 
 BalanceConfig run_balance(const Run *r, const ModelConfig *c)
 {
     const RecipeBalance *b = &r->recipe->balance;
     if (c->topk == TOPK_NOAUX) return (BalanceConfig){.sequence = (float)b->sequence, .devices = 1, .limit = 1};
-    return (BalanceConfig){.expert = (float)b->expert, .device = (float)b->device, .comm = (float)b->communication,
-                           .devices = b->devices, .limit = b->limit};
+    return (BalanceConfig){.expert = (float)b->expert,
+                           .device = (float)b->device,
+                           .comm = (float)b->communication,
+                           .devices = b->devices,
+                           .limit = b->limit};
 }
 
 bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st)
