@@ -31,11 +31,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SMOLLM2 = ROOT / "models" / "smollm2-135m-instruct.gguf"
 FAMILIES = ["v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"]
-# float32 against float32: about ten times what was measured. llama.cpp sums in another order and keeps its tables of
-# cos and sin, exp and silu in lower precision.
-BOUND = {"read": 2e-4, "hf": 2e-4, "gguf": 5e-3}
+# float32 against float32: about ten times what was measured (1.2e-5 on the random models, 1.2e-4 on SmolLM2's larger logits).
+BOUND = {"read": 1e-3, "hf": 1e-3, "gguf": 1e-3}
 # llama.cpp scores the groups of a group-limited softmax router by the sum of their two best experts, DeepSeek-V2 by the best.
-NOT_IN_LLAMA_CPP = {"v2_full": "scores groups of experts in another way"}
+NOT_IN_LLAMA_CPP = {"v2_full": "groups of experts are scored in another way"}
 VOCAB, SPLIT = 320, (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
                      r"\s+(?!\S)|\s+")
 TEXTS = ["Hello, world!", "  two  spaces\n\nand lines\t", "1234 numbers 5.6", "naïve café, 你好 😀", "<|im_start|>user\nHi<|im_end|>\n",
@@ -91,7 +90,7 @@ def r1_logits(model, ids, work):
 
 def torch_logits(folder, ids):
     model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
-                                                       output_loading_info=True)
+                                                       experts_implementation="eager", output_loading_info=True)
     left = {k: v for k, v in info.items() if v}
     if left:
         sys.exit(f"{folder}: transformers complains: {left}")
