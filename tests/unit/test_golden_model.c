@@ -151,6 +151,19 @@ static void check_balance_layer(const Golden *g, const StFile *f, const BalanceC
     free(counts);
 }
 
+/* The policy's own step of every layer's bias, from what a gradient leaves behind. */
+static void check_policy_bias(Golden *g, const StFile *f, const TrainOut *out)
+{
+    const ModelConfig *c = &g->policy->config;
+    policy_bias_update(g->policy, out->routing, (float)golden_number(g->about, "balance", "bias_update_speed"));
+    for (int l = 0; l < c->L; l++) {
+        size_t n;
+        if (!config_is_moe(c, l)) continue;
+        const float *want = golden_floats(f, &n, "bias_after.%d", l);
+        expect_close("bias_after", g->policy->w.layers[l].router_bias, want, n, 0.0);
+    }
+}
+
 static void run_balance(void **state)
 {
     Golden g;
@@ -167,6 +180,7 @@ static void run_balance(void **state)
     for (int l = 0; l < g.policy->config.L; l++)
         if (config_is_moe(&g.policy->config, l)) check_balance_layer(&g, f, &b, &tape.routing[l], l);
     gradients(&g, &b, &out);
+    if (g.policy->config.arch == ARCH_DEEPSEEK_V3) check_policy_bias(&g, f, &out);
     expect_number("aux", out.aux, golden_scalar(f, "aux"), TOL_GOLDEN_NLL);
     expect_number("total", out.loss + out.aux, golden_scalar(f, "total"), TOL_GOLDEN_NLL);
     expect_gradients(&g, f, "grad.", true);
