@@ -151,6 +151,7 @@ typedef struct RecipeStage {
     int sample_prompts, samples, keep; /* rejection, distill: prompts, samples a prompt, kept a prompt at most */
     double sample_temperature;
     double general_ratio;       /* rejection: general documents per reasoning sample */
+    double general_clean;       /* rejection: share of general documents without flaws */
 
     int pairs, safety_examples; /* reward_model */
     double noise;               /* reward_model: share of flipped labels */

@@ -375,6 +375,8 @@ static const Field stage_fields[] = {
     REAL("sample_temperature", sample_temperature, "1", 0, 10, REJ | DIS | SFT, "of these samples"),
     REAL("general_ratio", general_ratio, "0.3333333333333333", 0, 100, REJ,
          "general documents for each kept sample (R1: 1 to 3)"),
+    REAL("general_clean", general_clean, "1", 0, 1, REJ,
+         "share of general documents of the best quality; the others have flaws, as data written by people has"),
 
     INT("pairs", pairs, "2000", 1, BIG, RM, "training pairs of the helpful model"),
     INT("safety_examples", safety_examples, "2000", 1, BIG, RM, "training examples of the safety model"),

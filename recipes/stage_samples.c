@@ -152,7 +152,8 @@ static bool add_general(UnitRun *u, Samples *s, Status *st)
         Problem p;
         corpus_problem(&p, &s->general, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)i);
         Rng rng = rng_stream(run_seed(u->run, u->unit), RNG_DATA, hash_name("general samples"), (uint64_t)i);
-        char *completion = task_completion(&p, p.language, STYLE_CLEAN, &rng);
+        bool clean = rng_double(&rng) < stage->general_clean;
+        char *completion = task_completion(&p, p.language, clean ? STYLE_CLEAN : STYLE_CORRUPT, &rng);
         ok = write_line(s, p.prompt, completion, "general", st);
         free(completion);
         problem_free(&p);
