@@ -9,6 +9,7 @@
 #include "checkpoints/hash.h"
 #include "checkpoints/model_file.h"
 #include "core/check.h"
+#include "recipes/plan.h"
 #include "recipes/report.h"
 
 /* A byte-level BPE of the corpus that the first pretraining stage would see. */
@@ -105,7 +106,9 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     if (!r->folder) return false;
     progress_note(r->progress, "%s %s: seed %u, %s", resumed ? "resuming" : "run", o->folder, recipe->seed,
                   r->machine.ops->describe(r->machine.backend));
-    return write_head(r, st);
+    bool fits = write_head(r, st) && plan_run(r, !o->quiet, st);
+    fflush(stdout);
+    return fits;
 }
 
 static void close_run(Run *r)
