@@ -67,6 +67,8 @@ static bool answer(const ChatArgs *a, OpenModel *m, const Speech *speech, Json *
 static bool converse(const ChatArgs *a, OpenModel *m, const Speech *speech, Status *st)
 {
     bool terminal = isatty(STDIN_FILENO), ok = true;
+    /* Models of the built-in recipes saw one turn at a time in training. */
+    bool single_turns = speech->voice.has_template && speech->voice.chat.family == TEMPLATE_R1_TINY;
     char *line = NULL;
     size_t size = 0;
     Json *messages = new_conversation(a);
@@ -77,11 +79,12 @@ static bool converse(const ChatArgs *a, OpenModel *m, const Speech *speech, Stat
         ssize_t n = getline(&line, &size, stdin);
         if (n < 0) break;
         line[strcspn(line, "\r\n")] = 0;
-        if (!*line || !strcmp(line, "/new")) {
+        bool anew = !*line || !strcmp(line, "/new");
+        if (anew || (single_turns && turn > 0)) {
             json_free(messages);
             messages = new_conversation(a);
-            continue;
         }
+        if (anew) continue;
         add_message(messages, "user", line);
         ok = answer(a, m, speech, messages, turn, st);
     }
@@ -102,7 +105,8 @@ static int read_args(int argc, char **argv, ChatArgs *a)
     const Usage usage = {.name = "chat",
                          .arguments = "MODEL [options]",
                          .text = "A conversation: a line from you, an answer from the model, word by word.\n"
-                                 "Thoughts are dimmed on a terminal.\n",
+                                 "Thoughts are dimmed on a terminal. Models of the built-in recipes know single\n"
+                                 "turns: to them every line is a new conversation.\n",
                          .examples = "r1 run micro --until zero\necho 'sort 4132' | r1 chat runs/micro/zero\n",
                          .options = options,
                          .n = sizeof options / sizeof *options,
