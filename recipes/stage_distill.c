@@ -1,6 +1,6 @@
-/* distill: SFT of a dense student on the teacher's correct samples (its units are those of rejection sampling); beside it the same
- * initial student trained by RL at several learning rates, each until sampling + training took as many FLOPs as the
- * teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
+/* distill: SFT of a dense student on the teacher's correct samples (its units are those of rejection sampling); beside it
+ * the same initial student trained by RL at several learning rates, each until sampling + training took as many FLOPs as
+ * the teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
 #include <stdio.h>
 
 #include "recipes/stage_distill.h"

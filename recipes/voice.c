@@ -58,7 +58,8 @@ static void add_generation_config(Voice *v, const Attachments *a)
     json_free(o);
 }
 
-bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const ModelConfig *config, const Attachments *a, Status *st)
+bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const ModelConfig *config,
+                const Attachments *a, Status *st)
 {
     static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<|endoftext|>"};
     bool named = template_name && template_name[0], own = tokenizer_chat_template(t) != NULL;

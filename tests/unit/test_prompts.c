@@ -1,4 +1,5 @@
-/* How problems are put to a model: chat templates of the tokenizer, stop tokens, where the loss begins; our own models as ever. */
+/* How problems are put to a model: chat templates of the tokenizer, stop tokens, where the loss begins; our own models as
+ * ever. */
 #include <stdlib.h>
 #include <string.h>
 
