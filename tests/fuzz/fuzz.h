@@ -1,6 +1,5 @@
 /* What the fuzz targets share. A target reads one input as a stranger's file: every answer but a crash, a leak, a hang or a
- * failed
- * CHECK is right. */
+ * failed CHECK is right. */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 
