@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -71,10 +72,14 @@ static void terminal_output(int width, char *out, size_t size)
     progress_note(p, "note");
     progress_stage_end(p);
     progress_free(p);
-    fcntl(master, F_SETFL, O_NONBLOCK);
     fflush(f);
-    ssize_t n = read(master, out, size - 1);
-    out[n > 0 ? n : 0] = 0;
+    size_t n = 0; /* a terminal hands over what was written piece by piece, and a moment later */
+    for (struct pollfd ready = {master, POLLIN, 0}; n < size - 1 && poll(&ready, 1, 300) > 0;) {
+        ssize_t got = read(master, out + n, size - 1 - n);
+        if (got <= 0) break;
+        n += (size_t)got;
+    }
+    out[n] = 0;
     fclose(f);
     close(master);
 }
