@@ -11,7 +11,7 @@ static size_t q_width(const ModelConfig *c)
 
 static HeadView heads(float *p, size_t row, size_t head)
 {
-    return (HeadView){p, row, head};
+    return heads_f32(p, row, head);
 }
 
 /* Where the attention op finds queries, keys and values of the interior `a` (or of its gradients, same layout). */

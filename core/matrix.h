@@ -14,6 +14,16 @@ typedef struct Mat {
     size_t rows, cols, stride;
 } Mat;
 
+static inline size_t dtype_size(DType t)
+{
+    return t == DTYPE_F32 ? 4 : 2;
+}
+
+static inline Mat mat_of(void *p, DType dtype, size_t rows, size_t cols)
+{
+    return (Mat){p, dtype, rows, cols, cols};
+}
+
 static inline Mat mat_f32(float *p, size_t rows, size_t cols)
 {
     return (Mat){p, DTYPE_F32, rows, cols, cols};
@@ -22,17 +32,16 @@ static inline Mat mat_f32(float *p, size_t rows, size_t cols)
 /* Columns [from, from + cols) of m. */
 static inline Mat mat_cols(Mat m, size_t from, size_t cols)
 {
-    size_t size = m.dtype == DTYPE_F32 ? 4 : 2;
-    return (Mat){(char *)m.p + from * size, m.dtype, m.rows, cols, m.stride};
+    return (Mat){(char *)m.p + from * dtype_size(m.dtype), m.dtype, m.rows, cols, m.stride};
 }
 
 /* Rows [from, from + rows) of m. */
 static inline Mat mat_rows(Mat m, size_t from, size_t rows)
 {
-    size_t size = m.dtype == DTYPE_F32 ? 4 : 2;
-    return (Mat){(char *)m.p + from * m.stride * size, m.dtype, rows, m.cols, m.stride};
+    return (Mat){(char *)m.p + from * m.stride * dtype_size(m.dtype), m.dtype, rows, m.cols, m.stride};
 }
 
+/* Row i of an f32 view. */
 static inline float *mat_row(Mat m, size_t i)
 {
     return (float *)m.p + i * m.stride;

@@ -22,9 +22,21 @@ typedef struct Backend Backend; /* threads, scratch, packed weights: the backend
 
 /* Element i of head h of row n is at p[n * row + h * head + i]. head = 0: one vector shared by all heads. */
 typedef struct HeadView {
-    float *p;
+    void *p;
     size_t row, head;
+    DType dtype;
 } HeadView;
+
+static inline HeadView heads_f32(float *p, size_t row, size_t head)
+{
+    return (HeadView){p, row, head, DTYPE_F32};
+}
+
+/* The view that begins `values` later in every head. */
+static inline HeadView heads_from(HeadView v, size_t values)
+{
+    return (HeadView){(char *)v.p + values * dtype_size(v.dtype), v.row, v.head, v.dtype};
+}
 
 /* Attention: H query heads read Hkv key/value heads (query head h reads h / (H / Hkv)). A query or key head is its first Dn
  * values, then Dr more; keys come from two views, k (Dn values a head) and k_rope (Dr values; head stride 0 when shared, as

@@ -68,7 +68,7 @@ static void attend_range(const ForwardCall *c, int thread, int start, int h, int
             size_t n = (size_t)start + (size_t)t;
             panel.pos[r] = t;
             panel.q[r] = head_at(c->in.q, n, head);
-            panel.q_rope[r] = panel.q[r] + s.Dn;
+            panel.q_rope[r] = row_from(panel.q[r], (size_t)s.Dn);
             panel.o[r] = head_at(c->o, n, head);
             panel.lse[r] = c->lse + n * (size_t)s.H + (size_t)head;
         }

@@ -79,10 +79,11 @@ static void head_begin(const BackwardCall *c, BackwardItem *it, int head)
     clear(it->dq, (size_t)it->T * it->k_row);
     for (int t = 0; t < it->T; t++) {
         size_t n = it->start + (size_t)t;
-        const float *o = head_at(c->o, n, head), *dout = it->dout + (size_t)t * it->v_row;
+        Row o = head_at(c->o, n, head);
+        const float *dout = it->dout + (size_t)t * it->v_row;
         v16 sum = v16_zero();
         for (int i = 0; i < s.Dv; i += 16)
-            sum = v16_fma(v16_load(dout + i), v16_load_n(o + i, min_int(16, s.Dv - i)), sum);
+            sum = v16_fma(v16_load(dout + i), any_load(o, (size_t)i, row_lanes((size_t)(s.Dv - i))), sum);
         it->delta[t] = v16_reduce_add(sum);
         it->lse[t] = c->lse[n * (size_t)s.H + (size_t)head];
     }
@@ -138,14 +139,15 @@ static void item_end(const BackwardCall *c, const BackwardItem *it)
 {
     const AttentionShape s = c->s;
     if (s.Dn)
-        pack_rows(head_at(c->din.k, it->start, it->h), c->din.k.row, it->dk, it->k_row, it->T, s.Dn);
+        pack_rows(head_f32(c->din.k, it->start, it->h), c->din.k.row, f32_row(it->dk), it->k_row, it->T, s.Dn);
     if (s.Dr && c->rope_parts) {
         float *part = c->rope_parts + ((size_t)it->h * c->wave_rows + it->start - c->wave_first) * (size_t)s.Dr;
-        pack_rows(part, (size_t)s.Dr, it->dk + s.Dn, it->k_row, it->T, s.Dr);
+        pack_rows(part, (size_t)s.Dr, f32_row(it->dk + s.Dn), it->k_row, it->T, s.Dr);
     } else if (s.Dr) {
-        pack_rows(head_at(c->din.k_rope, it->start, it->h), c->din.k_rope.row, it->dk + s.Dn, it->k_row, it->T, s.Dr);
+        pack_rows(head_f32(c->din.k_rope, it->start, it->h), c->din.k_rope.row, f32_row(it->dk + s.Dn), it->k_row,
+                  it->T, s.Dr);
     }
-    pack_rows(head_at(c->din.v, it->start, it->h), c->din.v.row, it->dv, it->v_row, it->T, s.Dv);
+    pack_rows(head_f32(c->din.v, it->start, it->h), c->din.v.row, f32_row(it->dv), it->v_row, it->T, s.Dv);
 }
 
 static void backward_item(const BackwardCall *c, int thread, int sequence, int h)
@@ -158,7 +160,7 @@ static void backward_item(const BackwardCall *c, int thread, int sequence, int h
         for (int tile = 0; tile < T; tile += KEY_TILE)
             for (int panel = tile; panel < T; panel += KEY_TILE)
                 panel_gradients(c, &it, panel, tile);
-        pack_rows(head_at(c->din.q, it.start, head), c->din.q.row, it.dq, it.k_row, T, c->s.Dn + c->s.Dr);
+        pack_rows(head_f32(c->din.q, it.start, head), c->din.q.row, f32_row(it.dq), it.k_row, T, c->s.Dn + c->s.Dr);
     }
     item_end(c, &it);
     cpu_release(c->b, thread, mark);
@@ -168,7 +170,7 @@ static void backward_item(const BackwardCall *c, int thread, int sequence, int h
 static void sum_rope_parts(const BackwardCall *c, size_t n)
 {
     size_t Dr = (size_t)c->s.Dr;
-    float *out = head_at(c->din.k_rope, n, 0);
+    float *out = head_f32(c->din.k_rope, n, 0);
     for (size_t d = 0; d < Dr; d += 16) {
         int lanes = min_int(16, (int)(Dr - d));
         v16 sum = v16_zero();

@@ -4,10 +4,14 @@
 #include "cpu/kernels/attention_tile.h"
 
 /* dst[d * KEY_TILE] = src[d] */
-static void write_column(float *dst, const float *src, int D)
+static void write_column(float *dst, Row src, int D)
 {
-    for (int d = 0; d < D; d++)
-        dst[(size_t)d * KEY_TILE] = src[d];
+    for (int d = 0; d < D; d += VEC) {
+        float lanes[VEC];
+        v16_store(lanes, any_load(src, (size_t)d, row_lanes((size_t)(D - d))));
+        for (int i = 0; i < VEC && d + i < D; i++)
+            dst[(size_t)(d + i) * KEY_TILE] = lanes[i];
+    }
 }
 
 void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
@@ -58,7 +62,7 @@ static void attend_group(Backend *b, int thread, AttentionShape s, HeadView o, H
             int n = group.first + (first + r) / share, head = keys->h * share + (first + r) % share;
             panel.pos[r] = rows[n].pos;
             panel.q[r] = head_at(q, (size_t)n, head);
-            panel.q_rope[r] = panel.q[r] + s.Dn;
+            panel.q_rope[r] = row_from(panel.q[r], (size_t)s.Dn);
             panel.o[r] = head_at(o, (size_t)n, head);
         }
         panel_attend(&panel, s, page_tile, keys, work);

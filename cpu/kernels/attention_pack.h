@@ -3,7 +3,7 @@
 #define CPU_KERNELS_ATTENTION_PACK_H
 
 #include "core/ops.h"
-#include "cpu/kernels/vec.h"
+#include "cpu/kernels/rows.h"
 
 /* Next multiple of 16. */
 static inline size_t round16(int n)
@@ -18,14 +18,14 @@ static inline int min_int(int a, int b)
 
 /* dst[d * KEY_TILE + j] = src[j * row + d] for j < rows <= KEY_TILE, d < D. Lanes from rows to the next multiple of
  * 16 become 0, those after are not written. */
-static inline void pack_columns(float *dst, const float *src, size_t row, int rows, int D)
+static inline void pack_columns(float *dst, Row src, size_t row, int rows, int D)
 {
     for (int j = 0; j < rows; j += 16)
         for (int d = 0; d < D; d += 16) {
             v16 square[16];
             int height = min_int(16, rows - j), width = min_int(16, D - d);
             for (int i = 0; i < 16; i++)
-                square[i] = i < height ? v16_load_n(src + (size_t)(j + i) * row + d, width) : v16_zero();
+                square[i] = i < height ? any_load(src, (size_t)(j + i) * row + (size_t)d, (size_t)width) : v16_zero();
             v16_transpose(square);
             for (int i = 0; i < width; i++)
                 v16_store(dst + (size_t)(d + i) * KEY_TILE + j, square[i]);
@@ -33,27 +33,39 @@ static inline void pack_columns(float *dst, const float *src, size_t row, int ro
 }
 
 /* dst[j * dst_row + d] = src[j * row + d] for j < rows, d < D. */
-static inline void pack_rows(float *dst, size_t dst_row, const float *src, size_t row, int rows, int D)
+static inline void pack_rows(float *dst, size_t dst_row, Row src, size_t row, int rows, int D)
 {
     for (int j = 0; j < rows; j++)
         for (int d = 0; d < D; d += 16) {
-            int lanes = min_int(16, D - d);
-            v16_store_n(dst + (size_t)j * dst_row + d, v16_load_n(src + (size_t)j * row + d, lanes), lanes);
+            size_t lanes = row_lanes((size_t)(D - d));
+            row_store(dst + (size_t)j * dst_row + d, any_load(src, (size_t)j * row + (size_t)d, lanes), lanes);
         }
 }
 
 /* The same with the columns from D to the next multiple of 16 set to 0; dst_row reaches that far. */
-static inline void pack_rows_padded(float *dst, size_t dst_row, const float *src, size_t row, int rows, int D)
+static inline void pack_rows_padded(float *dst, size_t dst_row, Row src, size_t row, int rows, int D)
 {
     for (int j = 0; j < rows; j++)
         for (int d = 0; d < D; d += 16)
-            v16_store(dst + (size_t)j * dst_row + d, v16_load_n(src + (size_t)j * row + d, min_int(16, D - d)));
+            v16_store(dst + (size_t)j * dst_row + d,
+                      any_load(src, (size_t)j * row + (size_t)d, row_lanes((size_t)(D - d))));
 }
 
-/* Row n of head h. */
-static inline float *head_at(HeadView view, size_t n, int h)
+static inline Row head_at(HeadView view, size_t n, int h)
 {
-    return view.p + n * view.row + (size_t)h * view.head;
+    return head_row(view, n, (size_t)h);
+}
+
+/* Row n of head h of an f32 view. */
+static inline float *head_f32(HeadView view, size_t n, int h)
+{
+    CHECK_EQ(view.dtype, DTYPE_F32);
+    return head_row(view, n, (size_t)h).p;
+}
+
+static inline Row f32_row(const float *p)
+{
+    return (Row){(void *)p, DTYPE_F32};
 }
 
 /* Keys of rows [n, n + rows) of key head h as one tile [Dn + Dr][KEY_TILE]. */

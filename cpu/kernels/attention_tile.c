@@ -94,7 +94,7 @@ static void panel_end(const QueryPanel *panel, const PanelState *state, int Dv)
             const float *acc = state->acc + (first + r) * state->acc_row;
             v16 scale = v16_set1(inverse[r]);
             for (int i = 0; i < Dv; i += 16)
-                v16_store_n(panel->o[first + r] + i, v16_mul(v16_load(acc + i), scale), min_int(16, Dv - i));
+                any_store(panel->o[first + r], (size_t)i, v16_mul(v16_load(acc + i), scale), row_lanes((size_t)(Dv - i)));
             if (panel->lse[first + r])
                 *panel->lse[first + r] = lse[r];
         }

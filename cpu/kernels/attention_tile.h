@@ -9,6 +9,7 @@
 #define CPU_KERNELS_ATTENTION_TILE_H
 
 #include "core/ops.h"
+#include "cpu/kernels/rows.h"
 #include "cpu/kernels/tile_product.h"
 
 enum { PANEL_ROWS = 8 * BLOCK_ROWS };
@@ -28,10 +29,10 @@ typedef KeyTile KeyTileAt(void *from, int i);
 typedef struct QueryPanel {
     int rows;
     int pos[PANEL_ROWS];
-    const float *q[PANEL_ROWS]; /* Dn + Dr values; a scattered row is two pieces */
-    const float *q_rope[PANEL_ROWS];
-    float *o[PANEL_ROWS];       /* Dv values, overwritten */
-    float *lse[PANEL_ROWS];     /* NULL: not wanted */
+    Row q[PANEL_ROWS];      /* Dn + Dr values; a scattered row is two pieces */
+    Row q_rope[PANEL_ROWS];
+    Row o[PANEL_ROWS];      /* Dv values, overwritten */
+    float *lse[PANEL_ROWS]; /* NULL: not wanted */
 } QueryPanel;
 
 /* Floats of `work`. */

@@ -2,13 +2,23 @@
 
 #include "cpu/kernels/rows.h"
 
+static void copy_row(Row y, Row x, size_t n)
+{
+    if (y.dtype == x.dtype) {
+        memcpy(y.p, x.p, n * dtype_size(y.dtype));
+        return;
+    }
+    EACH_V16(j, k, n) {
+        any_store(y, j, any_load(x, j, k), k);
+    }
+}
+
 void cpu_gather_rows(Backend *b, Mat y, Mat x, const int32_t *rows)
 {
-    check_f32(y), check_f32(x);
     CHECK_EQ(y.cols, x.cols);
 #pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
     for (size_t i = 0; i < y.rows; i++) {
-        memcpy(mat_row(y, i), mat_row(x, (size_t)rows[i]), y.cols * sizeof(float));
+        copy_row(row_of(y, i), row_of(x, (size_t)rows[i]), y.cols);
     }
 }
 
@@ -32,22 +42,22 @@ void cpu_scatter_add_rows(Backend *b, Mat dx, Mat dy, const int32_t *slot, int K
 
 void cpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared)
 {
-    check_f32(y), check_f32(x), check_f32(weights);
+    check_f32(y), check_f32(weights);
     CHECK_EQ(y.cols, x.cols);
     CHECK_EQ(weights.rows, y.rows);
     size_t K = weights.cols;
 #pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols * (K + 1))))
     for (size_t n = 0; n < y.rows; n++) {
         float *out = mat_row(y, n);
-        const float *w = mat_row(weights, n), *last = shared.p ? mat_row(shared, n) : NULL;
+        const float *w = mat_row(weights, n);
         const int32_t *from = slot + n * K;
         EACH_V16(j, k, y.cols) {
             v16 sum = v16_zero();
             for (size_t i = 0; i < K; i++) {
-                sum = v16_fma(v16_set1(w[i]), row_load(mat_row(x, (size_t)from[i]) + j, k), sum);
+                sum = v16_fma(v16_set1(w[i]), any_load(row_of(x, (size_t)from[i]), j, k), sum);
             }
-            if (last) {
-                sum = v16_add(sum, row_load(last + j, k));
+            if (shared.p) {
+                sum = v16_add(sum, any_load(row_of(shared, n), j, k));
             }
             row_store(out + j, v16_add(row_load(out + j, k), sum), k);
         }
@@ -56,7 +66,7 @@ void cpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights,
 
 void cpu_combine_bwd(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights)
 {
-    check_f32(dx), check_f32(dweights), check_f32(dy), check_f32(x), check_f32(weights);
+    check_f32(dx), check_f32(dweights), check_f32(dy), check_f32(weights);
     CHECK_EQ(dx.cols, dy.cols);
     CHECK_EQ(x.cols, dy.cols);
     CHECK_EQ(dweights.cols, weights.cols);
@@ -66,7 +76,7 @@ void cpu_combine_bwd(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int3
         const float *d = mat_row(dy, n), *w = mat_row(weights, n);
         for (size_t i = 0; i < K; i++) {
             size_t at = (size_t)slot[n * K + i];
-            mat_row(dweights, n)[i] = row_dot(d, mat_row(x, at), dy.cols);
+            mat_row(dweights, n)[i] = any_dot(row_of(dy, n), row_of(x, at), dy.cols);
             float *out = mat_row(dx, at);
             EACH_V16(j, k, dy.cols) {
                 row_store(out + j, v16_mul(v16_set1(w[i]), row_load(d + j, k)), k);
@@ -92,9 +102,10 @@ void cpu_add(Backend *b, Mat y, Mat x)
 
 void cpu_copy(Backend *b, Mat y, Mat x)
 {
-    check_f32(y), check_f32(x);
     CHECK_EQ(y.rows, x.rows);
     CHECK_EQ(y.cols, x.cols);
 #pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
-    for (size_t n = 0; n < y.rows; n++) memcpy(mat_row(y, n), mat_row(x, n), y.cols * sizeof(float));
+    for (size_t n = 0; n < y.rows; n++) {
+        copy_row(row_of(y, n), row_of(x, n), y.cols);
+    }
 }

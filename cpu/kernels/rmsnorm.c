@@ -5,21 +5,15 @@
 /* A norm over the columns of a matrix is a norm over one head per row. */
 static HeadView rows_as_heads(Mat m)
 {
-    check_f32(m);
-    return (HeadView){m.p, m.stride, 0};
+    return (HeadView){m.p, m.stride, 0, m.dtype};
 }
 
-static float *head_at(HeadView v, size_t n, size_t h)
+static float norm_row_fwd(Row y, Row x, const float *w, float eps, size_t D)
 {
-    return v.p + n * v.row + h * v.head;
-}
-
-static float norm_row_fwd(float *y, const float *x, const float *w, float eps, size_t D)
-{
-    float rstd = 1.0f / sqrtf(row_dot(x, x, D) / (float)D + eps);
+    float rstd = 1.0f / sqrtf(any_dot(x, x, D) / (float)D + eps);
     v16 r = v16_set1(rstd);
     EACH_V16(j, k, D) {
-        row_store(y + j, v16_mul(row_load(w + j, k), v16_mul(row_load(x + j, k), r)), k);
+        any_store(y, j, v16_mul(row_load(w + j, k), v16_mul(any_load(x, j, k), r)), k);
     }
     return rstd;
 }
@@ -30,34 +24,34 @@ static void norm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const floa
 #pragma omp parallel for num_threads(cpu_team(b, (double)(n * heads * D)))
     for (size_t i = 0; i < n; i++) {
         for (size_t h = 0; h < heads; h++) {
-            rstd[i * heads + h] = norm_row_fwd(head_at(y, i, h), head_at(x, i, h), w, eps, D);
+            rstd[i * heads + h] = norm_row_fwd(head_row(y, i, h), head_row(x, i, h), w, eps, D);
         }
     }
 }
 
 /* mean_j w_j dy_j xhat_j */
-static float norm_row_projection(const float *dy, const float *x, const float *w, float rstd, size_t D)
+static float norm_row_projection(const float *dy, Row x, const float *w, float rstd, size_t D)
 {
     RowSum s = row_sum_zero();
     size_t j = 0;
     for (; j + 4 * VEC <= D; j += 4 * VEC) {
         for (int i = 0; i < 4; i++) {
             size_t at = j + (size_t)i * VEC;
-            s.part[i] = v16_fma(v16_mul(v16_load(w + at), v16_load(dy + at)), v16_load(x + at), s.part[i]);
+            s.part[i] = v16_fma(v16_mul(v16_load(w + at), v16_load(dy + at)), any_load(x, at, VEC), s.part[i]);
         }
     }
     for (int i = 0; j < D; j += VEC, i++) {
         size_t k = row_lanes(D - j);
-        s.part[i] = v16_fma(v16_mul(row_load(w + j, k), row_load(dy + j, k)), row_load(x + j, k), s.part[i]);
+        s.part[i] = v16_fma(v16_mul(row_load(w + j, k), row_load(dy + j, k)), any_load(x, j, k), s.part[i]);
     }
     return row_sum_total(s) * rstd / (float)D;
 }
 
-static void norm_row_bwd(float *dx, const float *dy, const float *x, const float *w, float rstd, size_t D, bool add)
+static void norm_row_bwd(float *dx, const float *dy, Row x, const float *w, float rstd, size_t D, bool add)
 {
     v16 r = v16_set1(rstd), c = v16_set1(norm_row_projection(dy, x, w, rstd, D));
     EACH_V16(j, k, D) {
-        v16 xhat = v16_mul(row_load(x + j, k), r);
+        v16 xhat = v16_mul(any_load(x, j, k), r);
         v16 d = v16_mul(r, v16_nfma(xhat, c, v16_mul(row_load(w + j, k), row_load(dy + j, k))));
         row_store(dx + j, add ? v16_add(row_load(dx + j, k), d) : d, k);
     }
@@ -75,8 +69,8 @@ static void norm_dw_block(float *dw, const NormGrad *g, size_t from, size_t to, 
     v16 sum = v16_zero();
     for (size_t i = from; i < to; i++) {
         for (size_t h = 0; h < g->heads; h++) {
-            v16 xhat = v16_mul(row_load(head_at(g->x, i, h) + j, k), v16_set1(g->rstd[i * g->heads + h]));
-            sum = v16_fma(row_load(head_at(g->dy, i, h) + j, k), xhat, sum);
+            v16 xhat = v16_mul(any_load(head_row(g->x, i, h), j, k), v16_set1(g->rstd[i * g->heads + h]));
+            sum = v16_fma(any_load(head_row(g->dy, i, h), j, k), xhat, sum);
         }
     }
     row_store(dw + j, v16_add(row_load(dw + j, k), sum), k);
@@ -96,11 +90,12 @@ static void norm_dw(Backend *b, float *dw, NormGrad g, size_t D)
 
 static void norm_bwd(Backend *b, HeadView dx, float *dw, NormGrad g, const float *w, size_t D, bool add_dx)
 {
+    CHECK(dx.dtype == DTYPE_F32 && g.dy.dtype == DTYPE_F32);
     norm_dw(b, dw, g, D); /* first: dx may overwrite dy */
 #pragma omp parallel for num_threads(cpu_team(b, (double)(2 * g.n * g.heads * D)))
     for (size_t i = 0; i < g.n; i++) {
         for (size_t h = 0; h < g.heads; h++) {
-            norm_row_bwd(head_at(dx, i, h), head_at(g.dy, i, h), head_at(g.x, i, h), w, g.rstd[i * g.heads + h], D,
+            norm_row_bwd(head_row(dx, i, h).p, head_row(g.dy, i, h).p, head_row(g.x, i, h), w, g.rstd[i * g.heads + h], D,
                          add_dx);
         }
     }

@@ -14,22 +14,46 @@ VEC_INLINE void rotate(float *restrict x, const float *restrict cos, const float
     }
 }
 
+/* wide: scratch for rows that are not f32. */
+static void rotate_row(Row row, float *wide, const float *cos, const float *sin, int pairs, bool interleaved, float sign)
+{
+    size_t D = 2 * (size_t)pairs;
+    float *x = wide ? wide : row.p;
+    if (wide) {
+        EACH_V16(j, k, D) {
+            row_store(wide + j, any_load(row, j, k), k);
+        }
+    }
+    if (interleaved) {
+        rotate(x, cos, sin, pairs, 2, 1, sign);
+    } else {
+        rotate(x, cos, sin, pairs, 1, pairs, sign);
+    }
+    if (wide) {
+        EACH_V16(j, k, D) {
+            any_store(row, j, row_load(wide + j, k), k);
+        }
+    }
+}
+
 void cpu_rope(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
               bool interleaved, bool inverse)
 {
     CHECK_EQ(Dr % 2, 0);
     int pairs = Dr / 2;
     float sign = inverse ? -1.0f : 1.0f;
-#pragma omp parallel for num_threads(cpu_team(b, (double)n * heads * Dr))
-    for (int i = 0; i < n; i++) {
-        const float *c = cos + (size_t)pos[i] * (size_t)pairs, *s = sin + (size_t)pos[i] * (size_t)pairs;
-        for (int h = 0; h < heads; h++) {
-            float *p = x.p + (size_t)i * x.row + (size_t)h * x.head;
-            if (interleaved) {
-                rotate(p, c, s, pairs, 2, 1, sign);
-            } else {
-                rotate(p, c, s, pairs, 1, pairs, sign);
+#pragma omp parallel num_threads(cpu_team(b, (double)n * heads * Dr))
+    {
+        int thread = omp_get_thread_num();
+        ArenaMark mark = cpu_mark(b, thread);
+        float *wide = x.dtype == DTYPE_F32 ? NULL : cpu_scratch(b, thread, (size_t)Dr);
+#pragma omp for
+        for (int i = 0; i < n; i++) {
+            const float *c = cos + (size_t)pos[i] * (size_t)pairs, *s = sin + (size_t)pos[i] * (size_t)pairs;
+            for (int h = 0; h < heads; h++) {
+                rotate_row(head_row(x, (size_t)i, (size_t)h), wide, c, s, pairs, interleaved, sign);
             }
         }
+        cpu_release(b, thread, mark);
     }
 }

@@ -27,6 +27,40 @@ VEC_INLINE void row_store(float *p, v16 a, size_t k)
     }
 }
 
+/* A row of either type, read and written as f32 in the vectors. */
+typedef struct Row {
+    void *p;
+    DType dtype;
+} Row;
+
+VEC_INLINE Row row_of(Mat m, size_t i)
+{
+    return (Row){(char *)m.p + i * m.stride * dtype_size(m.dtype), m.dtype};
+}
+
+/* Row n of head h. */
+VEC_INLINE Row head_row(HeadView v, size_t n, size_t h)
+{
+    return (Row){(char *)v.p + (n * v.row + h * v.head) * dtype_size(v.dtype), v.dtype};
+}
+
+VEC_INLINE Row row_from(Row r, size_t j)
+{
+    return (Row){(char *)r.p + j * dtype_size(r.dtype), r.dtype};
+}
+
+VEC_INLINE v16 any_load(Row r, size_t j, size_t k)
+{
+    if (r.dtype == DTYPE_F32) return row_load((const float *)r.p + j, k);
+    return v16_load_bf16_n((const uint16_t *)r.p + j, (int)k);
+}
+
+VEC_INLINE void any_store(Row r, size_t j, v16 a, size_t k)
+{
+    if (r.dtype == DTYPE_F32) row_store((float *)r.p + j, a, k);
+    else v16_store_bf16_n((uint16_t *)r.p + j, a, (int)k);
+}
+
 /* Four running sums hide the latency of the FMA; step i of a row goes to sum i % 4. */
 typedef struct RowSum {
     v16 part[4];
@@ -44,20 +78,25 @@ VEC_INLINE float row_sum_total(RowSum s)
 }
 
 /* sum_j a_j b_j */
-VEC_INLINE float row_dot(const float *a, const float *b, size_t n)
+VEC_INLINE float any_dot(Row a, Row b, size_t n)
 {
     RowSum s = row_sum_zero();
     size_t j = 0;
     for (; j + 4 * VEC <= n; j += 4 * VEC) {
-        for (int i = 0; i < 4; i++) {
-            s.part[i] = v16_fma(v16_load(a + j + i * VEC), v16_load(b + j + i * VEC), s.part[i]);
+        for (size_t i = 0; i < 4; i++) {
+            s.part[i] = v16_fma(any_load(a, j + i * VEC, VEC), any_load(b, j + i * VEC, VEC), s.part[i]);
         }
     }
     for (int i = 0; j < n; j += VEC, i++) {
         size_t k = row_lanes(n - j);
-        s.part[i] = v16_fma(row_load(a + j, k), row_load(b + j, k), s.part[i]);
+        s.part[i] = v16_fma(any_load(a, j, k), any_load(b, j, k), s.part[i]);
     }
     return row_sum_total(s);
+}
+
+VEC_INLINE float row_dot(const float *a, const float *b, size_t n)
+{
+    return any_dot((Row){(void *)a, DTYPE_F32}, (Row){(void *)b, DTYPE_F32}, n);
 }
 
 /* Column ranges for work that must not be split over rows: `parts` ranges, cut at multiples of 16. */

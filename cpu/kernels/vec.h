@@ -44,6 +44,8 @@ enum { VEC = 16 };
  *   v16_abs(a), v16_neg(a)            sign bit cleared, flipped
  *   v16_scale2(a, n)                  a * 2^n, rounded once; 0.5 <= |a| < 2, n whole, |n| <= 250
  *   v16_frexp(a, &e)                  a = m * 2^e for a normal positive: returns m in [0.5, 1), e as floats
+ *   v16_load_bf16(p), v16_load_bf16_n(p, n)  16 bf16 widened, the first n
+ *   v16_store_bf16(p, a), v16_store_bf16_n(p, a, n), v16_round_bf16(a)   to the nearest bf16, ties to even; NaN stays NaN
  *   v16_transpose(r)                  r[i] lane j and r[j] lane i change places, 16 by 16
  *   v16_reduce_add(a), v16_reduce_max(a)  the tree (i, i + 8), (i, i + 4), (i, i + 2), (i, i + 1) */
 

@@ -149,6 +149,57 @@ VEC_INLINE v16 v16_frexp(v16 a, v16 *e)
     return m;
 }
 
+/* bf16: the upper half of an f32. Widening is exact. */
+VEC_INLINE __m256 vec_widen_bf16(__m128i halves)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+VEC_INLINE v16 v16_load_bf16(const uint16_t *p)
+{
+    return (v16){vec_widen_bf16(_mm_loadu_si128((const __m128i *)p)),
+                 vec_widen_bf16(_mm_loadu_si128((const __m128i *)(p + 8)))};
+}
+
+VEC_INLINE v16 v16_load_bf16_n(const uint16_t *p, int n)
+{
+    if (n >= 16) return v16_load_bf16(p);
+    uint16_t whole[16] = {0};
+    for (int i = 0; i < n; i++) whole[i] = p[i];
+    return v16_load_bf16(whole);
+}
+
+VEC_INLINE __m256 vec_round_bf16(__m256 a)
+{
+    __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256 rounded = _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32((int)0xffff0000u)));
+    return _mm256_blendv_ps(rounded, _mm256_set1_ps(NAN), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+
+VEC_INLINE v16 v16_round_bf16(v16 a)
+{
+    return (v16){vec_round_bf16(a.lo), vec_round_bf16(a.hi)};
+}
+
+VEC_INLINE void v16_store_bf16(uint16_t *p, v16 a)
+{
+    __m256i lo = _mm256_srli_epi32(_mm256_castps_si256(vec_round_bf16(a.lo)), 16);
+    __m256i hi = _mm256_srli_epi32(_mm256_castps_si256(vec_round_bf16(a.hi)), 16);
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(_mm256_packus_epi32(lo, hi), 0xd8));
+}
+
+VEC_INLINE void v16_store_bf16_n(uint16_t *p, v16 a, int n)
+{
+    if (n >= 16) {
+        v16_store_bf16(p, a);
+        return;
+    }
+    uint16_t whole[16];
+    v16_store_bf16(whole, a);
+    for (int i = 0; i < n; i++) p[i] = whole[i];
+}
+
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     __m256 s = _mm256_add_ps(a.lo, a.hi);

@@ -135,6 +135,44 @@ VEC_INLINE v16 v16_frexp(v16 a, v16 *e)
     return _mm512_castsi512_ps(bits);
 }
 
+/* bf16: the upper half of an f32. Widening is exact. */
+VEC_INLINE v16 v16_load_bf16(const uint16_t *p)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+VEC_INLINE v16 v16_load_bf16_n(const uint16_t *p, int n)
+{
+    if (n >= 16) return v16_load_bf16(p);
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m16_first(n), p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+VEC_INLINE v16 v16_round_bf16(v16 a)
+{
+    __m512i bits = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    bits = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __m512 rounded = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32((int)0xffff0000u)));
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), rounded, _mm512_set1_ps(NAN));
+}
+
+VEC_INLINE __m256i vec_narrow_bf16(v16 a)
+{
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(v16_round_bf16(a)), 16));
+}
+
+VEC_INLINE void v16_store_bf16(uint16_t *p, v16 a)
+{
+    _mm256_storeu_si256((__m256i *)p, vec_narrow_bf16(a));
+}
+
+VEC_INLINE void v16_store_bf16_n(uint16_t *p, v16 a, int n)
+{
+    if (n >= 16) _mm256_storeu_si256((__m256i *)p, vec_narrow_bf16(a));
+    else _mm256_mask_storeu_epi16(p, m16_first(n), vec_narrow_bf16(a));
+}
+
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));

@@ -153,6 +153,47 @@ VEC_INLINE v16 v16_frexp(v16 a, v16 *e)
     return a;
 }
 
+/* bf16: the upper half of an f32. Widening is exact. */
+VEC_INLINE v16 v16_load_bf16_n(const uint16_t *p, int n)
+{
+    v16 r = v16_zero();
+    for (int i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)p[i] << 16;
+        memcpy(&r.at[i], &bits, sizeof bits);
+    }
+    return r;
+}
+
+VEC_INLINE v16 v16_load_bf16(const uint16_t *p)
+{
+    return v16_load_bf16_n(p, 16);
+}
+
+VEC_INLINE uint16_t vec_narrow_bf16(float a)
+{
+    uint32_t bits;
+    if (a != a) a = NAN;
+    memcpy(&bits, &a, sizeof bits);
+    return (uint16_t)((bits + (a == a ? 0x7fff + (bits >> 16 & 1) : 0)) >> 16);
+}
+
+VEC_INLINE void v16_store_bf16_n(uint16_t *p, v16 a, int n)
+{
+    for (int i = 0; i < n; i++) p[i] = vec_narrow_bf16(a.at[i]);
+}
+
+VEC_INLINE void v16_store_bf16(uint16_t *p, v16 a)
+{
+    v16_store_bf16_n(p, a, 16);
+}
+
+VEC_INLINE v16 v16_round_bf16(v16 a)
+{
+    uint16_t halves[16];
+    v16_store_bf16(halves, a);
+    return v16_load_bf16(halves);
+}
+
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     for (int step = 8; step > 0; step >>= 1)

@@ -29,7 +29,7 @@ static void each_used(HeadView v, int N, int heads, int D, float fill, uint32_t 
     for (int n = 0; n < N; n++)
         for (int h = 0; h < heads; h++)
             for (int i = 0; i < D; i++)
-                v.p[(size_t)n * v.row + (size_t)h * v.head + (size_t)i] = seed ? case_normal(seed) : fill;
+                *case_at(v, n, h, i) = seed ? case_normal(seed) : fill;
 }
 
 static void fill_used(const AttentionCase *c, CaseInputs *in, float fill, uint32_t *seed)
@@ -50,10 +50,10 @@ CaseInputs case_inputs(const AttentionCase *c, float fill)
     in.q = guarded(in.q_floats);
     in.kv = guarded(in.kv_floats);
     in.rope = guarded(in.rope_floats);
-    in.view.q = (HeadView){in.q, q_row, (size_t)(s.Dn + s.Dr)};
-    in.view.k = (HeadView){in.kv, kv_row, (size_t)(s.Dn + s.Dv)};
-    in.view.v = (HeadView){in.kv + s.Dn, kv_row, (size_t)(s.Dn + s.Dv)};
-    in.view.k_rope = (HeadView){in.rope, rope_row, c->rope_shared ? 0 : (size_t)s.Dr};
+    in.view.q = heads_f32(in.q, q_row, (size_t)(s.Dn + s.Dr));
+    in.view.k = heads_f32(in.kv, kv_row, (size_t)(s.Dn + s.Dv));
+    in.view.v = heads_f32(in.kv + s.Dn, kv_row, (size_t)(s.Dn + s.Dv));
+    in.view.k_rope = heads_f32(in.rope, rope_row, c->rope_shared ? 0 : (size_t)s.Dr);
     fill_used(c, &in, fill, NULL);
     return in;
 }
@@ -100,19 +100,14 @@ void case_free(AttentionCase *c)
 
 HeadView case_output(const AttentionCase *c, float *p)
 {
-    return (HeadView){p, (size_t)(c->s.H * c->s.Dv), (size_t)c->s.Dv};
+    return heads_f32(p, (size_t)(c->s.H * c->s.Dv), (size_t)c->s.Dv);
 }
 
 /* Where element i of key head h of row n lies: the nope part, then the rope part. */
 static const float *key_element(const AttentionCase *c, int n, int h, int i)
 {
     HeadView v = i < c->s.Dn ? c->in.view.k : c->in.view.k_rope;
-    return v.p + (size_t)n * v.row + (size_t)h * v.head + (size_t)(i < c->s.Dn ? i : i - c->s.Dn);
-}
-
-static const float *element(HeadView v, int n, int h, int i)
-{
-    return v.p + (size_t)n * v.row + (size_t)h * v.head + (size_t)i;
+    return case_at(v, n, h, i < c->s.Dn ? i : i - c->s.Dn);
 }
 
 /* Softmax of row n, head h over rows [start, n]: p[j - start]. Returns log sum exp. */
@@ -123,7 +118,7 @@ static double probabilities(const AttentionCase *c, int n, int h, int start, dou
     for (int j = start; j <= n; j++) {
         double dot = 0;
         for (int i = 0; i < c->s.Dn + c->s.Dr; i++)
-            dot += (double)*element(c->in.view.q, n, h, i) * *key_element(c, j, kv, i);
+            dot += (double)*case_at(c->in.view.q, n, h, i) * *key_element(c, j, kv, i);
         p[j - start] = dot * c->s.scale;
         max = fmax(max, p[j - start]);
     }
@@ -145,7 +140,7 @@ void case_forward(const AttentionCase *c, double *o, double *lse)
                 for (int i = 0; i < s.Dv; i++) {
                     double sum = 0;
                     for (int j = c->offsets[seq]; j <= n; j++)
-                        sum += p[j - c->offsets[seq]] * *element(c->in.view.v, j, h / (s.H / s.Hkv), i);
+                        sum += p[j - c->offsets[seq]] * *case_at(c->in.view.v, j, h / (s.H / s.Hkv), i);
                     o[(n * s.H + h) * s.Dv + i] = sum;
                 }
             }
@@ -164,16 +159,16 @@ static void backward_row(const AttentionCase *c, CaseGradients *g, int n, int h,
         for (int j = start; j <= n; j++) {
             double dp = 0;
             for (int i = 0; i < s.Dv; i++)
-                dp += (double)dout[i] * *element(c->in.view.v, j, kv, i);
+                dp += (double)dout[i] * *case_at(c->in.view.v, j, kv, i);
             if (pass == 0) {
                 delta += p[j - start] * dp;
                 continue;
             }
             double ds = c->s.scale * p[j - start] * (dp - delta);
             for (int i = 0; i < s.Dv; i++)
-                g->kv[element(c->in.view.v, j, kv, i) - c->in.kv] += p[j - start] * dout[i];
+                g->kv[case_at(c->in.view.v, j, kv, i) - c->in.kv] += p[j - start] * dout[i];
             for (int i = 0; i < s.Dn + s.Dr; i++) {
-                const float *q = element(c->in.view.q, n, h, i), *k = key_element(c, j, kv, i);
+                const float *q = case_at(c->in.view.q, n, h, i), *k = key_element(c, j, kv, i);
                 g->q[q - c->in.q] += ds * *k;
                 if (i < s.Dn)
                     g->kv[k - c->in.kv] += ds * *q;

@@ -35,6 +35,12 @@ void case_inputs_free(CaseInputs *in);
 bool case_guards_whole(const AttentionCase *c, const CaseInputs *in);
 
 /* [N][H][Dv] without gaps. */
+/* Element i of head h of row n. */
+static inline float *case_at(HeadView v, int n, int h, int i)
+{
+    return (float *)v.p + (size_t)n * v.row + (size_t)h * v.head + (size_t)i;
+}
+
 HeadView case_output(const AttentionCase *c, float *p);
 
 /* The definition, in double: o [N][H][Dv], lse [N * H]. */

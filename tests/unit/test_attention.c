@@ -182,10 +182,10 @@ static void same_bits_alone(void **state)
         size_t first = (size_t)c.offsets[seq];
         one.nseq = 1;
         one.offsets[1] = one.N = c.offsets[seq + 1] - c.offsets[seq];
-        one.in.view.q.p += first * one.in.view.q.row;
-        one.in.view.k.p += first * one.in.view.k.row;
-        one.in.view.k_rope.p += first * one.in.view.k_rope.row;
-        one.in.view.v.p += first * one.in.view.v.row;
+        one.in.view.q = heads_from(one.in.view.q, first * one.in.view.q.row);
+        one.in.view.k = heads_from(one.in.view.k, first * one.in.view.k.row);
+        one.in.view.k_rope = heads_from(one.in.view.k_rope, first * one.in.view.k_rope.row);
+        one.in.view.v = heads_from(one.in.view.v, first * one.in.view.v.row);
         one.dout += first * (size_t)(c.s.H * c.s.Dv);
         Result r = run_case(b, ops, &one);
         assert_rows(&c, seq, all.o, r.o, (size_t)(c.s.H * c.s.Dv));

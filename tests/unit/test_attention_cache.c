@@ -44,7 +44,7 @@ static Pages exact_pages(const AttentionCase *c)
 
 static HeadView from_row(HeadView v, size_t n)
 {
-    return (HeadView){v.p + n * v.row, v.row, v.head};
+    return heads_from(v, n * v.row);
 }
 
 /* Rows [first, first + n) of the case through the exact cache in one call. */
@@ -177,7 +177,7 @@ static Latents expand_latents(AttentionCase *c, int R, uint32_t seed)
                  normals((size_t)(s.H * s.Dv * R), scale, &seed)};
     for (int n = 0; n < c->N; n++)
         for (int h = 0; h < s.H; h++) {
-            float *k = from_row(c->in.view.k, (size_t)n).p + (size_t)h * c->in.view.k.head;
+            float *k = case_at(c->in.view.k, n, h, 0);
             for (int i = 0; i < s.Dn; i++)
                 k[i] = dot(l.Wk + (h * s.Dn + i) * R, l.z + n * R, R);
             for (int i = 0; i < s.Dv; i++)
@@ -210,7 +210,7 @@ static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c,
     Pages p = pages_make((size_t)(KEY_TILE * (l->R + s.Dr)));
     size_t row = (size_t)(s.H * l->R);
     float *u = malloc((size_t)c->N * row * sizeof *u);
-    HeadView q_rope = {c->in.view.q.p + s.Dn, c->in.view.q.row, c->in.view.q.head};
+    HeadView q_rope = heads_from(c->in.view.q, (size_t)s.Dn);
     for (int seq = 0; seq < c->nseq; seq++)
         for (int32_t at = c->offsets[seq]; at < c->offsets[seq + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
@@ -219,8 +219,8 @@ static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c,
                 rows[r] = (CacheRow){p.of[seq], at - c->offsets[seq] + r};
             Mat z = mat_f32(l->z + (size_t)at * (size_t)l->R, (size_t)n, (size_t)l->R);
             ops->latent_write(b, p.layer, rows, n, z, from_row(c->in.view.k_rope, (size_t)at), s.Dr);
-            HeadView u_rows = {u + (size_t)at * row, row, (size_t)l->R};
-            HeadView q_rows = {qz + (size_t)at * row, row, (size_t)l->R};
+            HeadView u_rows = heads_f32(u + (size_t)at * row, row, (size_t)l->R);
+            HeadView q_rows = heads_f32(qz + (size_t)at * row, row, (size_t)l->R);
             ops->attention_latent(b, s, l->R, u_rows, q_rows, from_row(q_rope, (size_t)at), p.layer, rows, n);
         }
     free(p.floats);

@@ -92,7 +92,7 @@ static double norm_loss(const void *context)
 
 static HeadView heads_of(float *p, const Norm *m, size_t gap)
 {
-    return (HeadView){p, m->heads * m->D + gap, m->D};
+    return heads_f32(p, m->heads * m->D + gap, m->D);
 }
 
 static void run_norm_fwd(const Ops *ops, Backend *b, const LabTrial *t, float *out)
@@ -222,7 +222,7 @@ typedef struct Rope {
 static void run_rope(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Rope *r = t->in;
-    HeadView x = {lab_at(t, out, 0), t->outs[0].stride, (size_t)r->Dr};
+    HeadView x = heads_f32(lab_at(t, out, 0), t->outs[0].stride, (size_t)r->Dr);
     ops->rope(b, x, r->pos, r->cos, r->sin, r->n, r->heads, r->Dr, r->interleaved, r->inverse);
     if (r->back) {
         ops->rope(b, x, r->pos, r->cos, r->sin, r->n, r->heads, r->Dr, r->interleaved, !r->inverse);
