@@ -51,10 +51,11 @@ DEPFLAGS    = -MMD -MP
 LDFLAGS_ALL = -fopenmp -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 
 KERNEL_OPT   ?= -O3
-ISA_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mavx2 -mf16c -mprefer-vector-width=512
+ISA_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx2 -mf16c -mprefer-vector-width=512
+ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
 ISA_avx2     := -mavx2 -mfma -mf16c
 ISA_plain    :=
-ISAS         := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx512 avx2) plain
+ISAS         := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx512bf16 avx512 avx2) plain
 
 # ---- Objects --------------------------------------------------------------------------------------------------------
 

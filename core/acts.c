@@ -1,9 +1,12 @@
 /* Sizes and storage of a layer's interior: one list serves allocation and counting. */
+#include <string.h>
+
 #include "core/block.h"
 
 typedef struct Slot {
-    float **at;
-    size_t floats; /* per row */
+    void *at;      /* the pointer's place */
+    size_t values; /* per row */
+    bool f32;      /* whatever the engine's dtype */
 } Slot;
 
 enum { MAX_SLOTS = 32 };
@@ -13,31 +16,31 @@ static int attention_slots(const ModelConfig *c, AttentionActs *a, Slot *s)
     size_t C = (size_t)c->C, H = (size_t)c->H, q = H * (size_t)config_qk_dim(c), kv = (size_t)c->Hkv * (size_t)c->Dv;
     bool mla = c->attention == ATTENTION_MLA;
     int n = 0;
-    s[n++] = (Slot){&a->xn, C};
-    s[n++] = (Slot){&a->rstd, 1};
-    s[n++] = (Slot){&a->q, q};
-    s[n++] = (Slot){&a->o, H * (size_t)c->Dv};
-    s[n++] = (Slot){&a->lse, H};
-    s[n++] = (Slot){&a->h, C};
+    s[n++] = (Slot){&a->xn, C, false};
+    s[n++] = (Slot){&a->rstd, 1, true};
+    s[n++] = (Slot){&a->q, q, false};
+    s[n++] = (Slot){&a->o, H * (size_t)c->Dv, false};
+    s[n++] = (Slot){&a->lse, H, true};
+    s[n++] = (Slot){&a->h, C, true};
     if (mla && c->Rq) {
-        s[n++] = (Slot){&a->qa, (size_t)c->Rq};
-        s[n++] = (Slot){&a->qan, (size_t)c->Rq};
-        s[n++] = (Slot){&a->rstd_q, 1};
+        s[n++] = (Slot){&a->qa, (size_t)c->Rq, false};
+        s[n++] = (Slot){&a->qan, (size_t)c->Rq, false};
+        s[n++] = (Slot){&a->rstd_q, 1, true};
     }
     if (mla) {
-        s[n++] = (Slot){&a->ckv, (size_t)(c->Rkv + c->Dr)};
-        s[n++] = (Slot){&a->z, (size_t)c->Rkv};
-        s[n++] = (Slot){&a->rstd_kv, 1};
-        s[n++] = (Slot){&a->kv, H * (size_t)(c->Dn + c->Dv)};
+        s[n++] = (Slot){&a->ckv, (size_t)(c->Rkv + c->Dr), false};
+        s[n++] = (Slot){&a->z, (size_t)c->Rkv, false};
+        s[n++] = (Slot){&a->rstd_kv, 1, true};
+        s[n++] = (Slot){&a->kv, H * (size_t)(c->Dn + c->Dv), false};
     } else {
-        s[n++] = (Slot){&a->k, kv};
-        s[n++] = (Slot){&a->v, kv};
+        s[n++] = (Slot){&a->k, kv, false};
+        s[n++] = (Slot){&a->v, kv, false};
     }
     if (c->qk_norm) {
-        s[n++] = (Slot){&a->q_raw, q};
-        s[n++] = (Slot){&a->k_raw, kv};
-        s[n++] = (Slot){&a->rstd_qn, H};
-        s[n++] = (Slot){&a->rstd_kn, (size_t)c->Hkv};
+        s[n++] = (Slot){&a->q_raw, q, false};
+        s[n++] = (Slot){&a->k_raw, kv, false};
+        s[n++] = (Slot){&a->rstd_qn, H, true};
+        s[n++] = (Slot){&a->rstd_kn, (size_t)c->Hkv, true};
     }
     return n;
 }
@@ -46,21 +49,21 @@ static int ffn_slots(const ModelConfig *c, int layer, FfnActs *a, Slot *s)
 {
     size_t C = (size_t)c->C, K = (size_t)c->K, F = (size_t)c->moe_F, SF = (size_t)c->S * F;
     int n = 0;
-    s[n++] = (Slot){&a->xn, C};
-    s[n++] = (Slot){&a->rstd, 1};
+    s[n++] = (Slot){&a->xn, C, false};
+    s[n++] = (Slot){&a->rstd, 1, true};
     if (!config_is_moe(c, layer)) {
-        s[n++] = (Slot){&a->gu, 2 * (size_t)c->F};
-        s[n++] = (Slot){&a->act, (size_t)c->F};
+        s[n++] = (Slot){&a->gu, 2 * (size_t)c->F, false};
+        s[n++] = (Slot){&a->act, (size_t)c->F, false};
         return n;
     }
-    s[n++] = (Slot){&a->xs, K * C};
-    s[n++] = (Slot){&a->egu, K * 2 * F};
-    s[n++] = (Slot){&a->eact, K * F};
-    s[n++] = (Slot){&a->ey, K * C};
+    s[n++] = (Slot){&a->xs, K * C, false};
+    s[n++] = (Slot){&a->egu, K * 2 * F, false};
+    s[n++] = (Slot){&a->eact, K * F, false};
+    s[n++] = (Slot){&a->ey, K * C, false};
     if (SF) {
-        s[n++] = (Slot){&a->sgu, 2 * SF};
-        s[n++] = (Slot){&a->sact, SF};
-        s[n++] = (Slot){&a->sy, C};
+        s[n++] = (Slot){&a->sgu, 2 * SF, false};
+        s[n++] = (Slot){&a->sact, SF, false};
+        s[n++] = (Slot){&a->sy, C, false};
     }
     return n;
 }
@@ -71,22 +74,30 @@ static int slots_of(const ModelConfig *c, int layer, LayerActs *a, Slot *s)
     return n + ffn_slots(c, layer, &a->ffn, s + n);
 }
 
+static size_t slot_bytes(const Slot *s, size_t n, DType dtype)
+{
+    return n * s->values * (s->f32 ? sizeof(float) : dtype_size(dtype));
+}
+
 void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a)
 {
     Slot slots[MAX_SLOTS];
     *a = (LayerActs){0};
     int count = slots_of(e->config, layer, a, slots);
-    for (int i = 0; i < count; i++) *slots[i].at = arena_floats(&e->arena, n * slots[i].floats);
+    for (int i = 0; i < count; i++) {
+        void *p = arena_alloc(&e->arena, slot_bytes(&slots[i], n, e->dtype));
+        memcpy(slots[i].at, &p, sizeof p);
+    }
 }
 
-size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n)
+size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n, DType dtype)
 {
     Slot slots[MAX_SLOTS];
     LayerActs unused;
-    size_t floats = 0;
+    size_t bytes = 0;
     int count = slots_of(c, layer, &unused, slots);
-    for (int i = 0; i < count; i++) floats += (n * slots[i].floats + 15) / 16 * 16;
-    return floats * sizeof(float);
+    for (int i = 0; i < count; i++) bytes += (slot_bytes(&slots[i], n, dtype) + 63) / 64 * 64;
+    return bytes;
 }
 
 void routing_alloc(Engine *e, size_t n, Routing *r)

@@ -9,40 +9,42 @@ static size_t q_width(const ModelConfig *c)
     return (size_t)c->H * (size_t)config_qk_dim(c);
 }
 
-static HeadView heads(float *p, size_t row, size_t head)
+static HeadView heads(DType dtype, void *p, size_t row, size_t head)
 {
-    return heads_f32(p, row, head);
+    return (HeadView){p, row, head, dtype};
 }
 
-/* Where the attention op finds queries, keys and values of the interior `a` (or of its gradients, same layout). */
-static AttentionInputs inputs_of(const ModelConfig *c, float *q, float *ckv, float *kv, float *k, float *v)
+/* Where the attention op finds queries, keys and values of an interior (or of its gradients, same layout). */
+static AttentionInputs inputs_of(const ModelConfig *c, DType t, void *q, void *ckv, void *kv, void *k, void *v)
 {
     size_t qk = (size_t)config_qk_dim(c), Dn = (size_t)c->Dn, Dv = (size_t)c->Dv, H = (size_t)c->H,
            Hkv = (size_t)c->Hkv;
-    AttentionInputs in = {.q = heads(q, H * qk, qk)};
+    AttentionInputs in = {.q = heads(t, q, H * qk, qk)};
     if (c->attention == ATTENTION_MLA) {
-        in.k = heads(kv, H * (Dn + Dv), Dn + Dv);
-        in.v = heads(kv ? kv + Dn : NULL, H * (Dn + Dv), Dn + Dv);
-        in.k_rope = heads(ckv ? ckv + c->Rkv : NULL, (size_t)(c->Rkv + c->Dr), 0);
+        in.k = heads(t, kv, H * (Dn + Dv), Dn + Dv);
+        in.v = heads_from(in.k, Dn);
+        in.k_rope = heads_from(heads(t, ckv, (size_t)(c->Rkv + c->Dr), 0), (size_t)c->Rkv);
     } else {
-        in.k_rope = heads(k, Hkv * Dv, Dv);
-        in.v = heads(v, Hkv * Dv, Dv);
+        in.k_rope = heads(t, k, Hkv * Dv, Dv);
+        in.v = heads(t, v, Hkv * Dv, Dv);
     }
     return in;
 }
 
+static AttentionInputs inputs_of_acts(const Engine *e, const AttentionActs *a)
+{
+    return inputs_of(e->config, e->dtype, a->q, a->ckv, a->kv, a->k, a->v);
+}
+
 /* Rotates queries and keys (or rotates their gradients back). */
-static void rotate(Engine *e, float *q, float *ckv, float *k, const int32_t *pos, size_t n, bool inverse)
+static void rotate(Engine *e, AttentionInputs in, const int32_t *pos, size_t n, bool inverse)
 {
     const ModelConfig *c = e->config;
-    size_t qk = (size_t)config_qk_dim(c);
     const float *cos = e->rope.cos, *sin = e->rope.sin;
-    e->ops->rope(e->backend, heads(q + c->Dn, (size_t)c->H * qk, qk), pos, cos, sin, (int)n, c->H, c->Dr,
-                 c->rope.interleaved, inverse);
-    HeadView key = c->attention == ATTENTION_MLA ? heads(ckv + c->Rkv, (size_t)(c->Rkv + c->Dr), 0)
-                                                 : heads(k, (size_t)c->Hkv * (size_t)c->Dr, (size_t)c->Dr);
     int key_heads = c->attention == ATTENTION_MLA ? 1 : c->Hkv;
-    e->ops->rope(e->backend, key, pos, cos, sin, (int)n, key_heads, c->Dr, c->rope.interleaved, inverse);
+    e->ops->rope(e->backend, heads_from(in.q, (size_t)c->Dn), pos, cos, sin, (int)n, c->H, c->Dr, c->rope.interleaved,
+                 inverse);
+    e->ops->rope(e->backend, in.k_rope, pos, cos, sin, (int)n, key_heads, c->Dr, c->rope.interleaved, inverse);
 }
 
 /* q, ckv, z (model.md 2.2 steps 1, 2, 4). */
@@ -51,26 +53,26 @@ static void mla_project(Engine *e, const LayerWeights *w, AttentionActs *a, cons
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    Mat xn = mat_f32(a->xn, n, (size_t)c->C), q = mat_f32(a->q, n, q_width(c));
+    Mat xn = act_mat(e, a->xn, n, (size_t)c->C), q = act_mat(e, a->q, n, q_width(c));
     if (c->Rq) {
-        Mat qa = mat_f32(a->qa, n, (size_t)c->Rq), qan = mat_f32(a->qan, n, (size_t)c->Rq);
+        Mat qa = act_mat(e, a->qa, n, (size_t)c->Rq), qan = act_mat(e, a->qan, n, (size_t)c->Rq);
         ops->linear_fwd(b, qa, xn, w->q_a, NULL, false);
         ops->rmsnorm_fwd(b, qan, a->rstd_q, qa, w->q_a_norm, LATENT_NORM_EPS);
         ops->linear_fwd(b, q, qan, w->q_b, NULL, false);
     } else {
         ops->linear_fwd(b, q, xn, w->q, NULL, false);
     }
-    Mat ckv = mat_f32(a->ckv, n, (size_t)(c->Rkv + c->Dr)), z = mat_f32(a->z, n, (size_t)c->Rkv);
+    Mat ckv = act_mat(e, a->ckv, n, (size_t)(c->Rkv + c->Dr)), z = act_mat(e, a->z, n, (size_t)c->Rkv);
     ops->linear_fwd(b, ckv, xn, w->kv_a, NULL, false);
     ops->rmsnorm_fwd(b, z, a->rstd_kv, mat_cols(ckv, 0, (size_t)c->Rkv), w->kv_a_norm, LATENT_NORM_EPS);
-    rotate(e, a->q, a->ckv, NULL, pos, n, false);
+    rotate(e, inputs_of_acts(e, a), pos, n, false);
 }
 
 static void mla_expand(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n)
 {
     const ModelConfig *c = e->config;
-    Mat kv = mat_f32(a->kv, n, (size_t)c->H * (size_t)(c->Dn + c->Dv));
-    e->ops->linear_fwd(e->backend, kv, mat_f32(a->z, n, (size_t)c->Rkv), w->kv_b, NULL, false);
+    Mat kv = act_mat(e, a->kv, n, (size_t)c->H * (size_t)(c->Dn + c->Dv));
+    e->ops->linear_fwd(e->backend, kv, act_mat(e, a->z, n, (size_t)c->Rkv), w->kv_b, NULL, false);
 }
 
 static void gqa_project(Engine *e, const LayerWeights *w, AttentionActs *a, const int32_t *pos, size_t n)
@@ -79,17 +81,17 @@ static void gqa_project(Engine *e, const LayerWeights *w, AttentionActs *a, cons
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t D = (size_t)c->Dv, kv_width = (size_t)c->Hkv * D;
-    Mat xn = mat_f32(a->xn, n, (size_t)c->C);
-    ops->linear_fwd(b, mat_f32(c->qk_norm ? a->q_raw : a->q, n, q_width(c)), xn, w->q, w->q_bias, false);
-    ops->linear_fwd(b, mat_f32(c->qk_norm ? a->k_raw : a->k, n, kv_width), xn, w->k, w->k_bias, false);
-    ops->linear_fwd(b, mat_f32(a->v, n, kv_width), xn, w->v, w->v_bias, false);
+    Mat xn = act_mat(e, a->xn, n, (size_t)c->C);
+    ops->linear_fwd(b, act_mat(e, c->qk_norm ? a->q_raw : a->q, n, q_width(c)), xn, w->q, w->q_bias, false);
+    ops->linear_fwd(b, act_mat(e, c->qk_norm ? a->k_raw : a->k, n, kv_width), xn, w->k, w->k_bias, false);
+    ops->linear_fwd(b, act_mat(e, a->v, n, kv_width), xn, w->v, w->v_bias, false);
     if (c->qk_norm) {
-        ops->headnorm_fwd(b, heads(a->q, q_width(c), D), a->rstd_qn, heads(a->q_raw, q_width(c), D), w->q_norm, c->eps,
+        ops->headnorm_fwd(b, heads(e->dtype, a->q, q_width(c), D), a->rstd_qn, heads(e->dtype, a->q_raw, q_width(c), D), w->q_norm, c->eps,
                           (int)n, c->H, (int)D);
-        ops->headnorm_fwd(b, heads(a->k, kv_width, D), a->rstd_kn, heads(a->k_raw, kv_width, D), w->k_norm, c->eps,
+        ops->headnorm_fwd(b, heads(e->dtype, a->k, kv_width, D), a->rstd_kn, heads(e->dtype, a->k_raw, kv_width, D), w->k_norm, c->eps,
                           (int)n, c->Hkv, (int)D);
     }
-    rotate(e, a->q, NULL, a->k, pos, n, false);
+    rotate(e, inputs_of_acts(e, a), pos, n, false);
 }
 
 /* Rows of kv_b that make head h's keys (from = 0) or values (from = Dn). */
@@ -106,14 +108,14 @@ static void latent_attend(Engine *e, const LayerWeights *w, AttentionActs *a, in
     Backend *b = e->backend;
     size_t n = (size_t)r->n, H = (size_t)c->H, R = (size_t)c->Rkv, qk = (size_t)config_qk_dim(c), Dv = (size_t)c->Dv;
     ArenaMark mark = arena_mark(&e->arena);
-    float *qz = arena_floats(&e->arena, n * H * R), *u = arena_floats(&e->arena, n * H * R);
-    Mat q_all = mat_f32(a->q, n, H * qk), qz_all = mat_f32(qz, n, H * R), u_all = mat_f32(u, n, H * R);
-    Mat o_all = mat_f32(a->o, n, H * Dv);
+    Mat qz_all = mat_f32(arena_floats(&e->arena, n * H * R), n, H * R);
+    Mat u_all = act_mat(e, arena_alloc(&e->arena, n * H * R * dtype_size(e->dtype)), n, H * R);
+    Mat q_all = act_mat(e, a->q, n, H * qk), o_all = act_mat(e, a->o, n, H * Dv);
     for (int h = 0; h < c->H; h++)
         ops->linear_bwd_x(b, mat_cols(qz_all, (size_t)h * R, R), mat_cols(q_all, (size_t)h * qk, (size_t)c->Dn),
                           kv_b_head(c, w, h, 0, c->Dn), false);
-    ops->attention_latent(b, e->attention, c->Rkv, heads(u, H * R, R), heads(qz, H * R, R),
-                          heads(a->q + c->Dn, H * qk, qk), kv_cache_layer(r->cache, layer), r->cached, r->n);
+    ops->attention_latent(b, e->attention, c->Rkv, heads(e->dtype, u_all.p, H * R, R),
+                          heads_f32(qz_all.p, H * R, R), heads_from(inputs_of_acts(e, a).q, (size_t)c->Dn), kv_cache_layer(r->cache, layer), r->cached, r->n);
     for (int h = 0; h < c->H; h++)
         ops->linear_fwd(b, mat_cols(o_all, (size_t)h * Dv, Dv), mat_cols(u_all, (size_t)h * R, R),
                         kv_b_head(c, w, h, c->Dn, c->Dv), NULL, false);
@@ -125,19 +127,19 @@ static void attend(Engine *e, const LayerWeights *w, AttentionActs *a, int layer
 {
     const ModelConfig *c = e->config;
     size_t n = (size_t)r->n, Dv = (size_t)c->Dv;
-    HeadView o = heads(a->o, (size_t)c->H * Dv, Dv);
+    HeadView o = heads(e->dtype, a->o, (size_t)c->H * Dv, Dv);
     bool mla = c->attention == ATTENTION_MLA, latent = r->cache && r->cache->kind == CACHE_LATENT;
     CacheLayer cache = {0};
     if (r->cache) cache = kv_cache_layer(r->cache, layer);
     if (latent)
-        e->ops->latent_write(e->backend, cache, r->cached, r->n, mat_f32(a->z, n, (size_t)c->Rkv),
-                             heads(a->ckv + c->Rkv, (size_t)(c->Rkv + c->Dr), 0), c->Dr);
+        e->ops->latent_write(e->backend, cache, r->cached, r->n, act_mat(e, a->z, n, (size_t)c->Rkv),
+                             inputs_of_acts(e, a).k_rope, c->Dr);
     if (latent && !r->offsets) {
         latent_attend(e, w, a, layer, r);
         return;
     }
     if (mla) mla_expand(e, w, a, n);
-    AttentionInputs in = inputs_of(c, a->q, a->ckv, a->kv, a->k, a->v);
+    AttentionInputs in = inputs_of_acts(e, a);
     if (r->cache && !latent) e->ops->cache_write(e->backend, e->attention, cache, r->cached, r->n, in);
     if (r->offsets) e->ops->attention_fwd(e->backend, e->attention, o, a->lse, in, r->offsets, r->nseq);
     else e->ops->attention_cached(e->backend, e->attention, o, in.q, cache, r->cached, r->n);
@@ -148,12 +150,12 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
     const ModelConfig *c = e->config;
     size_t n = (size_t)r->n, C = (size_t)c->C;
     Mat in = mat_f32((float *)x, n, C), h = mat_f32(a->h, n, C);
-    e->ops->rmsnorm_fwd(e->backend, mat_f32(a->xn, n, C), a->rstd, in, w->attn_norm, c->eps);
+    e->ops->rmsnorm_fwd(e->backend, act_mat(e, a->xn, n, C), a->rstd, in, w->attn_norm, c->eps);
     if (c->attention == ATTENTION_MLA) mla_project(e, w, a, r->pos, n);
     else gqa_project(e, w, a, r->pos, n);
     attend(e, w, a, layer, r);
     e->ops->copy(e->backend, h, in);
-    e->ops->linear_fwd(e->backend, h, mat_f32(a->o, n, (size_t)c->H * (size_t)c->Dv), w->o, NULL, true);
+    e->ops->linear_fwd(e->backend, h, act_mat(e, a->o, n, (size_t)c->H * (size_t)c->Dv), w->o, NULL, true);
 }
 
 /* dxn from dq and dckv; dq and dckv are consumed. */
@@ -164,7 +166,7 @@ static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, con
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t R = (size_t)c->Rkv, C = (size_t)c->C;
-    Mat xn = mat_f32(a->xn, n, C), z = mat_f32(a->z, n, R), ckv = mat_f32(a->ckv, n, R + (size_t)c->Dr);
+    Mat xn = act_mat(e, a->xn, n, C), z = act_mat(e, a->z, n, R), ckv = act_mat(e, a->ckv, n, R + (size_t)c->Dr);
     Mat dkv_m = mat_f32(dkv, n, (size_t)c->H * (size_t)(c->Dn + c->Dv)), dckv_m = mat_f32(dckv, n, R + (size_t)c->Dr);
     Mat dq_m = mat_f32(dq, n, q_width(c));
     Mat dz = mat_f32(arena_floats(&e->arena, n * R), n, R);
@@ -178,7 +180,7 @@ static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, con
         ops->linear_bwd_x(b, dxn, dq_m, w->q, true);
         return;
     }
-    Mat qa = mat_f32(a->qa, n, (size_t)c->Rq), qan = mat_f32(a->qan, n, (size_t)c->Rq);
+    Mat qa = act_mat(e, a->qa, n, (size_t)c->Rq), qan = act_mat(e, a->qan, n, (size_t)c->Rq);
     Mat dqan = mat_f32(arena_floats(&e->arena, n * (size_t)c->Rq), n, (size_t)c->Rq);
     Mat dqa = mat_f32(arena_floats(&e->arena, n * (size_t)c->Rq), n, (size_t)c->Rq);
     ops->linear_bwd_w(b, g->q_b, NULL, dq_m, qan);
@@ -195,14 +197,14 @@ static void gqa_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, con
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t D = (size_t)c->Dv, kv_width = (size_t)c->Hkv * D;
-    Mat xn = mat_f32(a->xn, n, (size_t)c->C), dk_m = mat_f32(dk, n, kv_width), dv_m = mat_f32(dv, n, kv_width);
+    Mat xn = act_mat(e, a->xn, n, (size_t)c->C), dk_m = mat_f32(dk, n, kv_width), dv_m = mat_f32(dv, n, kv_width);
     Mat dq_m = mat_f32(dq, n, q_width(c));
     if (c->qk_norm) {
         float *dq_raw = arena_floats(&e->arena, n * q_width(c)), *dk_raw = arena_floats(&e->arena, n * kv_width);
-        ops->headnorm_bwd(b, heads(dq_raw, q_width(c), D), g->q_norm, heads(dq, q_width(c), D),
-                          heads(a->q_raw, q_width(c), D), w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
-        ops->headnorm_bwd(b, heads(dk_raw, kv_width, D), g->k_norm, heads(dk, kv_width, D),
-                          heads(a->k_raw, kv_width, D), w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
+        ops->headnorm_bwd(b, heads_f32(dq_raw, q_width(c), D), g->q_norm, heads_f32(dq, q_width(c), D),
+                          heads(e->dtype, a->q_raw, q_width(c), D), w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
+        ops->headnorm_bwd(b, heads_f32(dk_raw, kv_width, D), g->k_norm, heads_f32(dk, kv_width, D),
+                          heads(e->dtype, a->k_raw, kv_width, D), w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
         dq_m.p = dq_raw;
         dk_m.p = dk_raw;
     }
@@ -225,7 +227,7 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     bool mla = c->attention == ATTENTION_MLA;
     ArenaMark mark = arena_mark(arena);
     Mat dh = mat_f32(dx, n, C), d_o = mat_f32(arena_floats(arena, n * o_width), n, o_width);
-    ops->linear_bwd_w(b, g->o, NULL, dh, mat_f32(a->o, n, o_width));
+    ops->linear_bwd_w(b, g->o, NULL, dh, act_mat(e, a->o, n, o_width));
     ops->linear_bwd_x(b, d_o, dh, w->o, false);
 
     size_t kv_width = mla ? 0 : n * (size_t)c->Hkv * Dv;
@@ -233,10 +235,10 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     float *dckv = mla ? arena_floats(arena, n * (size_t)(c->Rkv + c->Dr)) : NULL;
     float *dkv = mla ? arena_floats(arena, n * (size_t)c->H * (size_t)(c->Dn + c->Dv)) : NULL;
     float *dk = mla ? NULL : arena_floats(arena, kv_width), *dv = mla ? NULL : arena_floats(arena, kv_width);
-    ops->attention_bwd(b, e->attention, inputs_of(c, dq, dckv, dkv, dk, dv), heads(d_o.p, o_width, Dv),
-                       heads(a->o, o_width, Dv), a->lse, inputs_of(c, a->q, a->ckv, a->kv, a->k, a->v), r->offsets,
-                       r->nseq);
-    rotate(e, dq, dckv, dk, r->pos, n, true);
+    AttentionInputs din = inputs_of(c, DTYPE_F32, dq, dckv, dkv, dk, dv);
+    ops->attention_bwd(b, e->attention, din, heads_f32(d_o.p, o_width, Dv), heads(e->dtype, a->o, o_width, Dv), a->lse,
+                       inputs_of_acts(e, a), r->offsets, r->nseq);
+    rotate(e, din, r->pos, n, true);
 
     Mat dxn = mat_f32(arena_floats(arena, n * C), n, C);
     if (mla) mla_bwd(e, w, g, a, dxn, dq, dckv, dkv, n);

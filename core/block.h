@@ -16,17 +16,19 @@ typedef struct Rows {
     const CacheRow *cached; /* [n] where each row lies in the cache */
 } Rows;
 
-/* What attention leaves for its backward. All [n, ...] row-major. */
+/* What attention leaves for its backward. All [n, ...] row-major; void: of the engine's dtype. */
 typedef struct AttentionActs {
-    float *xn, *rstd;                         /* [n, C] normed input */
-    float *qa, *qan, *rstd_q;                 /* MLA with q_lora_rank */
-    float *q;                                 /* [n, H * (Dn + Dr)] after rope */
-    float *q_raw, *k_raw, *rstd_qn, *rstd_kn; /* Qwen3: before q_norm and k_norm */
-    float *ckv, *z, *rstd_kv;                 /* MLA: [n, Rkv + Dr] (its rope part rotated), normed latent [n, Rkv] */
-    float *kv;                                /* MLA: [n, H * (Dn + Dv)] */
-    float *k, *v;                             /* GQA: [n, Hkv * D] */
-    float *o, *lse;                           /* [n, H * Dv], [n * H] */
-    float *h;                                 /* [n, C] residual stream between the halves */
+    void *xn;               /* [n, C] normed input */
+    void *qa, *qan;         /* MLA with q_lora_rank */
+    void *q;                /* [n, H * (Dn + Dr)] after rope */
+    void *q_raw, *k_raw;    /* Qwen3: before q_norm and k_norm */
+    void *ckv, *z;          /* MLA: [n, Rkv + Dr] (its rope part rotated), normed latent [n, Rkv] */
+    void *kv;               /* MLA: [n, H * (Dn + Dv)] */
+    void *k, *v;            /* GQA: [n, Hkv * D] */
+    void *o;                /* [n, H * Dv] */
+    float *lse;             /* [n * H] */
+    float *h;               /* [n, C] residual stream between the halves */
+    float *rstd, *rstd_q, *rstd_qn, *rstd_kn, *rstd_kv;
 } AttentionActs;
 
 /* Which experts each token meets. Decided once in forward, stored, never re-decided. */
@@ -40,10 +42,11 @@ typedef struct Routing {
 } Routing;
 
 typedef struct FfnActs {
-    float *xn, *rstd;            /* [n, C] */
-    float *gu, *act;             /* dense: [n, 2F], [n, F] */
-    float *xs, *egu, *eact, *ey; /* experts, sorted rows: [nK, C], [nK, 2F], [nK, F], [nK, C] */
-    float *sgu, *sact, *sy;      /* shared expert: [n, 2SF], [n, SF], [n, C] */
+    void *xn;                   /* [n, C] */
+    void *gu, *act;             /* dense: [n, 2F], [n, F] */
+    void *xs, *egu, *eact, *ey; /* experts, sorted rows: [nK, C], [nK, 2F], [nK, F], [nK, C] */
+    void *sgu, *sact, *sy;      /* shared expert: [n, 2SF], [n, SF], [n, C] */
+    float *rstd;
 } FfnActs;
 
 typedef struct LayerActs {
@@ -53,7 +56,12 @@ typedef struct LayerActs {
 
 /* Allocates the interior of layer l for n rows from the engine's arena. */
 void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a);
-size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n);
+size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n, DType dtype);
+/* An interior [n, cols]. */
+static inline Mat act_mat(const Engine *e, void *p, size_t n, size_t cols)
+{
+    return mat_of(p, e->dtype, n, cols);
+}
 void routing_alloc(Engine *e, size_t n, Routing *r);
 
 /* acts->h = x + Attention(norm(x)). */

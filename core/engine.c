@@ -2,10 +2,11 @@
 
 #include "core/check.h"
 
-void engine_open(Engine *e, const ModelConfig *c, const Ops *ops, Backend *backend, int chunk, size_t keep_bytes)
+void engine_open(Engine *e, const ModelConfig *c, const Ops *ops, Backend *backend, DType dtype, int chunk,
+                 size_t keep_bytes)
 {
     CHECK_EQ(ops->abi, OPS_ABI);
-    *e = (Engine){.ops = ops, .backend = backend, .config = c, .keep_bytes = keep_bytes};
+    *e = (Engine){.ops = ops, .backend = backend, .config = c, .dtype = dtype, .keep_bytes = keep_bytes};
     e->chunk = (chunk + TOKEN_BLOCK - 1) / TOKEN_BLOCK * TOKEN_BLOCK;
     if (e->chunk < TOKEN_BLOCK) e->chunk = TOKEN_BLOCK;
     e->table = params_build(c);
@@ -28,6 +29,14 @@ void engine_reach(Engine *e, int positions)
     int reach = e->rope.positions ? 2 * e->rope.positions : 256;
     rope_table_free(&e->rope);
     e->rope = rope_table_build(e->config, positions > reach ? positions : reach);
+}
+
+Mat engine_as(Engine *e, DType dtype, Mat m)
+{
+    if (m.dtype == dtype) return m;
+    Mat copy = mat_of(arena_alloc(&e->arena, m.rows * m.cols * dtype_size(dtype)), dtype, m.rows, m.cols);
+    e->ops->copy(e->backend, copy, m);
+    return copy;
 }
 
 void engine_close(Engine *e)

@@ -13,6 +13,7 @@ typedef struct Engine {
     const Ops *ops;
     Backend *backend;
     const ModelConfig *config;
+    DType dtype; /* of matrices and of a layer's interior; the residual stream, norms, router, softmax and gradients are f32 */
     ParamTable table;
     AttentionShape attention; /* of training, prefill and exact decode */
     RouterShape router;
@@ -25,8 +26,12 @@ typedef struct Engine {
 } Engine;
 
 /* config must outlive the engine. chunk: rounded up to a multiple of TOKEN_BLOCK. Free with engine_close. */
-void engine_open(Engine *e, const ModelConfig *config, const Ops *ops, Backend *backend, int chunk, size_t keep_bytes);
+void engine_open(Engine *e, const ModelConfig *config, const Ops *ops, Backend *backend, DType dtype, int chunk,
+                 size_t keep_bytes);
 void engine_close(Engine *e);
+
+/* m itself when it is of this dtype, else a converted copy in the arena. */
+Mat engine_as(Engine *e, DType dtype, Mat m);
 
 /* Makes the rotary tables cover positions 0 .. positions - 1 (grows by doubling). */
 void engine_reach(Engine *e, int positions);

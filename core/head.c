@@ -3,24 +3,32 @@
 #include "core/check.h"
 
 typedef struct Chunk {
-    float *x, *logits, *ref_x, *ref_logits; /* [chunk, C], [chunk, V], the reference's */
-    float *dlp, *dentropy, *dkl;            /* [chunk] */
+    void *x, *ref_x;              /* [chunk, C] of the engine's dtype: the policy's, the reference's */
+    float *logits, *ref_logits;   /* [chunk, V] */
+    float *dlp, *dentropy, *dkl;  /* [chunk] */
 } Chunk;
+
+static void logits_of(Engine *e, const Weights *w, Mat logits, Mat x)
+{
+    e->ops->linear_fwd(e->backend, logits, x, w->head, NULL, false);
+}
 
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows)
 {
-    const ModelConfig *c = e->config;
-    e->ops->linear_fwd(e->backend, mat_f32(logits, rows, (size_t)c->V), mat_f32((float *)xn, rows, (size_t)c->C),
-                       w->head, NULL, false);
+    ArenaMark mark = arena_mark(&e->arena);
+    Mat x = engine_as(e, e->dtype, mat_f32((float *)xn, rows, (size_t)e->config->C));
+    logits_of(e, w, mat_f32(logits, rows, (size_t)e->config->V), x);
+    arena_release(&e->arena, mark);
 }
 
 static Chunk chunk_open(Engine *e, size_t rows, bool reference)
 {
     size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
     Arena *a = &e->arena;
-    Chunk k = {.x = arena_floats(a, rows * C), .logits = arena_floats(a, rows * V)};
+    size_t x_bytes = rows * C * dtype_size(e->dtype);
+    Chunk k = {.x = arena_alloc(a, x_bytes), .logits = arena_floats(a, rows * V)};
     if (reference) {
-        k.ref_x = arena_floats(a, rows * C);
+        k.ref_x = arena_alloc(a, x_bytes);
         k.ref_logits = arena_floats(a, rows * V);
     }
     k.dlp = arena_floats(a, rows);
@@ -48,13 +56,14 @@ static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadT
     Backend *b = e->backend;
     size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
     const int32_t *targets = t->predict.targets + from;
-    Mat x = mat_f32(k->x, n, C), logits = mat_f32(k->logits, n, V), ref = {0};
+    Mat x = mat_of(k->x, e->dtype, n, C), logits = mat_f32(k->logits, n, V), ref = {0};
     ops->gather_rows(b, x, mat_f32((float *)xn, N, C), t->predict.rows + from);
-    head_logits(e, w, k->logits, k->x, n);
+    logits_of(e, w, logits, x);
     if (t->reference) {
         ref = mat_f32(k->ref_logits, n, V);
-        ops->gather_rows(b, mat_f32(k->ref_x, n, C), mat_f32((float *)t->reference_xn, N, C), t->predict.rows + from);
-        head_logits(e, t->reference, k->ref_logits, k->ref_x, n);
+        Mat ref_x = mat_of(k->ref_x, e->dtype, n, C);
+        ops->gather_rows(b, ref_x, mat_f32((float *)t->reference_xn, N, C), t->predict.rows + from);
+        logits_of(e, t->reference, ref, ref_x);
     }
     float *entropy = out->entropy ? out->entropy + from : NULL, *kl = t->reference ? out->kl + from : NULL;
     ops->head_stats(b, logits, out->lp + from, entropy, kl, targets, t->inv_temperature, t->reference ? &ref : NULL);

@@ -14,6 +14,12 @@ typedef struct Mat {
     size_t rows, cols, stride;
 } Mat;
 
+/* "f32", "bf16" */
+static inline const char *dtype_name(DType t)
+{
+    return t == DTYPE_F32 ? "f32" : "bf16";
+}
+
 static inline size_t dtype_size(DType t)
 {
     return t == DTYPE_F32 ? 4 : 2;

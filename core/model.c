@@ -58,7 +58,7 @@ static void choose_kept(Engine *e, Tape *t)
     size_t used = 0;
     e->layers_kept = 0;
     for (int l = 0; l < e->config->L; l++) {
-        size_t bytes = layer_acts_bytes(e->config, l, (size_t)t->batch.N);
+        size_t bytes = layer_acts_bytes(e->config, l, (size_t)t->batch.N, e->dtype);
         if (used + bytes > e->keep_bytes) break;
         used += bytes;
         t->kept[l] = true;

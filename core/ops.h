@@ -6,7 +6,9 @@
  *  2. reductions over tokens (anything called dw, dbias) are the in-order sum of partial sums over fixed blocks of
  *     TOKEN_BLOCK rows counted from the first row of the call.
  * Ops parallelise inside; the caller is single-threaded. Outputs come first. `add`: true adds to the output, false
- * overwrites it. All Mat are f32 unless said. Views may be strided. Nothing is allocated in a call once its sizes were seen.
+ * overwrites it. Views may be strided. All Mat are f32, except that weights (w, table) and the activations of a forward (its
+ * x and y, h, gu, o, keys, values; the x of a backward) may be bf16; where two matrices are multiplied they are of one type.
+ * Gradients and everything of router, softmax, head and losses are f32. bf16 is read exactly and written to the nearest. Nothing is allocated in a call once its sizes were seen.
  * A fault inside an op (NaN is none) is recorded first-wins and fetched with `fault`. */
 #ifndef CORE_OPS_H
 #define CORE_OPS_H
@@ -16,7 +18,7 @@
 #include "core/matrix.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 2, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 3, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -201,8 +203,9 @@ typedef struct Ops {
     void (*sample)(Backend *b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u);
 
     /* AdamW (Loshchilov & Hutter, arXiv:1711.05101), decoupled decay, one pass over n elements:
-     * g *= grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + weight_decay w). */
-    void (*adamw)(Backend *b, float *w, float *m, float *v, const float *g, size_t n, AdamWArgs args);
+     * g *= grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + weight_decay w).
+     * row: 0, or the length of the rows that w is split in (core/split.h), n a multiple of it. */
+    void (*adamw)(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args);
     /* Sum of squares in f64: blocks of 4,096 elements, each in a fixed order, added in order. */
     double (*sum_squares)(Backend *b, const float *x, size_t n);
     void (*fill)(Backend *b, float *x, size_t n, float value);

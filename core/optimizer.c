@@ -12,16 +12,24 @@ double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, cons
     return sqrt(sum);
 }
 
-/* The first parameter after i that cannot share a call with i: another decay rule, or not trained. */
-static int run_end(const ParamTable *t, int i)
+/* The first parameter after i that cannot share a call with i: another decay rule, not trained, or rows of another length where
+ * rows are split. */
+static int run_end(const ParamTable *t, DType dtype, int i)
 {
+    const Param *first = &t->params[i];
     int end = i + 1;
-    while (end < t->n && t->params[end].trained && t->params[end].decay == t->params[i].decay) end++;
+    for (; end < t->n; end++) {
+        const Param *p = &t->params[end], *before = &t->params[end - 1];
+        if (!p->trained || p->decay != first->decay) break;
+        if (dtype == DTYPE_F32) continue;
+        if (p->split != first->split) break;
+        if (p->split && (p->cols != first->cols || p->offset != before->offset + before->count)) break;
+    }
     return end;
 }
 
-bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, float *w, float *m, float *v, const float *g,
-                    const OptimizerConfig *config, int64_t step, float lr, double *norm, Status *st)
+bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, DType dtype, float *w, float *m, float *v,
+                    const float *g, const OptimizerConfig *config, int64_t step, float lr, double *norm, Status *st)
 {
     CHECK(step >= 1);
     double n = optimizer_grad_norm(ops, b, t, g);
@@ -35,12 +43,13 @@ bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, float *w, f
     args.correction1 = (float)(1.0 - pow(config->beta1, (double)step));
     args.correction2 = (float)(1.0 - pow(config->beta2, (double)step));
     for (int i = 0, end; i < t->n; i = end) {
-        end = run_end(t, i);
+        end = run_end(t, dtype, i);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!first->trained) continue;
         size_t from = first->offset, count = last->offset + last->count - from;
         args.weight_decay = first->decay ? config->weight_decay : 0.0f;
-        ops->adamw(b, w + from, m + from, v + from, g + from, count, args);
+        size_t row = dtype == DTYPE_BF16 && first->split ? first->cols : 0;
+        ops->adamw(b, w + from, m + from, v + from, g + from, count, row, args);
     }
     ops->weights_changed(b);
     return true;

@@ -42,6 +42,7 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
     Param *p = &t->params[t->n++];
     *p = (Param){.kind = kind, .layer = b->layer, .expert = b->expert, .ndim = ndim, .rows = rows, .cols = cols,
                  .count = rows * cols, .offset = t->total, .init = init, .decay = ndim == 2,
+                 .split = ndim == 2 && kind != PARAM_ROUTER && kind != PARAM_SCORE,
                  .trained = kind != PARAM_ROUTER_BIAS};
     write_name(p, name);
     t->total += p->count;

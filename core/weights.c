@@ -7,6 +7,7 @@
 typedef struct Viewer {
     const ParamTable *table;
     float *block;
+    DType dtype;
 } Viewer;
 
 static Mat matrix_of(Viewer v, ParamKind kind, int layer, int expert)
@@ -14,7 +15,8 @@ static Mat matrix_of(Viewer v, ParamKind kind, int layer, int expert)
     int i = params_find(v.table, kind, layer, expert);
     if (i < 0) return (Mat){0};
     const Param *p = &v.table->params[i];
-    return mat_f32(v.block + p->offset, p->rows, p->cols);
+    if (v.dtype == DTYPE_F32 || !p->split) return mat_f32(v.block + p->offset, p->rows, p->cols);
+    return (Mat){v.block + p->offset, DTYPE_BF16, p->rows, p->cols, 2 * p->cols};
 }
 
 static float *vector_of(Viewer v, ParamKind kind, int layer)
@@ -64,9 +66,9 @@ static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
     }
 }
 
-Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block)
+Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype)
 {
-    Viewer v = {t, block};
+    Viewer v = {t, block, dtype};
     Weights w = {.block = block};
     w.embed = matrix_of(v, PARAM_EMBED, -1, -1);
     w.norm = vector_of(v, PARAM_NORM, -1);

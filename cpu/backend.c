@@ -10,7 +10,7 @@ typedef struct IsaChoice {
     bool possible;
 } IsaChoice;
 
-enum { ISAS = 3 };
+enum { ISAS = 4 };
 
 static void isa_choices(IsaChoice *out)
 {
@@ -19,13 +19,16 @@ static void isa_choices(IsaChoice *out)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    out[0] = (IsaChoice){"avx512", &cpu_kernels_avx512, avx512};
-    out[1] = (IsaChoice){"avx2", &cpu_kernels_avx2, avx2};
+    bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    out[0] = (IsaChoice){"avx512bf16", &cpu_kernels_avx512bf16, bf16};
+    out[1] = (IsaChoice){"avx512", &cpu_kernels_avx512, avx512};
+    out[2] = (IsaChoice){"avx2", &cpu_kernels_avx2, avx2};
 #else
-    out[0] = (IsaChoice){"avx512", NULL, false};
-    out[1] = (IsaChoice){"avx2", NULL, false};
+    out[0] = (IsaChoice){"avx512bf16", NULL, false};
+    out[1] = (IsaChoice){"avx512", NULL, false};
+    out[2] = (IsaChoice){"avx2", NULL, false};
 #endif
-    out[2] = (IsaChoice){"plain", &cpu_kernels_plain, true};
+    out[3] = (IsaChoice){"plain", &cpu_kernels_plain, true};
 }
 
 static const KernelTable *choose_kernels(const char *wanted, Status *st)
@@ -42,7 +45,7 @@ static const KernelTable *choose_kernels(const char *wanted, Status *st)
             return choices[i].possible ? choices[i].kernels : NULL;
         }
     }
-    fail(st, "instruction set \"%s\" is unknown; try avx512, avx2 or plain", wanted);
+    fail(st, "instruction set \"%s\" is unknown; try avx512bf16, avx512, avx2 or plain", wanted);
     return NULL;
 }
 
@@ -89,6 +92,15 @@ static bool choose_provider(Backend *b, const char *wanted, Status *st)
         b->gemm_state = b->gemm->open(b->threads);
     }
     return true;
+}
+
+static bool choose_bf16(Backend *b, const char *wanted, Status *st)
+{
+    const KernelTable *k = b->kernels;
+    b->gemm_bf16 = k->dot_is_fast ? k->dot : k->widen;
+    if (!wanted) return true;
+    b->gemm_bf16 = strcmp(wanted, k->dot->name) == 0 ? k->dot : k->widen;
+    return strcmp(wanted, b->gemm_bf16->name) == 0 || fail(st, "bf16 products by \"%s\": try dot or widen", wanted);
 }
 
 enum { TEST_ROWS = 67, TEST_IN = 80, TEST_OUT = 96 };
@@ -141,7 +153,7 @@ static const char *backend_describe(const Backend *b)
 
 static bool backend_rows_independent(const Backend *b)
 {
-    return b->gemm_invariant;
+    return b->dtype == DTYPE_BF16 || b->gemm_invariant; /* the bf16 products are ours: by construction */
 }
 
 static const char *backend_machine_kind(const Backend *b)
@@ -211,16 +223,19 @@ static void fill_table(Backend *b)
 
 static void name_machine(Backend *b)
 {
-    bool matters = b->gemm->isa_matters;
-    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-f32/v%d%s%s", b->gemm->name, KERNELS_VERSION,
+    const GemmProvider *gemm = b->dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16;
+    bool matters = gemm->isa_matters;
+    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d%s%s", gemm->name, dtype_name(b->dtype), KERNELS_VERSION,
              matters ? "/" : "", matters ? b->kernels->isa : "");
-    snprintf(b->describe, sizeof b->describe, "cpu: %s kernels, matmul %s (%s), %d thread%s", b->kernels->isa,
-             b->gemm->name, b->gemm_invariant ? "rows independent of the batch" : "rows depend on the batch: gap measured",
+    snprintf(b->describe, sizeof b->describe, "cpu: %s kernels, %s matmul %s (%s), %d thread%s", b->kernels->isa,
+             dtype_name(b->dtype), gemm->name,
+             backend_rows_independent(b) ? "rows independent of the batch" : "rows depend on the batch: gap measured",
              b->threads, b->threads == 1 ? "" : "s");
 }
 
 static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
 {
+    b->dtype = o->dtype;
     b->threads = o->threads > 0 ? o->threads : omp_get_num_procs();
     b->ops = calloc(1, sizeof(Ops));
     b->scratch = aligned_alloc(_Alignof(ThreadScratch), (size_t)b->threads * sizeof(ThreadScratch));
@@ -230,7 +245,7 @@ static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
     }
     memset(b->scratch, 0, (size_t)b->threads * sizeof(ThreadScratch));
     b->kernels = choose_kernels(o->isa, st);
-    if (!b->kernels || !choose_provider(b, o->matmul, st)) {
+    if (!b->kernels || !choose_provider(b, o->matmul, st) || !choose_bf16(b, o->bf16, st)) {
         return false;
     }
     fill_table(b);

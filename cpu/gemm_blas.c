@@ -3,23 +3,23 @@
 
 #include "cpu/internal.h"
 
-size_t blas_pack_floats(size_t out, size_t in)
+size_t blas_pack_bytes(size_t out, size_t in)
 {
-    return out * in;
+    return out * in * sizeof(float);
 }
 
-void blas_pack(Backend *b, int thread, float *packed, Mat w, size_t from, size_t to)
+void blas_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t to)
 {
     (void)b, (void)thread;
     for (size_t o = from; o < to; o++) {
-        memcpy(packed + o * w.cols, mat_row(w, o), w.cols * sizeof(float));
+        memcpy((float *)packed + o * w.cols, mat_row(w, o), w.cols * sizeof(float));
     }
 }
 
-void blas_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t from, size_t to, const float *bias,
+void blas_fwd(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
               bool add)
 {
-    b->gemm->sgemm(b, thread, false, true, x.rows, to - from, x.cols, x.p, x.stride, packed + from * x.cols, x.cols, add,
+    b->gemm->sgemm(b, thread, false, true, x.rows, to - from, x.cols, x.p, x.stride, (const float *)packed + from * x.cols, x.cols, add,
                    (float *)y.p + from, y.stride);
     for (size_t n = 0; bias && n < y.rows; n++) {
         for (size_t j = from; j < to; j++) {

@@ -21,10 +21,12 @@ typedef struct ThreadScratch {
 } ThreadScratch;
 
 struct Backend {
+    DType dtype;                /* CpuOptions.dtype */
     int threads;                /* the size of every team that is larger than 1 */
     Ops *ops;
     const struct KernelTable *kernels;
-    const GemmProvider *gemm;   /* what linear_* and grouped_* run on */
+    const GemmProvider *gemm;   /* what linear_* and grouped_* run on: f32 */
+    const GemmProvider *gemm_bf16;
     bool gemm_invariant;        /* the provider passed the start-up self-test (native: by construction) */
     void *gemm_state;           /* the provider's own; NULL when it keeps nothing */
     PackCache *packs;
@@ -85,11 +87,13 @@ CPU_LINEAR_OPS(CPU_DECLARE_OP)
 typedef struct KernelTable {
     const char *isa;
     Ops ops;
-    const GemmProvider *native;
+    const GemmProvider *native;       /* f32 */
+    const GemmProvider *widen, *dot;  /* bf16 */
+    bool dot_is_fast;                 /* this instruction set has a bf16 dot product */
     /* sum[j] += (in blocks of TOKEN_BLOCK rows) sum_n x[n][j] for columns [from, to). One thread. */
     void (*column_sums)(float *sum, Mat x, size_t from, size_t to);
 } KernelTable;
 
-extern const KernelTable cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;
+extern const KernelTable cpu_kernels_avx512bf16, cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;
 
 #endif

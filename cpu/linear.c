@@ -13,6 +13,7 @@ typedef struct Task {
 
 /* The experts of a call: rows [offsets[e], offsets[e+1]); every w[e] is [out, in]. */
 typedef struct Group {
+    const GemmProvider *gemm;
     const Mat *w;
     const int32_t *offsets;
     int E;
@@ -40,14 +41,16 @@ static size_t expert_rows(const Group *g, int e)
     return (size_t)(g->offsets[e + 1] - g->offsets[e]);
 }
 
-static Group group_make(const Mat *w, const int32_t *offsets, int E, size_t rows)
+/* dtype: of the product's operands. */
+static Group group_make(const Backend *b, DType dtype, const Mat *w, const int32_t *offsets, int E, size_t rows)
 {
-    Group g = {w, offsets, E, w[0].rows, w[0].cols, rows};
+    const GemmProvider *gemm = dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16;
+    Group g = {gemm, w, offsets, E, w[0].rows, w[0].cols, rows};
     CHECK(E >= 1 && g.out > 0 && g.in > 0);
     CHECK_EQ(offsets[0], 0);
     CHECK_EQ(offsets[E], rows);
     for (int e = 0; e < E; e++) {
-        check_f32(w[e]);
+        CHECK_EQ(w[e].dtype, w[0].dtype);
         CHECK_EQ(w[e].rows, g.out);
         CHECK_EQ(w[e].cols, g.in);
         CHECK(offsets[e] <= offsets[e + 1]);
@@ -79,7 +82,7 @@ static size_t column_parts(size_t row_tasks, int team, size_t cols, size_t unit)
 static Plan plan_rows(Backend *b, const Group *g, size_t cols)
 {
     Plan plan = {.team = group_team(b, g)};
-    size_t unit = b->gemm->column_unit, row_tasks = 0;
+    size_t unit = g->gemm->column_unit, row_tasks = 0;
     size_t chunk = unit ? ROW_CHUNK : min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)plan.team) + 1);
     for (int e = 0; e < g->E; e++) {
         row_tasks += ceil_div(expert_rows(g, e), chunk);
@@ -126,22 +129,22 @@ static Plan plan_outs(Backend *b, const Group *g)
 
 static void group_fwd(Backend *b, Mat y, Mat x, Group g, const float *bias, bool add)
 {
-    check_f32(y), check_f32(x);
+    CHECK_EQ(x.dtype, g.w[0].dtype);
     CHECK_EQ(y.rows, x.rows);
     CHECK_EQ(x.cols, g.in);
     CHECK_EQ(y.cols, g.out);
     ArenaMark mark = cpu_mark(b, 0);
     bool *need = (bool *)cpu_scratch(b, 0, (size_t)g.E);
-    const float **packed = (const float **)cpu_scratch(b, 0, 2 * (size_t)g.E);
+    const void **packed = (const void **)cpu_scratch(b, 0, 2 * (size_t)g.E);
     for (int e = 0; e < g.E; e++) {
         need[e] = expert_rows(&g, e) > 0;
     }
-    gemm_packs_get(b, packed, g.w, need, g.E);
+    gemm_packs_get(b, g.gemm, packed, g.w, need, g.E);
     Plan plan = plan_rows(b, &g, g.out);
 #pragma omp parallel for schedule(dynamic) num_threads(plan.team)
     for (size_t i = 0; i < plan.count; i++) {
         Task t = plan.tasks[i];
-        b->gemm->fwd(b, omp_get_thread_num(), mat_rows(y, t.r0, t.r1 - t.r0), mat_rows(x, t.r0, t.r1 - t.r0),
+        g.gemm->fwd(b, omp_get_thread_num(), mat_rows(y, t.r0, t.r1 - t.r0), mat_rows(x, t.r0, t.r1 - t.r0),
                      packed[t.e], t.c0, t.c1, bias, add);
     }
     cpu_release(b, 0, mark);
@@ -149,7 +152,7 @@ static void group_fwd(Backend *b, Mat y, Mat x, Group g, const float *bias, bool
 
 static void group_bwd_x(Backend *b, Mat dx, Mat dy, Group g, bool add)
 {
-    check_f32(dx), check_f32(dy);
+    check_f32(dx);
     CHECK_EQ(dx.rows, dy.rows);
     CHECK_EQ(dx.cols, g.in);
     CHECK_EQ(dy.cols, g.out);
@@ -158,7 +161,7 @@ static void group_bwd_x(Backend *b, Mat dx, Mat dy, Group g, bool add)
 #pragma omp parallel for schedule(dynamic) num_threads(plan.team)
     for (size_t i = 0; i < plan.count; i++) {
         Task t = plan.tasks[i];
-        b->gemm->bwd_x(b, omp_get_thread_num(), mat_rows(dx, t.r0, t.r1 - t.r0), mat_rows(dy, t.r0, t.r1 - t.r0),
+        g.gemm->bwd_x(b, omp_get_thread_num(), mat_rows(dx, t.r0, t.r1 - t.r0), mat_rows(dy, t.r0, t.r1 - t.r0),
                        g.w[t.e], t.c0, t.c1, add);
     }
     cpu_release(b, 0, mark);
@@ -166,7 +169,7 @@ static void group_bwd_x(Backend *b, Mat dx, Mat dy, Group g, bool add)
 
 static void group_bwd_w(Backend *b, Group g, Mat dy, Mat x)
 {
-    check_f32(dy), check_f32(x);
+    check_f32(dy), check_f32(g.w[0]);
     CHECK_EQ(dy.rows, x.rows);
     CHECK_EQ(dy.cols, g.out);
     CHECK_EQ(x.cols, g.in);
@@ -177,7 +180,7 @@ static void group_bwd_w(Backend *b, Group g, Mat dy, Mat x)
         Task t = plan.tasks[i];
         for (size_t from = t.r0; from < t.r1; from += TOKEN_BLOCK) {
             size_t rows = min_size(TOKEN_BLOCK, t.r1 - from);
-            b->gemm->bwd_w(b, omp_get_thread_num(), g.w[t.e], mat_rows(dy, from, rows), mat_rows(x, from, rows), t.c0,
+            g.gemm->bwd_w(b, omp_get_thread_num(), g.w[t.e], mat_rows(dy, from, rows), mat_rows(x, from, rows), t.c0,
                            t.c1);
         }
     }
@@ -196,19 +199,19 @@ static void bias_grad(Backend *b, float *dbias, Mat dy)
 void cpu_linear_fwd(Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add)
 {
     const int32_t offsets[2] = {0, (int32_t)x.rows};
-    group_fwd(b, y, x, group_make(&w, offsets, 1, x.rows), bias, add);
+    group_fwd(b, y, x, group_make(b, w.dtype, &w, offsets, 1, x.rows), bias, add);
 }
 
 void cpu_linear_bwd_x(Backend *b, Mat dx, Mat dy, Mat w, bool add)
 {
     const int32_t offsets[2] = {0, (int32_t)dy.rows};
-    group_bwd_x(b, dx, dy, group_make(&w, offsets, 1, dy.rows), add);
+    group_bwd_x(b, dx, dy, group_make(b, w.dtype, &w, offsets, 1, dy.rows), add);
 }
 
 void cpu_linear_bwd_w(Backend *b, Mat dw, float *dbias, Mat dy, Mat x)
 {
     const int32_t offsets[2] = {0, (int32_t)dy.rows};
-    group_bwd_w(b, group_make(&dw, offsets, 1, dy.rows), dy, x);
+    group_bwd_w(b, group_make(b, x.dtype, &dw, offsets, 1, dy.rows), dy, x);
     if (dbias) {
         bias_grad(b, dbias, dy);
     }
@@ -216,15 +219,15 @@ void cpu_linear_bwd_w(Backend *b, Mat dw, float *dbias, Mat dy, Mat x)
 
 void cpu_grouped_fwd(Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E)
 {
-    group_fwd(b, y, x, group_make(w, offsets, E, x.rows), NULL, false);
+    group_fwd(b, y, x, group_make(b, w[0].dtype, w, offsets, E, x.rows), NULL, false);
 }
 
 void cpu_grouped_bwd_x(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E)
 {
-    group_bwd_x(b, dx, dy, group_make(w, offsets, E, dy.rows), false);
+    group_bwd_x(b, dx, dy, group_make(b, w[0].dtype, w, offsets, E, dy.rows), false);
 }
 
 void cpu_grouped_bwd_w(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E)
 {
-    group_bwd_w(b, group_make(dw, offsets, E, dy.rows), dy, x);
+    group_bwd_w(b, group_make(b, x.dtype, dw, offsets, E, dy.rows), dy, x);
 }

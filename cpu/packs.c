@@ -8,8 +8,8 @@ enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256 };
 
 typedef struct Pack {
     Mat w;            /* the key; p NULL: free slot */
-    float *packed;
-    size_t floats;
+    void *packed;
+    size_t bytes;
     long epoch, used; /* packed at, last asked for at */
 } Pack;
 
@@ -79,7 +79,7 @@ static void rebuild(PackCache *cache, size_t capacity, long since)
             *slot_of(slots, capacity, old->w) = *old;
             cache->count++;
         } else if (old->w.p) {
-            cache->bytes -= old->floats * sizeof(float);
+            cache->bytes -= old->bytes;
             free(old->packed);
         }
     }
@@ -103,7 +103,7 @@ void gemm_packs_stale(PackCache *cache)
     }
 }
 
-static Pack *find_or_create(PackCache *cache, Mat w, size_t floats)
+static Pack *find_or_create(PackCache *cache, Mat w, size_t bytes)
 {
     Pack *pack = slot_of(cache->slots, cache->capacity, w);
     if (!pack->w.p) {
@@ -111,13 +111,13 @@ static Pack *find_or_create(PackCache *cache, Mat w, size_t floats)
             rebuild(cache, 2 * cache->capacity, 0);
             pack = slot_of(cache->slots, cache->capacity, w);
         }
-        *pack = (Pack){.w = w, .packed = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64), .floats = floats};
+        *pack = (Pack){.w = w, .packed = aligned_alloc(64, (bytes + 63) / 64 * 64), .bytes = bytes};
         if (!pack->packed) {
-            fprintf(stderr, "r1: out of memory: %zu bytes for a packed weight\n", floats * sizeof(float));
+            fprintf(stderr, "r1: out of memory: %zu bytes for a packed weight\n", bytes);
             abort();
         }
         cache->count++;
-        cache->bytes += floats * sizeof(float);
+        cache->bytes += bytes;
     }
     pack->used = cache->epoch;
     return pack;
@@ -125,7 +125,7 @@ static Pack *find_or_create(PackCache *cache, Mat w, size_t floats)
 
 /* One stale matrix, or a cut of its columns. */
 typedef struct PackTask {
-    float *packed;
+    void *packed;
     Mat w;
     size_t from, to;
 } PackTask;
@@ -140,7 +140,7 @@ static size_t add_tasks(const GemmProvider *gemm, PackTask *tasks, size_t count,
     return count;
 }
 
-static void run_tasks(Backend *b, const PackTask *tasks, size_t count)
+static void run_tasks(Backend *b, const GemmProvider *g, const PackTask *tasks, size_t count)
 {
     double work = 0.0;
     for (size_t i = 0; i < count; i++) {
@@ -148,11 +148,11 @@ static void run_tasks(Backend *b, const PackTask *tasks, size_t count)
     }
 #pragma omp parallel for schedule(dynamic) num_threads(cpu_team(b, work))
     for (size_t i = 0; i < count; i++) {
-        b->gemm->pack(b, omp_get_thread_num(), tasks[i].packed, tasks[i].w, tasks[i].from, tasks[i].to);
+        g->pack(b, omp_get_thread_num(), tasks[i].packed, tasks[i].w, tasks[i].from, tasks[i].to);
     }
 }
 
-void gemm_packs_get(Backend *b, const float **packed, const Mat *w, const bool *need, int E)
+void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, const Mat *w, const bool *need, int E)
 {
     PackCache *cache = b->packs;
     ArenaMark mark = cpu_mark(b, 0);
@@ -166,15 +166,15 @@ void gemm_packs_get(Backend *b, const float **packed, const Mat *w, const bool *
         if (need && !need[e]) {
             continue;
         }
-        Pack *pack = find_or_create(cache, w[e], b->gemm->pack_floats(w[e].rows, w[e].cols));
+        Pack *pack = find_or_create(cache, w[e], g->pack_bytes(w[e].rows, w[e].cols));
         packed[e] = pack->packed;
         if (pack->epoch != cache->epoch) {
             pack->epoch = cache->epoch;
-            count = add_tasks(b->gemm, tasks, count, pack);
+            count = add_tasks(g, tasks, count, pack);
         }
     }
     if (count) {
-        run_tasks(b, tasks, count);
+        run_tasks(b, g, tasks, count);
     }
     cpu_release(b, 0, mark);
 }

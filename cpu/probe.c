@@ -137,7 +137,7 @@ int cpu_threads(const Backend *b)
     return b->threads;
 }
 
-size_t cpu_packed_floats(const Backend *b, size_t out, size_t in)
+size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in)
 {
-    return b->gemm->pack_floats(out, in);
+    return (dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16)->pack_bytes(out, in);
 }

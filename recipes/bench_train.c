@@ -98,7 +98,7 @@ static bool adamw_run(void *self, BenchWork *out, Status *st)
                       .grad_scale = 1.0f,
                       .correction1 = 0.1f,
                       .correction2 = 0.05f};
-    a->machine->ops->adamw(a->machine->backend, a->w, a->m, a->v, a->g, ADAMW_PARAMETERS, args);
+    a->machine->ops->adamw(a->machine->backend, a->w, a->m, a->v, a->g, ADAMW_PARAMETERS, 0, args);
     *out = (BenchWork){.bytes = 28.0 * ADAMW_PARAMETERS}; /* w, m, v read and written, g read */
     return true;
 }

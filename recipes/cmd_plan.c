@@ -17,7 +17,9 @@ typedef struct PlanOptions {
 static bool plan_recipe(const Recipe *recipe, const RuntimeOptions *runtime, Status *st)
 {
     Run r = {.recipe = recipe};
-    bool ok = machine_open(&r.machine, runtime, st) && pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
+    RuntimeOptions options = *runtime;
+    if (!options.dtype_given) options.dtype = recipe->precision;
+    bool ok = machine_open(&r.machine, &options, st) && pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
     for (int i = 0; i < r.n_datasets; i++) dataset_free(r.datasets[i]);
     if (r.tokenizer) tokenizer_free(r.tokenizer);
     free(r.tokenizer_bytes);

@@ -70,6 +70,8 @@ int cmd_run(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     if (schema) return recipe_print_schema(stdout), 0;
     if (count < 1) return command_usage(&usage, "run needs a recipe: micro, tiny, lab or a YAML file");
+    if (runtime.dtype_given && n_sets < MAX_SETS)
+        sets[n_sets++] = runtime.dtype == DTYPE_BF16 ? "precision=bf16" : "precision=f32";
     Status st = {0};
     Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &st);
     if (!recipe) return command_failed(&st);

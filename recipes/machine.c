@@ -13,6 +13,7 @@ const char *const runtime_help =
     "  --threads N             processors to use (default: all)\n"
     "  --chunk N               rows the output head computes at once (default 4096; never changes results)\n"
     "  --matmul NAME           matrix products by: native, onednn, openblas\n"
+    "  --precision TYPE        f32, or bf16: weights and activations in bf16, sums, norms, softmax and master weights in f32\n"
     "  --memory GB             budget; layers that do not fit are recomputed in backward (default: 70 % of free "
     "memory)\n"
     "  --checkpoint-seconds S  work between checkpoints (default 15)\n"
@@ -63,6 +64,11 @@ int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st)
     } else if (!strcmp(a, "--matmul")) {
         if (*i + 1 >= argc) return fail(st, "--matmul needs a name: %s", cpu_matmul_providers()), -1;
         o->matmul = argv[++*i];
+    } else if (!strcmp(a, "--precision")) {
+        const char *name = *i + 1 < argc ? argv[++*i] : "";
+        o->dtype = !strcmp(name, dtype_name(DTYPE_BF16)) ? DTYPE_BF16 : DTYPE_F32;
+        o->dtype_given = true;
+        if (strcmp(name, dtype_name(o->dtype))) return fail(st, "--precision %s: expected f32 or bf16", name), -1;
     } else if (!strcmp(a, "--skip-bad")) {
         o->skip_bad = true;
     } else if (!strcmp(a, "--other-machine")) {
@@ -89,7 +95,7 @@ bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
      * stay resident beside the one they are joined into: twice the memory that was planned. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     *m = (Machine){.options = *o};
-    CpuOptions cpu = {.threads = o->threads, .matmul = o->matmul};
+    CpuOptions cpu = {.threads = o->threads, .dtype = o->dtype, .matmul = o->matmul};
     m->backend = cpu_open(&cpu, &m->ops, st);
     m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : free_memory() / 10 * 7;
     return m->backend != NULL;

@@ -1,5 +1,5 @@
 /* The machine a command computes on: the backend opened by name, and the options of a command line that are not part of a
- * recipe because they change time and memory, never results. */
+ * recipe because they change time and memory, never results (--precision does, and `r1 run` makes a recipe key of it). */
 #ifndef RECIPES_MACHINE_H
 #define RECIPES_MACHINE_H
 
@@ -9,6 +9,8 @@ typedef struct RuntimeOptions {
     int threads;               /* 0: all processors */
     int chunk;                 /* rows of a head chunk; 0: 4096 */
     const char *matmul;        /* NULL: the default provider */
+    DType dtype;               /* of models: f32, or bf16 (core/engine.h). `r1 run` takes it from the recipe */
+    bool dtype_given;          /* on the command line */
     double memory_gb;          /* budget of a run; 0: 70 % of what the machine has free */
     double checkpoint_seconds; /* of work between checkpoints */
     bool skip_bad;             /* JSONL: count and skip broken lines */
@@ -24,7 +26,7 @@ RuntimeOptions runtime_defaults(void);
  * own OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone. */
 void machine_wait_briefly(char **argv);
 
-/* Takes --threads N, --chunk N, --matmul NAME, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv at *i.
+/* Takes --threads N, --chunk N, --matmul NAME, --precision T, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv at *i.
  * Returns 1 when it took one (and moved *i past its value), 0 when argv[*i] is none of them, -1 with a sentence on a bad
  * value. */
 int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st);

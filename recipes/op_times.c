@@ -46,9 +46,10 @@ static void note(OpTimes *t, const char *op, double start, Cost c)
     e->written += 4 * c.written;
 }
 
+/* In f32 numbers, as all amounts here. */
 static double size(Mat m)
 {
-    return (double)m.rows * (double)m.cols;
+    return (double)m.rows * (double)m.cols * (double)dtype_size(m.dtype) / sizeof(float);
 }
 
 static Cost moves(double read, double written)
@@ -59,7 +60,7 @@ static Cost moves(double read, double written)
 /* A matrix product of `rows` rows with matrices like w, `weights` of which are read or written. */
 static Cost product(double rows, Mat w, double weights, double read, double written)
 {
-    return (Cost){2 * rows * size(w), read + weights * size(w), written, w.rows, w.cols};
+    return (Cost){2 * rows * (double)w.rows * (double)w.cols, read + weights * size(w), written, w.rows, w.cols};
 }
 
 static double busy(const int32_t *offsets, int E)
@@ -197,8 +198,8 @@ TIMED(head_grad,
       moves((ref ? 2 : 1) * size(logp), size(logp)))
 TIMED(sample, (Backend *b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u),
       (b, id, lp, logits, args, u), moves(size(logits), 0))
-TIMED(adamw, (Backend *b, float *w, float *m, float *v, const float *g, size_t n, AdamWArgs args),
-      (b, w, m, v, g, n, args), moves(4.0 * (double)n, 3.0 * (double)n))
+TIMED(adamw, (Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args),
+      (b, w, m, v, g, n, row, args), moves(4.0 * (double)n, 3.0 * (double)n))
 TIMED(fill, (Backend *b, float *x, size_t n, float value), (b, x, n, value), moves(0, (double)n))
 
 /* Without an inner backend every token meets experts 0 .. K - 1: core sorts by what is written here. */

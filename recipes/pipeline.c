@@ -97,7 +97,9 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
 {
     *r = (Run){.recipe = recipe, .cancel = cancel, .last_pass1 = -1};
     r->recipe_text = recipe_write(recipe);
-    if (!machine_open(&r->machine, &o->runtime, st)) return false;
+    RuntimeOptions runtime = o->runtime;
+    runtime.dtype = recipe->precision;
+    if (!machine_open(&r->machine, &runtime, st)) return false;
     r->progress = progress_new(stderr, o->quiet);
     r->warnings = warnings_new();
     if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st)) return false;

@@ -22,13 +22,13 @@ typedef struct Dry {
     Engine engine;
     void *block;
     size_t block_bytes;
-    Weights w;
+    Weights w, g;
 } Dry;
 
-static bool dry_open(Dry *d, const ModelConfig *c, int chunk, size_t keep_bytes, Status *st)
+static bool dry_open(Dry *d, const ModelConfig *c, DType dtype, int chunk, size_t keep_bytes, Status *st)
 {
     d->times = op_times_open(NULL, NULL);
-    engine_open(&d->engine, c, op_times_ops(), op_times_backend(d->times), chunk, keep_bytes);
+    engine_open(&d->engine, c, op_times_ops(), op_times_backend(d->times), dtype, chunk, keep_bytes);
     d->block_bytes = d->engine.table.total * sizeof(float);
     d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (d->block == MAP_FAILED) {
@@ -36,13 +36,15 @@ static bool dry_open(Dry *d, const ModelConfig *c, int chunk, size_t keep_bytes,
         op_times_ops()->close(op_times_backend(d->times));
         return fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
     }
-    d->w = weights_view(c, &d->engine.table, d->block);
+    d->w = weights_view(c, &d->engine.table, d->block, dtype);
+    d->g = weights_view(c, &d->engine.table, d->block, DTYPE_F32);
     return true;
 }
 
 static void dry_close(Dry *d)
 {
     weights_free(&d->w);
+    weights_free(&d->g);
     munmap(d->block, d->block_bytes);
     engine_close(&d->engine);
     op_times_ops()->close(op_times_backend(d->times));
@@ -100,10 +102,11 @@ static void dry_rollout(Dry *d, const PlanWork *w)
 }
 
 /* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
-static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork *w, size_t keep_bytes, Status *st)
+static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, const PlanWork *w, size_t keep_bytes,
+                       Status *st)
 {
     Dry d;
-    if (!dry_open(&d, c, chunk, keep_bytes, st)) return 0;
+    if (!dry_open(&d, c, o->dtype, o->chunk ? o->chunk : 4096, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
     if (w->prompts) dry_rollout(&d, w);
@@ -120,7 +123,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork 
             train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
         free(lp);
         op_times_reset(d.times);
-        if (w->trains) train_gradients(e, &d.w, &d.w, &task, &out);
+        if (w->trains) train_gradients(e, &d.w, &d.g, &task, &out);
         p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;
     }
@@ -131,25 +134,25 @@ static size_t dry_step(Plan *p, const ModelConfig *c, int chunk, const PlanWork 
 }
 
 /* Packed copies of every matrix that a forward multiplies with; gate and up are one. */
-static size_t packed_bytes(const Backend *b, const ModelConfig *c, const ParamTable *t, bool latent)
+static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool latent)
 {
-    size_t floats = 0;
+    size_t bytes = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *q = &t->params[i];
         bool gate = q->kind == PARAM_GATE || q->kind == PARAM_EXPERT_GATE || q->kind == PARAM_SHARED_GATE;
         bool up = q->kind == PARAM_UP || q->kind == PARAM_EXPERT_UP || q->kind == PARAM_SHARED_UP;
         if (q->ndim != 2 || up || (q->kind == PARAM_EMBED && !c->tied)) continue;
-        floats += cpu_packed_floats(b, q->rows * (gate ? 2 : 1), q->cols);
+        bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, q->rows * (gate ? 2 : 1), q->cols);
         if (latent && q->kind == PARAM_KV_B)
-            floats += (size_t)c->H * cpu_packed_floats(b, (size_t)c->Dv, (size_t)c->Rkv);
+            bytes += (size_t)c->H * cpu_packed_bytes(b, dtype, (size_t)c->Dv, (size_t)c->Rkv);
     }
-    return floats * sizeof(float);
+    return bytes;
 }
 
 size_t plan_model_bytes(const Machine *m, const ModelConfig *c)
 {
     ParamTable t = params_build(c);
-    size_t bytes = t.total * sizeof(float) + packed_bytes(m->backend, c, &t, false);
+    size_t bytes = t.total * sizeof(float) + packed_bytes(m->backend, m->options.dtype, c, &t, false);
     params_free(&t);
     return bytes;
 }
@@ -186,25 +189,25 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     p->gradients = w->trains ? block : 0;
     p->optimizer = w->trains ? 2 * block : 0;
     p->reference = w->reference ? block : 0;
-    size_t packed = packed_bytes(m->backend, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
+    size_t packed = packed_bytes(m->backend, m->options.dtype, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
     p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->backend) * THREAD_SCRATCH;
     params_free(&t);
 }
 
 /* Interiors of the first `layers` layers. */
-static size_t interior_bytes(const PlanWork *w, int layers)
+static size_t interior_bytes(const PlanWork *w, DType dtype, int layers)
 {
-    size_t bytes = 0;
-    for (int l = 0; l < layers; l++) bytes += layer_acts_bytes(w->config, l, (size_t)w->sequences * (size_t)w->length);
+    size_t bytes = 0, n = (size_t)w->sequences * (size_t)w->length;
+    for (int l = 0; l < layers; l++) bytes += layer_acts_bytes(w->config, l, n, dtype);
     return bytes;
 }
 
-static void add_step(Plan *p, const PlanWork *w, size_t arena)
+static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
 {
     const ModelConfig *c = w->config;
     size_t N = (size_t)w->sequences * (size_t)w->length;
     p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
-    p->kept = interior_bytes(w, p->layers_kept);
+    p->kept = interior_bytes(w, dtype, p->layers_kept);
     p->arena = arena;
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
     p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
@@ -214,22 +217,22 @@ static void add_step(Plan *p, const PlanWork *w, size_t arena)
 static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     p->keep_bytes = keep_bytes;
-    add_step(p, w, dry_step(p, w->config, m->options.chunk ? m->options.chunk : 4096, w, keep_bytes, st));
+    add_step(p, w, m->options.dtype, dry_step(p, w->config, &m->options, w, keep_bytes, st));
 }
 
 /* As many layers as fit, by halving. */
 static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 {
     int low = 0, high = w->config->L;
-    plan_with(p, m, w, interior_bytes(w, high), st);
+    plan_with(p, m, w, interior_bytes(w, m->options.dtype, high), st);
     if (p->total <= p->budget) return;
     while (low + 1 < high) {
         int middle = (low + high) / 2;
-        plan_with(p, m, w, interior_bytes(w, middle), st);
+        plan_with(p, m, w, interior_bytes(w, m->options.dtype, middle), st);
         if (p->total <= p->budget) low = middle;
         else high = middle;
     }
-    plan_with(p, m, w, interior_bytes(w, low), st);
+    plan_with(p, m, w, interior_bytes(w, m->options.dtype, low), st);
 }
 
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/split.h"
 
 static float *block_new(const Policy *p)
 {
@@ -19,10 +20,11 @@ Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, f
     Policy *p = calloc(1, sizeof *p);
     CHECK(p != NULL);
     p->config = *config;
-    engine_open(&p->engine, &p->config, m->ops, m->backend, m->options.chunk, m->memory / 2);
+    engine_open(&p->engine, &p->config, m->ops, m->backend, m->options.dtype, m->options.chunk, m->memory / 2);
     p->weights = weights ? weights : block_new(p);
     if (!weights) params_init(&p->engine.table, &p->config, p->weights, seed);
-    p->w = weights_view(&p->config, &p->engine.table, p->weights);
+    if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, p->weights);
+    p->w = weights_view(&p->config, &p->engine.table, p->weights, p->engine.dtype);
     p->sampler = sampler_new(&p->engine);
     policy_weights_changed(p);
     return p;
@@ -61,17 +63,31 @@ void policy_train_open(Policy *p)
     p->grads = block_new(p);
     p->m = block_new(p);
     p->v = block_new(p);
-    p->g = weights_view(&p->config, &p->engine.table, p->grads);
+    p->g = weights_view(&p->config, &p->engine.table, p->grads, DTYPE_F32);
 }
 
 void policy_reference_set(Policy *p)
 {
     if (!p->reference) {
         p->reference = block_new(p);
-        p->ref = weights_view(&p->config, &p->engine.table, p->reference);
+        p->ref = weights_view(&p->config, &p->engine.table, p->reference, p->engine.dtype);
     }
     memcpy(p->reference, p->weights, p->engine.table.total * sizeof(float));
     policy_weights_changed(p);
+}
+
+void policy_master_open(Policy *p)
+{
+    if (p->engine.dtype == DTYPE_F32) return;
+    join_block(&p->engine.table, p->weights);
+    if (p->reference) join_block(&p->engine.table, p->reference);
+}
+
+void policy_master_close(Policy *p)
+{
+    if (p->engine.dtype == DTYPE_F32) return;
+    split_block(&p->engine.table, p->weights);
+    if (p->reference) split_block(&p->engine.table, p->reference);
 }
 
 void policy_weights_changed(Policy *p)
@@ -82,8 +98,8 @@ void policy_weights_changed(Policy *p)
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st)
 {
     Engine *e = &p->engine;
-    if (!optimizer_step(e->ops, e->backend, &e->table, p->weights, p->m, p->v, p->grads, o, p->optimizer_step + 1, lr,
-                        norm, st))
+    if (!optimizer_step(e->ops, e->backend, &e->table, e->dtype, p->weights, p->m, p->v, p->grads, o,
+                        p->optimizer_step + 1, lr, norm, st))
         return false;
     p->optimizer_step++;
     return true;

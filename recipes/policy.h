@@ -11,7 +11,7 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    float *weights;       /* block of engine.table */
+    float *weights;       /* block of engine.table, split when the engine is bf16 (core/split.h), as is reference */
     float *grads, *m, *v; /* NULL until policy_train_open */
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
@@ -30,6 +30,9 @@ void policy_attach(Policy *p, Attachments *attached, StFile *source);
 
 /* Gradient and moment blocks, zeroed (kept when there already). */
 void policy_train_open(Policy *p);
+/* Between the two weights and reference are plain f32 blocks, in every precision, and nothing may be computed with them. */
+void policy_master_open(Policy *p);
+void policy_master_close(Policy *p);
 /* The reference policy becomes a copy of the present weights. */
 void policy_reference_set(Policy *p);
 /* One AdamW update from policy->grads. */

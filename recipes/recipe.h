@@ -16,6 +16,7 @@
 #include "core/config.h"
 #include "core/grpo.h"
 #include "core/kv_cache.h"
+#include "core/matrix.h"
 #include "core/schedule.h"
 #include "data/corpus.h"
 #include "data/reward.h"
@@ -167,6 +168,7 @@ typedef struct RecipeStage {
 
 typedef struct Recipe {
     uint32_t seed;
+    DType precision; /* of every model of the run */
     char title[128];
     RecipeModel model, student;
     RecipeTokenizer tokenizer;

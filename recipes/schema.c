@@ -61,6 +61,11 @@ static const char *name_prompt_kind(int i)
     return names[i];
 }
 
+static const char *name_precision(int i)
+{
+    return i <= DTYPE_BF16 ? dtype_name((DType)i) : NULL;
+}
+
 static const char *name_cache(int i)
 {
     static const char *const names[] = {"exact", "latent", NULL};
@@ -431,6 +436,8 @@ static const Field recipe_fields[] = {
      .low = 0,
      .high = 4294967295.0,
      .help = "everything random follows from it"},
+    ENUM("precision", precision, "f32", name_precision, 0,
+         "f32, or bf16: weights and activations in bf16; sums, norms, router, softmax and master weights in f32"),
     BLOCK("model", model, FIELD_NONE, &model_block, 0, "the model, in config.json's words"),
     BLOCK("student", student, AT(student.used), &model_block, 0, "the student that distillation trains"),
     BLOCK("tokenizer", tokenizer, FIELD_NONE, &tokenizer_block, 0, "text to ids"),

@@ -72,8 +72,10 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
                            .attached = p->attached};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
+    policy_master_open(p);
     bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m,
                               finished ? NULL : p->v, finished ? NULL : p->reference, &meta, st);
+    policy_master_close(p);
     free(extra);
     return ok;
 }
@@ -154,7 +156,9 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
     memcpy(u->policy->v, c->v, bytes);
     if (c->reference) {
         policy_reference_set(u->policy);
+        policy_master_open(u->policy);
         memcpy(u->policy->reference, c->reference, bytes);
+        policy_master_close(u->policy);
         policy_weights_changed(u->policy);
     }
     c->weights = NULL;
@@ -311,7 +315,9 @@ static bool summarise(UnitRun *u, Status *st)
     json_set(entry, "tokens_sampled", json_new_int(u->tokens_sampled));
     json_set(entry, "flops", json_new_number(u->flops));
     if (u->policy) {
+        policy_master_open(u->policy);
         weights_sha256(&u->policy->engine.table, u->policy->weights, hash);
+        policy_master_close(u->policy);
         json_set(entry, "weights_sha256", json_new_text(hash));
         json_set(entry, "parameters", json_new_int((int64_t)u->policy->engine.table.count));
     }

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "cpu/kernels/rows.h"
 
 enum { SQUARES_BLOCK = 4096 };
@@ -22,29 +24,61 @@ static AdamWVectors adamw_vectors(AdamWArgs a)
     };
 }
 
-/* Algorithm 2, lines 6-12, with the decay multiplied by lr. */
-VEC_INLINE void adamw_step(float *w, float *m, float *v, const float *g, size_t k, const AdamWVectors *a)
+/* Algorithm 2, lines 6-12, with the decay multiplied by lr. Returns the new w. */
+VEC_INLINE v16 adamw_step(v16 wk, float *m, float *v, const float *g, size_t k, const AdamWVectors *a)
 {
-    v16 gk = v16_mul(row_load(g, k), a->scale), wk = row_load(w, k);
+    v16 gk = v16_mul(row_load(g, k), a->scale);
     v16 mk = v16_fma(a->b1, row_load(m, k), v16_mul(a->one_b1, gk));
     v16 vk = v16_fma(a->b2, row_load(v, k), v16_mul(v16_mul(a->one_b2, gk), gk));
     v16 denominator = v16_add(v16_sqrt(v16_mul(vk, a->c2)), a->eps);
     v16 step = v16_fma(a->decay, wk, v16_div(v16_mul(mk, a->c1), denominator));
     row_store(m, mk, k);
     row_store(v, vk, k);
-    row_store(w, v16_nfma(a->lr, step, wk), k);
+    return v16_nfma(a->lr, step, wk);
 }
 
-void cpu_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, AdamWArgs args)
+/* A row in split storage: `row` high halves, then the low ones. */
+static void adamw_split_row(uint16_t *high, size_t row, float *m, float *v, const float *g, const AdamWVectors *a)
 {
+    uint16_t *low = high + row;
+    EACH_V16(j, k, row) {
+        if (k == VEC) {
+            v16_store_split(high + j, low + j, adamw_step(v16_load_split(high + j, low + j), m + j, v + j, g + j, k, a));
+            continue;
+        }
+        uint16_t h[VEC] = {0}, l[VEC] = {0};
+        memcpy(h, high + j, k * sizeof *h);
+        memcpy(l, low + j, k * sizeof *l);
+        v16_store_split(h, l, adamw_step(v16_load_split(h, l), m + j, v + j, g + j, k, a));
+        memcpy(high + j, h, k * sizeof *h);
+        memcpy(low + j, l, k * sizeof *l);
+    }
+}
+
+static void adamw_split(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args)
+{
+    CHECK_EQ(n % row, 0);
+    AdamWVectors a = adamw_vectors(args);
+#pragma omp parallel for schedule(static) num_threads(cpu_team(b, 4.0 * (double)n))
+    for (size_t i = 0; i < n; i += row) {
+        adamw_split_row((uint16_t *)(w + i), row, m + i, v + i, g + i, &a);
+    }
+}
+
+void cpu_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args)
+{
+    if (row) {
+        adamw_split(b, w, m, v, g, n, row, args);
+        return;
+    }
     size_t steps = (n + VEC - 1) / VEC;
 #pragma omp parallel num_threads(cpu_team(b, 4.0 * (double)n))
     {
         AdamWVectors a = adamw_vectors(args);
 #pragma omp for schedule(static)
         for (size_t i = 0; i < steps; i++) {
-            size_t j = i * VEC;
-            adamw_step(w + j, m + j, v + j, g + j, row_lanes(n - j), &a);
+            size_t j = i * VEC, k = row_lanes(n - j);
+            row_store(w + j, adamw_step(row_load(w + j, k), m + j, v + j, g + j, k, &a), k);
         }
     }
 }

@@ -1,170 +1,184 @@
-/* Our matmul: the same bits for any number of rows, any cut of the columns, any thread count and any instruction set. */
-#include <string.h>
-
-#include "cpu/kernels/gemm_tile.h"
+/* Our matmul: the same bits for any number of rows, any cut of the columns, any thread count. One code for three forms:
+ *  native: f32.
+ *  widen:  bf16 operands become f32 and meet in f32 FMAs: any instruction set, the same bits on all of them.
+ *  dot:    pairs of bf16 with neighbouring inner index go through v16_dot, one instruction on CPUs with AVX512_BF16. An odd
+ *          one gets a 0 beside it.
+ * Under the last two x and w are bf16, and gradients are rounded to bf16 before they are multiplied; sums are f32. */
+#include "cpu/kernels/gemm_panel.h"
 #include "cpu/kernels/table.h"
 
-/* Tile heights by vectors a tile: sums, one row of b and a broadcast must fit the registers. */
-#if defined(__AVX512F__)
-enum { VECTORS = 4 };
-static const int tile_rows[5] = {0, 14, 12, 0, 6};
-#define EACH_TILE(TILE)                                                                                                \
-    TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1)     \
-    TILE(11, 1) TILE(12, 1) TILE(13, 1) TILE(14, 1)                                                                    \
-    TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2)     \
-    TILE(11, 2) TILE(12, 2)                                                                                            \
-    TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
-#else
-enum { VECTORS = 1 };
-static const int tile_rows[5] = {0, 6};
-#define EACH_TILE(TILE) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
-#endif
+/* How a form holds its operands. */
+typedef struct Form {
+    TileKind kind;
+    TileKind packed;     /* of the packed weight: b of fwd */
+    /* m as operand a, inner index along the columns: m itself or a copy in scratch. */
+    const void *(*rows)(Backend *b, int thread, Mat m, size_t *stride);
+    /* Columns [from, from + cols) of m as operand b (or a by columns), inner index along the rows, `width` a row, padded by 0. */
+    void (*panel)(float *panel, Mat m, size_t from, size_t cols, size_t width);
+} Form;
 
-enum { PANEL = VECTORS * VEC, K_BLOCK = 1024, MAX_ROWS = 14 };
-
-/* By rows: a's k are neighbours (x, dy). By columns: a's rows are neighbours (dy transposed). */
-#define DEFINE_TILE(R, V)                                                                                              \
-    static void tile_rows_##R##x##V(const Tile *t)                                                                     \
-    {                                                                                                                  \
-        tile_run(t, R, V, t->a_row, 1);                                                                                \
-    }                                                                                                                  \
-    static void tile_cols_##R##x##V(const Tile *t)                                                                     \
-    {                                                                                                                  \
-        tile_run(t, R, V, 1, t->a_k);                                                                                  \
-    }
-EACH_TILE(DEFINE_TILE)
-
-#define TILE_BY_ROWS(R, V) [V][R] = tile_rows_##R##x##V,
-#define TILE_BY_COLS(R, V) [V][R] = tile_cols_##R##x##V,
-static void (*const tiles_by_rows[5][MAX_ROWS + 1])(const Tile *) = {EACH_TILE(TILE_BY_ROWS)};
-static void (*const tiles_by_cols[5][MAX_ROWS + 1])(const Tile *) = {EACH_TILE(TILE_BY_COLS)};
-
-/* Columns of the panel that starts at a column with `left` columns to go, in vectors: 4, then 2, then 1. */
-static size_t panel_vectors(size_t left)
+static size_t round_up(size_t n, size_t unit)
 {
-    size_t vectors = (left + VEC - 1) / VEC;
-    return vectors >= VECTORS ? VECTORS : vectors >= 2 ? 2 : 1;
+    return (n + unit - 1) / unit * unit;
 }
 
-/* All rows of one panel, in tiles of nearly equal height. t: as for the first row. */
-static void panel_run(Tile t, size_t rows, size_t vectors, bool by_cols)
+/* Steps of the inner index. */
+VEC_INLINE size_t inner(const Form *f, size_t n)
 {
-    size_t most = (size_t)tile_rows[vectors], count = (rows + most - 1) / most;
-    for (size_t i = 0; i < count; i++) {
-        size_t height = rows / count + (i < rows % count);
-        (by_cols ? tiles_by_cols : tiles_by_rows)[vectors][height](&t);
-        t.a += height * t.a_row;
-        t.c += height * t.c_row;
-        t.start = t.start ? t.start + height * t.start_row : NULL;
-    }
+    return f->kind == TILE_DOT ? (n + 1) / 2 : n;
 }
 
-/* The same cut along k where a panel of b would leave the cache; between cuts the chains rest in `sums` [rows][16 vectors],
- * so the bits are those of one pass. */
-static void panel_run_blocked(Tile t, size_t rows, size_t vectors, bool by_cols, float *sums)
-{
-    Tile part = t;
-    size_t width = vectors * VEC;
-    for (size_t k = 0; k < t.K; k += K_BLOCK) {
-        bool last = k + K_BLOCK >= t.K;
-        part.a = t.a + k * t.a_k;
-        part.b = t.b + k * t.b_k;
-        part.K = last ? t.K - k : K_BLOCK;
-        part.start = k ? sums : NULL;
-        part.start_row = width;
-        part.c = last ? t.c : sums;
-        part.c_row = last ? t.c_row : width;
-        part.cols = last ? t.cols : width;
-        part.bias = last ? t.bias : NULL;
-        part.add = last && t.add;
-        panel_run(part, rows, vectors, by_cols);
-    }
-}
+/* ---- operands */
 
-static size_t native_pack_floats(size_t out, size_t in)
-{
-    return (out + VEC - 1) / VEC * VEC * in;
-}
-
-/* Panels in order of their columns, each [in][16 vectors]: the panel at column j starts at j * in. Padding is 0. */
-static void native_pack(Backend *b, int thread, float *packed, Mat w, size_t from, size_t to)
+static const void *rows_as_they_are(Backend *b, int thread, Mat m, size_t *stride)
 {
     (void)b, (void)thread;
-    for (size_t o = from; o < to;) {
-        size_t width = panel_vectors(w.rows - o) * VEC, real = w.rows - o < width ? w.rows - o : width;
-        float *panel = packed + o * w.cols;
-        for (size_t i = 0; i < w.cols; i++) {
-            for (size_t j = 0; j < width; j++) {
-                panel[i * width + j] = j < real ? mat_row(w, o + j)[i] : 0.0f;
-            }
+    *stride = m.stride;
+    return m.p;
+}
+
+static const void *rows_widened(Backend *b, int thread, Mat m, size_t *stride)
+{
+    *stride = round_up(m.cols, VEC);
+    float *wide = cpu_scratch(b, thread, m.rows * *stride);
+    panel_copy(wide, m, 0, m.cols, *stride, true);
+    return wide;
+}
+
+/* Strides count pairs. */
+static const void *rows_of_pairs(Backend *b, int thread, Mat m, size_t *stride)
+{
+    if (m.dtype == DTYPE_BF16 && m.cols % 2 == 0 && m.stride % 2 == 0 && (uintptr_t)m.p % 4 == 0) {
+        *stride = m.stride / 2;
+        return m.p;
+    }
+    size_t row = round_up(m.cols, VEC);
+    uint16_t *copy = (uint16_t *)cpu_scratch(b, thread, m.rows * row / 2);
+    for (size_t n = 0; n < m.rows; n++) {
+        for (size_t j = 0; j < row; j += VEC) {
+            v16_store_bf16(copy + n * row + j, any_load(row_of(m, n), j, row_lanes(m.cols - j)));
         }
-        o += width;
+    }
+    *stride = row / 2;
+    return copy;
+}
+
+static void panel_exact(float *panel, Mat m, size_t from, size_t cols, size_t width)
+{
+    panel_copy(panel, m, from, cols, width, false);
+}
+
+static void panel_rounded(float *panel, Mat m, size_t from, size_t cols, size_t width)
+{
+    panel_copy(panel, m, from, cols, width, true);
+}
+
+/* Two rows of m side by side: panel[i * width + j] = (m[2i][from + j], m[2i + 1][from + j]). */
+static void panel_pairs(float *panel, Mat m, size_t from, size_t cols, size_t width)
+{
+    for (size_t i = 0; i < m.rows; i += 2) {
+        bool both = i + 1 < m.rows;
+        Row first = row_from(row_of(m, i), from), second = row_from(row_of(m, i + both), from);
+        for (size_t j = 0; j < width; j += VEC) {
+            size_t k = j < cols ? row_lanes(cols - j) : 0;
+            v16 low = k ? any_load(first, j, k) : v16_zero(), high = k && both ? any_load(second, j, k) : v16_zero();
+            if (m.dtype == DTYPE_F32) {
+                low = v16_round_bf16(low);
+                high = v16_round_bf16(high);
+            }
+            v16_store(panel + i / 2 * width + j, v16_pair(low, high));
+        }
     }
 }
 
-static void native_fwd(Backend *b, int thread, Mat y, Mat x, const float *packed, size_t from, size_t to,
-                       const float *bias, bool add)
+/* ---- packed weights: panels in order of their columns, each [inner][16 vectors], padded by 0. The panel at column j starts at
+ * element j * inner. */
+
+static size_t pack_bytes(const Form *f, size_t out, size_t in)
+{
+    return round_up(out, VEC) * inner(f, in) * (f->packed == TILE_HALF ? 2 : 4);
+}
+
+static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, size_t from, size_t to)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    float *sums = x.cols > K_BLOCK ? cpu_scratch(b, thread, x.rows * PANEL) : NULL;
+    float *turned = f->kind == TILE_DOT ? cpu_scratch(b, thread, w.cols * PANEL / 2) : NULL;
     for (size_t o = from; o < to;) {
-        size_t vectors = panel_vectors(y.cols - o), width = vectors * VEC;
-        Tile t = {.a = x.p, .a_row = x.stride, .a_k = 1, .b = packed + o * x.cols, .b_k = width, .K = x.cols,
-                  .c = (float *)y.p + o, .c_row = y.stride, .cols = y.cols - o < width ? y.cols - o : width,
-                  .bias = bias ? bias + o : NULL, .add = add};
-        panel_run_blocked(t, x.rows, vectors, false, sums);
+        size_t width = panel_vectors(w.rows - o) * VEC, real = w.rows - o < width ? w.rows - o : width;
+        void *panel = (void *)tile_b(f->packed, packed, o * inner(f, w.cols));
+        Row out = {turned ? turned : panel, f->kind == TILE_F32 && f->packed == TILE_F32 ? DTYPE_F32 : DTYPE_BF16};
+        panel_transpose(out, mat_rows(w, o, real), width);
+        if (turned) {
+            panel_pairs(panel, mat_of(turned, DTYPE_BF16, w.cols, width), 0, width, width);
+        }
         o += width;
     }
     cpu_release(b, thread, mark);
 }
 
-/* Copies m's columns [from, from + cols) to rows of `width` floats, padded by 0. */
-static void copy_panel(float *panel, Mat m, size_t from, size_t cols, size_t width)
-{
-    for (size_t i = 0; i < m.rows; i++) {
-        const float *row = mat_row(m, i) + from;
-        for (size_t j = 0; j < width; j += VEC) {
-            size_t k = j < cols ? row_lanes(cols - j) : 0;
-            v16_store(panel + i * width + j, row_load(row + j, k));
-        }
-    }
-}
+/* ---- products */
 
-static void native_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
+static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,
+                const float *bias, bool add)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    float *sums = w.rows > K_BLOCK ? cpu_scratch(b, thread, dy.rows * PANEL) : NULL;
-    float *panel = cpu_scratch(b, thread, w.rows * PANEL);
+    size_t a_row, K = inner(f, x.cols);
+    const void *a = f->rows(b, thread, x, &a_row);
+    float *sums = K > K_BLOCK ? cpu_scratch(b, thread, x.rows * PANEL) : NULL;
+    bool widen = f->packed != f->kind && x.rows >= ROWS_WORTH_A_COPY;
+    float *wide = widen ? cpu_scratch(b, thread, K * PANEL) : NULL;
+    for (size_t o = from; o < to;) {
+        size_t vectors = panel_vectors(y.cols - o), width = vectors * VEC;
+        const void *panel = tile_b(f->packed, packed, o * K);
+        if (widen) {
+            panel_exact(wide, mat_of((void *)panel, DTYPE_BF16, K, width), 0, width, width);
+        }
+        Tile t = {.a = a, .a_row = a_row, .a_k = 1, .b = widen ? wide : panel, .b_k = width, .K = K,
+                  .c = row_from(row_of(y, 0), o), .c_row = y.stride, .cols = y.cols - o < width ? y.cols - o : width,
+                  .bias = bias ? bias + o : NULL, .add = add};
+        panel_run(widen ? f->kind : f->packed, t, x.rows, vectors, false, sums);
+        o += width;
+    }
+    cpu_release(b, thread, mark);
+}
+
+static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
+{
+    ArenaMark mark = cpu_mark(b, thread);
+    size_t a_row, K = inner(f, w.rows);
+    const void *a = f->rows(b, thread, dy, &a_row);
+    float *sums = K > K_BLOCK ? cpu_scratch(b, thread, dy.rows * PANEL) : NULL;
+    float *panel = cpu_scratch(b, thread, K * PANEL);
     for (size_t i = from; i < to;) {
         size_t vectors = panel_vectors(dx.cols - i), width = vectors * VEC;
         size_t cols = dx.cols - i < width ? dx.cols - i : width;
-        bool copy = cols < width || dy.rows >= 24; /* few rows do not pay for the copy; a cut panel must not be overread */
+        /* A cut panel must not be overread. */
+        bool copy = w.dtype == DTYPE_BF16 || cols < width || dy.rows >= ROWS_WORTH_A_COPY;
         if (copy) {
-            copy_panel(panel, w, i, cols, width);
+            f->panel(panel, w, i, cols, width);
         }
-        Tile t = {.a = dy.p, .a_row = dy.stride, .a_k = 1, .b = copy ? panel : (float *)w.p + i,
-                  .b_k = copy ? width : w.stride, .K = w.rows, .c = (float *)dx.p + i, .c_row = dx.stride, .cols = cols,
-                  .add = add};
-        panel_run_blocked(t, dy.rows, vectors, false, sums);
+        Tile t = {.a = a, .a_row = a_row, .a_k = 1, .b = copy ? panel : (float *)w.p + i, .b_k = copy ? width : w.stride,
+                  .K = K, .c = row_from(row_of(dx, 0), i), .c_row = dx.stride, .cols = cols, .add = add};
+        panel_run(f->kind, t, dy.rows, vectors, false, sums);
         i += width;
     }
     cpu_release(b, thread, mark);
 }
 
 /* Both operands are copied: their columns lie far apart in memory, often at distances that share cache sets. */
-static void native_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
+static void bwd_w(const Form *f, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    size_t outs = (o1 - o0 + VEC - 1) / VEC * VEC;
-    float *columns = cpu_scratch(b, thread, dy.rows * outs), *panel = cpu_scratch(b, thread, x.rows * PANEL);
-    copy_panel(columns, dy, o0, o1 - o0, outs);
+    size_t outs = round_up(o1 - o0, VEC), K = inner(f, x.rows);
+    float *columns = cpu_scratch(b, thread, K * outs), *panel = cpu_scratch(b, thread, K * PANEL);
+    f->panel(columns, dy, o0, o1 - o0, outs);
     for (size_t i = 0; i < x.cols;) {
         size_t vectors = panel_vectors(x.cols - i), width = vectors * VEC;
         size_t cols = x.cols - i < width ? x.cols - i : width;
-        copy_panel(panel, x, i, cols, width);
-        Tile t = {.a = columns, .a_row = 1, .a_k = outs, .b = panel, .b_k = width, .K = x.rows,
-                  .c = mat_row(dw, o0) + i, .c_row = dw.stride, .cols = cols, .add = true};
-        panel_run(t, o1 - o0, vectors, true);
+        f->panel(panel, x, i, cols, width);
+        Tile t = {.a = columns, .a_row = 1, .a_k = outs, .b = panel, .b_k = width, .K = K,
+                  .c = row_from(row_of(dw, o0), i), .c_row = dw.stride, .cols = cols, .add = true};
+        panel_run(f->kind, t, o1 - o0, vectors, true, NULL);
         i += width;
     }
     cpu_release(b, thread, mark);
@@ -184,12 +198,44 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
     }
 }
 
-const GemmProvider gemm_native = {
-    .name = "native",
-    .column_unit = 64,
-    .pack_floats = native_pack_floats,
-    .pack = native_pack,
-    .fwd = native_fwd,
-    .bwd_x = native_bwd_x,
-    .bwd_w = native_bwd_w,
-};
+/* A provider gemm_NAME of form f. */
+#define PROVIDER(title, f, type, matters)                                                                              \
+    static size_t title##_pack_bytes(size_t out, size_t in)                                                            \
+    {                                                                                                                  \
+        return pack_bytes(&f, out, in);                                                                                \
+    }                                                                                                                  \
+    static void title##_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t to)                      \
+    {                                                                                                                  \
+        pack(&f, b, thread, packed, w, from, to);                                                                      \
+    }                                                                                                                  \
+    static void title##_fwd(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,          \
+                            const float *bias, bool add)                                                               \
+    {                                                                                                                  \
+        fwd(&f, b, thread, y, x, packed, from, to, bias, add);                                                         \
+    }                                                                                                                  \
+    static void title##_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)         \
+    {                                                                                                                  \
+        bwd_x(&f, b, thread, dx, dy, w, from, to, add);                                                                \
+    }                                                                                                                  \
+    static void title##_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)                     \
+    {                                                                                                                  \
+        bwd_w(&f, b, thread, dw, dy, x, o0, o1);                                                                       \
+    }                                                                                                                  \
+    const GemmProvider gemm_##title = {                                                                                \
+        .name = #title,                                                                                                \
+        .dtype = type,                                                                                                 \
+        .isa_matters = matters,                                                                                        \
+        .column_unit = 64,                                                                                             \
+        .pack_bytes = title##_pack_bytes,                                                                              \
+        .pack = title##_pack,                                                                                          \
+        .fwd = title##_fwd,                                                                                            \
+        .bwd_x = title##_bwd_x,                                                                                        \
+        .bwd_w = title##_bwd_w,                                                                                        \
+    };
+
+static const Form f32_form = {TILE_F32, TILE_F32, rows_as_they_are, panel_exact};
+static const Form widen_form = {TILE_F32, TILE_HALF, rows_widened, panel_rounded};
+static const Form dot_form = {TILE_DOT, TILE_DOT, rows_of_pairs, panel_pairs};
+PROVIDER(native, f32_form, DTYPE_F32, false)
+PROVIDER(widen, widen_form, DTYPE_BF16, false)
+PROVIDER(dot, dot_form, DTYPE_BF16, true)

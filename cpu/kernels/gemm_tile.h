@@ -5,31 +5,45 @@
 
 #include "cpu/kernels/rows.h"
 
+/* What a and b hold: f32 both; f32 and bf16; pairs of bf16 with neighbouring k both, multiplied and added two at a time by
+ * v16_dot (k then counts pairs). An element of a takes 4 bytes in each, of b 4, 2, 4. */
+typedef enum { TILE_F32, TILE_HALF, TILE_DOT, TILE_KINDS } TileKind;
+
 /* a(r, k) = a[r * a_row + k * a_k]; b(k, j) = b[k * b_k + j], 16 V columns readable. The chains start at `start` (NULL: 0),
- * [R][16 V] with row stride start_row. c gets them plus bias (NULL: none), or has them added; `cols` of its columns exist. */
+ * [R][16 V] with row stride start_row. c (f32 or bf16) gets them plus bias (NULL: none), or has them added; `cols` of its
+ * columns exist. */
 typedef struct Tile {
-    const float *a, *b;
+    const void *a, *b;
     size_t a_row, a_k, b_k, K;
     const float *start;
     size_t start_row;
-    float *c;
+    Row c;
     size_t c_row, cols;
     const float *bias;
     bool add;
 } Tile;
 
+VEC_INLINE const void *tile_a(const void *a, size_t elements)
+{
+    return (const float *)a + elements;
+}
+
+VEC_INLINE const void *tile_b(TileKind kind, const void *b, size_t elements)
+{
+    return (const char *)b + elements * (kind == TILE_HALF ? 2 : 4);
+}
+
 /* Only the last vector of a tile may be cut. */
 VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v, size_t V)
 {
-    size_t j = v * VEC, k = v + 1 < V ? VEC : row_lanes(t->cols - j);
-    float *c = t->c + r * t->c_row + j;
+    size_t j = v * VEC, k = v + 1 < V ? VEC : row_lanes(t->cols - j), at = r * t->c_row + j;
     if (t->bias) {
         sum = v16_add(sum, row_load(t->bias + j, k));
     }
     if (t->add) {
-        sum = v16_add(row_load(c, k), sum);
+        sum = v16_add(any_load(t->c, at, k), sum);
     }
-    row_store(c, sum, k);
+    any_store(t->c, at, sum, k);
 }
 
 /* Sum i is that of row i / V, vector i % V. They are named, not an array: GCC keeps an array on the stack at both ends of the
@@ -43,18 +57,25 @@ VEC_INLINE v16 tile_start(const Tile *t, size_t r, size_t v)
     return t->start ? v16_load(t->start + r * t->start_row + v * VEC) : v16_zero();
 }
 
-VEC_INLINE void tile_run(const Tile *t, const int R, const int V, const size_t a_row, const size_t a_k)
+VEC_INLINE v16 tile_step(const TileKind kind, const void *a, const void *b, v16 sum)
 {
-    const float *a = t->a, *b = t->b;
+    if (kind == TILE_DOT) return v16_dot(a, v16_load(b), sum);
+    v16 column = kind == TILE_HALF ? v16_load_bf16(b) : v16_load(b);
+    return v16_fma(v16_set1(*(const float *)a), column, sum);
+}
+
+VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const int V, const size_t a_row, const size_t a_k)
+{
+    const void *a = t->a, *b = t->b;
     const size_t b_k = t->b_k;
 #define SUM_START(i) v16 sum##i = i < R * V ? tile_start(t, i / V, i % V) : v16_zero();
     EACH_TILE_SUM(SUM_START)
     for (size_t k = t->K; k > 0; k--) {
 #define SUM_STEP(i)                                                                                                    \
-    if (i < R * V) sum##i = v16_fma(v16_set1(a[i / V * a_row]), v16_load(b + i % V * VEC), sum##i);
+    if (i < R * V) sum##i = tile_step(kind, tile_a(a, i / V * a_row), tile_b(kind, b, i % V * VEC), sum##i);
         EACH_TILE_SUM(SUM_STEP)
-        a += a_k;
-        b += b_k;
+        a = tile_a(a, a_k);
+        b = tile_b(kind, b, b_k);
     }
 #define SUM_FINISH(i)                                                                                                  \
     if (i < R * V) tile_finish(t, sum##i, i / V, i % V, V);

@@ -12,5 +12,10 @@ const KernelTable PASTE(cpu_kernels_, R1_ISA) = {
     .isa = TEXT(R1_ISA),
     .ops = {CPU_KERNEL_OPS(OP_ENTRY)},
     .native = &gemm_native,
+    .widen = &gemm_widen,
+    .dot = &gemm_dot,
+#if defined(__AVX512BF16__)
+    .dot_is_fast = true,
+#endif
     .column_sums = column_sums,
 };

@@ -4,7 +4,7 @@
 
 #include "cpu/internal.h"
 
-extern const GemmProvider gemm_native;
+extern const GemmProvider gemm_native, gemm_widen, gemm_dot;
 
 void column_sums(float *sum, Mat x, size_t from, size_t to);
 

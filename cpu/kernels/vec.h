@@ -46,8 +46,26 @@ enum { VEC = 16 };
  *   v16_frexp(a, &e)                  a = m * 2^e for a normal positive: returns m in [0.5, 1), e as floats
  *   v16_load_bf16(p), v16_load_bf16_n(p, n)  16 bf16 widened, the first n
  *   v16_store_bf16(p, a), v16_store_bf16_n(p, a, n), v16_round_bf16(a)   to the nearest bf16, ties to even; NaN stays NaN
+ *   v16_pair(a, b)                    bf16 values a, b as pairs in 32-bit lanes; v16_firsts(p), v16_seconds(p): back
+ *   v16_load_split(h, l), v16_store_split(h, l, a)   16 f32 in two halves (core/split.h)
  *   v16_transpose(r)                  r[i] lane j and r[j] lane i change places, 16 by 16
  *   v16_reduce_add(a), v16_reduce_max(a)  the tree (i, i + 8), (i, i + 4), (i, i + 2), (i, i + 1) */
+
+/* sum + a0 b0 + a1 b1 in each lane, (a0, a1) the pair of bf16 at a, (b0, b1) the lane's of b: the second product first, each
+ * added with one rounding. Where a CPU has it as one instruction, that one's rounding. */
+#if !defined(VEC_HAS_DOT)
+VEC_INLINE v16 v16_dot(const void *a, v16 b, v16 sum)
+{
+    uint32_t pair[2];
+    float value[2];
+    memcpy(&pair[1], a, sizeof pair[1]);
+    pair[0] = pair[1] << 16;
+    pair[1] &= 0xffff0000u;
+    memcpy(value, pair, sizeof value);
+    sum = v16_fma(v16_set1(value[1]), v16_seconds(b), sum);
+    return v16_fma(v16_set1(value[0]), v16_firsts(b), sum);
+}
+#endif
 
 /* e^a, at most 1.1 ulp off, exactly 1 at 0. 0 at -inf, inf above 88.73, denormal results rounded
  * once, NaN at NaN. */

@@ -200,6 +200,64 @@ VEC_INLINE void v16_store_bf16_n(uint16_t *p, v16 a, int n)
     for (int i = 0; i < n; i++) p[i] = whole[i];
 }
 
+/* Pairs of bf16 in 32-bit lanes: the first in the low half. */
+VEC_INLINE __m256 vec_low_halves(__m256 a)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 16));
+}
+
+VEC_INLINE __m256 vec_high_halves(__m256 a)
+{
+    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000u)));
+}
+
+VEC_INLINE v16 v16_pair(v16 first, v16 second)
+{
+    __m256 lo = _mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(first.lo), 16));
+    __m256 hi = _mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(first.hi), 16));
+    return (v16){_mm256_or_ps(lo, vec_high_halves(second.lo)), _mm256_or_ps(hi, vec_high_halves(second.hi))};
+}
+
+VEC_INLINE v16 v16_firsts(v16 pairs)
+{
+    return (v16){vec_low_halves(pairs.lo), vec_low_halves(pairs.hi)};
+}
+
+VEC_INLINE v16 v16_seconds(v16 pairs)
+{
+    return (v16){vec_high_halves(pairs.lo), vec_high_halves(pairs.hi)};
+}
+
+VEC_INLINE __m256 vec_join_halves(__m128i high, __m128i low)
+{
+    __m256i h = _mm256_slli_epi32(_mm256_cvtepu16_epi32(high), 16);
+    return _mm256_castsi256_ps(_mm256_add_epi32(h, _mm256_cvtepi16_epi32(low)));
+}
+
+VEC_INLINE v16 v16_load_split(const uint16_t *high, const uint16_t *low)
+{
+    const __m128i *h = (const __m128i *)high, *l = (const __m128i *)low;
+    return (v16){vec_join_halves(_mm_loadu_si128(h), _mm_loadu_si128(l)),
+                 vec_join_halves(_mm_loadu_si128(h + 1), _mm_loadu_si128(l + 1))};
+}
+
+VEC_INLINE __m256i vec_low_words(__m256i lo, __m256i hi)
+{
+    const __m256i mask = _mm256_set1_epi32(0xffff);
+    __m256i words = _mm256_packus_epi32(_mm256_and_si256(lo, mask), _mm256_and_si256(hi, mask));
+    return _mm256_permute4x64_epi64(words, 0xd8);
+}
+
+VEC_INLINE void v16_store_split(uint16_t *high, uint16_t *low, v16 a)
+{
+    const __m256i half = _mm256_set1_epi32(0x8000);
+    __m256i lo = _mm256_castps_si256(a.lo), hi = _mm256_castps_si256(a.hi);
+    _mm256_storeu_si256((__m256i *)low, vec_low_words(lo, hi));
+    lo = _mm256_srli_epi32(_mm256_add_epi32(lo, half), 16);
+    hi = _mm256_srli_epi32(_mm256_add_epi32(hi, half), 16);
+    _mm256_storeu_si256((__m256i *)high, vec_low_words(lo, hi));
+}
+
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     __m256 s = _mm256_add_ps(a.lo, a.hi);

@@ -173,6 +173,48 @@ VEC_INLINE void v16_store_bf16_n(uint16_t *p, v16 a, int n)
     else _mm256_mask_storeu_epi16(p, m16_first(n), vec_narrow_bf16(a));
 }
 
+/* Pairs of bf16 in 32-bit lanes: the first in the low half. */
+VEC_INLINE v16 v16_pair(v16 first, v16 second)
+{
+    __m512i low = _mm512_srli_epi32(_mm512_castps_si512(first), 16);
+    __m512i high = _mm512_and_si512(_mm512_castps_si512(second), _mm512_set1_epi32((int)0xffff0000u));
+    return _mm512_castsi512_ps(_mm512_or_si512(low, high));
+}
+
+VEC_INLINE v16 v16_firsts(v16 pairs)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+}
+
+VEC_INLINE v16 v16_seconds(v16 pairs)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+#if defined(__AVX512BF16__)
+#define VEC_HAS_DOT
+VEC_INLINE v16 v16_dot(const void *a, v16 b, v16 sum)
+{
+    int32_t pair;
+    memcpy(&pair, a, sizeof pair);
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_castps_si512(b));
+}
+#endif
+
+VEC_INLINE v16 v16_load_split(const uint16_t *high, const uint16_t *low)
+{
+    __m512i h = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)high));
+    __m512i l = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)low));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(h, 16), l));
+}
+
+VEC_INLINE void v16_store_split(uint16_t *high, uint16_t *low, v16 a)
+{
+    __m512i bits = _mm512_castps_si512(a), h = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x8000)), 16);
+    _mm256_storeu_si256((__m256i *)high, _mm512_cvtepi32_epi16(h));
+    _mm256_storeu_si256((__m256i *)low, _mm512_cvtepi32_epi16(bits));
+}
+
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));

@@ -194,6 +194,54 @@ VEC_INLINE v16 v16_round_bf16(v16 a)
     return v16_load_bf16(halves);
 }
 
+/* Pairs of bf16 in 32-bit lanes: the first in the low half. */
+VEC_INLINE uint32_t vec_bits(float a)
+{
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    return bits;
+}
+
+VEC_INLINE float vec_float(uint32_t bits)
+{
+    float a;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
+
+VEC_INLINE v16 v16_pair(v16 first, v16 second)
+{
+    VEC_LANES first.at[i] = vec_float(vec_bits(first.at[i]) >> 16 | (vec_bits(second.at[i]) & 0xffff0000u));
+    return first;
+}
+
+VEC_INLINE v16 v16_firsts(v16 pairs)
+{
+    VEC_LANES pairs.at[i] = vec_float(vec_bits(pairs.at[i]) << 16);
+    return pairs;
+}
+
+VEC_INLINE v16 v16_seconds(v16 pairs)
+{
+    VEC_LANES pairs.at[i] = vec_float(vec_bits(pairs.at[i]) & 0xffff0000u);
+    return pairs;
+}
+
+VEC_INLINE v16 v16_load_split(const uint16_t *high, const uint16_t *low)
+{
+    v16 r;
+    VEC_LANES r.at[i] = vec_float(((uint32_t)high[i] << 16) + (uint32_t)(int16_t)low[i]);
+    return r;
+}
+
+VEC_INLINE void v16_store_split(uint16_t *high, uint16_t *low, v16 a)
+{
+    VEC_LANES {
+        high[i] = (uint16_t)((vec_bits(a.at[i]) + 0x8000u) >> 16);
+        low[i] = (uint16_t)vec_bits(a.at[i]);
+    }
+}
+
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     for (int step = 8; step > 0; step >>= 1)

@@ -16,7 +16,7 @@ typedef struct Step {
 static void run_adamw(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Step *s = t->in;
-    ops->adamw(b, lab_at(t, out, 0), lab_at(t, out, 1), lab_at(t, out, 2), s->g, s->n, s->args);
+    ops->adamw(b, lab_at(t, out, 0), lab_at(t, out, 1), lab_at(t, out, 2), s->g, s->n, 0, s->args);
 }
 
 static void reference_adamw(const Step *s, const float *was, double *w, double *m, double *v)

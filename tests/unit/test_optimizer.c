@@ -31,9 +31,9 @@ static double naive_squares(Backend *b, const float *x, size_t n)
     return sum;
 }
 
-static void naive_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, AdamWArgs a)
+static void naive_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs a)
 {
-    (void)b;
+    (void)b, (void)row;
     for (size_t i = 0; i < n; i++) {
         double d = (double)g[i] * a.grad_scale;
         m[i] = (float)(a.beta1 * m[i] + (1.0 - a.beta1) * d);
@@ -98,7 +98,7 @@ static void check_steps(float max_norm, int steps)
         for (size_t k = 0; f.t.params[i].trained && k < f.t.params[i].count; k++)
             square += pow(f.g[f.t.params[i].offset + k], 2);
     for (int k = 1; k <= steps; k++)
-        assert_true(optimizer_step(&naive, &f.b, &f.t, f.w, f.m, f.v, f.g, &c, k, 1e-2f, &norm, &st));
+        assert_true(optimizer_step(&naive, &f.b, &f.t, DTYPE_F32, f.w, f.m, f.v, f.g, &c, k, 1e-2f, &norm, &st));
     assert_true(fabs(norm - sqrt(square)) < 1e-9 * norm && norm > 1);
     assert_int_equal(f.b.changed, steps);
 
@@ -147,7 +147,7 @@ static void refusal(void **state)
         if (k < 2) f.g[f.t.params[f.t.n - 1].offset] = poison[k];
         OptimizerConfig c = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
         Status st = {0};
-        assert_false(optimizer_step(&naive, &f.b, &f.t, f.w, f.m, f.v, f.g, &c, 1, 1e-2f, NULL, &st));
+        assert_false(optimizer_step(&naive, &f.b, &f.t, DTYPE_F32, f.w, f.m, f.v, f.g, &c, 1, 1e-2f, NULL, &st));
         assert_true(st.failed);
         assert_non_null(strstr(st.text, k == 2 ? "broken" : "gradient norm"));
         assert_memory_equal(f.w, before, bytes);

@@ -1,0 +1,53 @@
+#include "core/split.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+
+enum { PART = 2048 }; /* halves kept aside while a row is rewritten */
+
+/* The highs go to the front while the row is walked: place i was read by then. The lows wait aside. */
+void split_row(float *row, size_t n)
+{
+    uint16_t *half = (uint16_t *)row, kept[PART], *low = n <= PART ? kept : malloc(n * sizeof *low);
+    CHECK(low != NULL);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, half + 2 * i, sizeof bits);
+        low[i] = (uint16_t)bits;
+        half[i] = (uint16_t)((bits + 0x8000u) >> 16);
+    }
+    memcpy(half + n, low, n * sizeof *low);
+    if (low != kept) free(low);
+}
+
+void join_row(float *row, const void *split, size_t n)
+{
+    const uint16_t *half = split;
+    uint16_t kept[2 * PART], *copy = n <= PART ? kept : malloc(2 * n * sizeof *copy);
+    CHECK(copy != NULL);
+    memcpy(copy, half, 2 * n * sizeof *copy);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = ((uint32_t)copy[i] << 16) + (uint32_t)(int16_t)copy[n + i];
+        memcpy(row + i, &bits, sizeof bits);
+    }
+    if (copy != kept) free(copy);
+}
+
+void split_block(const ParamTable *t, float *block)
+{
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        for (size_t r = 0; p->split && r < p->rows; r++) split_row(block + p->offset + r * p->cols, p->cols);
+    }
+}
+
+void join_block(const ParamTable *t, float *block)
+{
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        float *w = block + p->offset;
+        for (size_t r = 0; p->split && r < p->rows; r++) join_row(w + r * p->cols, w + r * p->cols, p->cols);
+    }
+}
