@@ -13,8 +13,7 @@ typedef struct Form {
     TileKind packed;     /* of the packed weight: b of fwd */
     /* m as operand a, inner index along the columns: m itself or a copy in scratch. */
     const void *(*rows)(Backend *b, int thread, Mat m, size_t *stride);
-    /* Columns [from, from + cols) of m as operand b (or a by columns), inner index along the rows, `width` a row, padded by 0. */
-    void (*panel)(float *panel, Mat m, size_t from, size_t cols, size_t width);
+    bool rounded;        /* f32 operands become bf16 values */
 } Form;
 
 static size_t round_up(size_t n, size_t unit)
@@ -41,7 +40,7 @@ static const void *rows_widened(Backend *b, int thread, Mat m, size_t *stride)
 {
     *stride = round_up(m.cols, VEC);
     float *wide = cpu_scratch(b, thread, m.rows * *stride);
-    panel_copy(wide, m, 0, m.cols, *stride, true);
+    panel_copy(wide, m, 0, m.cols, *stride, false, true);
     return wide;
 }
 
@@ -63,34 +62,6 @@ static const void *rows_of_pairs(Backend *b, int thread, Mat m, size_t *stride)
     return copy;
 }
 
-static void panel_exact(float *panel, Mat m, size_t from, size_t cols, size_t width)
-{
-    panel_copy(panel, m, from, cols, width, false);
-}
-
-static void panel_rounded(float *panel, Mat m, size_t from, size_t cols, size_t width)
-{
-    panel_copy(panel, m, from, cols, width, true);
-}
-
-/* Two rows of m side by side: panel[i * width + j] = (m[2i][from + j], m[2i + 1][from + j]). */
-static void panel_pairs(float *panel, Mat m, size_t from, size_t cols, size_t width)
-{
-    for (size_t i = 0; i < m.rows; i += 2) {
-        bool both = i + 1 < m.rows;
-        Row first = row_from(row_of(m, i), from), second = row_from(row_of(m, i + both), from);
-        for (size_t j = 0; j < width; j += VEC) {
-            size_t k = j < cols ? row_lanes(cols - j) : 0;
-            v16 low = k ? any_load(first, j, k) : v16_zero(), high = k && both ? any_load(second, j, k) : v16_zero();
-            if (m.dtype == DTYPE_F32) {
-                low = v16_round_bf16(low);
-                high = v16_round_bf16(high);
-            }
-            v16_store(panel + i / 2 * width + j, v16_pair(low, high));
-        }
-    }
-}
-
 /* ---- packed weights: panels in order of their columns, each [inner][16 vectors], padded by 0. The panel at column j starts at
  * element j * inner. */
 
@@ -109,7 +80,7 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
         Row out = {turned ? turned : panel, f->kind == TILE_F32 && f->packed == TILE_F32 ? DTYPE_F32 : DTYPE_BF16};
         panel_transpose(out, mat_rows(w, o, real), width);
         if (turned) {
-            panel_pairs(panel, mat_of(turned, DTYPE_BF16, w.cols, width), 0, width, width);
+            panel_copy(panel, mat_of(turned, DTYPE_BF16, w.cols, width), 0, width, width, true, true);
         }
         o += width;
     }
@@ -118,69 +89,119 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
 
 /* ---- products */
 
+/* Columns of b that are done before the next, so that unfinished sums stay in the cache; and those copied together, so that
+ * what is read lies side by side. Multiples of PANEL. */
+enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
+
+/* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. b: packed, or rows of w. */
+typedef struct Product {
+    OperandA a;
+    const void *packed;
+    Mat w;
+    Mat c;
+    size_t from, to;
+    const float *bias;
+    bool add;
+} Product;
+
+/* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it. */
+static const void *panel_of(const Form *f, const Product *p, float *copy, size_t o, size_t k0, size_t K, size_t width,
+                            size_t *b_k)
+{
+    bool many = p->a.rows >= ROWS_WORTH_A_COPY;
+    *b_k = width;
+    if (p->packed) {
+        const void *half = tile_b(f->packed, p->packed, o * p->a.K + k0 * width);
+        if (f->packed == f->kind || !many) return half;
+        panel_copy(copy, mat_of((void *)half, DTYPE_BF16, K, width), 0, width, width, false, false);
+        return copy;
+    }
+    size_t cols = p->w.cols - o, step = f->kind == TILE_DOT ? 2 : 1;
+    if (p->w.dtype == DTYPE_F32 && f->kind == TILE_F32 && !f->rounded && cols >= width && !many) {
+        *b_k = p->w.stride; /* not where the last one is cut: it must not be overread */
+        return mat_row(p->w, k0) + o;
+    }
+    bool together = many && COPIED_AT_ONCE > (int)PANEL;
+    size_t at = together ? o % COPIED_AT_ONCE : 0, most = together ? COPIED_AT_ONCE - at : width;
+    if (at == 0 || o == p->from) {
+        size_t rows = p->w.rows - k0 * step < K * step ? p->w.rows - k0 * step : K * step;
+        panel_copy(copy + at * K, mat_rows(p->w, k0 * step, rows), o, cols < most ? cols : most, width, step == 2,
+                   f->rounded);
+    }
+    return copy + at * K;
+}
+
+/* Columns [o, end) over all blocks of the inner index. sums: [a.rows * (end - o)] when there are several. */
+static void multiply_columns(const Form *f, const Product *p, size_t o, size_t end, float *copy, float *sums)
+{
+    size_t cols = p->c.cols, K = p->a.K;
+    TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
+    for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
+        bool last = k0 + K_BLOCK >= K;
+        float *rest = sums;
+        for (size_t j = o; j < end;) {
+            size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
+            Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .start_row = width};
+            t.b = panel_of(f, p, copy, j, k0, t.K, width, &t.b_k);
+            t.c = last ? row_from(row_of(p->c, 0), j) : (Row){rest, DTYPE_F32};
+            t.c_row = last ? p->c.stride : width;
+            t.cols = last && cols - j < width ? cols - j : width;
+            t.bias = last && p->bias ? p->bias + j : NULL;
+            t.add = last && p->add;
+            panel_run(kind, t, &p->a, k0, vectors);
+            rest = rest ? rest + p->a.rows * width : NULL;
+            j += width;
+        }
+    }
+}
+
+static void multiply(const Form *f, Backend *b, int thread, Product *p)
+{
+    size_t K = p->a.K, rows = p->a.rows, wide = round_up(p->to - p->from, VEC);
+    size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
+    ArenaMark mark = cpu_mark(b, thread);
+    /* Few columns do not pay for another copy of a, few rows and short ones have no need of it. */
+    if (p->a.stride && rows > TILE_ROWS && K > K_BLOCK / 2 && wide >= COLUMNS_AT_ONCE / 2) {
+        p->a = tiles_from_rows(cpu_scratch(b, thread, tiles_floats(rows, K)), p->a);
+    }
+    float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
+    if (K > K_BLOCK) {
+        sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
+    }
+    for (size_t o = p->from; o < p->to; o += at_once) {
+        multiply_columns(f, p, o, p->to - o < at_once ? p->to : o + at_once, copy, sums);
+    }
+    cpu_release(b, thread, mark);
+}
+
 static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,
                 const float *bias, bool add)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    size_t a_row, K = inner(f, x.cols);
-    const void *a = f->rows(b, thread, x, &a_row);
-    float *sums = K > K_BLOCK ? cpu_scratch(b, thread, x.rows * PANEL) : NULL;
-    bool widen = f->packed != f->kind && x.rows >= ROWS_WORTH_A_COPY;
-    float *wide = widen ? cpu_scratch(b, thread, K * PANEL) : NULL;
-    for (size_t o = from; o < to;) {
-        size_t vectors = panel_vectors(y.cols - o), width = vectors * VEC;
-        const void *panel = tile_b(f->packed, packed, o * K);
-        if (widen) {
-            panel_exact(wide, mat_of((void *)panel, DTYPE_BF16, K, width), 0, width, width);
-        }
-        Tile t = {.a = a, .a_row = a_row, .a_k = 1, .b = widen ? wide : panel, .b_k = width, .K = K,
-                  .c = row_from(row_of(y, 0), o), .c_row = y.stride, .cols = y.cols - o < width ? y.cols - o : width,
-                  .bias = bias ? bias + o : NULL, .add = add};
-        panel_run(widen ? f->kind : f->packed, t, x.rows, vectors, false, sums);
-        o += width;
-    }
+    Product p = {.packed = packed, .c = y, .from = from, .to = to, .bias = bias, .add = add};
+    p.a = (OperandA){.rows = x.rows, .K = inner(f, x.cols)};
+    p.a.p = f->rows(b, thread, x, &p.a.stride);
+    multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
 
 static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    size_t a_row, K = inner(f, w.rows);
-    const void *a = f->rows(b, thread, dy, &a_row);
-    float *sums = K > K_BLOCK ? cpu_scratch(b, thread, dy.rows * PANEL) : NULL;
-    float *panel = cpu_scratch(b, thread, K * PANEL);
-    for (size_t i = from; i < to;) {
-        size_t vectors = panel_vectors(dx.cols - i), width = vectors * VEC;
-        size_t cols = dx.cols - i < width ? dx.cols - i : width;
-        /* A cut panel must not be overread. */
-        bool copy = w.dtype == DTYPE_BF16 || cols < width || dy.rows >= ROWS_WORTH_A_COPY;
-        if (copy) {
-            f->panel(panel, w, i, cols, width);
-        }
-        Tile t = {.a = a, .a_row = a_row, .a_k = 1, .b = copy ? panel : (float *)w.p + i, .b_k = copy ? width : w.stride,
-                  .K = K, .c = row_from(row_of(dx, 0), i), .c_row = dx.stride, .cols = cols, .add = add};
-        panel_run(f->kind, t, dy.rows, vectors, false, sums);
-        i += width;
-    }
+    Product p = {.w = w, .c = dx, .from = from, .to = to, .add = add};
+    p.a = (OperandA){.rows = dy.rows, .K = inner(f, w.rows)};
+    p.a.p = f->rows(b, thread, dy, &p.a.stride);
+    multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
 
-/* Both operands are copied: their columns lie far apart in memory, often at distances that share cache sets. */
 static void bwd_w(const Form *f, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    size_t outs = round_up(o1 - o0, VEC), K = inner(f, x.rows);
-    float *columns = cpu_scratch(b, thread, K * outs), *panel = cpu_scratch(b, thread, K * PANEL);
-    f->panel(columns, dy, o0, o1 - o0, outs);
-    for (size_t i = 0; i < x.cols;) {
-        size_t vectors = panel_vectors(x.cols - i), width = vectors * VEC;
-        size_t cols = x.cols - i < width ? x.cols - i : width;
-        f->panel(panel, x, i, cols, width);
-        Tile t = {.a = columns, .a_row = 1, .a_k = outs, .b = panel, .b_k = width, .K = K,
-                  .c = row_from(row_of(dw, o0), i), .c_row = dw.stride, .cols = cols, .add = true};
-        panel_run(f->kind, t, o1 - o0, vectors, true, NULL);
-        i += width;
-    }
+    float *tiles = cpu_scratch(b, thread, tiles_floats(o1 - o0, inner(f, x.rows)));
+    Product p = {.w = x, .c = mat_rows(dw, o0, o1 - o0), .to = x.cols, .add = true};
+    p.a = tiles_from_columns(tiles, dy, o0, o1 - o0, f->kind == TILE_DOT, f->rounded);
+    multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
 
@@ -233,9 +254,9 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
         .bwd_w = title##_bwd_w,                                                                                        \
     };
 
-static const Form f32_form = {TILE_F32, TILE_F32, rows_as_they_are, panel_exact};
-static const Form widen_form = {TILE_F32, TILE_HALF, rows_widened, panel_rounded};
-static const Form dot_form = {TILE_DOT, TILE_DOT, rows_of_pairs, panel_pairs};
+static const Form f32_form = {TILE_F32, TILE_F32, rows_as_they_are, false};
+static const Form widen_form = {TILE_F32, TILE_HALF, rows_widened, true};
+static const Form dot_form = {TILE_DOT, TILE_DOT, rows_of_pairs, true};
 PROVIDER(native, f32_form, DTYPE_F32, false)
 PROVIDER(widen, widen_form, DTYPE_BF16, false)
 PROVIDER(dot, dot_form, DTYPE_BF16, true)

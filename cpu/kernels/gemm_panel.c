@@ -39,52 +39,163 @@ static TileRun *const tiles_by_rows[TILE_KINDS][5][MAX_ROWS + 1] = {
 static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {
     EACH_TILE(BY_COLS, TILE_F32) EACH_TILE(BY_COLS, TILE_HALF) EACH_TILE(BY_COLS, TILE_DOT)};
 
-/* All rows in tiles of nearly equal height. */
-static void run_once(TileRun *const tiles[MAX_ROWS + 1], Tile t, size_t rows, size_t most)
+/* Rows are cut into tiles of nearly equal height, the higher ones first. */
+static size_t tile_count(size_t rows, size_t most)
 {
-    size_t count = (rows + most - 1) / most;
+    return (rows + most - 1) / most;
+}
+
+static size_t tile_height(size_t rows, size_t count, size_t i)
+{
+    return rows / count + (i < rows % count);
+}
+
+static size_t block_floats(size_t rows)
+{
+    return rows * K_BLOCK + tile_count(rows, TILE_ROWS) * VEC;
+}
+
+void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors)
+{
+    bool in_tiles = a->stride == 0;
+    TileRun *const *tiles = (in_tiles ? tiles_by_cols : tiles_by_rows)[kind][vectors];
+    size_t count = tile_count(a->rows, in_tiles ? TILE_ROWS : (size_t)tile_rows[vectors]);
+    t.a_row = in_tiles ? 1 : a->stride;
+    t.a = tile_a(a->p, in_tiles ? k0 / K_BLOCK * block_floats(a->rows) : k0);
     for (size_t i = 0; i < count; i++) {
-        size_t height = rows / count + (i < rows % count);
+        size_t height = tile_height(a->rows, count, i);
+        t.a_k = in_tiles ? height : 1;
         tiles[height](&t);
-        t.a = tile_a(t.a, height * t.a_row);
+        t.a = tile_a(t.a, in_tiles ? t.K * height + VEC : height * t.a_row);
         t.c = row_from(t.c, height * t.c_row);
         t.start = t.start ? t.start + height * t.start_row : NULL;
     }
 }
 
-/* Cut along k where a panel of b would leave the cache; between cuts the chains rest in `sums`, so the bits are those of one
- * pass. */
-void panel_run(TileKind kind, Tile t, size_t rows, size_t vectors, bool by_cols, float *sums)
+size_t tiles_floats(size_t rows, size_t K)
 {
-    TileRun *const *tiles = (by_cols ? tiles_by_cols : tiles_by_rows)[kind][vectors];
-    size_t width = vectors * VEC, most = (size_t)tile_rows[vectors];
-    Tile part = t;
-    for (size_t k = 0; k < t.K || k == 0; k += K_BLOCK) {
-        bool last = k + K_BLOCK >= t.K;
-        part.a = tile_a(t.a, k * t.a_k);
-        part.b = tile_b(kind, t.b, k * t.b_k);
-        part.K = last ? t.K - k : K_BLOCK;
-        part.start = k ? sums : NULL;
-        part.start_row = width;
-        part.c = last ? t.c : (Row){sums, DTYPE_F32};
-        part.c_row = last ? t.c_row : width;
-        part.cols = last ? t.cols : width;
-        part.bias = last ? t.bias : NULL;
-        part.add = last && t.add;
-        run_once(tiles, part, rows, most);
+    return (K + K_BLOCK - 1) / K_BLOCK * block_floats(rows);
+}
+
+/* out[k * height + r] = p[r * stride + k]: squares are turned; what a store of 16 writes too much the next one mends. */
+static void tile_from_rows(float *out, const float *p, size_t stride, size_t height, size_t K)
+{
+    for (size_t k = 0; k < K; k += VEC) {
+        size_t wide = row_lanes(K - k);
+        v16 square[VEC];
+        for (size_t r = 0; r < VEC; r++) square[r] = v16_zero();
+        for (size_t r = 0; r < TILE_ROWS; r++)
+            if (r < height) square[r] = row_load(p + r * stride + k, wide);
+        v16_transpose(square);
+        for (size_t i = 0; i < wide; i++) v16_store(out + (k + i) * height, square[i]);
     }
 }
 
-void panel_copy(float *panel, Mat m, size_t from, size_t cols, size_t width, bool rounded)
+OperandA tiles_from_rows(float *out, OperandA a)
 {
-    bool round = rounded && m.dtype == DTYPE_F32;
-    for (size_t i = 0; i < m.rows; i++) {
-        Row row = row_from(row_of(m, i), from);
-        for (size_t j = 0; j < width; j += VEC) {
-            v16 v = j < cols ? any_load(row, j, row_lanes(cols - j)) : v16_zero();
-            v16_store(panel + i * width + j, round ? v16_round_bf16(v) : v);
+    size_t count = tile_count(a.rows, TILE_ROWS);
+    for (size_t k0 = 0; k0 < a.K; k0 += K_BLOCK) {
+        size_t K = a.K - k0 < K_BLOCK ? a.K - k0 : K_BLOCK;
+        const float *from = (const float *)a.p + k0;
+        float *to = out + k0 / K_BLOCK * block_floats(a.rows);
+        for (size_t i = 0; i < count; i++) {
+            size_t height = tile_height(a.rows, count, i);
+            tile_from_rows(to, from, a.stride, height, K);
+            to += K * height + VEC;
+            from += height * a.stride;
         }
     }
+    return (OperandA){out, 0, a.rows, a.K};
+}
+
+/* What is read of a matrix: f32 as it is or rounded to bf16 values, bf16, pairs of rows of either. */
+typedef enum { STEP_F32, STEP_ROUNDED, STEP_BF16, STEP_PAIRS_F32, STEP_PAIRS_BF16 } Step;
+
+static Step step_of(Mat m, bool pairs, bool rounded)
+{
+    if (pairs) return m.dtype == DTYPE_F32 ? STEP_PAIRS_F32 : STEP_PAIRS_BF16;
+    return m.dtype == DTYPE_BF16 ? STEP_BF16 : rounded ? STEP_ROUNDED : STEP_F32;
+}
+
+VEC_INLINE bool step_is_f32(const Step step)
+{
+    return step == STEP_F32 || step == STEP_ROUNDED || step == STEP_PAIRS_F32;
+}
+
+VEC_INLINE v16 step_row(const Step step, Mat m, size_t row, size_t column, size_t lanes)
+{
+    size_t at = row * m.stride + column;
+    if (!step_is_f32(step)) return v16_load_bf16_n((const uint16_t *)m.p + at, (int)lanes);
+    v16 v = row_load((const float *)m.p + at, lanes);
+    return step == STEP_F32 ? v : v16_round_bf16(v);
+}
+
+/* 16 columns of step k; a pair's second row may be missing. */
+VEC_INLINE v16 step_load(const Step step, Mat m, size_t k, size_t column, size_t lanes)
+{
+    if (step != STEP_PAIRS_F32 && step != STEP_PAIRS_BF16) return step_row(step, m, k, column, lanes);
+    v16 second = 2 * k + 1 < m.rows ? step_row(step, m, 2 * k + 1, column, lanes) : v16_zero();
+    return v16_pair(step_row(step, m, 2 * k, column, lanes), second);
+}
+
+/* CALL(step) with the step as a constant. */
+#define STEP_SWITCH(step)                                                                                              \
+    switch (step) {                                                                                                    \
+    case STEP_F32: CALL(STEP_F32); break;                                                                              \
+    case STEP_ROUNDED: CALL(STEP_ROUNDED); break;                                                                      \
+    case STEP_BF16: CALL(STEP_BF16); break;                                                                            \
+    case STEP_PAIRS_F32: CALL(STEP_PAIRS_F32); break;                                                                  \
+    case STEP_PAIRS_BF16: CALL(STEP_PAIRS_BF16); break;                                                                \
+    }
+
+/* Steps [k0, k0 + K) of one block. Every tile but the last has 16 columns to read from its first on, or is read with care. */
+VEC_INLINE void tiles_block(const Step step, float *out, Mat m, size_t from, size_t rows, size_t k0, size_t K)
+{
+    size_t count = tile_count(rows, TILE_ROWS);
+    for (size_t k = 0; k < K; k++) {
+        float *to = out;
+        for (size_t i = 0, column = from; i < count; i++) {
+            size_t height = tile_height(rows, count, i);
+            v16_store(to + k * height, step_load(step, m, k0 + k, column, row_lanes(m.cols - column)));
+            to += K * height + VEC;
+            column += height;
+        }
+    }
+}
+
+OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded)
+{
+    size_t K = pairs ? (m.rows + 1) / 2 : m.rows;
+    for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
+        float *to = out + k0 / K_BLOCK * block_floats(rows);
+        size_t steps = K - k0 < K_BLOCK ? K - k0 : K_BLOCK;
+#define CALL(step) tiles_block(step, to, m, from, rows, k0, steps)
+        STEP_SWITCH(step_of(m, pairs, rounded))
+#undef CALL
+    }
+    return (OperandA){out, 0, rows, K};
+}
+
+VEC_INLINE void panels_fill(const Step step, float *panel, Mat m, size_t from, size_t cols, size_t width, size_t steps)
+{
+    for (size_t k = 0; k < steps; k++) {
+        for (size_t first = 0; first < cols; first += width) {
+            float *to = panel + first * steps + k * width;
+            for (size_t j = 0; j < width; j += VEC) {
+                bool there = first + j < cols;
+                size_t column = from + first + j, lanes = row_lanes(cols - first - j);
+                v16_store(to + j, there ? step_load(step, m, k, column, lanes) : v16_zero());
+            }
+        }
+    }
+}
+
+void panel_copy(float *panel, Mat m, size_t from, size_t cols, size_t width, bool pairs, bool rounded)
+{
+    size_t steps = pairs ? (m.rows + 1) / 2 : m.rows;
+#define CALL(step) panels_fill(step, panel, m, from, cols, width, steps)
+    STEP_SWITCH(step_of(m, pairs, rounded))
+#undef CALL
 }
 
 void panel_transpose(Row out, Mat m, size_t width)

@@ -11,7 +11,9 @@ enum { PANEL_VECTORS = 4 };
 enum { PANEL_VECTORS = 1 };
 #endif
 
-enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 1024 };
+/* Steps of the inner index a block of both operands holds: a panel of b then fits the first cache (AVX2) or a fraction of the
+ * second, the rows of a the second. Between blocks the chains rest in memory, so the bits are those of one pass. */
+enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 256 };
 
 /* Fewer rows than this do not pay for copying or widening a panel of the weight first. */
 enum { ROWS_WORTH_A_COPY = 24 };
@@ -23,12 +25,27 @@ VEC_INLINE size_t panel_vectors(size_t left)
     return vectors >= PANEL_VECTORS ? PANEL_VECTORS : vectors >= 2 ? 2 : 1;
 }
 
-/* Runs the panel of `vectors` vectors. t: as for its first row. by_cols: a's rows are neighbours in memory (a_row 1),
- * else its k are (a_k 1). sums: scratch [rows][16 vectors], needed when K is more than K_BLOCK. */
-void panel_run(TileKind kind, Tile t, size_t rows, size_t vectors, bool by_cols, float *sums);
+/* Operand a of a product of `rows` rows and K steps: element (r, k) at p[r * stride + k], or in tiles (stride 0): block after
+ * block of k, tile after tile of at most TILE_ROWS rows, [k][rows of the tile] and VEC more, so that they are read in the order
+ * they lie in. */
+typedef struct OperandA {
+    const void *p;
+    size_t stride, rows, K;
+} OperandA;
 
-/* Columns [from, from + cols) of m as f32 rows of `width`, padded by 0. rounded: to bf16 values. */
-void panel_copy(float *panel, Mat m, size_t from, size_t cols, size_t width, bool rounded);
+enum { TILE_ROWS = 6 };
+size_t tiles_floats(size_t rows, size_t K);
+/* a in tiles. out: tiles_floats. Worth it when many panels meet the same rows. */
+OperandA tiles_from_rows(float *out, OperandA a);
+/* Columns [from, from + rows) of m as rows of a. pairs: steps are pairs of m's rows; rounded: to bf16 values. */
+OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded);
+
+/* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
+void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors);
+
+/* Columns [from, from + cols) of m as f32 panels, one behind another, with rows of `width`, padded by 0. pairs: a row is two
+ * rows of m, (m[2i][from + j], m[2i + 1][from + j]) as bf16; rounded: to bf16 values. */
+void panel_copy(float *panel, Mat m, size_t from, size_t cols, size_t width, bool pairs, bool rounded);
 
 /* m [rows, cols] transposed in vectors' squares: out[i * width + j] = m[j][i], for j < width, 0 from m.rows on. */
 void panel_transpose(Row out, Mat m, size_t width);
