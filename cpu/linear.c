@@ -2,7 +2,7 @@
  * layer is a group of one expert. Sums over tokens are never split: only rows, columns and experts are. */
 #include "cpu/internal.h"
 
-enum { ROW_CHUNK = 192, OUT_CHUNK = 96, MIN_OUT_CHUNK = 24 };
+enum { ROW_CHUNK = 192, OUT_CHUNK = 192, MIN_OUT_CHUNK = 24 };
 
 /* Rows [r0, r1) of the call and columns [c0, c1) of the output, with the matrix of expert e. For bwd_w: rows are the
  * expert's, columns are outputs. */
@@ -113,8 +113,8 @@ static Plan plan_outs(Backend *b, const Group *g)
     for (int e = 0; e < g->E; e++) {
         busy += expert_rows(g, e) > 0;
     }
-    size_t parts = ceil_div(g->out, OUT_CHUNK), want = plan.team > 1 ? (size_t)plan.team : 1;
-    if (busy && busy * parts < want) {
+    size_t parts = ceil_div(g->out, OUT_CHUNK), want = plan.team > 1 ? 2 * (size_t)plan.team : 1;
+    if (busy && busy * parts < want) { /* as in column_parts: two tasks a thread */
         parts = min_size(ceil_div(want, busy), ceil_div(g->out, MIN_OUT_CHUNK));
     }
     plan.tasks = tasks_alloc(b, busy * parts);
