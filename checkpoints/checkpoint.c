@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "checkpoints/block.h"
 #include "checkpoints/durable.h"
 #include "checkpoints/h5.h"
+#include "checkpoints/halves.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf.h"
 #include "core/check.h"
@@ -44,6 +46,9 @@ static bool seal_file(const char *temp, const char *shown, Status *st)
     bool ok = bytes != MAP_FAILED;
     if (ok) {
         char seal[SEAL];
+        /* The disk writes what is behind while this hashes what is ahead. */
+        sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        madvise((void *)bytes, size, MADV_SEQUENTIAL);
         make_seal(seal, bytes + SEAL, size - SEAL);
         munmap((void *)bytes, size);
         ok = durable_write_at(fd, seal, SEAL, 0, shown, st);
@@ -141,14 +146,26 @@ static void write_block(H5Writer *w, const char *name, const float *block, const
     if (block) h5_write(w, name, H5_F32, 1, (uint64_t[]){t->total}, block);
 }
 
-static void write_model(H5Writer *w, const ParamTable *t, const float *weights)
+/* The parameters of a block, or of a source by way of a buffer of the largest one. */
+static bool write_model(H5Writer *w, const ParamTable *t, const float *weights, const WeightSource *source, Status *st)
 {
     char name[128];
-    for (int i = 0; i < t->n; i++) {
+    size_t largest = 0;
+    for (int i = 0; source && i < t->n; i++)
+        if (t->params[i].count > largest) largest = t->params[i].count;
+    float *buffer = source ? block_alloc(largest) : NULL;
+    bool ok = !source || buffer || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
+    for (int i = 0; ok && i < t->n; i++) {
         const Param *p = &t->params[i];
+        const void *words = source ? source->bf16(source->from, p) : NULL;
+        if (source && !words) ok = source->read(source->from, p, buffer, st);
         snprintf(name, sizeof name, "model/%s", p->name);
-        h5_write(w, name, H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, weights + p->offset);
+        if (ok)
+            h5_write(w, name, words ? H5_BF16 : H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols},
+                     words ? words : source ? buffer : weights + p->offset);
     }
+    free(buffer);
+    return ok;
 }
 
 static char *config_text(const ModelConfig *config)
@@ -160,8 +177,35 @@ static char *config_text(const ModelConfig *config)
     return text;
 }
 
-bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
-                     const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st)
+typedef struct Content {
+    const ModelConfig *config;
+    const ParamTable *table;
+    const float *weights, *m, *v, *reference;
+    const WeightSource *source; /* instead of weights */
+    const CheckpointMeta *meta;
+} Content;
+
+static bool write_content(H5Writer *w, const Content *c, Status *st)
+{
+    const ParamTable *table = c->table;
+    char layout[65], *text = config_text(c->config);
+    layout_sha256(table, layout);
+    h5_attr_text(w, "/", "format", format_name);
+    h5_attr(w, "/", "format_version", H5_I32, &(int32_t){FORMAT_VERSION});
+    h5_attr_text(w, "/", "endianness", "little");
+    h5_attr_text(w, "/", "layout_sha256", layout);
+    write_meta(w, c->meta, text);
+    free(text);
+    if (!write_model(w, table, c->weights, c->source, st)) return false;
+    write_block(w, "optim/m", c->m, table);
+    write_block(w, "optim/v", c->v, table);
+    write_block(w, "reference", c->reference, table);
+    write_attachments(w, &c->meta->attached);
+    h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
+    return true;
+}
+
+static bool save(const char *path, const Content *c, Status *st)
 {
     Durable file;
     if (!durable_begin(&file, path, st)) return false;
@@ -170,31 +214,32 @@ bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTab
         durable_abandon(&file);
         return false;
     }
-    char layout[65], *text = config_text(config);
-    layout_sha256(table, layout);
-    h5_attr_text(w, "/", "format", format_name);
-    h5_attr(w, "/", "format_version", H5_I32, &(int32_t){FORMAT_VERSION});
-    h5_attr_text(w, "/", "endianness", "little");
-    h5_attr_text(w, "/", "layout_sha256", layout);
-    write_meta(w, meta, text);
-    write_model(w, table, weights);
-    write_block(w, "optim/m", m, table);
-    write_block(w, "optim/v", v, table);
-    write_block(w, "reference", reference, table);
-    write_attachments(w, &meta->attached);
-    h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
-    free(text);
-    if (h5_close(w, st) && seal_file(file.temp, path, st)) return durable_commit(&file, st);
+    bool ok = write_content(w, c, st);
+    ok = h5_close(w, ok ? st : NULL) && ok && seal_file(file.temp, path, st);
+    if (ok) return durable_commit(&file, st);
     durable_abandon(&file);
     return false;
 }
 
+bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
+                     const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st)
+{
+    return save(path, &(Content){config, table, weights, m, v, reference, NULL, meta}, st);
+}
+
+bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
+                       const CheckpointMeta *meta, Status *st)
+{
+    return save(path, &(Content){.config = config, .table = table, .source = source, .meta = meta}, st);
+}
+
 /* ---- Loading ---- */
 
-static float *new_block(size_t n)
+static float *new_block(size_t n, const char *path, Status *st)
 {
-    float *block = aligned_alloc(64, (n * sizeof *block + 63) / 64 * 64);
-    CHECK(block);
+    float *block = block_alloc(n);
+    if (!block)
+        fail(st, "%s needs %.1f GB for its weights, which this machine does not give", path, (double)n * sizeof(float) / 1e9);
     return block;
 }
 
@@ -293,39 +338,61 @@ static bool read_tensor(const char *name, void *context)
     return true;
 }
 
-static bool read_weights(H5Reader *r, Checkpoint *c, Status *st)
+/* A parameter in the type the file has it in. bf16 words go to the end of the place and are widened from its front. */
+static bool read_param(H5Reader *r, Checkpoint *c, const Param *p, Status *st)
 {
     char name[128];
+    int ndim;
+    uint64_t shape[8];
+    uint16_t part[1024];
+    float *w = c->weights + p->offset;
+    snprintf(name, sizeof name, "model/%s", p->name);
+    if (!h5_shape(r, name, H5_BF16, &ndim, shape)) {
+        c->has_f32 = true;
+        return h5_read(r, name, H5_F32, p->count, w, st);
+    }
+    c->has_bf16 = true;
+    const char *words = (const char *)w + 2 * p->count;
+    if (!h5_read(r, name, H5_BF16, p->count, (void *)words, st)) return false;
+    for (size_t from = 0; from < p->count; from += 1024) {
+        size_t n = p->count - from < 1024 ? p->count - from : 1024;
+        memcpy(part, words + 2 * from, 2 * n);
+        for (size_t i = 0; i < n; i++) w[from + i] = f32_of_bf16(part[i]);
+    }
+    return true;
+}
+
+static bool read_weights(H5Reader *r, const char *path, Checkpoint *c, Status *st)
+{
     size_t end = 0;
-    c->weights = new_block(c->table.total);
+    if (!(c->weights = new_block(c->table.total, path, st))) return false;
     for (int i = 0; i < c->table.n; i++) {
         const Param *p = &c->table.params[i];
         memset(c->weights + end, 0, (p->offset - end) * sizeof(float));
-        snprintf(name, sizeof name, "model/%s", p->name);
-        if (!h5_read(r, name, H5_F32, p->count, c->weights + p->offset, st)) return false;
+        if (!read_param(r, c, p, st)) return false;
         end = p->offset + p->count;
     }
     memset(c->weights + end, 0, (c->table.total - end) * sizeof(float));
     return true;
 }
 
-static bool read_block(H5Reader *r, const char *name, const ParamTable *t, float **out, Status *st)
+static bool read_block(H5Reader *r, const char *path, const char *name, const ParamTable *t, float **out, Status *st)
 {
     if (!h5_has(r, name)) return true;
-    *out = new_block(t->total);
-    return h5_read(r, name, H5_F32, t->total, *out, st);
+    return (*out = new_block(t->total, path, st)) && h5_read(r, name, H5_F32, t->total, *out, st);
 }
 
 static bool read_all(H5Reader *r, const char *path, bool with_optimizer, Checkpoint *c, Status *st)
 {
-    if (!read_head(r, path, c, st) || !read_weights(r, c, st)) return false;
+    if (!read_head(r, path, c, st) || !read_weights(r, path, c, st)) return false;
     read_meta(r, &c->meta);
     Attaching a = {r, &c->meta.attached};
     h5_each(r, "files", read_file, &a);
     h5_each(r, "tensor_shapes", read_tensor, &a);
     return !with_optimizer ||
-           (read_block(r, "optim/m", &c->table, &c->m, st) && read_block(r, "optim/v", &c->table, &c->v, st) &&
-            read_block(r, "reference", &c->table, &c->reference, st));
+           (read_block(r, path, "optim/m", &c->table, &c->m, st) &&
+            read_block(r, path, "optim/v", &c->table, &c->v, st) &&
+            read_block(r, path, "reference", &c->table, &c->reference, st));
 }
 
 Checkpoint *checkpoint_load(const char *path, bool with_optimizer, Status *st)

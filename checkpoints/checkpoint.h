@@ -1,7 +1,7 @@
 /* HDF5 checkpoints. Layout (spec formats.md 7.1): root attributes format, format_version, endianness, layout_sha256,
  * complete; /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a
- * tensor; /optim/m, /optim/v and /reference f32, whole blocks in the order of the parameter table (layout_sha256 is of
- * its names, places and sizes); /files/NAME and /tensors/NAME: the attachments.
+ * tensor (an import keeps bf16 ones as they are); /optim/m, /optim/v and /reference f32, whole blocks in the order of the
+ * parameter table (layout_sha256 is of its names, places and sizes); /files/NAME and /tensors/NAME: the attachments.
  *
  * A checkpoint appears whole or not at all (durable.h; complete = 1 is written last). Its first 512 bytes are a block
  * that HDF5 skips and h5py reads over: a line with the format, the file's length and the SHA-256 of everything behind
@@ -36,11 +36,23 @@ typedef struct Checkpoint {
     float *weights, *m, *v;  /* blocks of table.total elements; m, v NULL when the file has none */
     float *reference;        /* RL: weights of the reference policy, NULL when none */
     CheckpointMeta meta;
+    bool has_f32, has_bf16;  /* types of the tensors in the file */
 } Checkpoint;
 
 /* Writes; m, v, reference may be NULL. */
 bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
                      const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st);
+
+/* Weights tensor by tensor, so that no more than one of them is in memory: out[p->count] = the parameter as f32; or its bf16
+ * words at any address, NULL when they are not at hand. */
+typedef struct WeightSource {
+    bool (*read)(const void *from, const Param *p, float *out, Status *st);
+    const void *(*bf16)(const void *from, const Param *p);
+    const void *from;
+} WeightSource;
+bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
+                       const CheckpointMeta *meta, Status *st);
+
 /* Reads and verifies the whole file; fails with one sentence on anything truncated, flipped, foreign. Free with
  * checkpoint_free. with_optimizer false: m, v, reference are verified but not kept. */
 Checkpoint *checkpoint_load(const char *path, bool with_optimizer, Status *st);

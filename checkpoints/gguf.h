@@ -43,6 +43,8 @@ bool gguf_config(const GgufFile *f, const char *path, ModelConfig *out, Status *
  * joined from its halves, experts taken from their stacks. weights NULL: only checks that every tensor is there. */
 bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights,
                   Status *st);
+/* One parameter of the table: w[p->count]; NULL: only checks. */
+bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st);
 /* The tokenizer of the metadata with its chat template; NULL with a sentence when it is of a kind that is not read. */
 Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st);
 

@@ -243,8 +243,7 @@ static bool read_kv_b(const GgufFile *f, const char *path, const ModelConfig *c,
     return ok;
 }
 
-/* With w NULL: whether the tensor is there and has its dimensions. */
-static bool read_param(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st)
+bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st)
 {
     char name[96];
     if (!gguf_name(p, name, sizeof name)) return fail(st, "%s: GGUF has no place for %s", path, p->name);
@@ -263,13 +262,13 @@ bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, con
                   Status *st)
 {
     for (int i = 0; i < t->n; i++)
-        if (!read_param(f, path, c, &t->params[i], NULL, st)) return false;
+        if (!gguf_param_read(f, path, c, &t->params[i], NULL, st)) return false;
     if (!weights) return true;
     size_t end = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         memset(weights + end, 0, (p->offset - end) * sizeof *weights);
-        if (!read_param(f, path, c, p, weights + p->offset, st)) return false;
+        if (!gguf_param_read(f, path, c, p, weights + p->offset, st)) return false;
         end = p->offset + p->count;
     }
     memset(weights + end, 0, (t->total - end) * sizeof *weights);

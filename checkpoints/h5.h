@@ -13,7 +13,8 @@
 
 #include "core/status.h"
 
-typedef enum { H5_U8, H5_I32, H5_I64, H5_U64, H5_F32, H5_F64 } H5Type;
+/* H5_BF16: raw words on both sides; other programs see a float type of 16 bits. */
+typedef enum { H5_U8, H5_I32, H5_I64, H5_U64, H5_BF16, H5_F32, H5_F64 } H5Type;
 
 typedef struct H5Writer H5Writer;
 /* Creates `path`, `userblock` bytes of zeros at its front (0, or a power of two from 512). Sentences name `shown`. */

@@ -66,8 +66,7 @@ static const StTensor *find_fused(const StFile *f, const ModelConfig *c, const P
     return t;
 }
 
-/* With w NULL: whether the tensor is there and has its shape. */
-static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, float *w, const char *folder, Status *st)
+bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, const Param *p, float *w, Status *st)
 {
     const StTensor *t = st_find(f, p->name);
     if (!t) {
@@ -84,17 +83,25 @@ static bool read_param(const StFile *f, const ModelConfig *c, const Param *p, fl
     return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
 
+const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
+{
+    uint64_t from = 0;
+    const StTensor *t = st_find(f, p->name);
+    if (!t) t = find_fused(f, c, p, &from);
+    return t && t->dtype == ST_BF16 ? (const char *)t->data + 2 * from : NULL;
+}
+
 bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights,
                      Status *st)
 {
     for (int i = 0; i < t->n; i++)
-        if (!read_param(f, c, &t->params[i], NULL, folder, st)) return false;
+        if (!hf_param_read(f, folder, c, &t->params[i], NULL, st)) return false;
     if (!weights) return true;
     size_t end = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         memset(weights + end, 0, (p->offset - end) * sizeof *weights);
-        if (!read_param(f, c, p, weights + p->offset, folder, st)) return false;
+        if (!hf_param_read(f, folder, c, p, weights + p->offset, st)) return false;
         end = p->offset + p->count;
     }
     memset(weights + end, 0, (t->total - end) * sizeof *weights);

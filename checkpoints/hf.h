@@ -24,6 +24,10 @@ bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable 
  * Experts fused by transformers 5 and FP8 blocks (DeepSeek-V3) are understood. */
 bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights,
                      Status *st);
+/* One parameter of the table: w[p->count]; NULL: only checks. */
+bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, const Param *p, float *w, Status *st);
+/* Its bf16 words as they lie in the mapping (at any address), or NULL when the file holds another type. */
+const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p);
 
 /* What an export carries along: the folder's small files, and the tensors of layers behind the last (MTP). FP8 tensors
  * become BF16. The attachments point into f for the others. */

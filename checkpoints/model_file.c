@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "checkpoints/block.h"
 #include "checkpoints/ggml_type.h"
-#include "checkpoints/gguf.h"
 #include "checkpoints/hf.h"
 #include "checkpoints/known_models.h"
 #include "core/check.h"
@@ -39,10 +39,9 @@ bool model_stage_path(const char *name, char *path, size_t size)
 
 static bool allocate_weights(LoadedModel *m, Status *st)
 {
-    size_t bytes = (m->table.total * sizeof(float) + 63) / 64 * 64;
-    m->weights = aligned_alloc(64, bytes);
+    m->weights = block_alloc(m->table.total);
     return m->weights ? true : fail(st, "%s needs %.1f GB for its weights, which this machine does not give", m->path,
-                                    (double)bytes / 1e9);
+                                    (double)m->table.total * sizeof(float) / 1e9);
 }
 
 /* Adds a type to the list in file_types unless it is there. */
@@ -62,11 +61,23 @@ static void keep_tokenizer(LoadedModel *m, Tokenizer *t, const Status *st)
     if (!t) snprintf(m->tokenizer_fault, sizeof m->tokenizer_fault, "%s", st->text);
 }
 
+static bool cut_layers(LoadedModel *m, Status *st)
+{
+    ModelConfig *c = &m->config;
+    if (m->layers == 0) return true;
+    if (m->layers > c->L) return fail(st, "%s has %d layers, fewer than the %d asked for", m->path, c->L, m->layers);
+    if (m->layers < c->L) c->mtp_layers = 0; /* they continue the last layer */
+    c->L = m->layers;
+    return true;
+}
+
 /* ---- The four kinds ---- */
 
 static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
 {
     m->origin = MODEL_CHECKPOINT;
+    if (m->layers)
+        return fail(st, "%s is a checkpoint: only a folder or a .gguf file can be cut to its first layers", m->path);
     Checkpoint *c = m->checkpoint = checkpoint_load(m->path, parts & MODEL_OPTIMIZER, st);
     if (!c) return false;
     m->config = c->config;
@@ -77,11 +88,12 @@ static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
     c->weights = NULL;
     c->meta.attached = (Attachments){0};
     m->file_tensors = m->table.n;
-    note_type(m, "F32");
+    if (c->has_bf16) note_type(m, "BF16");
+    if (c->has_f32) note_type(m, "F32");
     Status ignored = {0};
     if (parts & MODEL_TOKENIZER && c->meta.tokenizer)
         keep_tokenizer(m, tokenizer_parse(c->meta.tokenizer, c->meta.tokenizer_length, m->path, &ignored), &ignored);
-    if (!(parts & MODEL_WEIGHTS)) {
+    if (!(parts & (MODEL_WEIGHTS | MODEL_IN_PLACE))) {
         free(m->weights);
         m->weights = NULL;
     }
@@ -92,7 +104,7 @@ static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
 {
     m->origin = MODEL_HF;
     StFile *f = NULL;
-    if (!hf_config_read(m->path, &m->config, st) || !(f = st_open(m->path, st))) return false;
+    if (!hf_config_read(m->path, &m->config, st) || !cut_layers(m, st) || !(f = st_open(m->path, st))) return false;
     m->source = f;
     m->file_tensors = (int)st_count(f);
     for (size_t i = 0; i < st_count(f); i++) note_type(m, st_dtype_name(st_at(f, i)->dtype));
@@ -104,17 +116,22 @@ static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
     Status ignored = {0};
     if (parts & MODEL_TOKENIZER && holds(m->path, "tokenizer.json"))
         keep_tokenizer(m, tokenizer_load(m->path, &ignored), &ignored);
-    return !(parts & MODEL_ATTACHMENTS) || hf_attach(f, m->path, &m->config, &m->attached, st);
+    if (parts & MODEL_ATTACHMENTS && !hf_attach(f, m->path, &m->config, &m->attached, st)) return false;
+    if (m->weights && !m->attached.ntensors) {
+        st_close(f);
+        m->source = NULL;
+    }
+    return true;
 }
 
 static bool open_gguf(LoadedModel *m, unsigned parts, Status *st)
 {
     m->origin = MODEL_GGUF;
-    GgufFile *f = gguf_open(m->path, st);
+    GgufFile *f = m->gguf = gguf_open(m->path, st);
     if (!f) return false;
     m->file_tensors = (int)gguf_count(f);
     for (size_t i = 0; i < gguf_count(f); i++) note_type(m, ggml_type_name(gguf_at(f, i)->type));
-    bool ok = gguf_config(f, m->path, &m->config, st);
+    bool ok = gguf_config(f, m->path, &m->config, st) && cut_layers(m, st);
     if (ok) {
         m->table = params_build(&m->config);
         ok = gguf_weights(f, m->path, &m->config, &m->table, NULL, st);
@@ -123,7 +140,10 @@ static bool open_gguf(LoadedModel *m, unsigned parts, Status *st)
         ok = allocate_weights(m, st) && gguf_weights(f, m->path, &m->config, &m->table, m->weights, st);
     Status ignored = {0};
     if (ok && parts & MODEL_TOKENIZER) keep_tokenizer(m, gguf_tokenizer(f, m->path, &ignored), &ignored);
-    gguf_close(f);
+    if (m->weights) {
+        gguf_close(f);
+        m->gguf = NULL;
+    }
     return ok;
 }
 
@@ -189,8 +209,14 @@ static bool open_any(LoadedModel *m, const char *name, unsigned parts, Status *s
 
 LoadedModel *model_open(const char *name, unsigned parts, Status *st)
 {
+    return model_open_layers(name, 0, parts, st);
+}
+
+LoadedModel *model_open_layers(const char *name, int layers, unsigned parts, Status *st)
+{
     LoadedModel *m = calloc(1, sizeof *m);
     CHECK(m);
+    m->layers = layers;
     if (open_any(m, name, parts, st)) return m;
     model_close(m);
     return NULL;
@@ -205,5 +231,26 @@ void model_close(LoadedModel *m)
     checkpoint_free(m->checkpoint);
     attachments_free(&m->attached);
     st_close(m->source);
+    gguf_close(m->gguf);
     free(m);
+}
+
+bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st)
+{
+    if (m->weights) memcpy(out, m->weights + p->offset, p->count * sizeof *out);
+    else if (m->gguf) return gguf_param_read(m->gguf, m->path, &m->config, p, out, st);
+    else return hf_param_read(m->source, m->path, &m->config, p, out, st);
+    return true;
+}
+
+const void *model_param_bf16(const LoadedModel *m, const Param *p)
+{
+    return m->source ? hf_param_bf16(m->source, &m->config, p) : NULL;
+}
+
+bool model_has_weights(const LoadedModel *m, const char *name, Status *st)
+{
+    return m->origin != MODEL_KNOWN ||
+           fail(st, "%s is a model's name, without weights; give a checkpoint, RUN/stage, a model folder or a .gguf file",
+                name);
 }

@@ -4,12 +4,14 @@
 #define CHECKPOINTS_MODEL_FILE_H
 
 #include "checkpoints/checkpoint.h"
+#include "checkpoints/gguf.h"
 #include "data/tokenizer.h"
 
 typedef enum { MODEL_CHECKPOINT, MODEL_HF, MODEL_GGUF, MODEL_KNOWN } ModelOrigin;
 
-/* What to read besides config and table. */
-enum { MODEL_WEIGHTS = 1, MODEL_OPTIMIZER = 2, MODEL_TOKENIZER = 4, MODEL_ATTACHMENTS = 8 };
+/* What to read besides config and table. IN_PLACE: weights only where they are in memory anyway (a checkpoint's, which is
+ * always read whole); those of others stay in their file, for model_param_read. */
+enum { MODEL_WEIGHTS = 1, MODEL_OPTIMIZER = 2, MODEL_TOKENIZER = 4, MODEL_ATTACHMENTS = 8, MODEL_IN_PLACE = 16 };
 
 typedef struct LoadedModel {
     ModelOrigin origin;
@@ -23,13 +25,24 @@ typedef struct LoadedModel {
     Attachments attached;     /* what an export carries along; may point into what `source` maps */
     int file_tensors;         /* tensors in the file(s), and their types as the file calls them: "BF16", "Q4_K, F32" */
     char file_types[128];
-    void *source;             /* an StFile that is still mapped */
+    int layers;               /* what was asked for: 0 all */
+    StFile *source;           /* MODEL_HF, MODEL_GGUF: what is still mapped */
+    GgufFile *gguf;
 } LoadedModel;
 
 /* Opens `name` with `parts` of MODEL_*. Tensors are checked for presence and shape even when weights are not asked for;
  * a checkpoint is always verified whole. A model whose tokenizer is missing or unreadable opens all the same. */
 LoadedModel *model_open(const char *name, unsigned parts, Status *st);
+/* The same model cut to its first layers (0: all), then norm and head; of a folder or a .gguf file. */
+LoadedModel *model_open_layers(const char *name, int layers, unsigned parts, Status *st);
 void model_close(LoadedModel *m);
+
+/* Parameters one by one, from the mapping or from m->weights, so that a copy from file to file never holds a model in
+ * memory: out[p->count] = the parameter; its bf16 words as they lie in a folder's file, or NULL. */
+bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st);
+const void *model_param_bf16(const LoadedModel *m, const Param *p);
+/* False, with a sentence, for a known model's name. */
+bool model_has_weights(const LoadedModel *m, const char *name, Status *st);
 
 /* The path of the checkpoint that RUN/stage means; false (no sentence) when name is none. */
 bool model_stage_path(const char *name, char *path, size_t size);

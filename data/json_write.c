@@ -10,12 +10,31 @@
 #include "core/check.h"
 #include "data/text.h"
 
+/* The escape of a line break of Unicode (NEL, LS, PS), or NULL: many readers of lines cut there too. */
+static const char *line_break(const char *s, size_t left, size_t *bytes)
+{
+    static const struct {
+        const char *utf8, *escape;
+    } breaks[] = {{"\xc2\x85", "\\u0085"}, {"\xe2\x80\xa8", "\\u2028"}, {"\xe2\x80\xa9", "\\u2029"}};
+    for (size_t i = 0; i < sizeof breaks / sizeof *breaks; i++) {
+        *bytes = strlen(breaks[i].utf8);
+        if (*bytes <= left && !memcmp(s, breaks[i].utf8, *bytes)) return breaks[i].escape;
+    }
+    return NULL;
+}
+
 static void write_string(Text *out, const char *s, size_t length)
 {
     text_add_bytes(out, "\"", 1);
-    size_t from = 0;
+    size_t from = 0, bytes;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)s[i];
+        const char *escape = c == 0xc2 || c == 0xe2 ? line_break(s + i, length - i, &bytes) : NULL;
+        if (escape) {
+            text_add_bytes(out, s + from, i - from);
+            text_add(out, escape);
+            from = i + bytes;
+        }
         if (c >= 0x20 && c != '"' && c != '\\') continue;
         text_add_bytes(out, s + from, i - from);
         from = i + 1;

@@ -89,8 +89,7 @@ int cmd_export(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     LoadedModel *m = model_open(a.model, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
     if (!m) return command_failed(&st);
-    bool ok = m->weights || fail(&st, "%s is a model's name, without weights; give a checkpoint, RUN/stage, a model folder or a "
-                                      ".gguf file", a.model);
+    bool ok = model_has_weights(m, a.model, &st);
     ok = ok && (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
     ok = ok && save(&a, m, &st);

@@ -135,11 +135,7 @@ static void print_model_json(const LoadedModel *m, const Row *rows, int n, const
 bool inspect_model(const char *name, const InspectOptions *o, Status *st)
 {
     char sha256[65] = "";
-    LoadedModel *m = model_open(name, o->sha256 ? MODEL_WEIGHTS : 0, st);
-    if (m && m->origin == MODEL_CHECKPOINT && !m->weights) {
-        model_close(m);
-        m = model_open(name, MODEL_WEIGHTS, st);
-    }
+    LoadedModel *m = model_open(name, o->sha256 ? MODEL_WEIGHTS : MODEL_IN_PLACE, st);
     if (!m) return false;
     if (m->weights) weights_sha256(&m->table, m->weights, sha256);
     Row *rows;

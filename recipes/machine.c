@@ -1,6 +1,7 @@
 #include "recipes/machine.h"
 
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -81,10 +82,23 @@ int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st)
     return 1;
 }
 
+/* MemAvailable: what caches hold and would give back is counted. 0 where there is no such line. */
+static size_t available_memory(void)
+{
+    unsigned long long kilobytes = 0;
+    char line[256];
+    FILE *in = fopen("/proc/meminfo", "r");
+    while (in && kilobytes == 0 && fgets(line, sizeof line, in)) sscanf(line, "MemAvailable: %llu kB", &kilobytes);
+    if (in) fclose(in);
+    return (size_t)kilobytes * 1024;
+}
+
 static size_t free_memory(void)
 {
+    size_t available = available_memory();
+    if (available) return available;
     long pages = sysconf(_SC_AVPHYS_PAGES), total = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    /* "free" leaves out what caches hold and would give back: count at least half of the machine. */
+    /* These leave out the caches: count at least half of the machine. */
     if (pages < total / 2) pages = total / 2;
     return (size_t)pages * (size_t)size;
 }

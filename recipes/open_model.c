@@ -4,10 +4,7 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
 {
     *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
     if (!m->file) return false;
-    bool ok =
-        m->file->weights ||
-        fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", name);
-    if (!ok || !machine_open(&m->machine, o, st)) {
+    if (!model_has_weights(m->file, name, st) || !machine_open(&m->machine, o, st)) {
         model_close(m->file);
         return false;
     }

@@ -3,15 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/block.h"
 #include "core/check.h"
 #include "core/split.h"
 
 static float *block_new(const Policy *p)
 {
-    size_t bytes = (p->engine.table.total * sizeof(float) + 63) / 64 * 64;
-    float *block = aligned_alloc(64, bytes ? bytes : 64);
+    float *block = block_alloc(p->engine.table.total);
     CHECK(block != NULL);
-    memset(block, 0, bytes);
+    memset(block, 0, p->engine.table.total * sizeof *block);
     return block;
 }
 

@@ -199,9 +199,7 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
     if (!m) return NULL;
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
-    if (!st->failed && !m->weights)
-        fail(st, "%s is a model's name, without weights; give a checkpoint, a model folder or a .gguf file", from);
-    if (!st->failed && fits_tokenizer(r, m, from, st)) {
+    if (!st->failed && model_has_weights(m, from, st) && fits_tokenizer(r, m, from, st)) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);

@@ -1,15 +1,17 @@
 """A random checkpoint of DeepSeek-V2-Lite's shape, in shards as published: `python make_v2_lite.py FOLDER [--layers 27] [--data 2]
-[--vocab 102400]`. The first `--data` layers (and embedding, norm, head) hold random bf16 numbers; those of later layers are
-holes in sparse files, which read as zeros, so that all 27 layers take 31 GB of names and few of disk. Needs numpy.
+[--vocab 102400] [--small]`. The first `--data` layers (and embedding, norm, head) hold random bf16 numbers; those of later layers
+are holes in sparse files, which read as zeros, so that all 27 layers take 31 GB of names and few of disk. `--small` makes every
+width tiny and keeps the numbers of layers, heads and experts: 5,291 tensors in 5 MB.
 """
 import argparse
 import json
+from math import prod
 from pathlib import Path
-
-import numpy as np
+from random import Random
 
 C, HEADS, RANK, NOPE, ROPE, VALUE, DENSE, EXPERTS, SHARED, EXPERT = 2048, 16, 512, 128, 64, 128, 10944, 64, 2, 1408
-SHARD = 2 << 30
+SHARD, PART = 2 << 30, 1 << 24
+SMALL = {"C": 32, "RANK": 16, "NOPE": 8, "ROPE": 4, "VALUE": 8, "DENSE": 48, "EXPERT": 8, "SHARD": 1 << 20}
 TEMPLATE = ("{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + "
             "'\\n\\n' }}{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + eos_token }}{% elif "
             "message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}"
@@ -54,16 +56,25 @@ def tensors(layers, vocab):
     yield "lm_head.weight", (vocab, C), -1
 
 
+# The upper byte of a bf16 between 2^-7 and 2^-5, of either sign; a random lower byte has the last bit of the exponent.
+UPPER = bytes(0x3c | b & 0x80 for b in range(256))
+
+
 def values(shape, random):
-    """bf16 words: ones for norms, normal numbers of deviation 0.02 (the upper half of their float32) for matrices."""
-    numbers = np.ones(shape, np.float32) if len(shape) == 1 else 0.02 * random.standard_normal(shape, np.float32)
-    return (numbers.view(np.uint32) >> 16).astype(np.uint16)
+    """Parts of bf16 words: ones for norms, random numbers of root mean square 0.019 for matrices."""
+    if len(shape) == 1:
+        yield b"\x80\x3f" * shape[0]
+        return
+    for left in range(prod(shape), 0, -PART):
+        words = bytearray(random.randbytes(2 * min(left, PART)))
+        words[1::2] = words[1::2].translate(UPPER)
+        yield words
 
 
 def write_shard(path, shard, data, random):
     header, at = {"__metadata__": {"format": "pt"}}, 0
     for name, shape, _ in shard:
-        size = 2 * int(np.prod(shape))
+        size = 2 * prod(shape)
         header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -75,7 +86,7 @@ def write_shard(path, shard, data, random):
         for name, shape, layer in shard:
             if layer < data:
                 f.seek(start + header[name]["data_offsets"][0])
-                f.write(values(shape, random).tobytes())
+                f.writelines(values(shape, random))
 
 
 def write_tokenizer(folder):
@@ -100,23 +111,26 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=27)
     parser.add_argument("--data", type=int, default=2)
-    parser.add_argument("--vocab", type=int, default=102400)
+    parser.add_argument("--vocab", type=int)
+    parser.add_argument("--small", action="store_true")
     a = parser.parse_args()
+    globals().update(SMALL if a.small else {})
+    a.vocab = a.vocab or (320 if a.small else 102400)
     a.folder.mkdir(parents=True)
     shards, size = [[]], 0
     for t in tensors(a.layers, a.vocab):
-        bytes_ = 2 * int(np.prod(t[1]))
+        bytes_ = 2 * prod(t[1])
         if size + bytes_ > SHARD:
             shards.append([])
             size = 0
         shards[-1].append(t)
         size += bytes_
-    random, places = np.random.default_rng(0), {}
+    random, places = Random(0), {}
     for i, shard in enumerate(shards):
         name = f"model-{i + 1:05}-of-{len(shards):06}.safetensors"
         write_shard(a.folder / name, shard, a.data, random)
         places |= {t[0]: name for t in shard}
-    total = sum(2 * int(np.prod(t[1])) for shard in shards for t in shard)
+    total = sum(2 * prod(t[1]) for shard in shards for t in shard)
     (a.folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": places}))
     (a.folder / "config.json").write_text(json.dumps(config(a.layers, a.vocab), indent=2))
     (a.folder / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": [1]}))

@@ -25,6 +25,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 logging.set_verbosity_error()
+logging.disable_progress_bar()
+QUIET = llama_cpp.llama_log_callback(lambda level, text, data: None)
+llama_cpp.llama_log_set(QUIET, None)
 warnings.filterwarnings("ignore")
 
 ROOT = Path(__file__).resolve().parent.parent.parent

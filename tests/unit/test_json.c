@@ -74,6 +74,9 @@ static void writes_as_python_does(void **state)
     expect_written("{\"b\":[1,2.0,1e-7,0.1,1e22,123456789.125,-0.0],\"a\":{\"x\":\"\\u00e9\\n\\u0001\\\"\\\\\"},\"e\":[]}",
                    "{\"b\": [1, 2.0, 1e-07, 0.1, 1e+22, 123456789.125, -0.0], \"a\": {\"x\": \"\xc3\xa9\\n\\u0001\\\"\\\\\"}, "
                    "\"e\": []}");
+    /* What other readers take for the end of a line is escaped; its neighbours are not. */
+    expect_written("[\"a\xc2\x85\xc2\x86\xe2\x80\xa8\xe2\x80\xa7\xe2\x80\xa9\"]",
+                   "[\"a\\u0085\xc2\x86\\u2028\xe2\x80\xa7\\u2029\"]");
     expect_written("[5e-324, 1.7976931348623157e308, 1e15, 1e16, 0.0001, 0.00001]",
                    "[5e-324, 1.7976931348623157e+308, 1000000000000000.0, 1e+16, 0.0001, 1e-05]");
 }
