@@ -57,6 +57,10 @@ static inline void pack_rows(float *dst, size_t dst_row, Row src, size_t row, in
 /* The same with the columns from D to the next multiple of 16 set to 0; dst_row reaches that far. */
 static inline void pack_rows_padded(float *dst, size_t dst_row, Row src, size_t row, int rows, int D)
 {
+    if (D % 16 == 0) {
+        pack_rows(dst, dst_row, src, row, rows, D);
+        return;
+    }
     for (int j = 0; j < rows; j++)
         for (int d = 0; d < D; d += 16)
             v16_store(dst + (size_t)j * dst_row + d,
@@ -89,6 +93,12 @@ static inline void touch_inputs(AttentionShape s, const AttentionInputs *in, int
     touch_rows(in->k_rope, n, rows, s.Hkv, s.Dr);
     touch_rows(in->v, n, rows, s.Hkv, s.Dv);
     touch_rows(in->q, n, rows, s.H, s.Dn + s.Dr);
+}
+
+static inline void touch_outputs(AttentionShape s, HeadView o, int from, int to)
+{
+    if (to - from <= TOUCH_ROWS)
+        touch_rows(o, (size_t)from, (size_t)(to - from), s.H, s.Dv);
 }
 
 /* Row n of head h of an f32 view. */

@@ -37,29 +37,28 @@ static PanelState panel_begin(const QueryPanel *panel, AttentionShape s, float *
     return state;
 }
 
-/* Puts -inf into the lanes from `limit` on; the maximum of the others. */
-static inline float row_maximum(float *p, int groups, int limit)
+/* The maximum of lanes below `limit`. */
+static inline float row_maximum(const float *p, int groups, int limit)
 {
-    const v16 none = v16_set1(-INFINITY);
-    v16 max = none;
-    int whole = limit / 16;
-    for (int g = 0; g < whole; g++)
-        max = v16_max(max, v16_load(p + 16 * g));
-    for (int g = whole; g < groups; g++) {
-        v16 s = v16_select(m16_first(limit - 16 * g), v16_load(p + 16 * g), none);
-        v16_store(p + 16 * g, s);
+    v16 max = v16_set1(-INFINITY);
+    for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
+        v16 s = v16_load(p);
+        if (limit < 16)
+            s = v16_select(m16_first(limit), s, v16_set1(-INFINITY));
         max = v16_max(max, s);
     }
     return v16_reduce_max(max);
 }
 
-/* Turns scores into e^(s - m) in place; returns their sum. */
-static inline float row_exponentials(float *p, int groups, float m)
+/* Turns a row's scores into e^(s - m) in place, 0 from lane `limit` on; returns their sum. */
+static inline float row_exponentials(float *p, int groups, int limit, float m)
 {
     v16 sum = v16_zero();
-    for (int g = 0; g < groups; g++) {
-        v16 e = v16_exp(v16_sub(v16_load(p + 16 * g), v16_set1(m)));
-        v16_store(p + 16 * g, e);
+    for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
+        v16 e = v16_exp(v16_sub(v16_load(p), v16_set1(m)));
+        if (limit < 16)
+            e = v16_select(m16_first(limit), e, v16_zero());
+        v16_store(p, e);
         sum = v16_add(sum, e);
     }
     return v16_reduce_add(sum);
@@ -78,7 +77,7 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
     for (int r = 0; r < rows; r++) {
         float *p = state->p + r * KEY_TILE, max = row_maximum(p, groups, limit[r]);
         after[r] = m[r] > max ? m[r] : max;
-        sum[r] = row_exponentials(p, groups, after[r]);
+        sum[r] = row_exponentials(p, groups, limit[r], after[r]);
     }
     v16 rescale = v16_exp(v16_sub(v16_load(m), v16_load(after)));
     v16_store(alpha, rescale);
