@@ -36,7 +36,8 @@ static PackedKeys pack_sequence(Backend *b, int thread, AttentionShape s, const 
     return p;
 }
 
-/* One call's arguments, and how its work is cut: every (sequence, key head) into `parts` ranges of queries. */
+/* One call's arguments, and how its work is cut: by sequence, or every (sequence, key head) into `parts` ranges of
+ * queries. */
 typedef struct ForwardCall {
     Backend *b;
     AttentionShape s;
@@ -44,7 +45,8 @@ typedef struct ForwardCall {
     float *lse;
     AttentionInputs in;
     const int32_t *offsets;
-    int nseq, parts;
+    bool by_sequence;
+    int parts;
 } ForwardCall;
 
 /* Position where part i of a sequence of T begins: equal areas of the triangle, on tile borders. */
@@ -76,10 +78,8 @@ static void attend_range(const ForwardCall *c, int thread, int start, int h, int
     }
 }
 
-static void forward_item(const ForwardCall *c, int thread, size_t item)
+static void forward_part(const ForwardCall *c, int thread, int sequence, int h, int part)
 {
-    int part = (int)(item % (size_t)c->parts), h = (int)(item / (size_t)c->parts % (size_t)c->s.Hkv);
-    size_t sequence = item / (size_t)c->parts / (size_t)c->s.Hkv;
     int start = c->offsets[sequence], T = c->offsets[sequence + 1] - start;
     int from = part_begin(T, part, c->parts), to = part_begin(T, part + 1, c->parts);
     if (from == to)
@@ -88,6 +88,13 @@ static void forward_item(const ForwardCall *c, int thread, size_t item)
     PackedKeys keys = pack_sequence(c->b, thread, c->s, &c->in, start, to, h);
     attend_range(c, thread, start, h, from, to, &keys);
     cpu_release(c->b, thread, mark);
+}
+
+static void forward_sequence(const ForwardCall *c, int thread, int sequence)
+{
+    touch_inputs(c->s, &c->in, c->offsets[sequence], c->offsets[sequence + 1]);
+    for (int h = 0; h < c->s.Hkv; h++)
+        forward_part(c, thread, sequence, h, 0);
 }
 
 void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets,
@@ -100,12 +107,13 @@ void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, Att
         work += T * T * s.H * (s.Dn + s.Dr + s.Dv) / 2;
     }
     int team = cpu_team(b, work);
-    size_t pairs = (size_t)nseq * (size_t)s.Hkv;
-    ForwardCall call = {b, s, o, lse, in, offsets, nseq, 1};
-    if (team > 1 && pairs < 4 * (size_t)team)
-        call.parts = 4;
-    size_t items = pairs * (size_t)call.parts;
+    ForwardCall c = {b, s, o, lse, in, offsets, nseq >= 8 * team, team > 1 && nseq * s.Hkv < 4 * team ? 4 : 1};
+    int cuts = c.by_sequence ? 1 : s.Hkv * c.parts;
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
-    for (size_t i = 0; i < items; i++)
-        forward_item(&call, omp_get_thread_num(), i);
+    for (int i = 0; i < nseq * cuts; i++) {
+        if (c.by_sequence)
+            forward_sequence(&c, omp_get_thread_num(), i);
+        else
+            forward_part(&c, omp_get_thread_num(), i / cuts, i % cuts / c.parts, i % c.parts);
+    }
 }

@@ -61,7 +61,8 @@ static BackwardItem item_begin(const BackwardCall *c, int thread, size_t start, 
         pack_key_tile(it.k_tiles + i * k_tile, s, &c->in, n, count, h);
         pack_columns(it.v_tiles + i * v_tile, head_at(c->in.v, n, h), c->in.v.row, count, s.Dv);
     }
-    clear(it.k, rows * it.k_row);
+    if (it.k_row > (size_t)(s.Dn + s.Dr))
+        clear(it.k, rows * it.k_row);
     if (s.Dn)
         pack_rows(it.k, it.k_row, head_at(c->in.k, start, h), c->in.k.row, T, s.Dn);
     if (s.Dr)
@@ -89,12 +90,13 @@ static void head_begin(const BackwardCall *c, BackwardItem *it, int head)
     }
 }
 
-/* Turns scores into p and do . v into ds, in place. */
+/* Turns scores into p and do . v into ds, in place; p is 0 from lane `limit` on. */
 static void row_gradients(float *p, float *ds, int groups, int limit, float lse, float delta, float scale)
 {
-    for (int g = 0; g < groups; g++, p += 16, ds += 16) {
+    for (int g = 0; g < groups; g++, p += 16, ds += 16, limit -= 16) {
         v16 e = v16_exp(v16_sub(v16_load(p), v16_set1(lse)));
-        e = v16_select(m16_first(limit - 16 * g), e, v16_zero());
+        if (limit < 16)
+            e = v16_select(m16_first(limit), e, v16_zero());
         v16_store(p, e);
         v16_store(ds, v16_mul(v16_mul(e, v16_sub(v16_load(ds), v16_set1(delta))), v16_set1(scale)));
     }
@@ -166,6 +168,17 @@ static void backward_item(const BackwardCall *c, int thread, int sequence, int h
     cpu_release(c->b, thread, mark);
 }
 
+static void backward_sequence(const BackwardCall *c, int thread, int sequence)
+{
+    int from = c->offsets[sequence], to = c->offsets[sequence + 1];
+    touch_inputs(c->s, &c->in, from, to);
+    touch_outputs(c->s, c->dout, from, to);
+    touch_outputs(c->s, c->o, from, to);
+    touch_inputs(c->s, &c->din, from, to);
+    for (int h = 0; h < c->s.Hkv; h++)
+        backward_item(c, thread, sequence, h);
+}
+
 /* dk_rope of row n: the heads' parts, added in ascending order. */
 static void sum_rope_parts(const BackwardCall *c, size_t n)
 {
@@ -201,12 +214,16 @@ static size_t longest_wave(const BackwardCall *c, int nseq)
 static void run_wave(BackwardCall c, int team, int first, int end)
 {
     c.wave_first = (size_t)c.offsets[first];
-    int items = (end - first) * c.s.Hkv;
+    int cuts = end - first >= 8 * team ? 1 : c.s.Hkv, items = (end - first) * cuts;
 #pragma omp parallel num_threads(team)
     {
 #pragma omp for schedule(dynamic, 1)
-        for (int i = 0; i < items; i++)
-            backward_item(&c, omp_get_thread_num(), first + i / c.s.Hkv, i % c.s.Hkv);
+        for (int i = 0; i < items; i++) {
+            if (cuts == 1)
+                backward_sequence(&c, omp_get_thread_num(), first + i);
+            else
+                backward_item(&c, omp_get_thread_num(), first + i / cuts, i % cuts);
+        }
         if (c.rope_parts)
 #pragma omp for schedule(static)
             for (size_t n = c.wave_first; n < (size_t)c.offsets[end]; n++)

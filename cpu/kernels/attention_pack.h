@@ -5,6 +5,8 @@
 #include "core/ops.h"
 #include "cpu/kernels/rows.h"
 
+enum { TOUCH_ROWS = 128 };
+
 /* Next multiple of 16. */
 static inline size_t round16(int n)
 {
@@ -32,19 +34,33 @@ static inline void pack_columns(float *dst, Row src, size_t row, int rows, int D
         }
 }
 
+/* dst[d] = src[d] for d < D. */
+static inline void pack_row(float *dst, Row src, int D)
+{
+    int d = 0;
+    if (src.dtype == DTYPE_F32)
+        for (; d + VEC <= D; d += VEC)
+            v16_store(dst + d, v16_load((const float *)src.p + d));
+    for (; d < D; d += VEC) {
+        size_t lanes = row_lanes((size_t)(D - d));
+        row_store(dst + d, any_load(src, (size_t)d, lanes), lanes);
+    }
+}
+
 /* dst[j * dst_row + d] = src[j * row + d] for j < rows, d < D. */
 static inline void pack_rows(float *dst, size_t dst_row, Row src, size_t row, int rows, int D)
 {
     for (int j = 0; j < rows; j++)
-        for (int d = 0; d < D; d += 16) {
-            size_t lanes = row_lanes((size_t)(D - d));
-            row_store(dst + (size_t)j * dst_row + d, any_load(src, (size_t)j * row + (size_t)d, lanes), lanes);
-        }
+        pack_row(dst + (size_t)j * dst_row, row_from(src, (size_t)j * row), D);
 }
 
 /* The same with the columns from D to the next multiple of 16 set to 0; dst_row reaches that far. */
 static inline void pack_rows_padded(float *dst, size_t dst_row, Row src, size_t row, int rows, int D)
 {
+    if (D % 16 == 0) {
+        pack_rows(dst, dst_row, src, row, rows, D);
+        return;
+    }
     for (int j = 0; j < rows; j++)
         for (int d = 0; d < D; d += 16)
             v16_store(dst + (size_t)j * dst_row + d,
@@ -54,6 +70,35 @@ static inline void pack_rows_padded(float *dst, size_t dst_row, Row src, size_t 
 static inline Row head_at(HeadView view, size_t n, int h)
 {
     return head_row(view, n, (size_t)h);
+}
+
+/* Brings `rows` rows from row n on, `heads` heads of D values each, into the cache by reading a value of every line in the
+ * order of memory. The processor's prefetchers follow this walk; they lose the one of a single head, which takes two or
+ * three lines out of every row. */
+static inline void touch_rows(HeadView view, size_t n, size_t rows, int heads, int D)
+{
+    if (rows == 0 || D == 0) return;
+    size_t values = (rows - 1) * view.row + (size_t)(heads - 1) * view.head + (size_t)D;
+    const char *p = head_at(view, n, 0).p, *end = p + values * dtype_size(view.dtype);
+    for (; p < end; p += 64)
+        *(const volatile char *)p;
+}
+
+/* Rows [from, to), when they are few enough to stay in a core's second cache. */
+static inline void touch_inputs(AttentionShape s, const AttentionInputs *in, int from, int to)
+{
+    size_t n = (size_t)from, rows = (size_t)(to - from);
+    if (rows > TOUCH_ROWS) return;
+    touch_rows(in->k, n, rows, s.Hkv, s.Dn);
+    touch_rows(in->k_rope, n, rows, s.Hkv, s.Dr);
+    touch_rows(in->v, n, rows, s.Hkv, s.Dv);
+    touch_rows(in->q, n, rows, s.H, s.Dn + s.Dr);
+}
+
+static inline void touch_outputs(AttentionShape s, HeadView o, int from, int to)
+{
+    if (to - from <= TOUCH_ROWS)
+        touch_rows(o, (size_t)from, (size_t)(to - from), s.H, s.Dv);
 }
 
 /* Row n of head h of an f32 view. */

@@ -25,8 +25,8 @@ static PanelState panel_begin(const QueryPanel *panel, AttentionShape s, float *
     state.q = state.l + 16 * PANEL_BLOCKS;
     state.acc = state.q + PANEL_ROWS * state.q_row;
     for (int r = 0; r < panel->rows; r++) {
-        pack_rows(state.q + r * state.q_row, 0, panel->q[r], 0, 1, s.Dn);
-        pack_rows(state.q + r * state.q_row + s.Dn, 0, panel->q_rope[r], 0, 1, s.Dr);
+        pack_row(state.q + r * state.q_row, panel->q[r], s.Dn);
+        pack_row(state.q + r * state.q_row + s.Dn, panel->q_rope[r], s.Dr);
         for (size_t i = 0; i < state.acc_row; i += 16)
             v16_store(state.acc + r * state.acc_row + i, v16_zero());
     }
@@ -37,25 +37,31 @@ static PanelState panel_begin(const QueryPanel *panel, AttentionShape s, float *
     return state;
 }
 
+/* The maximum of lanes below `limit`. */
+static inline float row_maximum(const float *p, int groups, int limit)
+{
+    v16 max = v16_set1(-INFINITY);
+    for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
+        v16 s = v16_load(p);
+        if (limit < 16)
+            s = v16_select(m16_first(limit), s, v16_set1(-INFINITY));
+        max = v16_max(max, s);
+    }
+    return v16_reduce_max(max);
+}
+
 /* Turns a row's scores into e^(s - m) in place, 0 from lane `limit` on; returns their sum. */
 static inline float row_exponentials(float *p, int groups, int limit, float m)
 {
     v16 sum = v16_zero();
-    for (int g = 0; g < groups; g++) {
-        v16 e = v16_exp(v16_sub(v16_load(p + 16 * g), v16_set1(m)));
-        e = v16_select(m16_first(limit - 16 * g), e, v16_zero());
-        v16_store(p + 16 * g, e);
+    for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
+        v16 e = v16_exp(v16_sub(v16_load(p), v16_set1(m)));
+        if (limit < 16)
+            e = v16_select(m16_first(limit), e, v16_zero());
+        v16_store(p, e);
         sum = v16_add(sum, e);
     }
     return v16_reduce_add(sum);
-}
-
-static inline float row_maximum(const float *p, int groups, int limit)
-{
-    v16 max = v16_set1(-INFINITY);
-    for (int g = 0; g < groups; g++)
-        max = v16_max(max, v16_select(m16_first(limit - 16 * g), v16_load(p + 16 * g), v16_set1(-INFINITY)));
-    return v16_reduce_max(max);
 }
 
 /* One tile for the rows of one block; limit[r] of its keys are for row r, at most `longest`. */
@@ -63,19 +69,19 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
                          const int *limit, int longest)
 {
     float *m = state->m + 16 * (first / BLOCK_ROWS), *l = state->l + 16 * (first / BLOCK_ROWS);
-    float now[16] = {0}, sum[16] = {0}, alpha[16];
+    float after[16] = {0}, sum[16] = {0}, alpha[16];
     int groups = (longest + 15) / 16;
     ScoreProduct scores = {state->p, state->q + first * state->q_row, state->q_row, tile->k, tile->k_rope,
                            s.Dn,     s.Dr,                            s.scale};
     tile_scores(&scores, rows, groups);
-    for (int r = 0; r < rows; r++)
-        now[r] = row_maximum(state->p + r * KEY_TILE, groups, limit[r]);
-    v16 before = v16_load(m), after = v16_max(before, v16_load(now));
-    v16 rescale = v16_exp(v16_sub(before, after));
-    v16_store(m, after);
+    for (int r = 0; r < rows; r++) {
+        float *p = state->p + r * KEY_TILE, max = row_maximum(p, groups, limit[r]);
+        after[r] = m[r] > max ? m[r] : max;
+        sum[r] = row_exponentials(p, groups, limit[r], after[r]);
+    }
+    v16 rescale = v16_exp(v16_sub(v16_load(m), v16_load(after)));
     v16_store(alpha, rescale);
-    for (int r = 0; r < rows; r++)
-        sum[r] = row_exponentials(state->p + r * KEY_TILE, groups, limit[r], m[r]);
+    v16_store(m, v16_load(after));
     v16_store(l, v16_fma(v16_load(l), rescale, v16_load(sum)));
     ValueProduct values = {state->acc + first * state->acc_row, state->acc_row, alpha, state->p, tile->v, tile->v_row,
                            limit, tile->v_width};

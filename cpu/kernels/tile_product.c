@@ -2,14 +2,31 @@
 
 #include "cpu/kernels/vec.h"
 
-/* Groups of 16 columns held in registers at once: 6 rows x 4 groups are 24 of 32 registers; 6 x 1 are 12 of 16. */
+/* Groups of 16 columns held in registers at once, by rows: 6 rows x 4 groups are 24 of AVX-512's 32 registers, 6 x 1 are
+ * 12 of AVX2's 16. Fewer rows take more groups there: at least 8 chains of FMAs hide each other's latency. */
+enum { MOST_GROUPS = 4 };
 #if defined(__AVX512F__)
-#define GROUPS_AT_ONCE 4
-#define EACH_GROUPS(CASE, R) CASE(R, 1) CASE(R, 2) CASE(R, 3) CASE(R, 4)
+#define ROWS_SHAPES(SHAPE, R) SHAPE(R, 1) SHAPE(R, 2) SHAPE(R, 3) SHAPE(R, 4)
+#define EACH_SHAPE(SHAPE)                                                                                              \
+    ROWS_SHAPES(SHAPE, 1) ROWS_SHAPES(SHAPE, 2) ROWS_SHAPES(SHAPE, 3)                                                  \
+    ROWS_SHAPES(SHAPE, 4) ROWS_SHAPES(SHAPE, 5) ROWS_SHAPES(SHAPE, 6)
 #else
-#define GROUPS_AT_ONCE 1
-#define EACH_GROUPS(CASE, R) CASE(R, 1)
+#define EACH_SHAPE(SHAPE)                                                                                              \
+    SHAPE(1, 1) SHAPE(1, 2) SHAPE(1, 3) SHAPE(1, 4) SHAPE(2, 1) SHAPE(2, 2)                                            \
+    SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
 #endif
+
+/* How many of the `left` groups a block of `rows` takes next. */
+static int groups_now(int rows, int left)
+{
+#if defined(__AVX512F__)
+    bool wide = true;
+#else
+    bool wide = rows == 1;
+#endif
+    int most = wide ? MOST_GROUPS : rows == 2 ? 2 : 1;
+    return left < most ? left : most;
+}
 
 /* CALL(rows, groups) with both sizes as constants. */
 #define SHAPE_CASE(R, G)                                                                                               \
@@ -18,12 +35,7 @@
         break;
 #define SHAPE_SWITCH(rows, groups)                                                                                     \
     switch (8 * (rows) + (groups)) {                                                                                   \
-        EACH_GROUPS(SHAPE_CASE, 1)                                                                                     \
-        EACH_GROUPS(SHAPE_CASE, 2)                                                                                     \
-        EACH_GROUPS(SHAPE_CASE, 3)                                                                                     \
-        EACH_GROUPS(SHAPE_CASE, 4)                                                                                     \
-        EACH_GROUPS(SHAPE_CASE, 5)                                                                                     \
-        EACH_GROUPS(SHAPE_CASE, 6)                                                                                     \
+        EACH_SHAPE(SHAPE_CASE)                                                                                         \
     }
 
 #if defined(__AVX2__)
@@ -35,13 +47,13 @@
 #endif
 
 /* acc[r][g] += a[r * a_row + k * a_step] * b[k * b_row + 16 g ...] for k in [from, to). */
-VEC_INLINE void product(const int R, const int G, v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE], const float *a, size_t a_row,
+VEC_INLINE void product(const int R, const int G, v16 acc[BLOCK_ROWS][MOST_GROUPS], const float *a, size_t a_row,
                         size_t a_step, const float *b, size_t b_row, int from, int to)
 {
     a += (size_t)from * a_step;
     b += (size_t)from * b_row;
     for (int k = from; k < to; k++, a += a_step, b += b_row) {
-        v16 column[GROUPS_AT_ONCE];
+        v16 column[MOST_GROUPS];
         EACH_GROUP column[g] = v16_load(b + 16 * g);
         EACH_ROW {
             v16 x = v16_set1(a[r * a_row]);
@@ -52,7 +64,7 @@ VEC_INLINE void product(const int R, const int G, v16 acc[BLOCK_ROWS][GROUPS_AT_
 
 VEC_INLINE void scores(const int R, const int G, const ScoreProduct *p, int at)
 {
-    v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE];
+    v16 acc[BLOCK_ROWS][MOST_GROUPS];
     EACH_ROW EACH_GROUP acc[r][g] = v16_zero();
     product(R, G, acc, p->a, p->a_row, 1, p->k + at, KEY_TILE, 0, p->Dn);
     product(R, G, acc, p->a + p->Dn, p->a_row, 1, p->k_rope + at, KEY_TILE, 0, p->Dr);
@@ -62,8 +74,8 @@ VEC_INLINE void scores(const int R, const int G, const ScoreProduct *p, int at)
 
 void tile_scores(const ScoreProduct *p, int rows, int groups)
 {
-    for (int at = 0; at < groups; at += GROUPS_AT_ONCE) {
-        int now = groups - at < GROUPS_AT_ONCE ? groups - at : GROUPS_AT_ONCE;
+    for (int at = 0, now; at < groups; at += now) {
+        now = groups_now(rows, groups - at);
 #define CALL(R, G) scores(R, G, p, 16 * at)
         SHAPE_SWITCH(rows, now)
 #undef CALL
@@ -73,7 +85,7 @@ void tile_scores(const ScoreProduct *p, int rows, int groups)
 /* Rows of a block have limits of their own: [0, common) is for all, the rest of each row for that row alone. */
 VEC_INLINE void values(const int R, const int G, const ValueProduct *p, int at, int common, int longest)
 {
-    v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE];
+    v16 acc[BLOCK_ROWS][MOST_GROUPS];
     EACH_ROW EACH_GROUP acc[r][g] = v16_load(p->c + r * p->c_row + at + 16 * g);
     if (p->factor)
         EACH_ROW EACH_GROUP acc[r][g] = v16_mul(acc[r][g], v16_set1(p->factor[r]));
@@ -112,8 +124,8 @@ void tile_values(const ValueProduct *p, int rows)
         longest = p->limit[r] > longest ? p->limit[r] : longest;
     }
     int groups = p->width / 16;
-    for (int at = 0; at < groups; at += GROUPS_AT_ONCE) {
-        int now = groups - at < GROUPS_AT_ONCE ? groups - at : GROUPS_AT_ONCE;
+    for (int at = 0, now; at < groups; at += now) {
+        now = groups_now(rows, groups - at);
 #define CALL(R, G) values(R, G, p, 16 * at, common, longest)
         SHAPE_SWITCH(rows, now)
 #undef CALL
@@ -125,7 +137,7 @@ void tile_values(const ValueProduct *p, int rows)
 VEC_INLINE void keys_block(const int R, const int G, const KeyProduct *p, int j, int from, int at)
 {
     float *c = p->c + (size_t)j * p->c_row + at;
-    v16 acc[BLOCK_ROWS][GROUPS_AT_ONCE];
+    v16 acc[BLOCK_ROWS][MOST_GROUPS];
     EACH_ROW EACH_GROUP acc[r][g] = v16_load(c + r * p->c_row + 16 * g);
     product(R, G, acc, p->a + j, 1, KEY_TILE, p->b + at, p->b_row, from, p->to);
     EACH_ROW EACH_GROUP v16_store(c + r * p->c_row + 16 * g, acc[r][g]);
@@ -136,8 +148,8 @@ void tile_keys(const KeyProduct *p, int keys)
     for (int j = 0; j < keys; j += BLOCK_ROWS) {
         int rows = keys - j < BLOCK_ROWS ? keys - j : BLOCK_ROWS;
         int from = p->triangle ? j : p->from;
-        for (int at = 0; at < p->groups; at += GROUPS_AT_ONCE) {
-            int now = p->groups - at < GROUPS_AT_ONCE ? p->groups - at : GROUPS_AT_ONCE;
+        for (int at = 0, now; at < p->groups; at += now) {
+            now = groups_now(rows, p->groups - at);
 #define CALL(R, G) keys_block(R, G, p, j, from, 16 * at)
             SHAPE_SWITCH(rows, now)
 #undef CALL
