@@ -182,9 +182,11 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const HalfCase *h, Pages 
         }
 }
 
-static void feed_exact(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n, void *ctx)
+static void feed_exact(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n,
+                       void *ctx)
 {
-    AttentionInputs in = {from_row(h->view.q, at), from_row(h->view.k, at), from_row(h->view.k_rope, at), from_row(h->view.v, at)};
+    AttentionInputs in = {from_row(h->view.q, at), from_row(h->view.k, at), from_row(h->view.k_rope, at),
+                          from_row(h->view.v, at)};
     ops->cache_write(b, h->c.s, p->layer, rows, n, in);
     ops->attention_cached(b, h->c.s, from_row(half_output(&h->c, ctx), at), in.q, p->layer, rows, n);
 }
@@ -225,7 +227,8 @@ typedef struct Latent {
     bool half;
 } Latent;
 
-static void feed_latent(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n, void *ctx)
+static void feed_latent(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n,
+                        void *ctx)
 {
     const Latent *l = ctx;
     AttentionShape s = h->c.s;
@@ -255,7 +258,8 @@ static void latent_equals_f32(void **state)
         for (int i = 0; i < BACKENDS; i++) {
             Backend *b = case_backend(ISAS[i], 1 + i % 2, &ops);
             if (!b) continue;
-            Pages wide = pages_make((size_t)(KEY_TILE * (l.R + c->s.Dr))), half = pages_make((size_t)(KEY_TILE * (l.R + c->s.Dr)));
+            size_t page = (size_t)(KEY_TILE * (l.R + c->s.Dr));
+            Pages wide = pages_make(page), half = pages_make(page);
             l.half = false;
             feed_in_chunks(b, ops, &h, &wide, chunks[i], feed_latent, &l);
             l.half = true;

@@ -194,7 +194,8 @@ static void check_loss(Golden *g, const TrainOut *out, const Json *bf16)
     }
     double rms = sqrt(squares / at), off = off_by(bf16, "logprobs");
     expect_error("logprobs", rms, off, false);
-    expect_number("nll", out->loss, golden_scalar(g->expected, "nll"), TOL_GOLDEN_BF16 * off); /* a mean errs less than the root mean square */
+    /* The error of a mean is at most the root mean square of the errors. */
+    expect_number("nll", out->loss, golden_scalar(g->expected, "nll"), TOL_GOLDEN_BF16 * off);
 }
 
 static void record_routes(const char *name)

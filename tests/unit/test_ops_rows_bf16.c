@@ -43,7 +43,8 @@ static Case case_make(size_t n, size_t C)
 {
     size_t most = 4 * n * (2 * C + 8);
     Case k = {.n = n, .C = C, .a = values_make(most, 1), .b = values_make(most, 2), .c = values_make(most, 3),
-              .w = lab_random(2 * C, 4), .dy = lab_random(most, 5), .rstd = lab_random(4 * n, 6), .ids = malloc(4 * n * sizeof(int32_t))};
+              .w = lab_random(2 * C, 4), .dy = lab_random(most, 5), .rstd = lab_random(4 * n, 6)};
+    k.ids = malloc(4 * n * sizeof *k.ids);
     for (size_t i = 0; i < 4 * n; i++) {
         k.ids[i] = (int32_t)(i * 7 % (2 * n));
         k.rstd[i] = 1.5f + k.rstd[i];
