@@ -142,12 +142,14 @@ static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTab
     config.head = HEAD_SCALAR;
     Policy *p = policy_new(&r->machine, &config, r->recipe->seed, NULL);
     const ParamTable *to = &p->engine.table;
+    policy_master_open(p);
     for (int i = 0; i < to->n; i++) {
         int k = params_find_name(from, to->params[i].name);
         if (k >= 0)
             memcpy(p->weights + to->params[i].offset, weights + from->params[k].offset,
                    to->params[i].count * sizeof(float));
     }
+    policy_master_close(p);
     policy_weights_changed(p);
     return p;
 }

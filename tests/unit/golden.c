@@ -32,16 +32,24 @@ static void read_model(Golden *g, const char *model)
     snprintf(folder, sizeof folder, "tests/golden/%s", model);
     must(hf_config_read(folder, &config, &st), &st);
     g->policy = policy_new(&g->machine, &config, 0, NULL);
+    policy_master_open(g->policy);
     must(hf_weights_read(folder, &g->policy->config, &g->policy->engine.table, g->policy->weights, &st), &st);
+    policy_master_close(g->policy);
     policy_weights_changed(g->policy);
 }
 
 void golden_open(Golden *g, const char *model, const char *expected)
 {
+    golden_open_as(g, model, expected, DTYPE_F32);
+}
+
+void golden_open_as(Golden *g, const char *model, const char *expected, DType precision)
+{
     char name[256];
     Status st = {0};
     *g = (Golden){0};
     RuntimeOptions options = runtime_defaults();
+    options.dtype = precision;
     must(machine_open(&g->machine, &options, &st), &st);
     read_model(g, model);
     snprintf(name, sizeof name, "tests/golden/%s/case.json", expected);

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu/cpu.h"
-
 enum { VARIANTS = 5, GUARD = 64 };
 
 typedef struct Variant {
@@ -18,11 +16,8 @@ typedef struct Variant {
 static Variant variants[VARIANTS];
 static int variant_count;
 
-int lab_open(void **state)
+static int open_variants(const CpuOptions options[VARIANTS])
 {
-    (void)state;
-    static const CpuOptions options[VARIANTS] = {{.threads = 2}, {.threads = 1}, {.threads = 3, .isa = "avx2"},
-                                                 {.threads = 1, .isa = "avx2"}, {.threads = 2, .isa = "plain"}};
     variant_count = 0;
     for (int i = 0; i < VARIANTS; i++) {
         Variant *v = &variants[variant_count];
@@ -38,6 +33,36 @@ int lab_open(void **state)
         }
     }
     return 0;
+}
+
+int lab_open(void **state)
+{
+    (void)state;
+    static const CpuOptions options[VARIANTS] = {{.threads = 2}, {.threads = 1}, {.threads = 3, .isa = "avx2"},
+                                                 {.threads = 1, .isa = "avx2"}, {.threads = 2, .isa = "plain"}};
+    return open_variants(options);
+}
+
+static int open_form(const char *form)
+{
+    const CpuOptions options[VARIANTS] = {{.threads = 2, .isa = "avx512", .bf16 = form},
+                                          {.threads = 1, .isa = "avx512", .bf16 = form},
+                                          {.threads = 3, .isa = "avx2", .bf16 = form},
+                                          {.threads = 1, .isa = "avx2", .bf16 = form},
+                                          {.threads = 2, .isa = "plain", .bf16 = form}};
+    return open_variants(options);
+}
+
+int lab_open_dot(void **state)
+{
+    (void)state;
+    return open_form("dot");
+}
+
+int lab_open_widen(void **state)
+{
+    (void)state;
+    return open_form("widen");
 }
 
 int lab_close(void **state)
@@ -86,6 +111,13 @@ Mat lab_mat(const LabTrial *t, float *out, int number)
 float *lab_at(const LabTrial *t, float *out, int number)
 {
     return out + t->outs[number].at;
+}
+
+Mat lab_bf16(const LabTrial *t, float *out, int number, size_t cols)
+{
+    const LabOut *o = &t->outs[number];
+    assert_int_equal(o->cols, lab_halves(cols));
+    return (Mat){out + o->at, DTYPE_BF16, o->rows, cols, 2 * o->stride};
 }
 
 static float guard_value(size_t i)
@@ -166,6 +198,46 @@ float *lab_random(size_t n, uint64_t seed)
         x[i] = (float)((int32_t)(s >> 40) - (1 << 23)) * 0x1p-23f;
     }
     return x;
+}
+
+float lab_widen(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+uint16_t lab_round(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (isnan(x)) return 0x7fc0;
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+uint16_t *lab_rounded(float *x, size_t n)
+{
+    uint16_t *halves = malloc((n ? n : 1) * sizeof *halves);
+    for (size_t i = 0; i < n; i++) {
+        halves[i] = lab_round(x[i]);
+        x[i] = lab_widen(halves[i]);
+    }
+    return halves;
+}
+
+void lab_is_rounded(const char *what, Mat got, const float *want)
+{
+    assert_int_equal(got.dtype, DTYPE_BF16);
+    for (size_t i = 0; i < got.rows; i++) {
+        for (size_t j = 0; j < got.cols; j++) {
+            uint16_t g = ((const uint16_t *)got.p)[i * got.stride + j], w = lab_round(want[i * got.cols + j]);
+            if (g != w) {
+                fail_msg("%s (%zu, %zu): %.9g, want %.9g, which is %.9g rounded", what, i, j, (double)lab_widen(g),
+                         (double)lab_widen(w), (double)want[i * got.cols + j]);
+            }
+        }
+    }
 }
 
 double *lab_doubles(const float *x, size_t n)

@@ -6,6 +6,7 @@
 #include "tests/unit/unit.h"
 
 #include "core/ops.h"
+#include "cpu/cpu.h"
 #include "tests/tolerances.h"
 
 enum { LAB_OUTS = 4 };
@@ -28,6 +29,10 @@ struct LabTrial {
 /* cmocka group setup and teardown: opens the backends. */
 int lab_open(void **state);
 int lab_close(void **state);
+/* The same with bf16 products in one form on every backend, and without AVX512_BF16, whose instruction rounds by itself: the
+ * bits of a form's definition. */
+int lab_open_dot(void **state);
+int lab_open_widen(void **state);
 
 /* The backend with the best instruction set and two threads. */
 const Ops *lab_ops(void);
@@ -37,6 +42,13 @@ Backend *lab_backend(void);
 int lab_out(LabTrial *t, size_t rows, size_t cols, size_t gap);
 Mat lab_mat(const LabTrial *t, float *out, int number);
 float *lab_at(const LabTrial *t, float *out, int number);
+
+/* An output made with lab_out(t, rows, lab_halves(cols), gap), seen as bf16. Half a float is left over where cols is odd. */
+static inline size_t lab_halves(size_t cols)
+{
+    return (cols + 1) / 2;
+}
+Mat lab_bf16(const LabTrial *t, float *out, int number, size_t cols);
 
 /* Runs on every backend and fails unless all outputs agree bit for bit and nothing else changed. Returns the outputs of
  * the first (free it); address them with lab_mat. */
@@ -49,6 +61,14 @@ float *lab_run_on(const Ops *ops, Backend *b, const LabTrial *t, const char *nam
 float *lab_random(size_t n, uint64_t seed);
 /* The same numbers in double. */
 double *lab_doubles(const float *x, size_t n);
+
+/* To the nearest bf16, ties to even, every NaN to one; and back. */
+uint16_t lab_round(float x);
+float lab_widen(uint16_t half);
+/* The bf16 nearest to x[i] and, in place, x[i] = its value. Caller frees. */
+uint16_t *lab_rounded(float *x, size_t n);
+/* Fails unless got (bf16) is want (f32, dense) rounded, bit for bit. */
+void lab_is_rounded(const char *what, Mat got, const float *want);
 
 /* Fails unless |got - want| <= tolerance * max |want| everywhere; want must not be all zero. */
 void lab_near(const char *what, Mat got, const double *want, double tolerance);

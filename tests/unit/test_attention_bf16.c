@@ -1,0 +1,282 @@
+/* Attention on bf16 rows is attention on their values as f32, outputs rounded once, to the bit: forward, backward, exact and
+ * latent cache, on every instruction set. And in bf16 too the cache gives what training gives. */
+#include "tests/unit/ops_lab.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/attention_case.h"
+
+enum { PAGES = 5, MOST_ROWS = 300, BACKENDS = 4 };
+
+static const struct {
+    AttentionShape s;
+    bool rope_shared;
+} SHAPES[] = {
+    {{2, 2, 12, 8, 12, 0.22f}, true},  /* MLA of the golden fixtures */
+    {{4, 4, 32, 16, 32, 0.14f}, true}, /* MLA of the tiny recipes */
+    {{6, 2, 0, 24, 24, 0.2f}, false},  /* GQA */
+    {{3, 3, 11, 6, 71, 0.25f}, false}, /* odd widths, a rope key per head */
+};
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
+static const int LENGTHS[] = {1, 63, 64, 0, 65, 130, 7, -1};
+static const char *const ISAS[BACKENDS] = {NULL, "avx512", "avx2", "plain"};
+
+/* A case whose inputs are bf16 values, as f32 (c.in) and as bf16 at the same places. */
+typedef struct HalfCase {
+    AttentionCase c;
+    uint16_t *q, *kv, *rope;
+    AttentionInputs view;
+} HalfCase;
+
+static HeadView half_view(HeadView v, const float *base, uint16_t *half)
+{
+    return (HeadView){half + ((float *)v.p - base), v.row, v.head, DTYPE_BF16};
+}
+
+static HalfCase half_case(int shape, const int *lengths, uint32_t seed)
+{
+    HalfCase h = {.c = case_make(SHAPES[shape].s, SHAPES[shape].rope_shared, lengths, seed)};
+    CaseInputs *in = &h.c.in;
+    h.q = lab_rounded(in->q, in->q_floats);
+    h.kv = lab_rounded(in->kv, in->kv_floats);
+    h.rope = lab_rounded(in->rope, in->rope_floats);
+    h.view = (AttentionInputs){half_view(in->view.q, in->q, h.q), half_view(in->view.k, in->kv, h.kv),
+                               half_view(in->view.k_rope, in->rope, h.rope), half_view(in->view.v, in->kv, h.kv)};
+    return h;
+}
+
+static void half_case_free(HalfCase *h)
+{
+    free(h->q), free(h->kv), free(h->rope);
+    case_free(&h->c);
+}
+
+static size_t output_row(const AttentionCase *c)
+{
+    return (size_t)(c->s.H * c->s.Dv);
+}
+
+/* Rows of outputs have one value more, which stays. */
+static HeadView half_output(const AttentionCase *c, uint16_t *o)
+{
+    return (HeadView){o, output_row(c) + 1, (size_t)c->s.Dv, DTYPE_BF16};
+}
+
+static uint16_t *half_outputs(const AttentionCase *c)
+{
+    size_t n = (size_t)c->N * (output_row(c) + 1);
+    uint16_t *o = malloc((n + 1) * sizeof *o);
+    for (size_t i = 0; i < n; i++) o[i] = 0xabcd;
+    return o;
+}
+
+static void expect_output(const AttentionCase *c, const uint16_t *o, const float *want)
+{
+    Mat m = {(void *)o, DTYPE_BF16, (size_t)c->N, output_row(c), output_row(c) + 1};
+    lab_is_rounded("o", m, want);
+    for (size_t n = 0; n < m.rows; n++) assert_int_equal(o[n * m.stride + m.cols], 0xabcd);
+}
+
+/* o as f32 values of what the bf16 forward wrote. */
+static float *widened(const AttentionCase *c, const uint16_t *o)
+{
+    size_t row = output_row(c);
+    float *wide = malloc(((size_t)c->N * row + 1) * sizeof *wide);
+    for (size_t i = 0; i < (size_t)c->N * row; i++) wide[i] = lab_widen(o[i / row * (row + 1) + i % row]);
+    return wide;
+}
+
+static void check_backward(Backend *b, const Ops *ops, const HalfCase *h, const uint16_t *o, const float *lse)
+{
+    const AttentionCase *c = &h->c;
+    CaseInputs want = case_inputs(c, 7.0f), got = case_inputs(c, 9.0f);
+    float *wide = widened(c, o);
+    HeadView dout = case_output(c, c->dout);
+    ops->attention_bwd(b, c->s, want.view, dout, case_output(c, wide), lse, c->in.view, c->offsets, c->nseq);
+    ops->attention_bwd(b, c->s, got.view, dout, half_output(c, (uint16_t *)o), lse, h->view, c->offsets, c->nseq);
+    assert_memory_equal(got.q, want.q, got.q_floats * sizeof(float));
+    assert_memory_equal(got.kv, want.kv, got.kv_floats * sizeof(float));
+    assert_memory_equal(got.rope, want.rope, got.rope_floats * sizeof(float));
+    assert_true(case_guards_whole(c, &got));
+    double size = 0;
+    for (int i = 0; i < c->s.Dn + c->s.Dr; i++) size += fabs((double)*case_at(got.view.q, c->N - 1, 0, i));
+    assert_true(size > 0);
+    case_inputs_free(&want), case_inputs_free(&got);
+    free(wide);
+}
+
+static void equals_f32(void **state)
+{
+    (void)state;
+    const Ops *ops;
+    for (int k = 0; k < SHAPE_COUNT; k++) {
+        HalfCase h = half_case(k, LENGTHS, 1u + (uint32_t)k);
+        const AttentionCase *c = &h.c;
+        size_t row = output_row(c), lses = (size_t)(c->N * c->s.H);
+        for (int i = 0; i < BACKENDS; i++) {
+            Backend *b = case_backend(ISAS[i], 1 + i % 2, &ops);
+            if (!b) continue;
+            float *want = malloc((size_t)c->N * row * sizeof *want), *lse = malloc(2 * lses * sizeof *lse);
+            uint16_t *o = half_outputs(c);
+            ops->attention_fwd(b, c->s, case_output(c, want), lse, c->in.view, c->offsets, c->nseq);
+            ops->attention_fwd(b, c->s, half_output(c, o), lse + lses, h.view, c->offsets, c->nseq);
+            expect_output(c, o, want);
+            assert_memory_equal(lse, lse + lses, lses * sizeof *lse);
+            check_backward(b, ops, &h, o, lse);
+            free(want), free(lse), free(o);
+            ops->close(b);
+        }
+        half_case_free(&h);
+    }
+}
+
+/* A cache of one layer, NaN where nothing was written, its pages in no order. */
+typedef struct Pages {
+    CacheLayer layer;
+    float *floats;
+    size_t count;
+    int32_t of[CASE_SEQUENCES][PAGES];
+} Pages;
+
+static Pages pages_make(size_t page_floats)
+{
+    Pages p = {.layer = {.page_stride = page_floats + 7}};
+    p.count = CASE_SEQUENCES * PAGES * p.layer.page_stride;
+    p.layer.base = p.floats = malloc(p.count * sizeof *p.floats);
+    for (size_t i = 0; i < p.count; i++) p.floats[i] = NAN;
+    for (int s = 0; s < CASE_SEQUENCES; s++)
+        for (int i = 0; i < PAGES; i++) p.of[s][i] = (s * PAGES + i) * 7 % (CASE_SEQUENCES * PAGES);
+    return p;
+}
+
+static Pages exact_pages(const AttentionCase *c)
+{
+    AttentionShape s = c->s;
+    size_t k = (size_t)(s.Hkv * s.Dn * KEY_TILE), rope = (size_t)((c->rope_shared ? 1 : s.Hkv) * s.Dr * KEY_TILE);
+    Pages p = pages_make(k + rope + (size_t)(s.Hkv * s.Dv * KEY_TILE));
+    p.layer.rope_at = k;
+    p.layer.v_at = k + rope;
+    p.layer.rope_shared = c->rope_shared;
+    return p;
+}
+
+static HeadView from_row(HeadView v, size_t n)
+{
+    return heads_from(v, n * v.row);
+}
+
+typedef void Feed(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n, void *ctx);
+
+/* Every sequence by itself, `chunk` positions a call. */
+static void feed_in_chunks(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, int chunk, Feed *feed, void *ctx)
+{
+    const AttentionCase *c = &h->c;
+    for (int s = 0; s < c->nseq; s++)
+        for (int32_t at = c->offsets[s]; at < c->offsets[s + 1]; at += chunk) {
+            CacheRow rows[MOST_ROWS];
+            int n = c->offsets[s + 1] - at < chunk ? c->offsets[s + 1] - at : chunk;
+            for (int r = 0; r < n; r++) rows[r] = (CacheRow){p->of[s], at - c->offsets[s] + r};
+            feed(b, ops, h, p, rows, (size_t)at, n, ctx);
+        }
+}
+
+static void feed_exact(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n,
+                       void *ctx)
+{
+    AttentionInputs in = {from_row(h->view.q, at), from_row(h->view.k, at), from_row(h->view.k_rope, at),
+                          from_row(h->view.v, at)};
+    ops->cache_write(b, h->c.s, p->layer, rows, n, in);
+    ops->attention_cached(b, h->c.s, from_row(half_output(&h->c, ctx), at), in.q, p->layer, rows, n);
+}
+
+static void cache_equals_training(void **state)
+{
+    (void)state;
+    const Ops *ops;
+    const int lengths[] = {130, 1, 64, 77, -1}, chunks[BACKENDS] = {1, 5, 64, 300};
+    for (int k = 0; k < SHAPE_COUNT; k++) {
+        HalfCase h = half_case(k, lengths, 50u + (uint32_t)k);
+        const AttentionCase *c = &h.c;
+        size_t halves = (size_t)c->N * (output_row(c) + 1);
+        uint16_t *want = half_outputs(c);
+        float *lse = malloc((size_t)(c->N * c->s.H) * sizeof *lse);
+        Backend *b = case_backend(NULL, 2, &ops);
+        ops->attention_fwd(b, c->s, half_output(c, want), lse, h.view, c->offsets, c->nseq);
+        ops->close(b);
+        for (int i = 0; i < BACKENDS; i++) {
+            if (!(b = case_backend(ISAS[i], 1 + i % 2, &ops))) continue;
+            Pages p = exact_pages(c);
+            uint16_t *o = half_outputs(c);
+            feed_in_chunks(b, ops, &h, &p, chunks[i], feed_exact, o);
+            assert_memory_equal(o, want, halves * sizeof *o);
+            free(o), free(p.floats);
+            ops->close(b);
+        }
+        free(want), free(lse);
+        half_case_free(&h);
+    }
+}
+
+/* Latents [N][R], and queries in their space [N][H][R]; u as f32 and as bf16. */
+typedef struct Latent {
+    int R;
+    float *z, *qz, *u;
+    uint16_t *z_half, *u_half;
+    bool half;
+} Latent;
+
+static void feed_latent(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n,
+                        void *ctx)
+{
+    const Latent *l = ctx;
+    AttentionShape s = h->c.s;
+    size_t R = (size_t)l->R, row = (size_t)s.H * R;
+    Mat z = mat_of(l->half ? (void *)(l->z_half + at * R) : (void *)(l->z + at * R), l->half ? DTYPE_BF16 : DTYPE_F32,
+                   (size_t)n, R);
+    AttentionInputs in = l->half ? h->view : h->c.in.view;
+    HeadView u = l->half ? (HeadView){l->u_half + at * row, row, R, DTYPE_BF16} : heads_f32(l->u + at * row, row, R);
+    ops->latent_write(b, p->layer, rows, n, z, from_row(in.k_rope, at), s.Dr);
+    ops->attention_latent(b, s, l->R, u, heads_f32(l->qz + at * row, row, R), from_row(heads_from(in.q, (size_t)s.Dn), at),
+                          p->layer, rows, n);
+}
+
+static void latent_equals_f32(void **state)
+{
+    (void)state;
+    const Ops *ops;
+    const int lengths[] = {130, 1, 64, 20, -1}, chunks[BACKENDS] = {1, 7, 64, 200};
+    for (int k = 0; k < 2; k++) {
+        HalfCase h = half_case(k, lengths, 70u + (uint32_t)k);
+        const AttentionCase *c = &h.c;
+        Latent l = {.R = k ? 48 : 21};
+        size_t N = (size_t)c->N, us = N * (size_t)(c->s.H * l.R);
+        l.z = lab_random(N * (size_t)l.R, 1), l.qz = lab_random(us, 2);
+        l.z_half = lab_rounded(l.z, N * (size_t)l.R);
+        l.u = malloc(us * sizeof *l.u), l.u_half = malloc(us * sizeof *l.u_half);
+        for (int i = 0; i < BACKENDS; i++) {
+            Backend *b = case_backend(ISAS[i], 1 + i % 2, &ops);
+            if (!b) continue;
+            size_t page = (size_t)(KEY_TILE * (l.R + c->s.Dr));
+            Pages wide = pages_make(page), half = pages_make(page);
+            l.half = false;
+            feed_in_chunks(b, ops, &h, &wide, chunks[i], feed_latent, &l);
+            l.half = true;
+            feed_in_chunks(b, ops, &h, &half, chunks[i], feed_latent, &l);
+            assert_memory_equal(wide.floats, half.floats, wide.count * sizeof(float));
+            lab_is_rounded("u", mat_of(l.u_half, DTYPE_BF16, N, us / N), l.u);
+            free(wide.floats), free(half.floats);
+            ops->close(b);
+        }
+        free(l.z), free(l.qz), free(l.z_half), free(l.u), free(l.u_half);
+        half_case_free(&h);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_f32), cmocka_unit_test(cache_equals_training),
+                                       cmocka_unit_test(latent_equals_f32)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,463 @@
+/* linear_* and grouped_* on bf16 operands, in both forms: the order of every chain exactly, against f64, rows independent of
+ * the batch. Weights lie in split storage (row stride 2 K). */
+#include "tests/unit/ops_lab.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Matrices of one layer: x and dy with `gap` unused columns, everything beginning at element `shift` of its buffer. The float
+ * arrays hold the values of the bf16 ones; dy is f32 in the call. */
+typedef struct Layer {
+    size_t M, N, K, gap, shift;
+    bool dot, add, y_bf16;
+    float *x, *w, *dy, *bias, *was;
+    uint16_t *x_half, *w_half, *dy_half, *was_half;
+    float *dy_exact;
+} Layer;
+
+static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
+
+static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
+{
+    size_t xs = shift + M * (K + gap), ws = shift + N * 2 * K, dys = shift + M * (N + gap);
+    size_t outs = M * (N + 1) + M * K + N * K + N;
+    Layer l = {.M = M, .N = N, .K = K, .gap = gap, .shift = shift, .x = lab_random(xs, 1), .w = lab_random(ws, 2),
+               .dy = lab_random(dys, 3), .bias = lab_random(N, 4), .was = lab_random(outs, 5)};
+    l.dy_exact = malloc(largest(dys, 1) * sizeof(float));
+    memcpy(l.dy_exact, l.dy, dys * sizeof(float));
+    l.x_half = lab_rounded(l.x, xs), l.w_half = lab_rounded(l.w, ws), l.dy_half = lab_rounded(l.dy, dys);
+    float *was = lab_random(outs, 6);
+    l.was_half = lab_rounded(was, outs);
+    free(was);
+    return l;
+}
+
+static void layer_free(Layer *l)
+{
+    void *all[] = {l->x, l->w, l->dy, l->bias, l->was, l->x_half, l->w_half, l->dy_half, l->was_half, l->dy_exact};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static Mat bf16_mat(uint16_t *p, size_t rows, size_t cols, size_t stride)
+{
+    return (Mat){p, DTYPE_BF16, rows, cols, stride};
+}
+
+static Mat layer_x(const Layer *l) { return bf16_mat(l->x_half + l->shift, l->M, l->K, l->K + l->gap); }
+static Mat layer_w(const Layer *l) { return bf16_mat(l->w_half + l->shift, l->N, l->K, 2 * l->K); }
+static Mat layer_dy(const Layer *l) { return (Mat){l->dy_exact + l->shift, DTYPE_F32, l->M, l->N, l->N + l->gap}; }
+static const float *x_at(const Layer *l, size_t m) { return l->x + l->shift + m * (l->K + l->gap); }
+static const float *w_at(const Layer *l, size_t n) { return l->w + l->shift + n * 2 * l->K; }
+static const float *dy_at(const Layer *l, size_t m) { return l->dy + l->shift + m * (l->N + l->gap); }
+
+/* One chain of FMAs over the inner index; dot: of a pair the second first, and an odd one has 0 beside it. */
+static float chain(bool dot, const float *a, size_t a_k, const float *b, size_t b_k, size_t K)
+{
+    float sum = 0.0f;
+    for (size_t k = 0; k < K; k++) {
+        size_t at = dot ? k ^ 1 : k;
+        sum = at < K ? fmaf(a[at * a_k], b[at * b_k], sum) : sum;
+        if (dot && k % 2 == 0 && at >= K) sum = fmaf(a[k * a_k], b[k * b_k], sum);
+    }
+    return sum;
+}
+
+static void expect(const char *what, float got, float want, size_t i, size_t j)
+{
+    if (memcmp(&got, &want, sizeof got) != 0) {
+        fail_msg("%s (%zu, %zu): %.9g, want exactly %.9g", what, i, j, (double)got, (double)want);
+    }
+}
+
+static void run_fwd(const Ops *ops, Backend *b, const LabTrial *t, float *out)
+{
+    const Layer *l = t->in;
+    Mat y = l->y_bf16 ? lab_bf16(t, out, 0, l->N) : lab_mat(t, out, 0);
+    ops->linear_fwd(b, y, layer_x(l), layer_w(l), l->add ? NULL : l->bias, l->add);
+}
+
+static void run_bwd_x(const Ops *ops, Backend *b, const LabTrial *t, float *out)
+{
+    const Layer *l = t->in;
+    ops->linear_bwd_x(b, lab_mat(t, out, 0), layer_dy(l), layer_w(l), l->add);
+}
+
+static void run_bwd_w(const Ops *ops, Backend *b, const LabTrial *t, float *out)
+{
+    const Layer *l = t->in;
+    ops->linear_bwd_w(b, lab_mat(t, out, 0), lab_at(t, out, 1), layer_dy(l), layer_x(l));
+}
+
+static float *forward_sums(const Layer *l)
+{
+    float *sums = malloc(l->M * l->N * sizeof *sums);
+    for (size_t i = 0; i < l->M * l->N; i++) sums[i] = chain(l->dot, x_at(l, i / l->N), 1, w_at(l, i % l->N), 1, l->K);
+    return sums;
+}
+
+static void check_fwd(Layer *l)
+{
+    LabTrial t = {.run = run_fwd, .in = l, .initial = l->was};
+    l->y_bf16 = false;
+    lab_out(&t, l->M, l->N, l->gap);
+    float *out = lab_run(&t), *sums = forward_sums(l);
+    for (size_t i = 0; i < l->M * l->N; i++) {
+        float want = l->add ? l->was[i] + sums[i] : sums[i] + l->bias[i % l->N];
+        expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i / l->N)[i % l->N], want, i / l->N, i % l->N);
+    }
+    free(out), free(sums);
+}
+
+static void check_fwd_to_bf16(Layer *l)
+{
+    LabTrial t = {.run = run_fwd, .in = l, .initial = (float *)l->was_half};
+    l->y_bf16 = true;
+    lab_out(&t, l->M, lab_halves(l->N), l->gap);
+    size_t row = 2 * lab_halves(l->N); /* of `was` */
+    float *out = lab_run(&t), *sums = forward_sums(l);
+    for (size_t i = 0; i < l->M; i++)
+        for (size_t j = 0; j < l->N; j++) {
+            float *sum = &sums[i * l->N + j];
+            *sum = l->add ? lab_widen(l->was_half[i * row + j]) + *sum : *sum + l->bias[j];
+        }
+    Mat y = lab_bf16(&t, out, 0, l->N);
+    lab_is_rounded("linear_fwd to bf16", y, sums);
+    for (size_t i = 0; l->N % 2 && i < l->M; i++)
+        assert_int_equal(((uint16_t *)y.p)[i * y.stride + l->N], l->was_half[i * row + l->N]);
+    free(out), free(sums);
+}
+
+static void check_bwd_x(Layer *l)
+{
+    LabTrial t = {.run = run_bwd_x, .in = l, .initial = l->was};
+    lab_out(&t, l->M, l->K, l->gap);
+    float *out = lab_run(&t);
+    for (size_t i = 0; i < l->M; i++) {
+        for (size_t j = 0; j < l->K; j++) {
+            float sum = chain(l->dot, dy_at(l, i), 1, w_at(l, 0) + j, 2 * l->K, l->N);
+            float want = l->add ? l->was[i * l->K + j] + sum : sum;
+            expect("linear_bwd_x", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
+        }
+    }
+    free(out);
+}
+
+/* dbias sums the f32 dy. */
+static void check_bias(const Layer *l, const float *got)
+{
+    for (size_t o = 0; o < l->N; o++) {
+        float bias = l->was[l->N * l->K + o];
+        for (size_t n = 0; n < l->M; n += TOKEN_BLOCK) {
+            float sum = 0.0f;
+            for (size_t k = n; k < l->M && k < n + TOKEN_BLOCK; k++) sum += mat_row(layer_dy(l), k)[o];
+            bias += sum;
+        }
+        expect("dbias", got[o], bias, 0, o);
+    }
+}
+
+static void check_bwd_w(Layer *l)
+{
+    LabTrial t = {.run = run_bwd_w, .in = l, .initial = l->was};
+    lab_out(&t, l->N, l->K, l->gap);
+    lab_out(&t, 1, l->N, 0);
+    float *out = lab_run(&t);
+    for (size_t o = 0; o < l->N; o++)
+        for (size_t i = 0; i < l->K; i++) {
+            float want = l->was[o * l->K + i];
+            for (size_t n = 0; n < l->M; n += TOKEN_BLOCK) {
+                size_t rows = l->M - n < TOKEN_BLOCK ? l->M - n : TOKEN_BLOCK;
+                want += chain(l->dot, dy_at(l, n) + o, l->N + l->gap, x_at(l, n) + i, l->K + l->gap, rows);
+            }
+            expect("linear_bwd_w", mat_row(lab_mat(&t, out, 0), o)[i], want, o, i);
+        }
+    check_bias(l, lab_at(&t, out, 1));
+    free(out);
+}
+
+/* What `state` says: the backends open compute in that form. */
+static bool is_dot(void **state)
+{
+    return !strcmp(*state, "dot");
+}
+
+static void check_layer(Layer *l)
+{
+    for (int add = 0; add < 2; add++) {
+        l->add = add;
+        check_fwd(l);
+        check_fwd_to_bf16(l);
+        check_bwd_x(l);
+        check_bwd_w(l);
+    }
+}
+
+/* Sizes around tiles, panels, ROWS_WORTH_A_COPY (24) and K_BLOCK (1,024; pairs in dot); gaps and shifts make rows of pairs lie
+ * at odd addresses. */
+static void exact_order(void **state)
+{
+    static const size_t shapes[][3] = {{1, 1, 1},   {1, 17, 5},    {2, 64, 33},  {7, 100, 64}, {33, 129, 31}, {5, 9, 1101},
+                                       {48, 1, 48}, {13, 112, 16}, {25, 40, 96}, {23, 30, 2},  {24, 30, 3},   {2, 9, 2200},
+                                       {26, 5, 2051}, {6, 1050, 20}, {27, 2061, 3}, {120, 65, 70}, {3, 700, 40}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], s % 3, s % 4 == 3);
+        l.dot = is_dot(state);
+        check_layer(&l);
+        layer_free(&l);
+    }
+}
+
+static void token_blocks(void **state)
+{
+    static const size_t rows[] = {1, 2, 1023, 1024, 1025, 3001};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Layer l = layer_make(rows[i], 19, 23, 1, 0);
+        l.dot = is_dot(state);
+        check_bwd_w(&l);
+        layer_free(&l);
+    }
+}
+
+/* The chain itself is right: against f64 on the rounded operands. */
+static void against_double(void **state)
+{
+    (void)state;
+    Layer l = layer_make(40, 70, 90, 0, 0);
+    LabTrial y = {.run = run_fwd, .in = &l}, dx = {.run = run_bwd_x, .in = &l}, dw = {.run = run_bwd_w, .in = &l};
+    float *zero = calloc(l.N * (l.K + 1), sizeof *zero);
+    dw.initial = zero;
+    lab_out(&y, l.M, l.N, 0), lab_out(&dx, l.M, l.K, 0), lab_out(&dw, l.N, l.K, 0), lab_out(&dw, 1, l.N, 0);
+    float *got_y = lab_run(&y), *got_dx = lab_run(&dx), *got_dw = lab_run(&dw);
+    double *want_y = calloc(l.M * l.N, sizeof(double)), *want_dx = calloc(l.M * l.K, sizeof(double)),
+           *want_dw = calloc(l.N * l.K, sizeof(double));
+    for (size_t i = 0; i < l.M; i++)
+        for (size_t j = 0; j < l.N; j++) {
+            want_y[i * l.N + j] = (double)l.bias[j];
+            for (size_t k = 0; k < l.K; k++) {
+                want_y[i * l.N + j] += (double)x_at(&l, i)[k] * (double)w_at(&l, j)[k];
+                want_dx[i * l.K + k] += (double)dy_at(&l, i)[j] * (double)w_at(&l, j)[k];
+                want_dw[j * l.K + k] += (double)dy_at(&l, i)[j] * (double)x_at(&l, i)[k];
+            }
+        }
+    lab_near("linear_fwd", lab_mat(&y, got_y, 0), want_y, TOL_ROW_SUM);
+    lab_near("linear_bwd_x", lab_mat(&dx, got_dx, 0), want_dx, TOL_ROW_SUM);
+    lab_near("linear_bwd_w", lab_mat(&dw, got_dw, 0), want_dw, TOL_ROW_SUM);
+    free(got_y), free(got_dx), free(got_dw), free(want_y), free(want_dx), free(want_dw), free(zero);
+    layer_free(&l);
+}
+
+/* Rows of a batch alone, and in parts on both sides of ROWS_WORTH_A_COPY, on whatever backend is given. */
+static void check_rows_alone(const Ops *ops, Backend *b)
+{
+    enum { M = 50, N = 130, K = 201 };
+    Layer l = layer_make(M, N, K, 1, 0);
+    static float all[M * N], some[M * N], dx[M * K], dx_some[M * K];
+    static uint16_t all_half[M * N], some_half[M * N];
+    ops->weights_changed(b);
+    ops->linear_fwd(b, mat_f32(all, M, N), layer_x(&l), layer_w(&l), l.bias, false);
+    ops->linear_fwd(b, mat_of(all_half, DTYPE_BF16, M, N), layer_x(&l), layer_w(&l), l.bias, false);
+    ops->linear_bwd_x(b, mat_f32(dx, M, K), layer_dy(&l), layer_w(&l), false);
+    lab_is_rounded("y", mat_of(all_half, DTYPE_BF16, M, N), all);
+    static const size_t parts[] = {1, 2, 5, 23, 24, 25, 30};
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+        for (size_t i = 0; i + parts[p] <= M; i += parts[p]) {
+            size_t n = parts[p];
+            Mat x = mat_rows(layer_x(&l), i, n);
+            ops->linear_fwd(b, mat_f32(some, n, N), x, layer_w(&l), l.bias, false);
+            ops->linear_fwd(b, mat_of(some_half, DTYPE_BF16, n, N), x, layer_w(&l), l.bias, false);
+            ops->linear_bwd_x(b, mat_f32(dx_some, n, K), mat_rows(layer_dy(&l), i, n), layer_w(&l), false);
+            assert_memory_equal(some, all + i * N, n * N * sizeof *some);
+            assert_memory_equal(some_half, all_half + i * N, n * N * sizeof *some_half);
+            assert_memory_equal(dx_some, dx + i * K, n * K * sizeof *dx);
+        }
+    layer_free(&l);
+}
+
+static void rows_alone(void **state)
+{
+    (void)state;
+    check_rows_alone(lab_ops(), lab_backend());
+}
+
+/* Queries of the latent cache are bf16 already: the same products as of an f32 dy that has bf16 values. */
+static void gradient_of_bf16(void **state)
+{
+    (void)state;
+    Layer l = layer_make(30, 21, 40, 1, 1);
+    const Ops *ops = lab_ops();
+    Backend *b = lab_backend();
+    float a[30 * 40], c[30 * 40];
+    Mat f32 = {l.dy + l.shift, DTYPE_F32, l.M, l.N, l.N + l.gap}, half = bf16_mat(l.dy_half + l.shift, l.M, l.N, l.N + l.gap);
+    for (size_t n = 1; n <= 30; n += 29) {
+        ops->linear_bwd_x(b, mat_f32(a, n, 40), mat_rows(f32, 0, n), layer_w(&l), false);
+        ops->linear_bwd_x(b, mat_f32(c, n, 40), mat_rows(half, 0, n), layer_w(&l), false);
+        assert_memory_equal(a, c, n * 40 * sizeof *a);
+    }
+    layer_free(&l);
+}
+
+/* f32 matrices (router, reward head) stay f32 on a backend whose models are bf16. */
+static void f32_stays(void **state)
+{
+    (void)state;
+    const float x[3] = {1.0f + 0x1p-20f, 0x1p-12f, 1}, w[3] = {1, 1.0f + 0x1p-11f, 0x1p-23f};
+    float y;
+    const Ops *ops = lab_ops();
+    ops->weights_changed(lab_backend());
+    ops->linear_fwd(lab_backend(), mat_f32(&y, 1, 1), mat_f32((float *)x, 1, 3), mat_f32((float *)w, 1, 3), NULL, false);
+    expect("f32", y, chain(false, x, 1, w, 1, 3), 0, 0);
+}
+
+enum { EXPERTS = 5, OUT = 37, IN = 51 };
+
+typedef struct Experts {
+    int32_t offsets[EXPERTS + 1];
+    uint16_t *x;
+    float *dy;
+    Mat w[EXPERTS];
+    bool apart; /* by a linear call per expert */
+} Experts;
+
+static void run_grouped(const Ops *ops, Backend *b, const LabTrial *t, float *out)
+{
+    const Experts *g = t->in;
+    size_t rows = (size_t)g->offsets[EXPERTS];
+    Mat x = mat_of(g->x, DTYPE_BF16, rows, IN), dy = mat_f32(g->dy, rows, OUT), dw[EXPERTS];
+    Mat y_half = lab_bf16(t, out, 0, OUT), y = lab_mat(t, out, 1), dx = lab_mat(t, out, 2);
+    for (size_t e = 0; e < EXPERTS; e++) dw[e] = mat_rows(lab_mat(t, out, 3), e * OUT, OUT);
+    if (!g->apart) {
+        ops->grouped_fwd(b, y_half, x, g->w, g->offsets, EXPERTS);
+        ops->grouped_fwd(b, y, x, g->w, g->offsets, EXPERTS);
+        ops->grouped_bwd_x(b, dx, dy, g->w, g->offsets, EXPERTS);
+        ops->grouped_bwd_w(b, dw, dy, x, g->offsets, EXPERTS);
+        return;
+    }
+    for (size_t e = 0; e < EXPERTS; e++) {
+        size_t from = (size_t)g->offsets[e], n = (size_t)g->offsets[e + 1] - from;
+        Mat xe = mat_rows(x, from, n), dye = mat_rows(dy, from, n);
+        ops->linear_fwd(b, mat_rows(y_half, from, n), xe, g->w[e], NULL, false);
+        ops->linear_fwd(b, mat_rows(y, from, n), xe, g->w[e], NULL, false);
+        ops->linear_bwd_x(b, mat_rows(dx, from, n), dye, g->w[e], false);
+        ops->linear_bwd_w(b, dw[e], NULL, dye, xe);
+    }
+}
+
+static void check_grouped(const int32_t *counts)
+{
+    Experts g = {0};
+    for (int e = 0; e < EXPERTS; e++) g.offsets[e + 1] = g.offsets[e] + counts[e];
+    size_t rows = (size_t)g.offsets[EXPERTS], outputs = rows * (lab_halves(OUT) + OUT + IN) + EXPERTS * OUT * IN;
+    float *x = lab_random(rows * IN, 1), *w = lab_random(EXPERTS * OUT * 2 * IN, 4), *was = lab_random(outputs, 3);
+    uint16_t *w_half = lab_rounded(w, EXPERTS * OUT * 2 * IN);
+    g.x = lab_rounded(x, rows * IN), g.dy = lab_random(rows * OUT, 2);
+    for (size_t e = 0; e < EXPERTS; e++) g.w[e] = bf16_mat(w_half + e * OUT * 2 * IN, OUT, IN, 2 * IN);
+    LabTrial t = {.run = run_grouped, .in = &g, .initial = was};
+    lab_out(&t, rows, lab_halves(OUT), 2), lab_out(&t, rows, OUT, 1), lab_out(&t, rows, IN, 0), lab_out(&t, EXPERTS * OUT, IN, 1);
+    float *a = lab_run(&t);
+    g.apart = true;
+    float *b = lab_run(&t);
+    size_t floats = t.outs[3].at + t.outs[3].rows * t.outs[3].stride;
+    assert_memory_equal(a, b, floats * sizeof(float));
+    free(a), free(b), free(x), free(w), free(was), free(w_half), free(g.x), free(g.dy);
+}
+
+static void grouped_equals_apart(void **state)
+{
+    (void)state;
+    check_grouped((int32_t[]){3, 0, 300, 1, 29});
+    check_grouped((int32_t[]){0, 0, 0, 2100, 0});
+    check_grouped((int32_t[]){0, 0, 0, 0, 0});
+    check_grouped((int32_t[]){1, 1, 1, 1, 1});
+    check_grouped((int32_t[]){23, 24, 25, 0, 7});
+}
+
+/* An update is seen after weights_changed, and copies do not pile up. */
+static void packed_weights(void **state)
+{
+    (void)state;
+    float x[3] = {1, 2, 3}, w[12] = {1, 0, 0, 9, 9, 9, 0, 1, 0, 9, 9, 9}, y[2];
+    uint16_t *x_half = lab_rounded(x, 3), *w_half = lab_rounded(w, 12);
+    Mat xm = mat_of(x_half, DTYPE_BF16, 1, 3), wm = bf16_mat(w_half, 2, 3, 6);
+    const Ops *ops = lab_ops();
+    Backend *b = lab_backend();
+    ops->weights_changed(b);
+    ops->linear_fwd(b, mat_f32(y, 1, 2), xm, wm, NULL, false);
+    assert_true(y[0] == 1.0f && y[1] == 2.0f);
+    w_half[2] = lab_round(1.0f);
+    ops->weights_changed(b);
+    ops->linear_fwd(b, mat_f32(y, 1, 2), xm, wm, NULL, false);
+    assert_true(y[0] == 4.0f && y[1] == 2.0f);
+    size_t bytes = ops->bytes(b);
+    for (int i = 0; i < 100; i++) {
+        ops->weights_changed(b);
+        ops->linear_fwd(b, mat_f32(y, 1, 2), xm, wm, NULL, false);
+    }
+    assert_true(ops->bytes(b) <= bytes);
+    free(x_half), free(w_half);
+}
+
+/* The instruction itself, where the machine has it: near f64, and the same row for row and thread for thread. */
+static void instruction(void **state)
+{
+    (void)state;
+    const Ops *ops;
+    Status st = {0};
+    Backend *one = cpu_open(&(CpuOptions){.threads = 1, .isa = "avx512bf16", .bf16 = "dot"}, &ops, &st);
+    if (!one) skip();
+    Backend *two = cpu_open(&(CpuOptions){.threads = 2, .isa = "avx512bf16", .bf16 = "dot"}, &ops, &st);
+    assert_non_null(two);
+    check_rows_alone(ops, one);
+    Layer l = layer_make(70, 130, 201, 1, 0);
+    l.dot = true;
+    LabTrial trials[] = {{.run = run_fwd, .in = &l}, {.run = run_bwd_x, .in = &l}, {.run = run_bwd_w, .in = &l}};
+    lab_out(&trials[0], l.M, l.N, 0), lab_out(&trials[1], l.M, l.K, 0), lab_out(&trials[2], l.N, l.K, 0);
+    lab_out(&trials[2], 1, l.N, 0);
+    for (int i = 0; i < 3; i++) {
+        trials[i].initial = i == 2 ? l.was : NULL;
+        float *a = lab_run_on(ops, one, &trials[i], "one thread"), *b = lab_run_on(ops, two, &trials[i], "two threads");
+        float *defined = lab_run(&trials[i]);
+        Mat m = lab_mat(&trials[i], defined, 0);
+        assert_memory_equal(lab_at(&trials[i], a, 0), lab_at(&trials[i], b, 0), m.rows * m.cols * sizeof(float));
+        double *want = lab_doubles(m.p, m.rows * m.cols);
+        lab_near("avx512bf16", lab_mat(&trials[i], a, 0), want, TOL_ROW_SUM);
+        free(want), free(a), free(b), free(defined);
+    }
+    layer_free(&l);
+    ops->close(one), ops->close(two);
+}
+
+/* A name that is none is refused, and what fixes the bits is named: the form, and for dot the instruction set. */
+static void names(void **state)
+{
+    (void)state;
+    const Ops *ops, *plain;
+    Status st = {0};
+    assert_null(cpu_open(&(CpuOptions){.bf16 = "fast"}, &ops, &st));
+    assert_non_null(strstr(st.text, "\"fast\""));
+    const char *forms[] = {"dot", "widen"};
+    for (int i = 0; i < 2; i++) {
+        Backend *b = cpu_open(&(CpuOptions){.threads = 1, .dtype = DTYPE_BF16, .bf16 = forms[i]}, &ops, &st);
+        Backend *p = cpu_open(&(CpuOptions){.threads = 1, .dtype = DTYPE_BF16, .bf16 = forms[i], .isa = "plain"}, &plain, &st);
+        assert_true(b && p);
+        assert_non_null(strstr(ops->machine_kind(b), forms[i]));
+        assert_non_null(strstr(ops->machine_kind(b), "bf16"));
+        assert_true(ops->rows_independent(b));
+        bool same = strcmp(ops->machine_kind(b), plain->machine_kind(p)) == 0;
+        assert_true(same == (i == 1 || strstr(ops->describe(b), "plain")));
+        ops->close(b), plain->close(p);
+    }
+}
+
+#define FORM(test, form) {form " " #test, test, NULL, NULL, (void *)form}
+#define CASES(form)                                                                                                    \
+    FORM(exact_order, form), FORM(token_blocks, form), FORM(against_double, form), FORM(rows_alone, form),             \
+        FORM(gradient_of_bf16, form), FORM(f32_stays, form), FORM(grouped_equals_apart, form), FORM(packed_weights, form)
+
+int main(void)
+{
+    const struct CMUnitTest widen[] = {CASES("widen")};
+    const struct CMUnitTest dot[] = {CASES("dot"), FORM(instruction, "dot"), FORM(names, "dot")};
+    int failed = cmocka_run_group_tests(widen, lab_open_widen, lab_close);
+    return failed + cmocka_run_group_tests(dot, lab_open_dot, lab_close);
+}
