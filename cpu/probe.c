@@ -9,7 +9,7 @@
 /* Sums of chains are kept here, so that no compiler finds the work useless. */
 static volatile float sink;
 
-/* Chains of FMAs that do not wait for each other: latency (4 or 5 cycles) x FMAs a cycle (at most 2), with room. */
+/* Chains that do not wait for each other: latency (4 to 6 cycles) x FMAs a cycle (at most 2), with room. */
 enum { CHAINS = 12 };
 
 /* A fixed point of s = s * 0.5 + 1: values stay normal however long it runs. */
@@ -29,6 +29,21 @@ __attribute__((target("avx512f"))) static float fma_avx512(long rounds)
     for (long r = 0; r < rounds; r++) {
 #pragma GCC unroll 12
         for (int i = 0; i < CHAINS; i++) s[i] = _mm512_fmadd_ps(s[i], a, c);
+    }
+#pragma GCC unroll 12
+    for (int i = 1; i < CHAINS; i++) s[0] = _mm512_add_ps(s[0], s[i]);
+    return _mm512_cvtss_f32(s[0]);
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) static float dot_avx512(long rounds)
+{
+    __m512 s[CHAINS];
+    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = (__m512bh)_mm512_set1_epi32(0x3f80bf80); /* 1 - 1 is added */
+#pragma GCC unroll 12
+    for (int i = 0; i < CHAINS; i++) s[i] = _mm512_set1_ps((float)i);
+    for (long r = 0; r < rounds; r++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < CHAINS; i++) s[i] = _mm512_dpbf16_ps(s[i], a, b);
     }
 #pragma GCC unroll 12
     for (int i = 1; i < CHAINS; i++) s[0] = _mm512_add_ps(s[0], s[i]);
@@ -74,9 +89,17 @@ static FmaLoop fma_loop(void)
     return (FmaLoop){2.0 * 4 * CHAINS, fma_plain};
 }
 
-double cpu_probe_fma(Backend *b, long rounds)
+static FmaLoop bf16_loop(void)
 {
-    FmaLoop loop = fma_loop();
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512bf16")) return (FmaLoop){4.0 * 16 * CHAINS, dot_avx512};
+#endif
+    return fma_loop();
+}
+
+static double probe_loop(const Backend *b, FmaLoop loop, long rounds)
+{
 #pragma omp parallel num_threads(b->threads)
     {
         float last = loop.run(rounds);
@@ -84,6 +107,16 @@ double cpu_probe_fma(Backend *b, long rounds)
         sink += last;
     }
     return loop.flops * (double)rounds * b->threads;
+}
+
+double cpu_probe_fma(Backend *b, long rounds)
+{
+    return probe_loop(b, fma_loop(), rounds);
+}
+
+double cpu_probe_bf16(Backend *b, long rounds)
+{
+    return probe_loop(b, bf16_loop(), rounds);
 }
 
 /* A cache line is four of these. */

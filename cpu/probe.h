@@ -9,6 +9,10 @@
  */
 double cpu_probe_fma(Backend *b, long rounds);
 
+/* The same with bf16 operands and f32 sums: dot products of pairs where the processor has them (AVX512_BF16), else the f32
+ * FMAs that widened operands meet in. */
+double cpu_probe_bf16(Backend *b, long rounds);
+
 /* Every thread reads its share of x [n], each element once. x is aligned to 64 bytes, n a multiple of 32 x threads. */
 void cpu_probe_read(Backend *b, const float *x, size_t n);
 

@@ -9,42 +9,46 @@
 #include "core/check.h"
 #include "cpu/probe.h"
 
-#define TRAIN(row, of, n, T, script, big)                                                                              \
-    {.name = row, .kind = &bench_train, .model = of, .sequences = n, .length = T, .peer = script, .large = big}
+#define TRAIN(row, of, type, n, T, script, big)                                                                        \
+    {.name = row, .kind = &bench_train, .dtype = type, .model = of, .sequences = n, .length = T, .peer = script, .large = big}
 #define EXPERTS(row, total)                                                                                            \
     {.name = row, .kind = &bench_train, .model = "tiny", .sequences = 128, .length = 96, .experts = total}
-#define DECODE(row, of, n, prompt, new, kind_of_cache, script, big)                                                    \
-    {.name = row, .kind = &bench_decode, .model = of, .sequences = n, .length = prompt, .tokens = new, .samples = 1,   \
-     .cache = kind_of_cache, .peer = script, .large = big}
+#define DECODE(row, of, type, n, prompt, new, kind_of_cache, script, big)                                              \
+    {.name = row, .kind = &bench_decode, .dtype = type, .model = of, .sequences = n, .length = prompt, .tokens = new,  \
+     .samples = 1, .cache = kind_of_cache, .peer = script, .large = big}
+#define DECODE_TINY(row, n, kind_of_cache) DECODE(row, "tiny", DTYPE_F32, n, 64, 64, kind_of_cache, NULL, false)
 
 /* The rows of the table first, then the curves: by tokens, by experts of which two are used, by sequences decoded at
  * once. */
 static const BenchCase cases[] = {
-    TRAIN("train_lite1_f32", "lite1", 2, 1024, "torch_rows.py", true),
-    TRAIN("train_small_f32", "small", 8, 512, "torch_rows.py", true),
-    TRAIN("train_tiny_f32", "tiny", 128, 96, "torch_rows.py", false),
+    TRAIN("train_lite1_bf16", "lite1", DTYPE_BF16, 2, 1024, "torch_rows.py", true),
+    TRAIN("train_lite1_f32", "lite1", DTYPE_F32, 2, 1024, "torch_rows.py", true),
+    TRAIN("train_small_f32", "small", DTYPE_F32, 8, 512, "torch_rows.py", true),
+    TRAIN("train_tiny_f32", "tiny", DTYPE_F32, 128, 96, "torch_rows.py", false),
     {.name = "grpo_tiny", .kind = &bench_grpo, .model = "tiny", .sequences = 8, .length = 12, .tokens = 48, .samples = 16,
      .peer = "trl_grpo.py"},
-    TRAIN("sft_smollm2_f32", "smollm2-135m", 4, 512, "torch_rows.py", true),
-    DECODE("decode_smollm2_f32_64", "smollm2-135m", 64, 64, 128, CACHE_EXACT, "llama_rows.py", true),
-    {.name = "prefill_smollm2_f32", .kind = &bench_prefill, .model = "smollm2-135m", .sequences = 64, .length = 64,
-     .tokens = 1, .samples = 1, .peer = "llama_rows.py", .large = true},
-    DECODE("decode_smollm2_f32_1", "smollm2-135m", 1, 64, 128, CACHE_EXACT, "llama_rows.py", true),
+    TRAIN("sft_smollm2_bf16", "smollm2-135m", DTYPE_BF16, 4, 512, "torch_rows.py", true),
+    DECODE("decode_smollm2_bf16_64", "smollm2-135m", DTYPE_BF16, 64, 64, 128, CACHE_EXACT, "llama_rows.py", true),
+    {.name = "prefill_smollm2_bf16", .kind = &bench_prefill, .dtype = DTYPE_BF16, .model = "smollm2-135m", .sequences = 64,
+     .length = 64, .tokens = 1, .samples = 1, .peer = "llama_rows.py", .large = true},
+    DECODE("decode_smollm2_bf16_1", "smollm2-135m", DTYPE_BF16, 1, 64, 128, CACHE_EXACT, "llama_rows.py", true),
     {.name = "adamw", .kind = &bench_adamw},
-    TRAIN("train_tiny_f32_tokens_1536", "tiny", 16, 96, NULL, false),
-    TRAIN("train_tiny_f32_tokens_3072", "tiny", 32, 96, NULL, false),
-    TRAIN("train_tiny_f32_tokens_6144", "tiny", 64, 96, NULL, false),
+    {.name = "adamw_split", .kind = &bench_adamw, .dtype = DTYPE_BF16},
+    TRAIN("train_tiny_bf16", "tiny", DTYPE_BF16, 128, 96, NULL, false),
+    TRAIN("train_tiny_f32_tokens_1536", "tiny", DTYPE_F32, 16, 96, NULL, false),
+    TRAIN("train_tiny_f32_tokens_3072", "tiny", DTYPE_F32, 32, 96, NULL, false),
+    TRAIN("train_tiny_f32_tokens_6144", "tiny", DTYPE_F32, 64, 96, NULL, false),
     EXPERTS("train_tiny_f32_experts_16", 16),
     EXPERTS("train_tiny_f32_experts_32", 32),
     EXPERTS("train_tiny_f32_experts_64", 64),
-    DECODE("decode_tiny_f32_1", "tiny", 1, 64, 64, CACHE_EXACT, NULL, false),
-    DECODE("decode_tiny_f32_8", "tiny", 8, 64, 64, CACHE_EXACT, NULL, false),
-    DECODE("decode_tiny_f32_64", "tiny", 64, 64, 64, CACHE_EXACT, NULL, false),
-    DECODE("decode_tiny_f32_256", "tiny", 256, 64, 64, CACHE_EXACT, NULL, false),
-    DECODE("decode_tiny_f32_1_latent", "tiny", 1, 64, 64, CACHE_LATENT, NULL, false),
-    DECODE("decode_tiny_f32_8_latent", "tiny", 8, 64, 64, CACHE_LATENT, NULL, false),
-    DECODE("decode_tiny_f32_64_latent", "tiny", 64, 64, 64, CACHE_LATENT, NULL, false),
-    DECODE("decode_tiny_f32_256_latent", "tiny", 256, 64, 64, CACHE_LATENT, NULL, false),
+    DECODE_TINY("decode_tiny_f32_1", 1, CACHE_EXACT),
+    DECODE_TINY("decode_tiny_f32_8", 8, CACHE_EXACT),
+    DECODE_TINY("decode_tiny_f32_64", 64, CACHE_EXACT),
+    DECODE_TINY("decode_tiny_f32_256", 256, CACHE_EXACT),
+    DECODE_TINY("decode_tiny_f32_1_latent", 1, CACHE_LATENT),
+    DECODE_TINY("decode_tiny_f32_8_latent", 8, CACHE_LATENT),
+    DECODE_TINY("decode_tiny_f32_64_latent", 64, CACHE_LATENT),
+    DECODE_TINY("decode_tiny_f32_256_latent", 256, CACHE_LATENT),
 };
 
 const BenchCase *bench_cases(int *n)
@@ -65,12 +69,15 @@ static void keep_larger(double *best, double v)
 static void probe_once(Bench *b)
 {
     double start = machine_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = machine_seconds();
+    double dots = cpu_probe_bf16(b->backend, PROBE_ROUNDS), dot = machine_seconds();
     cpu_probe_read(b->backend, b->probe, PROBE_FLOATS);
     double read = machine_seconds();
     cpu_probe_update(b->backend, b->probe, PROBE_FLOATS);
     double copy = machine_seconds();
-    keep_larger(&b->peaks.flops, flops / (fma - start));
-    keep_larger(&b->peaks.read, 4.0 * PROBE_FLOATS / (read - fma));
+    keep_larger(&b->peaks.flops[DTYPE_F32], flops / (fma - start));
+    keep_larger(&b->peaks.flops[DTYPE_BF16], dots / (dot - fma));
+    keep_larger(&b->peaks.flops[DTYPE_BF16], b->peaks.flops[DTYPE_F32]);
+    keep_larger(&b->peaks.read, 4.0 * PROBE_FLOATS / (read - dot));
     keep_larger(&b->peaks.copy, 8.0 * PROBE_FLOATS / (copy - read));
 }
 
@@ -89,7 +96,7 @@ bool bench_probe(Bench *b, Status *st)
 
 static double limit_seconds(const Bench *b, const BenchRow *r, Bound bound)
 {
-    if (bound == BOUND_FLOP) return r->flops / b->peaks.flops;
+    if (bound == BOUND_FLOP) return r->flops / b->peaks.flops[r->dtype];
     return r->bytes / (bound == BOUND_READ ? b->peaks.read : b->peaks.copy);
 }
 
@@ -113,7 +120,7 @@ static void add_op_rows(Bench *b, const BenchCase *c, int runs)
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
         BenchRow r = {.seconds = o->seconds / runs, .flops = o->flops / runs, .bytes = (o->read + o->written) / runs,
-                      .share = o->seconds / total, .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
+                      .share = o->seconds / total, .dtype = c->dtype, .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
         if (b->machine.options.verbose && o->out)
             snprintf(r.name, sizeof r.name, "%s/%s_%zux%zu", c->name, o->op, o->out, o->in);
         else snprintf(r.name, sizeof r.name, "%s/%s", c->name, o->op);
@@ -135,6 +142,7 @@ static bool time_run(const BenchCase *c, void *self, BenchWork *work, double *be
 bool bench_run(Bench *b, const BenchCase *c, Status *st)
 {
     if (!bench_probe(b, st)) return false;
+    b->machine.options.dtype = c->dtype;
     void *self = c->kind->open(b, c, st);
     if (!self) return false;
     BenchWork work;
@@ -147,7 +155,7 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     ok = ok && bench_probe(b, st);
     if (!ok) return false;
     BenchRow r = {.seconds = best, .tokens = work.tokens, .flops = work.flops, .bytes = work.bytes, .share = -1,
-                  .bound = c->kind->bound};
+                  .bound = c->kind->bound, .dtype = c->dtype};
     snprintf(r.name, sizeof r.name, "%s", c->name);
     if (work.flops > 0 && limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
     add_row(b, r);

@@ -10,10 +10,10 @@ enum { BENCH_ROWS = 512, BENCH_NAME = 64 };
 
 typedef enum { BOUND_FLOP, BOUND_READ, BOUND_COPY } Bound; /* the limit a row is measured against */
 
-/* Largest values seen so far, a second: FLOPs of f32 FMAs on all threads, bytes read from memory, bytes read and written by
+/* Largest values seen so far, a second: FLOPs on all threads by dtype (bf16: of the fastest way this processor has), bytes read from memory, bytes read and written by
  * an update in place ("copy"). */
 typedef struct Peaks {
-    double flops, read, copy;
+    double flops[2], read, copy; /* flops: by DType */
 } Peaks;
 
 /* FLOPs: 6 x active matmul parameters x tokens and causal attention in training, a third of it in a forward; what is
@@ -26,6 +26,7 @@ typedef struct BenchRow {
     double percent;        /* of the limit `bound` */
     double share;          /* of the step's time, rows of an op; < 0: a whole step */
     Bound bound;
+    DType dtype;           /* what its FLOPs are measured against */
 } BenchRow;
 
 typedef struct Bench {
@@ -59,6 +60,7 @@ typedef struct BenchKind {
 typedef struct BenchCase {
     const char *name;
     const BenchKind *kind;
+    DType dtype;
     const char *model;       /* a name bench_model knows */
     int sequences, length;   /* training: shape of the batch; decoding: sequences and tokens of a prompt */
     int tokens, samples;     /* sampled: tokens of a completion, completions a prompt */

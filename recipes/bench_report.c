@@ -44,8 +44,8 @@ void bench_print_machine(const Bench *b)
     today(date, sizeof date);
     printf("%s, %d threads, %s\n%s\n", cpu, cpu_threads(b->backend), date,
            b->machine.ops->describe(b->machine.backend));
-    printf("peaks: %.0f GFLOP/s f32, %.1f GB/s read, %.1f GB/s copy (probed again between the rows)\n\n",
-           b->peaks.flops / 1e9, b->peaks.read / 1e9, b->peaks.copy / 1e9);
+    printf("peaks: %.0f GFLOP/s f32, %.0f bf16, %.1f GB/s read, %.1f GB/s copy (probed again between the rows)\n\n",
+           b->peaks.flops[DTYPE_F32] / 1e9, b->peaks.flops[DTYPE_BF16] / 1e9, b->peaks.read / 1e9, b->peaks.copy / 1e9);
     printf("%-28s %10s %12s %9s %8s %7s %6s %6s\n", "row", "seconds", "tokens/s", "GFLOP/s", "GB/s", "% peak", "bound",
            "share");
 }
@@ -106,7 +106,8 @@ static Json *machine_json(const Bench *b)
     json_set(o, "kind", json_new_text(b->machine.ops->machine_kind(b->machine.backend)));
     json_set(o, "memory_gb", json_new_number((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 1e9));
     json_set(o, "date", json_new_text(date));
-    json_set(o, "peak_gflops_f32", json_new_number(b->peaks.flops / 1e9));
+    json_set(o, "peak_gflops_f32", json_new_number(b->peaks.flops[DTYPE_F32] / 1e9));
+    json_set(o, "peak_gflops_bf16", json_new_number(b->peaks.flops[DTYPE_BF16] / 1e9));
     json_set(o, "read_gb_per_s", json_new_number(b->peaks.read / 1e9));
     json_set(o, "copy_gb_per_s", json_new_number(b->peaks.copy / 1e9));
     return o;

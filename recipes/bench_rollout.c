@@ -89,7 +89,8 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
                        .seconds = end - prefilled - (prefilled - start)};
     size_t cached = kv_cache_page_bytes(&r->policy->config, r->spec.cache) / KEY_TILE;
     double rows = sequences * d->tokens * (r->length + d->tokens / 2.0);
-    out->bytes = d->tokens * r->active * sizeof(float) + rows * (double)cached; /* weights once a step, each row's cache */
+    double weights = r->active * (double)dtype_size(r->policy->engine.dtype);
+    out->bytes = d->tokens * weights + rows * (double)cached; /* weights once a step, each row's cache */
     return true;
 }
 

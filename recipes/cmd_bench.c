@@ -80,8 +80,8 @@ int cmd_bench(int argc, char **argv)
     const Usage usage = {
         "bench",
         "[options]",
-        "Measures training, sampling and every op of them at fixed shapes against what this machine can do: f32\n"
-        "FMAs, reading memory, reading and writing it, each probed again between the rows. Best of three runs.\n",
+        "Measures training, sampling and every op of them at fixed shapes against what this machine can do: f32 and\n"
+        "bf16 multiply-adds, reading memory, reading and writing it, each probed again between the rows. Best of three runs.\n",
         "  r1 bench --quick\n"
         "  r1 bench --only train_tiny_f32 --threads 1\n",
         options,
