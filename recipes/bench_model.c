@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "checkpoints/known_models.h"
 #include "core/check.h"
@@ -61,7 +60,7 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     if (!config_validate(&config, st)) return NULL;
     ParamTable t = params_build(&config);
     double need = ((double)blocks + 1) * (double)t.total * sizeof(float) + (double)bytes; /* one more: packed copies */
-    double there = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double there = (double)machine_free_memory();
     if (need > there) {
         fail(st, "%s needs %.1f GB and %.1f GB are free; try `--only` with a smaller row", c->name, need / 1e9,
              there / 1e9);

@@ -93,7 +93,7 @@ static size_t available_memory(void)
     return (size_t)kilobytes * 1024;
 }
 
-static size_t free_memory(void)
+size_t machine_free_memory(void)
 {
     size_t available = available_memory();
     if (available) return available;
@@ -111,7 +111,7 @@ bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
     *m = (Machine){.options = *o};
     CpuOptions cpu = {.threads = o->threads, .dtype = o->dtype, .matmul = o->matmul};
     m->backend = cpu_open(&cpu, &m->ops, st);
-    m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : free_memory() / 10 * 7;
+    m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : machine_free_memory() / 10 * 7;
     return m->backend != NULL;
 }
 

@@ -43,6 +43,8 @@ typedef struct Machine {
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st);
 void machine_close(Machine *m);
 
+/* Bytes that could be had without swapping. */
+size_t machine_free_memory(void);
 /* Largest resident set of this process so far, bytes. */
 size_t machine_peak_memory(void);
 /* Seconds of a clock that only goes forward. */
