@@ -1,4 +1,5 @@
 #include "recipes/groups.h"
+#include "recipes/op_times.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -98,7 +99,10 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
                         .step = (uint32_t)step,
                         .purpose = RNG_ROLLOUT};
     voice_rollout(&s->run->voice, &spec);
+    OpTimes *times = s->run->machine.times;
+    const char *before = op_times_phase(times, "rollout");
     bool ok = rollout_run(p->sampler, &p->w, &spec, set.prompts, n, c, stats, s->run->cancel, st);
+    op_times_phase(times, "rewards");
     for (int g = 0; g < n && ok; g++) {
         out[g] = (Group){.problem = set.problems[g], .prompt = set.storage[g], .index = set.prompts[g].index};
         memset(&set.problems[g], 0, sizeof set.problems[g]); /* now the group's */
@@ -108,6 +112,7 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
         for (int i = 0; i < G; i++) keep_completion(&out[g].samples[i], &c[g * G + i], t, &out[g].problem);
     }
     if (ok) score_groups(out, s, n, by_std);
+    op_times_phase(times, before);
     free(c);
     prompts_free(&set);
     return ok;

@@ -110,7 +110,7 @@ bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     *m = (Machine){.options = *o};
     CpuOptions cpu = {.threads = o->threads, .dtype = o->dtype, .matmul = o->matmul};
-    m->backend = cpu_open(&cpu, &m->ops, st);
+    m->backend = m->cpu = cpu_open(&cpu, &m->ops, st);
     m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : machine_free_memory() / 10 * 7;
     return m->backend != NULL;
 }

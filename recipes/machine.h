@@ -35,8 +35,10 @@ extern const char *const runtime_help; /* the lines for --help */
 typedef struct Machine {
     const Ops *ops;
     Backend *backend;
+    Backend *cpu; /* the one that computes, for cpu/probe.h: backend, or what lies under `times` */
     RuntimeOptions options;
-    size_t memory; /* bytes a run may use */
+    struct OpTimes *times; /* NULL, or between core and the backend (op_times.h): `r1 run -v`, `r1 bench` */
+    size_t memory;         /* bytes a run may use */
 } Machine;
 
 /* Opens the backend ("cpu"). */

@@ -6,13 +6,22 @@
 #include "core/check.h"
 #include "recipes/machine.h"
 
-enum { ENTRIES = 128 };
+enum { ENTRIES = 128, PHASES = 16 };
+
+typedef struct Phase {
+    const char *name;
+    double seconds;
+} Phase;
 
 struct OpTimes {
     const Ops *inner_ops;
     Backend *inner;
     OpTime list[ENTRIES]; /* the last one takes what has no entry of its own */
     int n;
+    Phase phases[PHASES];
+    int n_phases;
+    const char *phase; /* whose clock runs since phase_start; NULL: none */
+    double phase_start;
 };
 
 /* What one call needed. */
@@ -331,4 +340,47 @@ int op_times_by_op(const OpTimes *t, OpTime *out, int max)
     }
     qsort(out, (size_t)n, sizeof *out, longest_first);
     return n;
+}
+
+static void phase_add(OpTimes *t, const char *name, double seconds)
+{
+    int i = 0;
+    while (i < t->n_phases && strcmp(t->phases[i].name, name)) i++;
+    if (i == PHASES) return;
+    if (i == t->n_phases) t->phases[t->n_phases++] = (Phase){.name = name};
+    t->phases[i].seconds += seconds;
+}
+
+const char *op_times_phase(OpTimes *t, const char *phase)
+{
+    if (!t) return NULL;
+    const char *before = t->phase;
+    double now = machine_seconds();
+    if (before) phase_add(t, before, now - t->phase_start);
+    t->phase = phase;
+    t->phase_start = now;
+    return before;
+}
+
+void op_times_print(OpTimes *t, FILE *out)
+{
+    op_times_phase(t, op_times_phase(t, NULL));
+    OpTime ops[ENTRIES];
+    int n = op_times_by_op(t, ops, ENTRIES);
+    double phases = 0, total = 0;
+    for (int i = 0; i < t->n_phases; i++) phases += t->phases[i].seconds;
+    for (int i = 0; i < n; i++) total += ops[i].seconds;
+    fprintf(out, "\nwhere the time went\n%-20s %10s %7s\n", "phase", "seconds", "share");
+    for (int i = 0; i < t->n_phases; i++)
+        fprintf(out, "%-20s %10.2f %6.1f%%\n", t->phases[i].name, t->phases[i].seconds,
+                100 * t->phases[i].seconds / phases);
+    fprintf(out, "%-20s %10s %7s %10s %9s %8s\n", "op", "seconds", "share", "calls", "GFLOP/s", "GB/s");
+    for (int i = 0; i < n; i++) {
+        const OpTime *o = &ops[i];
+        fprintf(out, "%-20s %10.2f %6.1f%% %10ld", o->op, o->seconds, 100 * o->seconds / phases, o->calls);
+        if (o->flops > 0) fprintf(out, " %9.1f", o->flops / o->seconds / 1e9);
+        else fprintf(out, " %9s", "-");
+        fprintf(out, " %8.1f\n", (o->read + o->written) / o->seconds / 1e9);
+    }
+    fprintf(out, "%-20s %10.2f %6.1f%%\n", "outside ops", phases - total, 100 * (phases - total) / phases);
 }

@@ -3,6 +3,8 @@
 #ifndef RECIPES_OP_TIMES_H
 #define RECIPES_OP_TIMES_H
 
+#include <stdio.h>
+
 #include "core/ops.h"
 
 /* One op at one weight shape (matrix products), or one op. FLOPs and bytes are what the op's formula needs when every
@@ -22,6 +24,11 @@ typedef struct OpTimes OpTimes;
 OpTimes *op_times_open(const Ops *ops, Backend *b);
 const Ops *op_times_ops(void);
 Backend *op_times_backend(OpTimes *t);
+
+/* The clock goes to this phase ("rollout", a literal) from now on, and NULL to none; returns the one before. t may be NULL. */
+const char *op_times_phase(OpTimes *t, const char *phase);
+/* Phases, then ops: seconds, share, and what an op reached. */
+void op_times_print(OpTimes *t, FILE *out);
 
 void op_times_reset(OpTimes *t);
 /* The entries since the reset, in the order of their first call; a view. */

@@ -1,3 +1,4 @@
+#include "recipes/op_times.h"
 #include "recipes/pipeline.h"
 
 #include <math.h>
@@ -100,6 +101,11 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     RuntimeOptions runtime = o->runtime;
     runtime.dtype = recipe->precision;
     if (!machine_open(&r->machine, &runtime, st)) return false;
+    if (runtime.verbose) {
+        r->machine.times = op_times_open(r->machine.ops, r->machine.backend);
+        r->machine.ops = op_times_ops();
+        r->machine.backend = op_times_backend(r->machine.times);
+    }
     r->progress = progress_new(stderr, o->quiet);
     r->warnings = warnings_new();
     if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st)) return false;
@@ -166,6 +172,7 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
     if (ok) ok = report_write(&o->folder, 1, NULL, st);
     if (ok) {
         print_table(&r);
+        if (r.machine.times) op_times_print(r.machine.times, stdout);
         printf("\n%.1f s in this process, peak memory %zu MB; report: %s/report.html\n", machine_seconds() - start,
                machine_peak_memory() >> 20, o->folder);
     } else if (cancel && *cancel) {

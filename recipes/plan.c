@@ -152,7 +152,7 @@ static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, 
 size_t plan_model_bytes(const Machine *m, const ModelConfig *c)
 {
     ParamTable t = params_build(c);
-    size_t bytes = t.total * sizeof(float) + packed_bytes(m->backend, m->options.dtype, c, &t, false);
+    size_t bytes = t.total * sizeof(float) + packed_bytes(m->cpu, m->options.dtype, c, &t, false);
     params_free(&t);
     return bytes;
 }
@@ -189,8 +189,8 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     p->gradients = w->trains ? block : 0;
     p->optimizer = w->trains ? 2 * block : 0;
     p->reference = w->reference ? block : 0;
-    size_t packed = packed_bytes(m->backend, m->options.dtype, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
-    p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->backend) * THREAD_SCRATCH;
+    size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
+    p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->cpu) * THREAD_SCRATCH;
     params_free(&t);
 }
 

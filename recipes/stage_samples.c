@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "recipes/op_times.h"
 #include "recipes/rewards.h"
 #include "recipes/samples.h"
 
@@ -133,8 +134,10 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
                         .stage = unit_rng_stage(u->unit)};
     RolloutStats stats = {0};
     voice_rollout(&u->run->voice, &spec);
+    const char *before = op_times_phase(u->run->machine.times, "rollout");
     bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, u->run->cancel, st);
     for (int i = 0; i < n && ok; i++) ok = keep_samples(u, s, &set.problems[i], &c[(size_t)i * (size_t)k], k, keep, st);
+    op_times_phase(u->run->machine.times, before);
     u->tokens_sampled += stats.tokens;
     u->flops += forward_flops(s->policy, stats.tokens + stats.prefill_tokens);
     free(c);

@@ -9,6 +9,7 @@
 #include "checkpoints/durable.h"
 #include "checkpoints/hash.h"
 #include "core/check.h"
+#include "recipes/op_times.h"
 #include "recipes/stage_rl.h"
 
 char *run_path(const Run *r, const char *folder, const char *name, const char *suffix)
@@ -72,10 +73,12 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
                            .attached = p->attached};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
+    const char *before = op_times_phase(r->machine.times, "checkpoint");
     policy_master_open(p);
     bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m,
                               finished ? NULL : p->v, finished ? NULL : p->reference, &meta, st);
     policy_master_close(p);
+    op_times_phase(r->machine.times, before);
     free(extra);
     return ok;
 }
@@ -429,12 +432,14 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
     UnitRun u = {.run = r, .unit = unit, .extra = json_new_object()};
     r->last_pass1 = -1;
     warnings_stage(r->warnings);
+    op_times_phase(r->machine.times, "training");
     bool ok = unit_begin(&u, st) && unit->kind->open(&u, st);
     if (ok) {
         progress_stage(r->progress, unit->name, u.step, u.total < INT32_MAX ? u.total : 0);
         ok = unit_loop(&u, st) && unit_end(&u, st);
         progress_stage_end(r->progress);
     }
+    op_times_phase(r->machine.times, NULL);
     unit->kind->close(&u);
     policy_free(u.policy);
     json_free(u.extra);

@@ -6,6 +6,7 @@
 #include "checkpoints/model_file.h"
 #include "core/check.h"
 #include "core/schedule.h"
+#include "recipes/op_times.h"
 #include "recipes/run.h"
 #include "recipes/stage_distill.h"
 
@@ -255,7 +256,10 @@ bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResul
                      .max_tokens = e->max_tokens,
                      .seed = r->recipe->seed,
                      .slots = 256};
-    return evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
+    const char *before = op_times_phase(r->machine.times, "evaluation");
+    bool ok = evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
+    op_times_phase(r->machine.times, before);
+    return ok;
 }
 
 float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total)
