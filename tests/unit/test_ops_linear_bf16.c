@@ -208,6 +208,20 @@ static void exact_order(void **state)
     }
 }
 
+/* More columns than are done at once, more inner steps than a block (of pairs too), rows on both sides of a copied panel. */
+static void blocks_of_columns(void **state)
+{
+    static const size_t shapes[][3] = {{25, 530, 2070}, {3, 530, 2070}, {25, 2070, 530}, {3, 2070, 530}};
+    for (size_t s = 0; s < 4; s++) {
+        Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], 0, 0);
+        l.dot = is_dot(state);
+        l.add = s % 2;
+        if (s < 2) check_fwd(&l);
+        else check_bwd_x(&l);
+        layer_free(&l);
+    }
+}
+
 static void token_blocks(void **state)
 {
     static const size_t rows[] = {1, 2, 1023, 1024, 1025, 3001};
@@ -451,8 +465,9 @@ static void names(void **state)
 
 #define FORM(test, form) {form " " #test, test, NULL, NULL, (void *)form}
 #define CASES(form)                                                                                                    \
-    FORM(exact_order, form), FORM(token_blocks, form), FORM(against_double, form), FORM(rows_alone, form),             \
-        FORM(gradient_of_bf16, form), FORM(f32_stays, form), FORM(grouped_equals_apart, form), FORM(packed_weights, form)
+    FORM(exact_order, form), FORM(blocks_of_columns, form), FORM(token_blocks, form), FORM(against_double, form),      \
+        FORM(rows_alone, form), FORM(gradient_of_bf16, form), FORM(f32_stays, form), FORM(grouped_equals_apart, form), \
+        FORM(packed_weights, form)
 
 int main(void)
 {
