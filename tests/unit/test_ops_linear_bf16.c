@@ -30,6 +30,13 @@ static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
     float *was = lab_random(outs, 6);
     l.was_half = lab_rounded(was, outs);
     free(was);
+    /* What is not of the matrices (gaps, the lower halves of split weights) must not be read, not even times 0. */
+    for (size_t i = shift; i < xs; i++)
+        if ((i - shift) % (K + gap) >= K) l.x_half[i] = 0x7fc0;
+    for (size_t i = shift; i < ws; i++)
+        if ((i - shift) % (2 * K) >= K) l.w_half[i] = 0x7fc0;
+    for (size_t i = shift; i < dys; i++)
+        if ((i - shift) % (N + gap) >= N) l.dy_half[i] = 0x7fc0, l.dy_exact[i] = NAN;
     return l;
 }
 
