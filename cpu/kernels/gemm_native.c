@@ -136,19 +136,27 @@ static void multiply_columns(const Form *f, const Product *p, size_t o, size_t e
 {
     size_t cols = p->c.cols, K = p->a.K;
     TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
+    size_t together = p->packed && p->a.stride ? panels_side_by_side(kind, p->a.rows) : 1;
     for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
         bool last = k0 + K_BLOCK >= K;
         float *rest = sums;
         for (size_t j = o; j < end;) {
             size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
-            Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .start_row = width};
+            bool wide = together > 1 && end - j >= together * PANEL;
+            Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .b_v = K * width};
             t.b = panel_of(f, p, copy, j, k0, t.K, width, &t.b_k);
+            width = wide ? together * PANEL : width;
+            t.start_row = width;
             t.c = last ? row_from(row_of(p->c, 0), j) : (Row){rest, DTYPE_F32};
             t.c_row = last ? p->c.stride : width;
             t.cols = last && cols - j < width ? cols - j : width;
             t.bias = last && p->bias ? p->bias + j : NULL;
             t.add = last && p->add;
-            panel_run(kind, t, &p->a, k0, vectors);
+            if (wide) {
+                panels_run(kind, t, &p->a, k0);
+            } else {
+                panel_run(kind, t, &p->a, k0, vectors);
+            }
             rest = rest ? rest + p->a.rows * width : NULL;
             j += width;
         }
@@ -161,7 +169,7 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
     size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
     ArenaMark mark = cpu_mark(b, thread);
     /* Few columns do not pay for another copy of a, few rows and short ones have no need of it. */
-    if (p->a.stride && rows > TILE_ROWS && K > K_BLOCK / 2 && wide >= COLUMNS_AT_ONCE / 2) {
+    if (p->a.stride && rows >= ROWS_WORTH_A_COPY && K > K_BLOCK / 2 && wide >= COLUMNS_AT_ONCE / 2) {
         p->a = tiles_from_rows(cpu_scratch(b, thread, tiles_floats(rows, K)), p->a);
     }
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;

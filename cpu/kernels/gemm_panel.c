@@ -10,8 +10,13 @@ static const int tile_rows[5] = {0, 14, 12, 0, 6};
     TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2)              \
     TILE(kind, 7, 2) TILE(kind, 8, 2) TILE(kind, 9, 2) TILE(kind, 10, 2) TILE(kind, 11, 2) TILE(kind, 12, 2)           \
     TILE(kind, 1, 4) TILE(kind, 2, 4) TILE(kind, 3, 4) TILE(kind, 4, 4) TILE(kind, 5, 4) TILE(kind, 6, 4)
+#define EACH_PACKED_TILE(TILE, kind)                                                                                   \
+    TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1)              \
+    TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2)              \
+    TILE(kind, 1, 4) TILE(kind, 2, 4) TILE(kind, 3, 4) TILE(kind, 4, 4) TILE(kind, 5, 4) TILE(kind, 6, 4)
 #else
 static const int tile_rows[5] = {0, 6};
+#define EACH_PACKED_TILE EACH_TILE
 #define EACH_TILE(TILE, kind)                                                                                          \
     TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1)
 #endif
@@ -21,15 +26,18 @@ enum { MAX_ROWS = 14 };
 #define DEFINE_TILE(kind, R, V)                                                                                        \
     static void rows_##kind##_##R##x##V(const Tile *t)                                                                 \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, t->a_row, 1);                                                                          \
-    }                                                                                                                  \
+        tile_run(t, kind, R, V, t->a_row, 1, VEC);                                                                     \
+    }
+#define DEFINE_PACKED_TILE(kind, R, V)                                                                                 \
     static void cols_##kind##_##R##x##V(const Tile *t)                                                                 \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, 1, t->a_k);                                                                            \
+        tile_run(t, kind, R, V, 1, t->a_k, VEC);                                                                       \
     }
 EACH_TILE(DEFINE_TILE, TILE_F32)
 EACH_TILE(DEFINE_TILE, TILE_HALF)
 EACH_TILE(DEFINE_TILE, TILE_DOT)
+EACH_PACKED_TILE(DEFINE_PACKED_TILE, TILE_F32)
+EACH_PACKED_TILE(DEFINE_PACKED_TILE, TILE_DOT)
 
 typedef void TileRun(const Tile *t);
 #define BY_ROWS(kind, R, V) [kind][V][R] = rows_##kind##_##R##x##V,
@@ -37,7 +45,45 @@ typedef void TileRun(const Tile *t);
 static TileRun *const tiles_by_rows[TILE_KINDS][5][MAX_ROWS + 1] = {
     EACH_TILE(BY_ROWS, TILE_F32) EACH_TILE(BY_ROWS, TILE_HALF) EACH_TILE(BY_ROWS, TILE_DOT)};
 static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {
-    EACH_TILE(BY_COLS, TILE_F32) EACH_TILE(BY_COLS, TILE_HALF) EACH_TILE(BY_COLS, TILE_DOT)};
+    EACH_PACKED_TILE(BY_COLS, TILE_F32) EACH_PACKED_TILE(BY_COLS, TILE_DOT)};
+
+/* A few rows leave registers free: their chains of several panels run side by side, or each step would wait for the one
+ * before. By rows only. */
+#if !defined(__AVX512F__)
+#define EACH_FEW(TILE, kind) TILE(kind, 1, 4) TILE(kind, 2, 2) TILE(kind, 3, 2)
+#define DEFINE_FEW(kind, R, V)                                                                                         \
+    static void few_##kind##_##R##x##V(const Tile *t)                                                                  \
+    {                                                                                                                  \
+        tile_run(t, kind, R, V, t->a_row, 1, t->b_v);                                                                  \
+    }
+EACH_FEW(DEFINE_FEW, TILE_F32)
+EACH_FEW(DEFINE_FEW, TILE_HALF)
+#define BY_FEW(kind, R, V) [kind][R] = few_##kind##_##R##x##V,
+static TileRun *const tiles_of_few[TILE_KINDS][FEW_ROWS + 1] = {EACH_FEW(BY_FEW, TILE_F32) EACH_FEW(BY_FEW, TILE_HALF)};
+
+size_t panels_side_by_side(TileKind kind, size_t rows)
+{
+    return kind == TILE_DOT || rows > FEW_ROWS ? 1 : rows == 1 ? 4 : 2;
+}
+
+void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
+{
+    t.a_row = a->stride;
+    t.a = tile_a(a->p, k0);
+    tiles_of_few[kind][a->rows](&t);
+}
+#else
+size_t panels_side_by_side(TileKind kind, size_t rows)
+{
+    (void)kind, (void)rows;
+    return 1;
+}
+
+void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
+{
+    panel_run(kind, t, a, k0, PANEL_VECTORS);
+}
+#endif
 
 /* Rows are cut into tiles of nearly equal height, the higher ones first. */
 static size_t tile_count(size_t rows, size_t most)

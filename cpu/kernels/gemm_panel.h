@@ -43,6 +43,11 @@ OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pa
 /* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
 void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors);
 
+/* How many packed panels a few rows run at once, and running them: t as for panel_run, with b_v the way to the next panel. */
+enum { FEW_ROWS = 3 };
+size_t panels_side_by_side(TileKind kind, size_t rows);
+void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0);
+
 /* Columns [from, from + cols) of m as f32 panels, one behind another, with rows of `width`, padded by 0. pairs: a row is two
  * rows of m, (m[2i][from + j], m[2i + 1][from + j]) as bf16; rounded: to bf16 values. */
 void panel_copy(float *panel, Mat m, size_t from, size_t cols, size_t width, bool pairs, bool rounded);

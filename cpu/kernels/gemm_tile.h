@@ -9,12 +9,12 @@
  * v16_dot (k then counts pairs). An element of a takes 4 bytes in each, of b 4, 2, 4. */
 typedef enum { TILE_F32, TILE_HALF, TILE_DOT, TILE_KINDS } TileKind;
 
-/* a(r, k) = a[r * a_row + k * a_k]; b(k, j) = b[k * b_k + j], 16 V columns readable. The chains start at `start` (NULL: 0),
+/* a(r, k) = a[r * a_row + k * a_k]; vector v of b's row k is at b[k * b_k + v * b_v], all 16 of it readable. The chains start at `start` (NULL: 0),
  * [R][16 V] with row stride start_row. c (f32 or bf16) gets them plus bias (NULL: none), or has them added; `cols` of its
  * columns exist. */
 typedef struct Tile {
     const void *a, *b;
-    size_t a_row, a_k, b_k, K;
+    size_t a_row, a_k, b_k, b_v, K;
     const float *start;
     size_t start_row;
     Row c;
@@ -33,10 +33,9 @@ VEC_INLINE const void *tile_b(TileKind kind, const void *b, size_t elements)
     return (const char *)b + elements * (kind == TILE_HALF ? 2 : 4);
 }
 
-/* Only the last vector of a tile may be cut. */
-VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v, size_t V)
+/* Bias, addition, bf16, the cut end of a row: one function for every tile, or each would hold 24 copies of it. */
+static __attribute__((noinline, unused)) void tile_finish_slowly(const Tile *t, v16 sum, size_t j, size_t k, size_t at)
 {
-    size_t j = v * VEC, k = v + 1 < V ? VEC : row_lanes(t->cols - j), at = r * t->c_row + j;
     if (t->bias) {
         sum = v16_add(sum, row_load(t->bias + j, k));
     }
@@ -44,6 +43,15 @@ VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v, size_t V
         sum = v16_add(any_load(t->c, at, k), sum);
     }
     any_store(t->c, at, sum, k);
+}
+
+/* Only the last vector of a tile may be cut. */
+VEC_INLINE void tile_finish(const Tile *t, v16 sum, const bool plain, size_t r, size_t v, size_t V)
+{
+    size_t j = v * VEC, k = v + 1 < V ? VEC : row_lanes(t->cols - j), at = r * t->c_row + j;
+    float *c = (float *)t->c.p + at;
+    if (!plain) tile_finish_slowly(t, sum, j, k, at);
+    else v16_store(c, t->add ? v16_add(v16_load(c), sum) : sum);
 }
 
 /* Sum i is that of row i / V, vector i % V. They are named, not an array: GCC keeps an array on the stack at both ends of the
@@ -64,7 +72,8 @@ VEC_INLINE v16 tile_step(const TileKind kind, const void *a, const void *b, v16 
     return v16_fma(v16_set1(*(const float *)a), column, sum);
 }
 
-VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const int V, const size_t a_row, const size_t a_k)
+VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const int V, const size_t a_row, const size_t a_k,
+                         const size_t b_v)
 {
     const void *a = t->a, *b = t->b;
     const size_t b_k = t->b_k;
@@ -72,13 +81,14 @@ VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const 
     EACH_TILE_SUM(SUM_START)
     for (size_t k = t->K; k > 0; k--) {
 #define SUM_STEP(i)                                                                                                    \
-    if (i < R * V) sum##i = tile_step(kind, tile_a(a, i / V * a_row), tile_b(kind, b, i % V * VEC), sum##i);
+    if (i < R * V) sum##i = tile_step(kind, tile_a(a, i / V * a_row), tile_b(kind, b, i % V * b_v), sum##i);
         EACH_TILE_SUM(SUM_STEP)
         a = tile_a(a, a_k);
         b = tile_b(kind, b, b_k);
     }
+    const bool plain = t->c.dtype == DTYPE_F32 && !t->bias && t->cols >= (size_t)V * VEC;
 #define SUM_FINISH(i)                                                                                                  \
-    if (i < R * V) tile_finish(t, sum##i, i / V, i % V, V);
+    if (i < R * V) tile_finish(t, sum##i, plain, i / V, i % V, V);
     EACH_TILE_SUM(SUM_FINISH)
 #undef SUM_START
 #undef SUM_STEP
