@@ -41,8 +41,7 @@ ODD = {
                                n_shared_experts=3, num_hidden_layers=4, first_k_dense_replace=2, intermediate_size=33)),
     "v3_odd": ("v3", dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=5, q_lora_rank=None, n_routed_experts=9,
                           num_experts_per_tok=4, n_group=3, topk_group=2, num_hidden_layers=1, first_k_dense_replace=0)),
-    "qwen2_odd": ("qwen2", dict(hidden_size=66, num_attention_heads=3, num_key_value_heads=1, intermediate_size=35,
-                                num_hidden_layers=1, tie_word_embeddings=False)),
+    "qwen2_odd": ("qwen2", dict(hidden_size=66, num_attention_heads=3, num_key_value_heads=1, intermediate_size=35, tie_word_embeddings=False)),
     "llama_odd": ("llama", dict(hidden_size=30, num_attention_heads=1, num_key_value_heads=1, head_dim=34, intermediate_size=21)),
 }
 # float32 against float32: about ten times what was measured (1.2e-5 on the random models, 1.2e-4 on SmolLM2's larger logits).
