@@ -86,10 +86,10 @@ static void gqa_project(Engine *e, const LayerWeights *w, AttentionActs *a, cons
     ops->linear_fwd(b, act_mat(e, c->qk_norm ? a->k_raw : a->k, n, kv_width), xn, w->k, w->k_bias, false);
     ops->linear_fwd(b, act_mat(e, a->v, n, kv_width), xn, w->v, w->v_bias, false);
     if (c->qk_norm) {
-        ops->headnorm_fwd(b, heads(e->dtype, a->q, q_width(c), D), a->rstd_qn, heads(e->dtype, a->q_raw, q_width(c), D), w->q_norm, c->eps,
-                          (int)n, c->H, (int)D);
-        ops->headnorm_fwd(b, heads(e->dtype, a->k, kv_width, D), a->rstd_kn, heads(e->dtype, a->k_raw, kv_width, D), w->k_norm, c->eps,
-                          (int)n, c->Hkv, (int)D);
+        HeadView q = heads(e->dtype, a->q, q_width(c), D), q_raw = heads(e->dtype, a->q_raw, q_width(c), D);
+        HeadView k = heads(e->dtype, a->k, kv_width, D), k_raw = heads(e->dtype, a->k_raw, kv_width, D);
+        ops->headnorm_fwd(b, q, a->rstd_qn, q_raw, w->q_norm, c->eps, (int)n, c->H, (int)D);
+        ops->headnorm_fwd(b, k, a->rstd_kn, k_raw, w->k_norm, c->eps, (int)n, c->Hkv, (int)D);
     }
     rotate(e, inputs_of_acts(e, a), pos, n, false);
 }
@@ -114,8 +114,9 @@ static void latent_attend(Engine *e, const LayerWeights *w, AttentionActs *a, in
     for (int h = 0; h < c->H; h++)
         ops->linear_bwd_x(b, mat_cols(qz_all, (size_t)h * R, R), mat_cols(q_all, (size_t)h * qk, (size_t)c->Dn),
                           kv_b_head(c, w, h, 0, c->Dn), false);
-    ops->attention_latent(b, e->attention, c->Rkv, heads(e->dtype, u_all.p, H * R, R),
-                          heads_f32(qz_all.p, H * R, R), heads_from(inputs_of_acts(e, a).q, (size_t)c->Dn), kv_cache_layer(r->cache, layer), r->cached, r->n);
+    HeadView q_rope = heads_from(inputs_of_acts(e, a).q, (size_t)c->Dn);
+    ops->attention_latent(b, e->attention, c->Rkv, heads(e->dtype, u_all.p, H * R, R), heads_f32(qz_all.p, H * R, R), q_rope,
+                          kv_cache_layer(r->cache, layer), r->cached, r->n);
     for (int h = 0; h < c->H; h++)
         ops->linear_fwd(b, mat_cols(o_all, (size_t)h * Dv, Dv), mat_cols(u_all, (size_t)h * R, R),
                         kv_b_head(c, w, h, c->Dn, c->Dv), NULL, false);

@@ -8,7 +8,8 @@
  * Ops parallelise inside; the caller is single-threaded. Outputs come first. `add`: true adds to the output, false
  * overwrites it. Views may be strided. All Mat are f32, except that weights (w, table) and the activations of a forward (its
  * x and y, h, gu, o, keys, values; the x of a backward) may be bf16; where two matrices are multiplied they are of one type.
- * Gradients and everything of router, softmax, head and losses are f32. bf16 is read exactly and written to the nearest. Nothing is allocated in a call once its sizes were seen.
+ * Gradients and everything of router, softmax, head and losses are f32. bf16 is read exactly and written to the nearest.
+ * Nothing is allocated in a call once its sizes were seen.
  * A fault inside an op (NaN is none) is recorded first-wins and fetched with `fault`. */
 #ifndef CORE_OPS_H
 #define CORE_OPS_H

@@ -19,8 +19,9 @@ void blas_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t 
 void blas_fwd(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
               bool add)
 {
-    b->gemm->sgemm(b, thread, false, true, x.rows, to - from, x.cols, x.p, x.stride, (const float *)packed + from * x.cols, x.cols, add,
-                   (float *)y.p + from, y.stride);
+    const float *w = (const float *)packed + from * x.cols;
+    b->gemm->sgemm(b, thread, false, true, x.rows, to - from, x.cols, x.p, x.stride, w, x.cols, add, (float *)y.p + from,
+                   y.stride);
     for (size_t n = 0; bias && n < y.rows; n++) {
         for (size_t j = from; j < to; j++) {
             mat_row(y, n)[j] += bias[j];

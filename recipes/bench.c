@@ -120,7 +120,8 @@ static void add_op_rows(Bench *b, const BenchCase *c, int runs)
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
         BenchRow r = {.seconds = o->seconds / runs, .flops = o->flops / runs, .bytes = (o->read + o->written) / runs,
-                      .share = o->seconds / total, .dtype = c->dtype, .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
+                      .share = o->seconds / total, .dtype = c->dtype,
+                      .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
         if (b->machine.options.verbose && o->out)
             snprintf(r.name, sizeof r.name, "%s/%s_%zux%zu", c->name, o->op, o->out, o->in);
         else snprintf(r.name, sizeof r.name, "%s/%s", c->name, o->op);

@@ -10,8 +10,8 @@ enum { BENCH_ROWS = 512, BENCH_NAME = 64 };
 
 typedef enum { BOUND_FLOP, BOUND_READ, BOUND_COPY } Bound; /* the limit a row is measured against */
 
-/* Largest values seen so far, a second: FLOPs on all threads by dtype (bf16: of the fastest way this processor has), bytes read from memory, bytes read and written by
- * an update in place ("copy"). */
+/* Largest values seen so far, a second: FLOPs on all threads by dtype (bf16: of the fastest way this processor has), bytes read
+ * from memory, bytes read and written by an update in place ("copy"). */
 typedef struct Peaks {
     double flops[2], read, copy; /* flops: by DType */
 } Peaks;

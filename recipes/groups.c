@@ -101,7 +101,8 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
     voice_rollout(&s->run->voice, &spec);
     OpTimes *times = s->run->machine.times;
     const char *before = op_times_phase(times, "rollout");
-    bool ok = rollout_run(p->sampler, &p->w, &spec, set.prompts, n, c, stats, s->run->cancel, st);
+    Policy *sampling = policy_that_samples(p, &s->run->machine, s->rl->rollout_bf16);
+    bool ok = rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, s->run->cancel, st);
     op_times_phase(times, "rewards");
     for (int g = 0; g < n && ok; g++) {
         out[g] = (Group){.problem = set.problems[g], .prompt = set.storage[g], .index = set.prompts[g].index};

@@ -26,9 +26,9 @@ RuntimeOptions runtime_defaults(void);
  * own OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone. */
 void machine_wait_briefly(char **argv);
 
-/* Takes --threads N, --chunk N, --matmul NAME, --precision T, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv at *i.
- * Returns 1 when it took one (and moved *i past its value), 0 when argv[*i] is none of them, -1 with a sentence on a bad
- * value. */
+/* Takes --threads N, --chunk N, --matmul NAME, --precision T, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv
+ * at *i. Returns 1 when it took one (and moved *i past its value), 0 when argv[*i] is none of them, -1 with a sentence on a
+ * bad value. */
 int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st);
 extern const char *const runtime_help; /* the lines for --help */
 

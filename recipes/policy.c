@@ -34,6 +34,7 @@ void policy_free(Policy *p)
 {
     if (!p) return;
     policy_weights_changed(p); /* the addresses may be given to another model */
+    policy_free(p->half);
     sampler_free(p->sampler);
     weights_free(&p->w);
     if (p->grads) weights_free(&p->g);
@@ -90,8 +91,27 @@ void policy_master_close(Policy *p)
     if (p->reference) split_block(&p->engine.table, p->reference);
 }
 
+Policy *policy_that_samples(Policy *p, const Machine *m, bool bf16)
+{
+    if (!bf16 || p->engine.dtype == DTYPE_BF16) return p;
+    if (!p->half) {
+        Machine half = *m;
+        half.options.dtype = DTYPE_BF16;
+        p->half = policy_new(&half, &p->config, 0, block_new(p));
+        p->half_stale = true;
+    }
+    if (p->half_stale) {
+        memcpy(p->half->weights, p->weights, p->engine.table.total * sizeof(float));
+        split_block(&p->engine.table, p->half->weights);
+        policy_weights_changed(p->half);
+        p->half_stale = false;
+    }
+    return p->half;
+}
+
 void policy_weights_changed(Policy *p)
 {
+    p->half_stale = true;
     p->engine.ops->weights_changed(p->engine.backend);
 }
 
@@ -102,6 +122,7 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
                         p->optimizer_step + 1, lr, norm, st))
         return false;
     p->optimizer_step++;
+    p->half_stale = true;
     return true;
 }
 
@@ -121,7 +142,8 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 
 size_t policy_bytes(const Policy *p)
 {
-    size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u);
-    return blocks * p->engine.table.total * sizeof(float) + p->engine.arena.peak +
+    size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u);
+    size_t arenas = p->engine.arena.peak + (p->half ? p->half->engine.arena.peak : 0);
+    return blocks * p->engine.table.total * sizeof(float) + arenas +
            p->engine.ops->bytes(p->engine.backend);
 }

@@ -16,6 +16,8 @@ typedef struct Policy {
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
     Sampler *sampler;
+    struct Policy *half;  /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
+    bool half_stale;
     int64_t optimizer_step;
     Attachments attached;    /* what came with the model and goes out with it */
     StFile *attached_source; /* what they may point into; NULL: nothing */
@@ -40,6 +42,9 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 /* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (core/balance.h).
  * routing [L]: of the update's whole batch. */
 void policy_bias_update(Policy *p, const Routing *routing, float rate);
+/* The policy that samples: p, or with bf16 a copy of an f32 p in bf16, made anew when p's weights were written since. m: the
+ * machine p was made for. */
+Policy *policy_that_samples(Policy *p, const Machine *m, bool bf16);
 /* Tells the backend that some weights of this policy were written. */
 void policy_weights_changed(Policy *p);
 

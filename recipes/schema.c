@@ -369,6 +369,8 @@ static const Field stage_fields[] = {
          "share of the steps, the last, in which the reward models act"),
     ENUM("cache", rl.cache, "exact", name_cache, ROLL,
          "exact: sampler and trainer agree bit for bit; latent: MLA's small cache"),
+    BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
+         "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),
     LIST("rewards", rl.rewards, &reward_block, ROLL,
          "replaces the recipe's rewards in this stage; empty: the recipe's"),
     INT("rollout_block", rollout_block, "25", 1, BIG, RL, "steps in one shard of rollouts.h5"),

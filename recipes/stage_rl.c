@@ -320,7 +320,9 @@ static bool preferences_act(const UnitRun *u)
 /* The gap must be 0 when sampler and trainer share the exact cache on a backend that keeps the promise. */
 static bool check_gap(const UnitRun *u, const RlNumbers *n, Status *st)
 {
-    if (u->unit->stage->rl.cache != CACHE_EXACT || !n->updated || !(n->gap > 0)) return true;
+    const RecipeRl *rl = &u->unit->stage->rl;
+    bool another = rl->cache != CACHE_EXACT || (rl->rollout_bf16 && u->policy->engine.dtype == DTYPE_F32);
+    if (another || !n->updated || !(n->gap > 0)) return true;
     if (!u->policy->engine.ops->rows_independent(u->policy->engine.backend)) return true;
     return fail(
         st,

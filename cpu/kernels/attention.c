@@ -64,7 +64,8 @@ static void attend_range(const ForwardCall *c, int thread, int start, int h, int
     int share = s.H / s.Hkv, rows = (to - from) * share;
     float *work = cpu_scratch(c->b, thread, panel_work(s));
     for (int first = 0; first < rows; first += PANEL_ROWS) {
-        QueryPanel panel = {.rows = min_int(PANEL_ROWS, rows - first)};
+        QueryPanel panel;
+        panel.rows = min_int(PANEL_ROWS, rows - first);
         for (int r = 0; r < panel.rows; r++) {
             int t = from + (first + r) / share, head = h * share + (first + r) % share;
             size_t n = (size_t)start + (size_t)t;

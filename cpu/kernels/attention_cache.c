@@ -57,13 +57,15 @@ static void attend_group(Backend *b, int thread, AttentionShape s, HeadView o, H
     ArenaMark mark = cpu_mark(b, thread);
     float *work = cpu_scratch(b, thread, panel_work(s));
     for (int first = 0; first < all; first += PANEL_ROWS) {
-        QueryPanel panel = {.rows = min_int(PANEL_ROWS, all - first)};
+        QueryPanel panel;
+        panel.rows = min_int(PANEL_ROWS, all - first);
         for (int r = 0; r < panel.rows; r++) {
             int n = group.first + (first + r) / share, head = keys->h * share + (first + r) % share;
             panel.pos[r] = rows[n].pos;
             panel.q[r] = head_at(q, (size_t)n, head);
             panel.q_rope[r] = row_from(panel.q[r], (size_t)s.Dn);
             panel.o[r] = head_at(o, (size_t)n, head);
+            panel.lse[r] = NULL;
         }
         panel_attend(&panel, s, page_tile, keys, work);
     }
@@ -76,13 +78,14 @@ void cpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, 
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     ArenaMark mark = cpu_mark(b, 0);
     RowGroups groups = group_rows(b, rows, n, panel_positions(s.H / s.Hkv));
-    int items = groups.count * s.Hkv;
     int team = cpu_team(b, groups.positions * s.H * (s.Dn + s.Dr + s.Dv));
+    int heads = groups.count >= 8 * team ? s.Hkv : 1, cuts = s.Hkv / heads; /* key heads of one item */
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
-    for (int i = 0; i < items; i++) {
-        RowGroup group = groups.at[i / s.Hkv];
-        PageKeys keys = {&cache, rows[group.first].pages, s, i % s.Hkv};
-        attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
+    for (int i = 0; i < groups.count * cuts; i++) {
+        RowGroup group = groups.at[i / cuts];
+        PageKeys keys = {&cache, rows[group.first].pages, s, i % cuts * heads};
+        for (int h = 0; h < heads; h++, keys.h++)
+            attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
     }
     cpu_release(b, 0, mark);
 }

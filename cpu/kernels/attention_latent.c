@@ -49,7 +49,8 @@ static void attend_latent(const LatentCall *c, int thread, RowGroup group, int f
     keys.turned = cpu_scratch(c->b, thread, (size_t)(c->s.Dn + c->s.Dr) * KEY_TILE);
     float *work = cpu_scratch(c->b, thread, panel_work(c->s));
     for (int first = 0; first < all; first += PANEL_ROWS) {
-        QueryPanel panel = {.rows = min_int(PANEL_ROWS, all - first)};
+        QueryPanel panel;
+        panel.rows = min_int(PANEL_ROWS, all - first);
         keys.positions = 0;
         for (int r = 0; r < panel.rows; r++) {
             int n = group.first + (first + r) / heads, head = from + (first + r) % heads;
@@ -58,6 +59,7 @@ static void attend_latent(const LatentCall *c, int thread, RowGroup group, int f
             panel.q[r] = head_at(c->qz, (size_t)n, head);
             panel.q_rope[r] = head_at(c->q_rope, (size_t)n, head);
             panel.o[r] = head_at(c->u, (size_t)n, head);
+            panel.lse[r] = NULL;
         }
         panel_attend(&panel, c->s, latent_tile, &keys, work);
     }

@@ -30,7 +30,7 @@ static PanelState panel_begin(const QueryPanel *panel, AttentionShape s, float *
         for (size_t i = 0; i < state.acc_row; i += 16)
             v16_store(state.acc + r * state.acc_row + i, v16_zero());
     }
-    for (int i = 0; i < 16 * PANEL_BLOCKS; i += 16) {
+    for (int i = 0; i * BLOCK_ROWS < 16 * panel->rows; i += 16) {
         v16_store(state.m + i, v16_set1(-INFINITY));
         v16_store(state.l + i, v16_zero());
     }

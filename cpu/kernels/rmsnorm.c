@@ -63,27 +63,35 @@ typedef struct NormGrad {
     size_t n, heads;
 } NormGrad;
 
-/* dw[j .. j+16*steps) += one block's sum over tokens, then heads, in order. */
-static void norm_dw_block(float *dw, const NormGrad *g, size_t from, size_t to, size_t j, size_t k)
+enum { DW_VECTORS = 4 }; /* columns summed side by side: what is read of a row then lies on whole cache lines */
+
+/* dw[j, j + width) += one block's sum over tokens, then heads, in order; at most DW_VECTORS vectors. */
+static void norm_dw_block(float *dw, const NormGrad *g, size_t from, size_t to, size_t j, size_t width)
 {
-    v16 sum = v16_zero();
+    v16 sum[DW_VECTORS] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
     for (size_t i = from; i < to; i++) {
         for (size_t h = 0; h < g->heads; h++) {
-            v16 xhat = v16_mul(any_load(head_row(g->x, i, h), j, k), v16_set1(g->rstd[i * g->heads + h]));
-            sum = v16_fma(any_load(head_row(g->dy, i, h), j, k), xhat, sum);
+            Row x = head_row(g->x, i, h), dy = head_row(g->dy, i, h);
+            v16 r = v16_set1(g->rstd[i * g->heads + h]);
+            EACH_V16(c, k, width) {
+                sum[c / VEC] = v16_fma(any_load(dy, j + c, k), v16_mul(any_load(x, j + c, k), r), sum[c / VEC]);
+            }
         }
     }
-    row_store(dw + j, v16_add(row_load(dw + j, k), sum), k);
+    EACH_V16(c, k, width) {
+        row_store(dw + j + c, v16_add(row_load(dw + j + c, k), sum[c / VEC]), k);
+    }
 }
 
-/* Sixteen columns a task: sums over tokens are never split. */
+/* Columns are cut, sums over tokens never. */
 static void norm_dw(Backend *b, float *dw, NormGrad g, size_t D)
 {
+    const size_t most = DW_VECTORS * VEC;
 #pragma omp parallel for num_threads(cpu_team(b, (double)(g.n * g.heads * D)))
-    for (size_t j = 0; j < D; j += VEC) {
+    for (size_t j = 0; j < D; j += most) {
         for (size_t from = 0; from < g.n; from += TOKEN_BLOCK) {
             size_t to = from + TOKEN_BLOCK < g.n ? from + TOKEN_BLOCK : g.n;
-            norm_dw_block(dw, &g, from, to, j, row_lanes(D - j));
+            norm_dw_block(dw, &g, from, to, j, D - j < most ? D - j : most);
         }
     }
 }

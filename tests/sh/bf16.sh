@@ -89,3 +89,12 @@ expect_code 1 "$R1" run micro --out "$TEST_DIR/wrong" --set precision=float16
 expect_says "precision"
 expect_says "bf16"
 [ "$(wc -l <"$said")" = 1 ]
+
+# An f32 policy that samples from a bf16 copy of itself: the gap is measured, logged, and no failure.
+"$R1" run micro --quiet --out "$TEST_DIR/half" --until zero --threads 1 --set zero.rollout_bf16=true >/dev/null 2>"$said" ||
+    complain "the run with rollouts in bf16 failed"
+python3 - "$TEST_DIR/half/metrics.jsonl" <<'END'
+import json, sys
+gaps = [step["gap"] for step in map(json.loads, open(sys.argv[1])) if step["stage"] == "zero" and "gap" in step]
+assert gaps and all(0 < gap < 0.5 for gap in gaps), gaps
+END

@@ -165,6 +165,11 @@ static void split_weights(void **state)
                 if (want >= 1000 && s.b.row_of[j] != p->cols) fail_msg("%s: rows of %zu", p->name, s.b.row_of[j]);
             }
         }
+        size_t end = 0;
+        for (int i = 0; i < s.t.n; i++) {
+            for (; end < s.t.params[i].offset; end++) assert_true(s.b.seen[end] < 1000);
+            end += s.t.params[i].count;
+        }
         free(s.b.seen), free(s.b.row_of);
     }
     join_block(&s.t, s.w);
