@@ -76,6 +76,9 @@ static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
     if (m->attached.ntensors)
         fprintf(stderr, "r1 export: GGUF has no place for the %d tensors of multi-token prediction; they stay behind\n",
                 m->attached.ntensors);
+    if (m->config.topk == TOPK_GROUP_MAX && m->config.n_group > 1)
+        fprintf(stderr, "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "
+                        "other logits from this file (r1 does not)\n");
     bool ok = gguf_write(a->out, name, &m->config, &m->table, m->weights, a->type->gguf, m->tokenizer, st);
     free(name);
     return ok;

@@ -3,6 +3,7 @@
 #include "recipes/command.h"
 #include "recipes/commands.h"
 #include "recipes/json_lines.h"
+#include "recipes/open_model.h"
 
 typedef struct TemplateArgs {
     const char *path, *name;
@@ -35,7 +36,8 @@ int cmd_template(int argc, char **argv)
     const Usage usage = {
         .name = "template", .arguments = "TOKENIZER [--add-generation-prompt] [--template NAME]",
         .text = "Reads a JSON array of messages a line on standard input and prints the rendered text as a JSON string.\n"
-                "TOKENIZER is a folder with tokenizer.json and tokenizer_config.json, or its tokenizer.json.\n",
+                "TOKENIZER is a folder with tokenizer.json and tokenizer_config.json, its tokenizer.json, or a\n"
+                "model that carries one (.gguf, checkpoint, RUN/stage).\n",
         .examples = "echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | r1 template tests/tokenizers/qwen3 "
                     "--add-generation-prompt\n",
         .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
@@ -43,7 +45,7 @@ int cmd_template(int argc, char **argv)
     int count, code = command_read(&usage, argc, argv, &a.path, &count);
     if (code != COMMAND_GO) return code;
     if (a.name && !template_named(a.name, &a.chosen, &st)) return command_usage(&usage, "%s", st.text);
-    Tokenizer *t = tokenizer_load(a.path, &st);
+    Tokenizer *t = open_tokenizer(a.path, &st);
     a.options.tokenizer = t;
     bool good = t && template_for(t, a.name, &a.chosen, &st) && json_lines_answer(render_line, &a, &st);
     tokenizer_free(t);

@@ -1,10 +1,10 @@
 /* r1 tokenize: text to token ids and back, a JSON line each. */
 #include <stdlib.h>
 
-#include "data/tokenizer.h"
 #include "recipes/command.h"
 #include "recipes/commands.h"
 #include "recipes/json_lines.h"
+#include "recipes/open_model.h"
 
 typedef struct TokenizeArgs {
     const char *path;
@@ -60,20 +60,21 @@ int cmd_tokenize(int argc, char **argv)
     TokenizeArgs a = {0};
     const Option options[] = {
         {"--decode", NULL, OPTION_FLAG, &a.decode, 0, 0, "the other way: an array of ids a line gives a string a line"},
-        {"--special", NULL, OPTION_FLAG, &a.special, 0, 0, "with --decode: keep special tokens as their text"},
+        {"--special", NULL, OPTION_FLAG, &a.special, 0, 0,
+         "with --decode: keep special tokens as their text (the other way they are always parsed)"},
     };
     const Usage usage = {
         .name = "tokenize", .arguments = "TOKENIZER [--decode [--special]]",
         .text = "Reads a JSON string a line on standard input and prints the JSON array of its token ids. Special tokens in\n"
-                "the text are parsed, no BOS is added. TOKENIZER is a folder with a tokenizer.json, or that file.\n",
+                "the text are parsed, no BOS is added. TOKENIZER is a folder with a tokenizer.json, that file, or a\n"
+                "model that carries one (.gguf, checkpoint, RUN/stage).\n",
         .examples = "echo '\"Hello, world!\"' | r1 tokenize tests/tokenizers/qwen3\n"
                     "echo '[9707, 11, 1879, 0, 151645]' | r1 tokenize tests/tokenizers/qwen3 --decode --special\n",
         .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
     Status st = {0};
     int count, code = command_read(&usage, argc, argv, &a.path, &count);
     if (code != COMMAND_GO) return code;
-    if (a.special && !a.decode) return command_usage(&usage, "--special belongs to --decode");
-    a.tokenizer = tokenizer_load(a.path, &st);
+    a.tokenizer = open_tokenizer(a.path, &st);
     bool good = a.tokenizer && json_lines_answer(a.decode ? decode_line : encode_line, &a, &st);
     tokenizer_free(a.tokenizer);
     return good ? 0 : command_failed(&st);

@@ -1,5 +1,8 @@
 #include "recipes/open_model.h"
 
+#include <string.h>
+#include <sys/stat.h>
+
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
 {
     *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
@@ -32,4 +35,20 @@ bool open_model_reads_text(const OpenModel *m, const char *name, Status *st)
     if (m->file->tokenizer) return true;
     if (m->file->tokenizer_fault[0]) return fail(st, "%s", m->file->tokenizer_fault);
     return fail(st, "%s has no tokenizer; put tokenizer.json beside its weights, or give token ids with --ids", name);
+}
+
+Tokenizer *open_tokenizer(const char *name, Status *st)
+{
+    char stage[4096];
+    struct stat info;
+    size_t n = strlen(name);
+    bool file = stat(name, &info) == 0 && S_ISREG(info.st_mode), json = n > 5 && !strcmp(name + n - 5, ".json");
+    if (json || (!file && !model_stage_path(name, stage, sizeof stage))) return tokenizer_load(name, st);
+    LoadedModel *m = model_open(name, MODEL_TOKENIZER, st);
+    if (!m) return NULL;
+    Tokenizer *t = m->tokenizer;
+    m->tokenizer = NULL;
+    if (!t) fail(st, "%s", m->tokenizer_fault[0] ? m->tokenizer_fault : "the model carries no tokenizer");
+    model_close(m);
+    return t;
 }

@@ -21,4 +21,7 @@ bool open_model_speaks(const OpenModel *m, const char *name, Status *st);
 /* Fails when the model has no tokenizer, saying why or what works without. */
 bool open_model_reads_text(const OpenModel *m, const char *name, Status *st);
 
+/* TOKENIZER of a command line: a folder, a tokenizer.json, or a model that carries one. */
+Tokenizer *open_tokenizer(const char *name, Status *st);
+
 #endif

@@ -34,6 +34,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SMOLLM2 = ROOT / "models" / "smollm2-135m-instruct.gguf"
 FAMILIES = ["v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"]
+# The fixtures' shapes, and odd ones: nothing a power of two, heads of unlike sizes, one layer, one head.
+ODD = {
+    "v2_odd": ("v2_lite", dict(hidden_size=51, num_attention_heads=3, num_key_value_heads=3, kv_lora_rank=14, qk_nope_head_dim=10,
+                               qk_rope_head_dim=6, v_head_dim=11, n_routed_experts=5, num_experts_per_tok=3, moe_intermediate_size=7,
+                               n_shared_experts=3, num_hidden_layers=4, first_k_dense_replace=2, intermediate_size=33)),
+    "v3_odd": ("v3", dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=5, q_lora_rank=None, n_routed_experts=9,
+                          num_experts_per_tok=4, n_group=3, topk_group=2, num_hidden_layers=1, first_k_dense_replace=0)),
+    "qwen2_odd": ("qwen2", dict(hidden_size=66, num_attention_heads=3, num_key_value_heads=1, intermediate_size=35, tie_word_embeddings=False)),
+    "llama_odd": ("llama", dict(hidden_size=30, num_attention_heads=1, num_key_value_heads=1, head_dim=34, intermediate_size=21)),
+}
 # float32 against float32: about ten times what was measured (1.2e-5 on the random models, 1.2e-4 on SmolLM2's larger logits).
 BOUND = {"read": 1e-3, "hf": 1e-3, "gguf": 1e-3}
 # llama.cpp scores the groups of a group-limited softmax router by the sum of their two best experts, DeepSeek-V2 by the best.
@@ -62,9 +72,10 @@ def make_tokenizer(folder):
 
 
 def make_model(name, folder):
-    """A random model of the fixture's shape, with weights that keep softmaxes and routers busy, saved by transformers."""
-    torch.manual_seed(FAMILIES.index(name))
-    config = AutoConfig.from_pretrained(GOLDEN / name)
+    """A random model of a fixture's shape or an odd one, with weights that keep softmaxes and routers busy, saved by transformers."""
+    base, shape = ODD.get(name, (name, {}))
+    torch.manual_seed([*FAMILIES, *ODD].index(name))
+    config = AutoConfig.from_pretrained(GOLDEN / base, **shape)
     config.vocab_size = VOCAB
     config.initializer_range = 0.15
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
@@ -173,7 +184,7 @@ def smollm2(work):
 def main(work):
     print(", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "tokenizers", "safetensors", "gguf", "llama-cpp-python")))
     print("\n| model | transformers -> r1 | r1 -> transformers | r1 -> llama.cpp |\n|---|---|---|---|")
-    for name in FAMILIES:
+    for name in [*FAMILIES, *ODD]:
         print(f"| {name} | " + " | ".join(family(name, work / name)) + " |", flush=True)
     if SMOLLM2.exists():
         print("| SmolLM2-135M-Instruct | " + " | ".join(smollm2(work / "smollm2")) + " |")

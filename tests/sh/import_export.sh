@@ -27,6 +27,8 @@ for family in v2_lite v2_full v2_yarn v3 qwen2 qwen3 llama; do
     want=$("$R1" score "$golden/$family" --ids ids.jsonl)
     for back in h5 hf gguf; do expect "$want" "$("$R1" score "$family.$back" --ids ids.jsonl)"; done
 done
+"$R1" export v2_full.h5 --format gguf -o warned.gguf 2>said >out
+grep -q 'other logits' said
 for type in f16 bf16 q8_0; do
     "$R1" export llama.h5 --format gguf --dtype $type -o llama.$type.gguf >out
     "$R1" score llama.$type.gguf --ids ids.jsonl >out

@@ -33,7 +33,7 @@ expect '"<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>"' \
 expect '"<|im_start|>user\nHi<|im_end|>\n"' "$(echo "$hi" | "$R1" template $qwen --template chatml)"
 
 expect_exit 2 'r1 tokenize --help' "$R1" tokenize
-expect_exit 2 '--special belongs to --decode' "$R1" tokenize $qwen --special
+expect "$(echo '"<|im_end|>"' | "$R1" tokenize $qwen)" "$(echo '"<|im_end|>"' | "$R1" tokenize $qwen --special)"
 expect_exit 2 'no chat template "qwen9"' "$R1" template $qwen --template qwen9
 expect_exit 1 'No such file' "$R1" tokenize "$TEST_DIR/none"
 expect_exit 1 'line 2: expected a JSON string' sh -c "printf '\"a\"\n3\n' | '$R1' tokenize $qwen"

@@ -33,5 +33,8 @@ for layers in 27 2; do
     "$R1" export run$layers/step --format hf -o hf$layers >out
     "$R1" export run$layers/step --format gguf -o $layers.gguf >out
     for back in hf$layers $layers.gguf; do expect "$want" "$(score $back)"; done
+    for model in $layers.gguf run$layers/step; do
+        expect "$(echo '"Hi <eos>"' | "$R1" tokenize lite)" "$(echo '"Hi <eos>"' | "$R1" tokenize $model)"
+    done
     for f in generation_config.json tokenizer.json tokenizer_config.json; do cmp lite/$f hf$layers/$f; done
 done
