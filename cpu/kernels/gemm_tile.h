@@ -33,25 +33,28 @@ VEC_INLINE const void *tile_b(TileKind kind, const void *b, size_t elements)
     return (const char *)b + elements * (kind == TILE_HALF ? 2 : 4);
 }
 
-/* Bias, addition, bf16, the cut end of a row: one function for every tile, or each would hold 24 copies of it. */
-static __attribute__((noinline, unused)) void tile_finish_slowly(const Tile *t, v16 sum, size_t j, size_t k, size_t at)
+/* Bias, bf16, the cut end of a row: sums [R][V] go to c one by one. One function for every tile, or each would hold 24 copies
+ * of this; through memory, or the sums would not stay in registers. */
+static __attribute__((noinline, unused)) void tile_finish_slowly(const Tile *t, const float *sums, size_t R, size_t V)
 {
-    if (t->bias) {
-        sum = v16_add(sum, row_load(t->bias + j, k));
+    for (size_t i = 0; i < R * V; i++) {
+        size_t j = i % V * VEC, k = i % V + 1 < V ? VEC : row_lanes(t->cols - j), at = i / V * t->c_row + j;
+        v16 sum = v16_load(sums + i * VEC);
+        if (t->bias) {
+            sum = v16_add(sum, row_load(t->bias + j, k));
+        }
+        if (t->add) {
+            sum = v16_add(any_load(t->c, at, k), sum);
+        }
+        any_store(t->c, at, sum, k);
     }
-    if (t->add) {
-        sum = v16_add(any_load(t->c, at, k), sum);
-    }
-    any_store(t->c, at, sum, k);
 }
 
-/* Only the last vector of a tile may be cut. */
-VEC_INLINE void tile_finish(const Tile *t, v16 sum, const bool plain, size_t r, size_t v, size_t V)
+/* A whole f32 vector of c. */
+VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v)
 {
-    size_t j = v * VEC, k = v + 1 < V ? VEC : row_lanes(t->cols - j), at = r * t->c_row + j;
-    float *c = (float *)t->c.p + at;
-    if (!plain) tile_finish_slowly(t, sum, j, k, at);
-    else v16_store(c, t->add ? v16_add(v16_load(c), sum) : sum);
+    float *c = (float *)t->c.p + r * t->c_row + v * VEC;
+    v16_store(c, t->add ? v16_add(v16_load(c), sum) : sum);
 }
 
 /* Sum i is that of row i / V, vector i % V. They are named, not an array: GCC keeps an array on the stack at both ends of the
@@ -86,13 +89,21 @@ VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const 
         a = tile_a(a, a_k);
         b = tile_b(kind, b, b_k);
     }
-    const bool plain = t->c.dtype == DTYPE_F32 && !t->bias && t->cols >= (size_t)V * VEC;
+    if (t->c.dtype == DTYPE_F32 && !t->bias && t->cols >= (size_t)V * VEC) {
 #define SUM_FINISH(i)                                                                                                  \
-    if (i < R * V) tile_finish(t, sum##i, plain, i / V, i % V, V);
-    EACH_TILE_SUM(SUM_FINISH)
+    if (i < R * V) tile_finish(t, sum##i, i / V, i % V);
+        EACH_TILE_SUM(SUM_FINISH)
+    } else {
+        float sums[24 * VEC];
+#define SUM_KEEP(i)                                                                                                    \
+    if (i < R * V) v16_store(sums + i * VEC, sum##i);
+        EACH_TILE_SUM(SUM_KEEP)
+        tile_finish_slowly(t, sums, (size_t)R, (size_t)V);
+    }
 #undef SUM_START
 #undef SUM_STEP
 #undef SUM_FINISH
+#undef SUM_KEEP
 }
 
 #endif
