@@ -113,9 +113,10 @@ static Plan plan_outs(Backend *b, const Group *g)
     for (int e = 0; e < g->E; e++) {
         busy += expert_rows(g, e) > 0;
     }
-    size_t parts = ceil_div(g->out, OUT_CHUNK), want = plan.team > 1 ? 2 * (size_t)plan.team : 1;
-    if (busy && busy * parts < want) { /* as in column_parts: two tasks a thread */
-        parts = min_size(ceil_div(want, busy), ceil_div(g->out, MIN_OUT_CHUNK));
+    /* Few tasks are as many as threads: every task reads all of x, so smaller ones would read it oftener. */
+    size_t parts = ceil_div(g->out, OUT_CHUNK), team = plan.team > 1 ? (size_t)plan.team : 1;
+    if (busy && busy * parts < 4 * team) {
+        parts = min_size(ceil_div(ceil_div(busy * parts, team) * team, busy), ceil_div(g->out, MIN_OUT_CHUNK));
     }
     plan.tasks = tasks_alloc(b, busy * parts);
     for (int e = 0; e < g->E; e++) {
