@@ -9,9 +9,9 @@
  * v16_dot (k then counts pairs). An element of a takes 4 bytes in each, of b 4, 2, 4. */
 typedef enum { TILE_F32, TILE_HALF, TILE_DOT, TILE_KINDS } TileKind;
 
-/* a(r, k) = a[r * a_row + k * a_k]; vector v of b's row k is at b[k * b_k + v * b_v], all 16 of it readable. The chains start at `start` (NULL: 0),
- * [R][16 V] with row stride start_row. c (f32 or bf16) gets them plus bias (NULL: none), or has them added; `cols` of its
- * columns exist. */
+/* a(r, k) = a[r * a_row + k * a_k]; vector v of b's row k is at b[k * b_k + v * b_v], all 16 of it readable. The chains start
+ * at `start` (NULL: 0), [R][16 V] with row stride start_row. c (f32 or bf16) gets them plus bias (NULL: none), or has them
+ * added; `cols` of its columns exist. */
 typedef struct Tile {
     const void *a, *b;
     size_t a_row, a_k, b_k, b_v, K;
