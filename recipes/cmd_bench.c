@@ -13,9 +13,8 @@ static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
 {
     if (!machine_open(&b->machine, o, st)) return false;
     b->backend = b->machine.backend;
-    b->times = op_times_open(b->machine.ops, b->backend);
-    b->machine.ops = op_times_ops();
-    b->machine.backend = op_times_backend(b->times);
+    op_times_machine(&b->machine);
+    b->times = b->machine.times;
     return bench_probe(b, st);
 }
 

@@ -297,6 +297,13 @@ OpTimes *op_times_open(const Ops *ops, Backend *b)
     return t;
 }
 
+void op_times_machine(Machine *m)
+{
+    m->times = op_times_open(m->ops, m->backend);
+    m->ops = op_times_ops();
+    m->backend = op_times_backend(m->times);
+}
+
 const Ops *op_times_ops(void)
 {
     return &timed_ops;

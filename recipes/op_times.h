@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/ops.h"
+#include "recipes/machine.h"
 
 /* One op at one weight shape (matrix products), or one op. FLOPs and bytes are what the op's formula needs when every
  * argument is read or written once: attention scores computed again in backward do not count. */
@@ -24,6 +25,9 @@ typedef struct OpTimes OpTimes;
 OpTimes *op_times_open(const Ops *ops, Backend *b);
 const Ops *op_times_ops(void);
 Backend *op_times_backend(OpTimes *t);
+
+/* Puts itself between core and the backend of an opened machine: m->times, ops and backend. */
+void op_times_machine(Machine *m);
 
 /* The clock goes to this phase ("rollout", a literal) from now on, and NULL to none; returns the one before. t may be NULL. */
 const char *op_times_phase(OpTimes *t, const char *phase);

@@ -1,4 +1,3 @@
-#include "recipes/op_times.h"
 #include "recipes/pipeline.h"
 
 #include <math.h>
@@ -10,6 +9,7 @@
 #include "checkpoints/hash.h"
 #include "checkpoints/model_file.h"
 #include "core/check.h"
+#include "recipes/op_times.h"
 #include "recipes/plan.h"
 #include "recipes/report.h"
 
@@ -101,11 +101,7 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     RuntimeOptions runtime = o->runtime;
     runtime.dtype = recipe->precision;
     if (!machine_open(&r->machine, &runtime, st)) return false;
-    if (runtime.verbose) {
-        r->machine.times = op_times_open(r->machine.ops, r->machine.backend);
-        r->machine.ops = op_times_ops();
-        r->machine.backend = op_times_backend(r->machine.times);
-    }
+    if (runtime.verbose) op_times_machine(&r->machine);
     r->progress = progress_new(stderr, o->quiet);
     r->warnings = warnings_new();
     if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st)) return false;
