@@ -9,13 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/block.h"
 #include "checkpoints/durable.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/halves.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf.h"
 #include "core/check.h"
+#include "core/memory.h"
 #include "data/json.h"
 
 enum { FORMAT_VERSION = 1, SEAL = 512 };
@@ -153,7 +153,7 @@ static bool write_model(H5Writer *w, const ParamTable *t, const float *weights, 
     size_t largest = 0;
     for (int i = 0; source && i < t->n; i++)
         if (t->params[i].count > largest) largest = t->params[i].count;
-    float *buffer = source ? block_alloc(largest) : NULL;
+    float *buffer = source ? memory_block(largest * sizeof(float)) : NULL;
     bool ok = !source || buffer || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
     for (int i = 0; ok && i < t->n; i++) {
         const Param *p = &t->params[i];
@@ -237,7 +237,7 @@ bool checkpoint_import(const char *path, const ModelConfig *config, const ParamT
 
 static float *new_block(size_t n, const char *path, Status *st)
 {
-    float *block = block_alloc(n);
+    float *block = memory_block(n * sizeof(float));
     if (!block)
         fail(st, "%s needs %.1f GB for its weights, which this machine does not give", path, (double)n * sizeof(float) / 1e9);
     return block;
