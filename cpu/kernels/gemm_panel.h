@@ -35,8 +35,8 @@ typedef struct OperandA {
 
 enum { TILE_ROWS = 6 };
 size_t tiles_floats(size_t rows, size_t K);
-/* a in tiles. out: tiles_floats. Worth it when many panels meet the same rows. */
-OperandA tiles_from_rows(float *out, OperandA a);
+/* m in tiles, the inner index along its columns. out: tiles_floats. Worth it when many panels meet the same rows. */
+OperandA tiles_from_rows(float *out, Mat m, bool rounded);
 /* Columns [from, from + rows) of m as rows of a. pairs: steps are pairs of m's rows; rounded: to bf16 values. */
 OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded);
 
