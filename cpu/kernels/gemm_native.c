@@ -64,7 +64,7 @@ static OperandA operand_a(const Form *f, Backend *b, int thread, Mat m, size_t c
         return tiles_from_rows(cpu_scratch(b, thread, tiles_floats(m.rows, m.cols)), m, rounded);
     }
     if (rounded) m = widened(b, thread, m);
-    return (OperandA){m.p, m.stride, m.rows, m.cols};
+    return (OperandA){m.p, m.stride, m.rows, m.cols, !f->rounded};
 }
 
 /* ---- packed weights: panels in order of their columns, each [inner][16 vectors], padded by 0. The panel at column j starts at
@@ -105,12 +105,29 @@ typedef struct Product {
     bool add;
 } Product;
 
+/* With each tile come about 12 lines. */
+static Ahead ahead_of(const void *at, size_t stride, size_t bytes, size_t rows)
+{
+    size_t lines = (bytes + LINE - 1) / LINE;
+    return (Ahead){at, stride, lines, rows, (12 + lines - 1) / lines};
+}
+
+/* Rows that are met for the first time, those of the next tile with each. */
+static Ahead ahead_of_tiles(const OperandA *a)
+{
+    size_t row = a->stride * sizeof(float);
+    if (a->rows <= TILE_ROWS) return (Ahead){0};
+    Ahead ahead = ahead_of((const char *)a->p + TILE_ROWS * row, row, a->K * sizeof(float), a->rows - TILE_ROWS);
+    ahead.pace = TILE_ROWS;
+    return ahead;
+}
+
 /* Columns of w from o on, steps from k0 on, K of them: what panel_of copies next. */
 static Ahead ahead_of_rows(const Product *p, size_t o, size_t k0, size_t K, size_t cols)
 {
     if (k0 >= p->w.rows) return (Ahead){0};
     size_t rows = p->w.rows - k0 < K ? p->w.rows - k0 : K, size = dtype_size(p->w.dtype);
-    return (Ahead){(const char *)p->w.p + (k0 * p->w.stride + o) * size, p->w.stride * size, (cols * size + 63) / 64, rows};
+    return ahead_of((const char *)p->w.p + (k0 * p->w.stride + o) * size, p->w.stride * size, cols * size, rows);
 }
 
 /* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
@@ -123,7 +140,7 @@ static const void *panel_of(const Form *f, const Product *p, float *copy, size_t
     if (p->packed) {
         const void *half = tile_b(f->packed, p->packed, o * p->a.K + k0 * width);
         size_t row = width * (f->packed == TILE_HALF ? 2 : 4);
-        if (o + width < end) *ahead = (Ahead){(const char *)half + p->a.K * row, row, (row + 63) / 64, K};
+        if (o + width < end) *ahead = ahead_of((const char *)half + p->a.K * row, row, row, K);
         if (f->packed == f->kind || !many) return half;
         panel_copy(copy, mat_of((void *)half, DTYPE_BF16, K, width), 0, width, width, false, false);
         return copy;
@@ -161,6 +178,7 @@ static void multiply_columns(const Form *f, const Product *p, size_t o, size_t e
             bool wide = together > 1 && end - j >= together * PANEL;
             Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .b_v = K * width};
             t.b = panel_of(f, p, copy, j, end, k0, t.K, width, &t.b_k, &ahead);
+            if (p->a.cold && j == p->from && k0 == 0) ahead = ahead_of_tiles(&p->a);
             width = wide ? together * PANEL : width;
             t.start_row = width;
             t.c = last ? row_from(row_of(p->c, 0), j) : (Row){rest, DTYPE_F32};

@@ -101,11 +101,9 @@ static size_t block_floats(size_t rows)
     return rows * K_BLOCK + tile_count(rows, TILE_ROWS) * VEC;
 }
 
-enum { LINE = 64, LINES_A_TILE = 12 };
-
 static void ahead_step(Ahead *w)
 {
-    for (size_t lines = 0; w->left > 0 && lines < LINES_A_TILE; lines += w->lines) {
+    for (size_t rows = 0; w->left > 0 && rows < w->pace; rows++) {
         for (size_t i = 0; i < w->lines; i++) __builtin_prefetch(w->at + i * LINE);
         w->at += w->stride;
         w->left--;
@@ -209,7 +207,7 @@ OperandA tiles_from_rows(float *out, Mat m, bool rounded)
 #define CALL(step) tiles_of_rows(step, out, m)
     STEP_SWITCH(step_of(m, false, rounded))
 #undef CALL
-    return (OperandA){out, 0, m.rows, m.cols};
+    return (OperandA){.p = out, .rows = m.rows, .K = m.cols};
 }
 
 /* Steps [k0, k0 + K) of one block. Every tile but the last has 16 columns to read from its first on, or is read with care. */
@@ -237,7 +235,7 @@ OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pa
         STEP_SWITCH(step_of(m, pairs, rounded))
 #undef CALL
     }
-    return (OperandA){out, 0, rows, K};
+    return (OperandA){.p = out, .rows = rows, .K = K};
 }
 
 VEC_INLINE void panels_fill(const Step step, float *panel, Mat m, size_t from, size_t cols, size_t width, size_t steps)
