@@ -4,6 +4,9 @@
 
 enum { ROW_CHUNK = 384, MIN_ROW_CHUNK = 24, OUT_CHUNK = 384, MIN_OUT_CHUNK = 24 };
 
+/* Where x has fewer columns, it costs less to read it oftener than to hold more of dy than the second cache does. */
+enum { WIDE_ENOUGH = 512 };
+
 /* Rows [r0, r1) of the call and columns [c0, c1) of the output, with the matrix of expert e. For bwd_w: rows are the
  * expert's, columns are outputs. */
 typedef struct Task {
@@ -132,7 +135,7 @@ static Plan plan_outs(Backend *b, const Group *g)
         busy += expert_rows(g, e) > 0;
     }
     /* Few tasks are as many as threads: every task reads all of x, so smaller ones would read it oftener. */
-    size_t parts = ceil_div(g->out, OUT_CHUNK), team = plan.team > 1 ? (size_t)plan.team : 1;
+    size_t chunk = g->in < WIDE_ENOUGH ? OUT_CHUNK / 2 : OUT_CHUNK, parts = ceil_div(g->out, chunk), team = plan.team > 1 ? (size_t)plan.team : 1;
     if (busy && busy * parts < 4 * team) {
         parts = min_size(ceil_div(ceil_div(busy * parts, team) * team, busy), ceil_div(g->out, MIN_OUT_CHUNK));
     }
