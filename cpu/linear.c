@@ -72,7 +72,8 @@ static Task *tasks_alloc(Backend *b, size_t count)
 }
 
 /* How an output is cut: chunks of rows, each in `parts` ranges of columns. Two tasks a thread at least, so that a thread that
- * is late does not hold up the others by much; of columns where there are enough (the weight is then read once), else of rows. */
+ * is late does not hold up the others by much, but one where few rows make them short; of columns where there are enough (the
+ * weight is then read once), else of rows. */
 typedef struct Cut {
     size_t chunk, row_tasks, parts;
 } Cut;
@@ -86,7 +87,7 @@ static size_t count_row_tasks(const Group *g, size_t chunk)
 
 static Cut cut_rows(const Group *g, int team, size_t cols)
 {
-    size_t unit = g->gemm->column_unit, want = team > 1 ? 2 * (size_t)team : 1;
+    size_t unit = g->gemm->column_unit, tasks = g->rows < MIN_ROW_CHUNK ? 1 : 2, want = team > 1 ? tasks * (size_t)team : 1;
     Cut cut = {.chunk = ROW_CHUNK, .parts = 1};
     if (!unit) cut.chunk = min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)team) + 1);
     cut.row_tasks = count_row_tasks(g, cut.chunk);
@@ -118,8 +119,8 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
                 .e = e,
                 .r0 = from + rows * row / count,
                 .r1 = from + rows * (row + 1) / count,
-                .c0 = parts > 1 ? units * col / parts * unit : 0,
-                .c1 = col + 1 == parts ? cols : units * (col + 1) / parts * unit,
+                .c0 = parts > 1 ? ceil_div(units * col, parts) * unit : 0,
+                .c1 = col + 1 == parts ? cols : ceil_div(units * (col + 1), parts) * unit,
             };
         }
     }

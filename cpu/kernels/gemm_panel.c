@@ -68,8 +68,14 @@ size_t panels_side_by_side(TileKind kind, size_t rows)
 
 void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
 {
+    size_t panels = panels_side_by_side(kind, a->rows);
     t.a_row = a->stride;
     t.a = tile_a(a->p, k0);
+    /* The beginnings of the panels that come next; from there on the processor sees them coming. */
+    for (size_t v = 0; v < panels; v++) {
+        const char *next = tile_b(kind, t.b, (panels + v) * t.b_v);
+        for (int i = 0; i < 8; i++) __builtin_prefetch(next + i * LINE);
+    }
     tiles_of_few[kind][a->rows](&t);
 }
 #else
