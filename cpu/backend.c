@@ -36,7 +36,7 @@ static const KernelTable *choose_kernels(const char *wanted, Status *st)
     IsaChoice choices[ISAS];
     isa_choices(choices);
     const char *env = getenv("R1_ISA");
-    wanted = env && *env ? env : wanted;
+    if (!wanted && env && *env) wanted = env;
     for (int i = 0; i < ISAS; i++) {
         if (wanted ? strcmp(wanted, choices[i].name) == 0 : choices[i].possible) {
             if (!choices[i].possible) {

@@ -198,6 +198,28 @@ void case_gradients_free(CaseGradients *g)
     free(g->rope);
 }
 
+Pages pages_make(size_t page_floats)
+{
+    Pages p = {.layer = {.page_stride = page_floats + 7}};
+    p.count = CASE_SEQUENCES * CASE_PAGES * p.layer.page_stride;
+    p.layer.base = p.floats = malloc(p.count * sizeof *p.floats);
+    for (size_t i = 0; i < p.count; i++) p.floats[i] = NAN;
+    for (int s = 0; s < CASE_SEQUENCES; s++)
+        for (int i = 0; i < CASE_PAGES; i++) p.of[s][i] = (s * CASE_PAGES + i) * 7 % (CASE_SEQUENCES * CASE_PAGES);
+    return p;
+}
+
+Pages exact_pages(const AttentionCase *c)
+{
+    AttentionShape s = c->s;
+    size_t k = (size_t)(s.Hkv * s.Dn * KEY_TILE), rope = (size_t)((c->rope_shared ? 1 : s.Hkv) * s.Dr * KEY_TILE);
+    Pages p = pages_make(k + rope + (size_t)(s.Hkv * s.Dv * KEY_TILE));
+    p.layer.rope_at = k;
+    p.layer.v_at = k + rope;
+    p.layer.rope_shared = c->rope_shared;
+    return p;
+}
+
 Backend *case_backend(const char *isa, int threads, const Ops **ops)
 {
     Status st = {0};

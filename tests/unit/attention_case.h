@@ -4,7 +4,7 @@
 
 #include "core/ops.h"
 
-enum { CASE_SEQUENCES = 8 };
+enum { CASE_SEQUENCES = 8, CASE_PAGES = 5 };
 
 /* Queries, keys and values the way a layer holds them: k and v side by side in one row per token, rows longer than
  * used. The unused floats hold CASE_GUARD. */
@@ -53,6 +53,19 @@ typedef struct CaseGradients {
 } CaseGradients;
 CaseGradients case_backward(const AttentionCase *c);
 void case_gradients_free(CaseGradients *g);
+
+/* A cache of one layer that holds NaN wherever nothing was written, and the page list of each sequence: no page is
+ * where one would expect it. Free floats. */
+typedef struct Pages {
+    CacheLayer layer;
+    float *floats;
+    size_t count; /* of floats */
+    int32_t of[CASE_SEQUENCES][CASE_PAGES];
+} Pages;
+
+Pages pages_make(size_t page_floats);
+/* Pages of the case's exact cache. */
+Pages exact_pages(const AttentionCase *c);
 
 /* Opens the backend with these, or NULL where this machine lacks the instruction set. */
 Backend *case_backend(const char *isa, int threads, const Ops **ops);

@@ -8,7 +8,7 @@
 
 #include "tests/unit/attention_case.h"
 
-enum { PAGES = 5, MOST_ROWS = 300, BACKENDS = 4 };
+enum { MOST_ROWS = 300, BACKENDS = 4 };
 
 static const struct {
     AttentionShape s;
@@ -130,36 +130,6 @@ static void equals_f32(void **state)
         }
         half_case_free(&h);
     }
-}
-
-/* A cache of one layer, NaN where nothing was written, its pages in no order. */
-typedef struct Pages {
-    CacheLayer layer;
-    float *floats;
-    size_t count;
-    int32_t of[CASE_SEQUENCES][PAGES];
-} Pages;
-
-static Pages pages_make(size_t page_floats)
-{
-    Pages p = {.layer = {.page_stride = page_floats + 7}};
-    p.count = CASE_SEQUENCES * PAGES * p.layer.page_stride;
-    p.layer.base = p.floats = malloc(p.count * sizeof *p.floats);
-    for (size_t i = 0; i < p.count; i++) p.floats[i] = NAN;
-    for (int s = 0; s < CASE_SEQUENCES; s++)
-        for (int i = 0; i < PAGES; i++) p.of[s][i] = (s * PAGES + i) * 7 % (CASE_SEQUENCES * PAGES);
-    return p;
-}
-
-static Pages exact_pages(const AttentionCase *c)
-{
-    AttentionShape s = c->s;
-    size_t k = (size_t)(s.Hkv * s.Dn * KEY_TILE), rope = (size_t)((c->rope_shared ? 1 : s.Hkv) * s.Dr * KEY_TILE);
-    Pages p = pages_make(k + rope + (size_t)(s.Hkv * s.Dv * KEY_TILE));
-    p.layer.rope_at = k;
-    p.layer.v_at = k + rope;
-    p.layer.rope_shared = c->rope_shared;
-    return p;
 }
 
 static HeadView from_row(HeadView v, size_t n)
