@@ -11,6 +11,7 @@
 #include "checkpoints/ggml_type.h"
 #include "checkpoints/hf.h"
 #include "checkpoints/known_models.h"
+#include "checkpoints/mapping.h"
 #include "core/check.h"
 
 static bool is_folder(const char *path)
@@ -78,7 +79,10 @@ static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
     m->origin = MODEL_CHECKPOINT;
     if (m->layers)
         return fail(st, "%s is a checkpoint: only a folder or a .gguf file can be cut to its first layers", m->path);
-    Checkpoint *c = m->checkpoint = checkpoint_load(m->path, parts & MODEL_OPTIMIZER, st);
+    unsigned read = (parts & (MODEL_WEIGHTS | MODEL_IN_PLACE) ? CHECKPOINT_WEIGHTS : 0) |
+                    (parts & MODEL_OPTIMIZER ? CHECKPOINT_OPTIMIZER : 0) |
+                    (parts & MODEL_ATTACHMENTS ? CHECKPOINT_ATTACHED : 0);
+    Checkpoint *c = m->checkpoint = checkpoint_load(m->path, read, st);
     if (!c) return false;
     m->config = c->config;
     m->table = c->table;
@@ -93,10 +97,6 @@ static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
     Status ignored = {0};
     if (parts & MODEL_TOKENIZER && c->meta.tokenizer)
         keep_tokenizer(m, tokenizer_parse(c->meta.tokenizer, c->meta.tokenizer_length, m->path, &ignored), &ignored);
-    if (!(parts & (MODEL_WEIGHTS | MODEL_IN_PLACE))) {
-        free(m->weights);
-        m->weights = NULL;
-    }
     return true;
 }
 
@@ -246,6 +246,12 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
 const void *model_param_bf16(const LoadedModel *m, const Param *p)
 {
     return m->source ? hf_param_bf16(m->source, &m->config, p) : NULL;
+}
+
+void model_param_done(const LoadedModel *m, const Param *p)
+{
+    const void *words = model_param_bf16(m, p);
+    if (words) mapping_forget(words, 2 * p->count);
 }
 
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st)
