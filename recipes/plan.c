@@ -74,27 +74,32 @@ static double flops_of(const OpTimes *t)
     return flops;
 }
 
+static int slots_of(const PlanRollout *r)
+{
+    return r->prompts <= r->slots / r->samples ? r->prompts * r->samples : r->slots;
+}
+
 /* A rollout's first prefill and a decode step of all slots, as core/rollout.c takes them from the arena. */
-static void dry_rollout(Dry *d, const PlanWork *w)
+static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *w)
 {
     Engine *e = &d->engine;
     Arena *arena = &e->arena;
-    size_t V = (size_t)w->config->V, C = (size_t)w->config->C, slots = (size_t)w->slots;
-    int started = (w->slots + w->samples - 1) / w->samples, count = started < w->prompts ? started : w->prompts;
-    int total = count * w->prompt_length, most = total > w->slots ? total : w->slots;
+    int slots = slots_of(w), started = (slots + w->samples - 1) / w->samples;
+    int count = started < w->prompts ? started : w->prompts;
+    int total = count * w->prompt_length, most = total > slots ? total : slots;
     int32_t *zeros = calloc((size_t)most + 1, sizeof *zeros), *offsets = calloc((size_t)count + 1, sizeof *offsets);
     CacheRow *cached = calloc((size_t)most, sizeof *cached);
     CHECK(zeros && offsets && cached);
     for (int i = 0; i <= count; i++) offsets[i] = i * w->prompt_length;
-    KvCache cache = {.kind = w->cache, .config = w->config, .pages = d->block};
+    KvCache cache = {.kind = w->cache, .config = c, .pages = d->block};
     Rows rows = {.n = total, .pos = zeros, .offsets = offsets, .nseq = count, .cache = &cache, .cached = cached};
     arena_reset(arena);
     model_forward_rows(e, &d->w, zeros, &rows);
-    arena_floats(arena, (size_t)count * (C + V));
+    arena_floats(arena, (size_t)count * (size_t)(c->C + c->V));
     arena_reset(arena);
-    rows = (Rows){.n = w->slots, .pos = zeros, .cache = &cache, .cached = cached};
+    rows = (Rows){.n = slots, .pos = zeros, .cache = &cache, .cached = cached};
     model_forward_rows(e, &d->w, zeros, &rows);
-    arena_floats(arena, slots * V);
+    arena_floats(arena, (size_t)slots * (size_t)c->V);
     arena_reset(arena);
     free(zeros);
     free(offsets);
@@ -109,7 +114,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
     if (!dry_open(&d, c, o->dtype, o->chunk ? o->chunk : 4096, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
-    if (w->prompts) dry_rollout(&d, w);
+    for (int i = 0; i < w->n_rollouts; i++) dry_rollout(&d, w->config, &w->rollouts[i]);
     if (w->sequences) {
         batch_of(&b, w);
         Predictions predict = batch_predictions(&b);
@@ -165,10 +170,24 @@ static size_t tiles(int tokens)
 /* Pages as core/rollout.c reserves them, and the ids and log-probs of all completions. */
 static size_t cache_bytes(const PlanWork *w)
 {
-    if (!w->prompts) return 0;
-    size_t slots = (size_t)w->slots, samples = (size_t)w->samples;
-    size_t pages = slots * tiles(w->prompt_length + w->tokens) + (slots / samples + 2) * tiles(w->prompt_length);
-    return pages * kv_cache_page_bytes(w->config, w->cache) + (size_t)w->prompts * samples * (size_t)w->tokens * 8;
+    size_t pages = 0, storage = 0;
+    for (int i = 0; i < w->n_rollouts; i++) {
+        const PlanRollout *r = &w->rollouts[i];
+        size_t slots = (size_t)slots_of(r), samples = (size_t)r->samples;
+        size_t n = slots * tiles(r->prompt_length + r->tokens) + (slots / samples + 2) * tiles(r->prompt_length);
+        size_t bytes = n * kv_cache_page_bytes(w->config, r->cache);
+        size_t tokens = (size_t)r->prompts * samples * (size_t)r->tokens * 8;
+        if (bytes > pages) pages = bytes;
+        if (tokens > storage) storage = tokens;
+    }
+    return pages + storage;
+}
+
+static bool samples_latent(const PlanWork *w)
+{
+    for (int i = 0; i < w->n_rollouts; i++)
+        if (w->rollouts[i].cache == CACHE_LATENT) return true;
+    return false;
 }
 
 /* Resident pages of this process. */
@@ -189,7 +208,7 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     p->gradients = w->trains ? block : 0;
     p->optimizer = w->trains ? 2 * block : 0;
     p->reference = w->reference ? block : 0;
-    size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
+    size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, samples_latent(w));
     p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->cpu) * THREAD_SCRATCH;
     params_free(&t);
 }

@@ -8,6 +8,14 @@
 #include "core/kv_cache.h"
 #include "recipes/machine.h"
 
+/* One kind of sampling: `tokens` is of a completion at most. */
+typedef struct PlanRollout {
+    int prompts, prompt_length, samples, tokens, slots;
+    CacheKind cache;
+} PlanRollout;
+
+enum { PLAN_ROLLOUTS = 4 };
+
 /* The largest step of a stage. Counts of 0: no such part. */
 typedef struct PlanWork {
     const ModelConfig *config;
@@ -18,8 +26,8 @@ typedef struct PlanWork {
     const BalanceConfig *balance; /* NULL: none */
     int sequences, length;    /* of a training batch: tokens of each */
     int predicted;            /* tokens of a sequence that are predicted, at its end */
-    int prompts, prompt_length, samples, tokens, slots; /* of a rollout; tokens: of a completion at most */
-    CacheKind cache;
+    PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
+    int n_rollouts;
     size_t beside;            /* bytes of other models in memory, and of anything else */
 } PlanWork;
 

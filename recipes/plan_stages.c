@@ -103,13 +103,10 @@ static void train_on(PlanWork *w, int sequences, int tokens, bool all)
     if (w->predicted > w->length - 1) w->predicted = w->length - 1;
 }
 
-static void roll(PlanWork *w, int prompts, int longest, int samples, int tokens, int slots)
+static void roll(PlanWork *w, PlanRollout rollout)
 {
-    w->prompts = prompts;
-    w->prompt_length = longest;
-    w->samples = samples;
-    w->tokens = tokens;
-    w->slots = slots;
+    CHECK(w->n_rollouts < PLAN_ROLLOUTS);
+    w->rollouts[w->n_rollouts++] = rollout;
 }
 
 static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
@@ -122,8 +119,7 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
         n = (all + parts - 1) / parts;
     train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, false);
     if (w->predicted > rl->max_tokens) w->predicted = rl->max_tokens;
-    roll(w, rl->prompts, l.longest, rl->group, rl->max_tokens, all < EVAL_SLOTS ? all : EVAL_SLOTS);
-    w->cache = rl->cache;
+    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, EVAL_SLOTS, rl->cache});
     w->entropy = true;
     w->reference = rl->beta > 0;
     w->exact_kl = w->reference && rl->kl == KL_EXACT;
@@ -150,16 +146,20 @@ static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     return true;
 }
 
-/* Evaluations sample with slots of their own; the larger of the two caches stays. */
+/* Evaluations sample family by family, with a cache of their own in place of the rollouts'. */
 static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 {
     const RecipeEval *e = &r->recipe->eval;
-    CorpusSpec reasoning;
-    if (s->kind == STAGE_REWARD_MODEL || e->n == 0) return true;
-    if (!run_reasoning(r, s, &reasoning, st)) return false;
-    Lengths l = prompt_lengths(r, &reasoning);
-    if (w->slots * (w->prompt_length + w->tokens) < EVAL_SLOTS * (l.longest + e->max_tokens))
-        roll(w, e->n, l.longest, e->k, e->max_tokens, EVAL_SLOTS);
+    CorpusSpec reasoning, general;
+    if (s->kind == STAGE_REWARD_MODEL || !(s->eval_after || s->eval_every)) return true;
+    if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
+    int longest = prompt_lengths(r, &reasoning).longest, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
+    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    PlanRollout quick = {(e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    if (s->eval_after) roll(w, full);
+    if (s->eval_every) roll(w, quick);
+    if (s->eval_after && general.n_sources && e->general_n > 0)
+        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, EVAL_SLOTS, CACHE_EXACT});
     return true;
 }
 
@@ -184,7 +184,8 @@ bool plan_run(Run *r, bool print, Status *st)
         BalanceConfig balance = run_balance(r, &config);
         if (config.E) work.balance = &balance;
         snprintf(what, sizeof what, "stage %s", s->name);
-        bool fits = plan_make(&plan, &r->machine, &work, r->machine.memory / 2, what, st);
+        bool fits = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
+        r->plans[i] = plan;
         plan_describe(&plan, line, sizeof line);
         if (print) printf("%-14s %s\n", s->name, line);
         if (!fits) return false;

@@ -7,6 +7,7 @@
 #include "data/corpus.h"
 #include "data/tokenizer.h"
 #include "recipes/eval.h"
+#include "recipes/plan.h"
 #include "recipes/policy.h"
 #include "recipes/progress.h"
 #include "recipes/recipe.h"
@@ -45,6 +46,7 @@ typedef struct Run {
     Voice voice;           /* of the tokenizer: how prompts are put to the models */
     char *tokenizer_bytes; /* what checkpoints store */
     size_t tokenizer_length;
+    Plan plans[RECIPE_STAGES]; /* of the stages' largest steps */
     Unit units[UNITS_MAX]; /* of all stages, in order */
     int n_units;
     Dataset *datasets[RUN_DATASETS];

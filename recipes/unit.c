@@ -194,6 +194,7 @@ static bool unit_begin(UnitRun *u, Status *st)
         if (ok) policy_train_open(u->policy);
     }
     free(path);
+    if (ok && u->policy) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
     return ok && cut_back(u, st);
 }
 
