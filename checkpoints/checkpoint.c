@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/block.h"
 #include "checkpoints/durable.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/halves.h"
@@ -15,6 +14,7 @@
 #include "checkpoints/hf.h"
 #include "checkpoints/seal.h"
 #include "core/check.h"
+#include "core/memory.h"
 #include "data/json.h"
 
 /* ---- Saving ---- */
@@ -168,7 +168,7 @@ static bool stream_open(Stream *s, const Content *c, Status *st)
         const Param *p = &c->table->params[i];
         if (p->count > largest && !c->source->bf16(c->source->from, p)) largest = p->count;
     }
-    if (largest) s->buffer = block_alloc(largest);
+    if (largest) s->buffer = memory_block(largest * sizeof(float));
     return !largest || s->buffer || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
 }
 
@@ -208,7 +208,7 @@ bool checkpoint_import(const char *path, const ModelConfig *config, const ParamT
 
 static float *new_block(size_t n, const char *path, Status *st)
 {
-    float *block = block_alloc(n);
+    float *block = memory_block(n * sizeof(float));
     if (!block)
         fail(st, "%s needs %.1f GB for its weights, which this machine does not give", path, (double)n * sizeof(float) / 1e9);
     return block;

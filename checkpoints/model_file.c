@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/block.h"
 #include "checkpoints/ggml_type.h"
 #include "checkpoints/hf.h"
 #include "checkpoints/known_models.h"
 #include "checkpoints/mapping.h"
 #include "core/check.h"
+#include "core/memory.h"
 
 static bool is_folder(const char *path)
 {
@@ -40,7 +40,7 @@ bool model_stage_path(const char *name, char *path, size_t size)
 
 static bool allocate_weights(LoadedModel *m, Status *st)
 {
-    m->weights = block_alloc(m->table.total);
+    m->weights = memory_block(m->table.total * sizeof(float));
     return m->weights ? true : fail(st, "%s needs %.1f GB for its weights, which this machine does not give", m->path,
                                     (double)m->table.total * sizeof(float) / 1e9);
 }

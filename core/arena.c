@@ -1,38 +1,32 @@
 #include "core/arena.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/memory.h"
 
-enum { ALIGN = 64, SMALLEST_BLOCK = 1 << 20 };
+enum { ALIGN = 64 };
 
-static void add_block(Arena *a, size_t size)
+/* Far more addresses than memory; fewer where a limit (ulimit -v) asks for it. */
+static const size_t MOST = (size_t)1 << 38, LEAST = (size_t)1 << 24;
+
+static void open_range(Arena *a)
 {
-    size_t rounded = (size + SMALLEST_BLOCK - 1) / SMALLEST_BLOCK * SMALLEST_BLOCK;
-    a->blocks = realloc(a->blocks, (size_t)(a->n + 1) * sizeof *a->blocks);
-    CHECK(a->blocks != NULL);
-    char *base = aligned_alloc(ALIGN, rounded);
-    if (!base) {
-        fprintf(stderr, "r1: out of memory: %zu MB for a step's workspace; try --memory or a smaller batch\n",
-                rounded >> 20);
-        exit(1);
-    }
-    a->blocks[a->n++] = (ArenaBlock){base, rounded, 0};
-    a->allocations++;
+    for (a->size = MOST; a->size >= LEAST && !a->base; a->size /= 2) a->base = memory_reserve(a->size);
+    a->size *= 2;
 }
 
 void *arena_alloc(Arena *a, size_t bytes)
 {
     size_t need = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (need == 0) need = ALIGN;
-    while (a->current < a->n && a->blocks[a->current].size - a->blocks[a->current].used < need) a->current++;
-    if (a->current >= a->n) {
-        add_block(a, need);
-        a->current = a->n - 1;
+    if (!a->base) open_range(a);
+    if (!a->base || need > a->size - a->used) {
+        fprintf(stderr, "r1: out of memory: no addresses for %zu MB of a step's workspace; try --memory or a smaller batch\n",
+                (a->used + need) >> 20);
+        exit(1);
     }
-    ArenaBlock *block = &a->blocks[a->current];
-    void *p = block->base + block->used;
-    block->used += need;
+    void *p = a->base + a->used;
     a->used += need;
     if (a->used > a->peak) a->peak = a->used;
     return p;
@@ -50,43 +44,26 @@ int32_t *arena_ints(Arena *a, size_t n)
 
 ArenaMark arena_mark(const Arena *a)
 {
-    return (ArenaMark){a->current, a->current < a->n ? a->blocks[a->current].used : 0, a->used};
-}
-
-/* The blocks of a first, growing use become one. */
-static void join_blocks(Arena *a)
-{
-    size_t peak = a->peak, total = arena_bytes(a);
-    arena_free(a);
-    add_block(a, total > peak + peak / 16 ? peak + peak / 16 : total);
-    a->peak = peak;
+    return a->used;
 }
 
 void arena_release(Arena *a, ArenaMark mark)
 {
-    for (int i = mark.block + 1; i < a->n; i++) a->blocks[i].used = 0;
-    if (mark.block < a->n) a->blocks[mark.block].used = mark.block_used;
-    a->current = mark.block;
-    a->used = mark.used;
-    if (a->used == 0 && a->n > 1) join_blocks(a);
+    a->used = mark;
 }
 
 void arena_reset(Arena *a)
 {
-    arena_release(a, (ArenaMark){0, 0, 0});
+    a->used = 0;
 }
 
 size_t arena_bytes(const Arena *a)
 {
-    size_t total = 0;
-    for (int i = 0; i < a->n; i++) total += a->blocks[i].size;
-    return total;
+    return a->peak;
 }
 
 void arena_free(Arena *a)
 {
-    long allocations = a->allocations;
-    for (int i = 0; i < a->n; i++) free(a->blocks[i].base);
-    free(a->blocks);
-    *a = (Arena){.allocations = allocations};
+    memory_unreserve(a->base, a->size);
+    *a = (Arena){0};
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/memory.h"
 
 /* Floats of one layer of a page, and where its parts begin. */
 static size_t layout(const ModelConfig *c, CacheKind kind, size_t *rope_at, size_t *v_at)
@@ -33,7 +34,7 @@ bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, int n_pages
     *k = (KvCache){.kind = kind, .config = c, .n_pages = n_pages};
     k->page_floats = layout(c, kind, &k->rope_at, &k->v_at);
     size_t bytes = k->page_floats * (size_t)c->L * (size_t)n_pages * sizeof(float);
-    k->pages = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    k->pages = memory_block(bytes);
     k->references = calloc((size_t)n_pages, sizeof *k->references);
     k->free_list = malloc((size_t)n_pages * sizeof *k->free_list);
     if (!k->pages || !k->references || !k->free_list) {

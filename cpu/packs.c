@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "cpu/internal.h"
 
 enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256 };
@@ -111,7 +112,7 @@ static Pack *find_or_create(PackCache *cache, Mat w, size_t bytes)
             rebuild(cache, 2 * cache->capacity, 0);
             pack = slot_of(cache->slots, cache->capacity, w);
         }
-        *pack = (Pack){.w = w, .packed = aligned_alloc(64, (bytes + 63) / 64 * 64), .bytes = bytes};
+        *pack = (Pack){.w = w, .packed = memory_block(bytes), .bytes = bytes};
         if (!pack->packed) {
             fprintf(stderr, "r1: out of memory: %zu bytes for a packed weight\n", bytes);
             abort();

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/memory.h"
 #include "cpu/probe.h"
 
 #define TRAIN(row, of, type, n, T, script, big)                                                                        \
@@ -84,7 +85,7 @@ static void probe_once(Bench *b)
 bool bench_probe(Bench *b, Status *st)
 {
     if (!b->probe) {
-        b->probe = aligned_alloc(64, PROBE_FLOATS * sizeof(float));
+        b->probe = memory_block(PROBE_FLOATS * sizeof(float));
         if (!b->probe) return fail(st, "no memory for the 256 MB that probing it takes");
         memset(b->probe, 0, PROBE_FLOATS * sizeof(float));
     }
@@ -108,8 +109,8 @@ static void add_row(Bench *b, BenchRow r)
     if (b->print) bench_print_row(b, &r);
 }
 
-/* The rows of the ops of the runs since the last reset, `runs` of them; verbose: of each weight shape. */
-static void add_op_rows(Bench *b, const BenchCase *c, int runs)
+/* The rows of the ops, each of its fastest run; verbose: of each weight shape. */
+static void add_op_rows(Bench *b, const BenchCase *c)
 {
     OpTime by_op[64];
     int n = op_times_by_op(b->times, by_op, 64);
@@ -119,8 +120,7 @@ static void add_op_rows(Bench *b, const BenchCase *c, int runs)
     if (b->machine.options.verbose) ops = op_times_list(b->times, &n);
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
-        BenchRow r = {.seconds = o->seconds / runs, .flops = o->flops / runs, .bytes = (o->read + o->written) / runs,
-                      .share = o->seconds / total, .dtype = c->dtype,
+        BenchRow r = {.seconds = o->seconds, .flops = o->flops, .bytes = o->read + o->written, .share = o->seconds / total, .dtype = c->dtype,
                       .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
         if (b->machine.options.verbose && o->out)
             snprintf(r.name, sizeof r.name, "%s/%s_%zux%zu", c->name, o->op, o->out, o->in);
@@ -151,7 +151,11 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     int most = !b->quick ? 3 : c->large ? 1 : 2, runs = 0;
     bool ok = time_run(c, self, &work, &warm, st);
     op_times_reset(b->times);
-    for (; runs < most && ok; runs++) ok = time_run(c, self, &work, &best, st);
+    for (; runs < most && ok; runs++) {
+        ok = time_run(c, self, &work, &best, st);
+        op_times_next_run(b->times);
+    }
+    op_times_fastest(b->times);
     c->kind->close(self);
     ok = ok && bench_probe(b, st);
     if (!ok) return false;
@@ -160,6 +164,6 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     snprintf(r.name, sizeof r.name, "%s", c->name);
     if (work.flops > 0 && limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
     add_row(b, r);
-    if (c->kind->ops) add_op_rows(b, c, runs);
+    if (c->kind->ops) add_op_rows(b, c);
     return true;
 }

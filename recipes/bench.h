@@ -6,7 +6,7 @@
 #include "recipes/op_times.h"
 #include "recipes/policy.h"
 
-enum { BENCH_ROWS = 512, BENCH_NAME = 64 };
+enum { BENCH_ROWS = 2048, BENCH_NAME = 64 };
 
 typedef enum { BOUND_FLOP, BOUND_READ, BOUND_COPY } Bound; /* the limit a row is measured against */
 

@@ -5,6 +5,7 @@
 
 #include "checkpoints/known_models.h"
 #include "core/check.h"
+#include "core/memory.h"
 #include "recipes/bench.h"
 
 #define V2_LAYERS                                                                                                      \
@@ -67,7 +68,7 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
         params_free(&t);
         return NULL;
     }
-    float *weights = aligned_alloc(64, (t.total * sizeof(float) + 63) / 64 * 64);
+    float *weights = memory_block(t.total * sizeof(float));
     CHECK(weights != NULL);
     fill_weights(&t, &config, weights);
     params_free(&t);

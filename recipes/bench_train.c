@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "core/check.h"
+#include "core/memory.h"
 #include "recipes/batches.h"
 #include "recipes/bench.h"
 
@@ -76,7 +77,7 @@ static void *adamw_open(Bench *b, const BenchCase *c, Status *st)
     a->machine = &b->machine;
     float **blocks[] = {&a->w, &a->m, &a->v, &a->g};
     for (int i = 0; i < 4; i++) {
-        *blocks[i] = aligned_alloc(64, (size_t)ADAMW_PARAMETERS * sizeof(float));
+        *blocks[i] = memory_block((size_t)ADAMW_PARAMETERS * sizeof(float));
         if (!*blocks[i]) {
             fail(st, "adamw needs 1.7 GB of memory that is not there");
             bench_adamw.close(a);

@@ -18,6 +18,8 @@ struct OpTimes {
     Backend *inner;
     OpTime list[ENTRIES]; /* the last one takes what has no entry of its own */
     int n;
+    OpTime fastest[ENTRIES]; /* of the runs before; as many as there are */
+    int n_fastest;
     Phase phases[PHASES];
     int n_phases;
     const char *phase; /* whose clock runs since phase_start; NULL: none */
@@ -316,7 +318,21 @@ Backend *op_times_backend(OpTimes *t)
 
 void op_times_reset(OpTimes *t)
 {
+    t->n = t->n_fastest = 0;
+}
+
+void op_times_next_run(OpTimes *t)
+{
+    for (int i = 0; i < t->n; i++)
+        if (i >= t->n_fastest || t->list[i].seconds < t->fastest[i].seconds) t->fastest[i] = t->list[i];
+    if (t->n > t->n_fastest) t->n_fastest = t->n;
     t->n = 0;
+}
+
+void op_times_fastest(OpTimes *t)
+{
+    t->n = t->n_fastest;
+    memcpy(t->list, t->fastest, (size_t)t->n * sizeof *t->list);
 }
 
 const OpTime *op_times_list(const OpTimes *t, int *n)

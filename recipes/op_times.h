@@ -35,6 +35,9 @@ const char *op_times_phase(OpTimes *t, const char *phase);
 void op_times_print(OpTimes *t, FILE *out);
 
 void op_times_reset(OpTimes *t);
+/* Several runs of the same calls: op_times_next_run ends each one, and op_times_fastest leaves every entry's fastest. */
+void op_times_next_run(OpTimes *t);
+void op_times_fastest(OpTimes *t);
 /* The entries since the reset, in the order of their first call; a view. */
 const OpTime *op_times_list(const OpTimes *t, int *n);
 /* The same with the shapes of an op added up, the longest first. Returns how many it wrote to out[max]. */

@@ -279,9 +279,6 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
 void plan_apply(const Plan *p, Engine *e)
 {
     e->keep_bytes = p->keep_bytes;
-    ArenaMark mark = arena_mark(&e->arena);
-    arena_alloc(&e->arena, p->arena);
-    arena_release(&e->arena, mark);
 }
 
 static void amount(char *out, size_t size, size_t bytes)

@@ -50,8 +50,7 @@ typedef struct Plan {
  * *out; fails, with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
 
-/* Makes the engine keep what was planned, and gives its arena the planned size in one piece: without this, the blocks
- * of a growing first step would take more. */
+/* Makes the engine keep what was planned. */
 void plan_apply(const Plan *p, Engine *e);
 
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy. */

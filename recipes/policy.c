@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/block.h"
 #include "core/check.h"
+#include "core/memory.h"
 #include "core/split.h"
 
 static float *block_new(const Policy *p)
 {
-    float *block = block_alloc(p->engine.table.total);
+    float *block = memory_block(p->engine.table.total * sizeof(float));
     CHECK(block != NULL);
     memset(block, 0, p->engine.table.total * sizeof *block);
     return block;

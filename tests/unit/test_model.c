@@ -440,20 +440,20 @@ static void no_allocation(void **state)
     const OptimizerConfig adam = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1.0f};
     Completion out[PROMPTS * SAMPLES];
     RolloutSpec spec = spec_of(6, 1.0f, CACHE_EXACT);
-    long allocations = 0;
+    size_t peak = 0;
     size_t held = 0;
     for (int step = 0; step < 6; step++) {
         Status st = {0};
         double norm;
         if (step == 3) {
-            allocations = s.policy->engine.arena.allocations;
+            peak = s.policy->engine.arena.peak;
             held = mallinfo2().uordblks + mallinfo2().hblkhd;
         }
         sample(&s, &spec, p.list, step == 0 ? PROMPTS : PROMPTS - 1, out);
         gradients(&s, step % 2 ? &small : &large, NULL);
         assert_true(policy_update(s.policy, &adam, 1e-3f, &norm, &st));
     }
-    assert_int_equal(s.policy->engine.arena.allocations, allocations);
+    assert_int_equal(s.policy->engine.arena.peak, peak);
     size_t now = mallinfo2().uordblks + mallinfo2().hblkhd;
     if (now != held) fail_msg("%zu bytes held before the last steps, %zu after", held, now);
     batch_free(&large);

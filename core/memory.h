@@ -1,0 +1,16 @@
+/* Memory from the system in large pages, where it has them: rows of a wide matrix lie on pages of their own otherwise, and
+ * finding these costs a walk each; and the first touch of large pages takes a fraction of the time. */
+#ifndef CORE_MEMORY_H
+#define CORE_MEMORY_H
+
+#include <stddef.h>
+
+/* bytes, 64-byte aligned, not cleared. NULL when the machine has not that much. free() gives them back. */
+void *memory_block(size_t bytes);
+
+/* Addresses that get memory, zeros, where they are first touched: of `bytes`, at large pages. NULL: there are not that many.
+ * memory_unreserve gives them back. */
+void *memory_reserve(size_t bytes);
+void memory_unreserve(void *p, size_t bytes);
+
+#endif
