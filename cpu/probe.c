@@ -174,3 +174,24 @@ size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in)
 {
     return (dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16)->pack_bytes(out, in);
 }
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What cpu/linear.c and cpu/kernels take: at most 192 rows of an operand as tiles, in bf16 a widened copy of them as well, and
+ * 1 MB for partial sums; in attention's backward five rows of a key's length and three of a value's for each token of a sequence,
+ * and once for all threads the gradients of a shared rope key, for 8,192 tokens or a longer sequence. */
+size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
+{
+    enum { ROWS = 192, OTHER = 1 << 20, WAVE = 8192 };
+    const AttentionShape *s = &w->attention;
+    size_t head = w->vocab * (w->predicted < ROWS ? w->predicted : ROWS);
+    size_t values = larger(head, ROWS * larger(w->widest, w->tokens));
+    size_t product = values * sizeof(float) * (b->dtype == DTYPE_BF16 ? 2 : 1) + OTHER;
+    size_t row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv, attention = w->longest * row * sizeof(float) + OTHER;
+    size_t wave = larger(w->longest, w->tokens < WAVE ? w->tokens : WAVE);
+    size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
+    return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);
+}

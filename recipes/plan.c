@@ -14,8 +14,6 @@
 #include "recipes/batches.h"
 #include "recipes/op_times.h"
 
-enum { THREAD_SCRATCH = 1 << 20 };
-
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
 typedef struct Dry {
     OpTimes *times;
@@ -200,6 +198,26 @@ static size_t resident(void)
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* What the backend's threads work in. */
+static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTable *t)
+{
+    const ModelConfig *c = w->config;
+    ScratchWork work = {.attention = {.H = c->H, .Hkv = c->Hkv, .Dn = c->Dn, .Dr = c->Dr, .Dv = c->Dv},
+                        .vocab = w->trains ? (size_t)c->V : 0,
+                        .tokens = (size_t)w->sequences * (size_t)w->length,
+                        .longest = (size_t)w->length,
+                        .predicted = (size_t)w->sequences * (size_t)w->predicted};
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        bool gate = p->kind == PARAM_GATE || p->kind == PARAM_EXPERT_GATE || p->kind == PARAM_SHARED_GATE;
+        bool multiplied = p->ndim == 2 && p->kind != PARAM_EMBED && p->kind != PARAM_HEAD;
+        size_t rows = multiplied && w->trains ? p->rows * (gate ? 2 : 1) : 0; /* gate and up are one in backward */
+        if (p->cols > work.widest) work.widest = p->cols;
+        if (rows > work.widest) work.widest = rows;
+    }
+    return cpu_scratch_bytes(m->cpu, &work);
+}
+
 static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
 {
     ParamTable t = params_build(w->config);
@@ -209,7 +227,7 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     p->optimizer = w->trains ? 2 * block : 0;
     p->reference = w->reference ? block : 0;
     size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, samples_latent(w));
-    p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->cpu) * THREAD_SCRATCH;
+    p->packed = packed * (w->reference ? 2 : 1) + scratch_bytes(m, w, &t);
     params_free(&t);
 }
 
@@ -227,7 +245,6 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
     size_t N = (size_t)w->sequences * (size_t)w->length;
     p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
     p->kept = interior_bytes(w, dtype, p->layers_kept);
-    p->arena = arena;
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
     p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
                p->kept + p->workspace + p->cache + p->beside;

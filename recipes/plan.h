@@ -42,7 +42,7 @@ typedef struct Plan {
     size_t beside;
     size_t total, budget;
     int layers, layers_kept;
-    size_t keep_bytes, arena; /* what Engine.keep_bytes should be; the most a step takes from its arena */
+    size_t keep_bytes;        /* what Engine.keep_bytes should be */
     double flops;             /* of the training step, attention included, recomputed layers too */
 } Plan;
 
@@ -62,13 +62,9 @@ void plan_describe(const Plan *p, char *out, size_t size);
 void plan_print(const Plan *p, const char *what);
 
 struct Run;
-struct RecipeStage;
 
-/* recipes/plan_stages.c. The work of a stage of a run whose tokenizer is open. The config lands in *config; lengths
- * are those of the stage's first 256 problems. */
-bool plan_stage_work(struct Run *r, const struct RecipeStage *s, ModelConfig *config, PlanWork *out, Status *st);
-
-/* Every stage of the run: prints a line each (print), fails when one does not fit. */
+/* recipes/plan_stages.c. Every stage of a run whose tokenizer is open: fills r->plans, prints a line each (print), fails when one
+ * does not fit. Lengths are those of a stage's first 256 problems. */
 bool plan_run(struct Run *r, bool print, Status *st);
 
 #endif
