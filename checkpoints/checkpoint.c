@@ -91,16 +91,16 @@ static void write_block(H5Writer *w, Pieces *pieces, const char *name, const flo
     if (block) reserve(w, pieces, name, H5_F32, 1, (uint64_t[]){t->total}, (Piece){.data = block});
 }
 
-/* The parameters of a block, or of a source by way of a buffer of the largest one. */
+/* The parameters: of a block, or of a source as bf16 words where it has them, else to be converted. */
 static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const float *weights, const WeightSource *source)
 {
     char name[128];
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        H5Type type = source && source->bf16(source->from, p) ? H5_BF16 : H5_F32;
+        const void *words = source ? source->bf16(source->from, p) : NULL;
+        Piece piece = {.data = source ? words : weights + p->offset, .mapped = words, .param = p};
         snprintf(name, sizeof name, "model/%s", p->name);
-        reserve(w, pieces, name, type, p->ndim, (uint64_t[]){p->rows, p->cols},
-                (Piece){.data = weights ? weights + p->offset : NULL, .param = p});
+        reserve(w, pieces, name, words ? H5_BF16 : H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, piece);
     }
 }
 
@@ -140,24 +140,16 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
 }
 
-/* A source's parameters, one after the other by way of one buffer where they have to be converted. */
+/* A source's parameters, one after the other by way of one buffer. */
 typedef struct Stream {
     const WeightSource *source;
     float *buffer; /* of the largest parameter */
 } Stream;
 
-static const void *stream_bytes(void *context, const Param *p, Status *st)
-{
-    Stream *s = context;
-    const void *words = s->source->bf16(s->source->from, p);
-    if (words) return words;
-    return s->source->read(s->source->from, p, s->buffer, st) ? s->buffer : NULL;
-}
-
-static void stream_done(void *context, const Param *p)
+static const void *stream_convert(void *context, const Param *p, Status *st)
 {
     const Stream *s = context;
-    if (s->source->done) s->source->done(s->source->from, p);
+    return s->source->read(s->source->from, p, s->buffer, st) ? s->buffer : NULL;
 }
 
 static bool stream_open(Stream *s, const Content *c, Status *st)
@@ -182,7 +174,7 @@ static bool save(const char *path, const Content *c, Status *st)
         return false;
     }
     Stream stream = {0};
-    Pieces pieces = {.bytes_of = stream_bytes, .done = stream_done, .context = &stream};
+    Pieces pieces = {.convert = stream_convert, .context = &stream};
     write_content(w, &pieces, c);
     bool ok = h5_close(w, st) && stream_open(&stream, c, st) && seal_write(file.temp, path, &pieces, st);
     if (ok) ok = durable_commit(&file, st);

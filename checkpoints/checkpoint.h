@@ -43,11 +43,10 @@ bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTab
                      const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st);
 
 /* Weights tensor by tensor, so that no more than one of them is in memory: out[p->count] = the parameter as f32; or its bf16
- * words at any address, NULL when they are not at hand. done: it is written (may be NULL). */
+ * words in a file's mapping, at any address, NULL when they are not at hand. */
 typedef struct WeightSource {
     bool (*read)(const void *from, const Param *p, float *out, Status *st);
     const void *(*bf16)(const void *from, const Param *p);
-    void (*done)(const void *from, const Param *p);
     const void *from;
 } WeightSource;
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,

@@ -10,7 +10,6 @@
 #include "checkpoints/ggml_type.h"
 #include "checkpoints/hf.h"
 #include "checkpoints/known_models.h"
-#include "checkpoints/mapping.h"
 #include "core/check.h"
 #include "core/memory.h"
 
@@ -246,12 +245,6 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
 const void *model_param_bf16(const LoadedModel *m, const Param *p)
 {
     return m->source ? hf_param_bf16(m->source, &m->config, p) : NULL;
-}
-
-void model_param_done(const LoadedModel *m, const Param *p)
-{
-    const void *words = model_param_bf16(m, p);
-    if (words) mapping_forget(words, 2 * p->count);
 }
 
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st)

@@ -41,8 +41,6 @@ void model_close(LoadedModel *m);
  * memory: out[p->count] = the parameter; its bf16 words as they lie in a folder's file, or NULL. */
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st);
 const void *model_param_bf16(const LoadedModel *m, const Param *p);
-/* The parameter's words are not needed for now. */
-void model_param_done(const LoadedModel *m, const Param *p);
 /* False, with a sentence, for a known model's name. */
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st);
 

@@ -14,7 +14,7 @@
 #include "checkpoints/mapping.h"
 #include "core/check.h"
 
-enum { READ = 1 << 18, WRITE = 8 << 20, REMEMBERED = 8 };
+enum { READ = 1 << 18, PART = 8 << 20, REMEMBERED = 8 };
 const char format_name[] = "r1 checkpoint";
 
 void pieces_add(Pieces *p, Piece piece)
@@ -37,6 +37,8 @@ void pieces_free(Pieces *p)
 
 typedef struct Hashing {
     int fd;
+    const Pieces *pieces; /* in order of their places; NULL: the file says all */
+    int next;             /* the first of them that ends behind what is hashed */
     pthread_mutex_t lock;
     pthread_cond_t more;
     size_t size, ready; /* of the file; bytes before `ready` are final */
@@ -54,7 +56,40 @@ static size_t wait_for(Hashing *h, size_t at)
     return ready;
 }
 
-/* By reading, not by mapping: pages of a mapping cost a fault each and count as this process's memory. */
+/* The piece at or next behind `at`. */
+static const Piece *piece_near(Hashing *h, size_t at)
+{
+    if (!h->pieces) return NULL;
+    while (h->next < h->pieces->n && h->pieces->list[h->next].at + h->pieces->list[h->next].bytes <= at) h->next++;
+    return h->next < h->pieces->n ? &h->pieces->list[h->next] : NULL;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Hashes some of the bytes [at, ready) and returns how many: of a piece in memory from there, else of the file, which is read,
+ * not mapped: pages of a mapping cost a fault each and count as this process's memory. */
+static size_t hash_some(Hashing *h, Sha256 *sha, char *buffer, size_t at, size_t ready)
+{
+    const Piece *p = piece_near(h, at);
+    if (p && p->at <= at && p->data) {
+        size_t n = smaller(smaller(ready, p->at + p->bytes) - at, PART);
+        const char *data = (const char *)p->data + (at - p->at);
+        if (p->mapped) mapping_need(data, n);
+        sha256_add(sha, data, n);
+        if (p->mapped) mapping_forget(data, n);
+        return n;
+    }
+    size_t end = p && p->at > at ? smaller(ready, p->at) : ready;
+    ssize_t n = pread(h->fd, buffer, smaller(end - at, READ), (off_t)at);
+    if (n < 0 && errno == EINTR) return 0;
+    if (n <= 0) h->error = n < 0 ? errno : EIO;
+    else sha256_add(sha, buffer, (size_t)n);
+    return n > 0 ? (size_t)n : 0;
+}
+
 static void *hash_file(void *context)
 {
     Hashing *h = context;
@@ -63,10 +98,7 @@ static void *hash_file(void *context)
     CHECK(buffer);
     for (size_t at = SEAL, ready = 0; at < h->size && !h->error;) {
         if (ready <= at && (ready = wait_for(h, at)) <= at) break;
-        ssize_t n = pread(h->fd, buffer, ready - at < READ ? ready - at : READ, (off_t)at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) h->error = n < 0 ? errno : EIO;
-        else sha256_add(sha, buffer, (size_t)n), at += (size_t)n;
+        at += hash_some(h, sha, buffer, at, ready);
     }
     free(buffer);
     sha256_finish(sha, h->hex);
@@ -101,30 +133,29 @@ static int compare_places(const void *a, const void *b)
 static bool write_piece(Hashing *h, const Piece *p, const void *data, const char *shown, Status *st)
 {
     make_ready(h, p->at, false);
-    for (size_t from = 0; from < p->bytes; from += WRITE) {
-        size_t n = p->bytes - from < WRITE ? p->bytes - from : WRITE;
-        mapping_need((const char *)data + from, n);
-        if (!durable_write_at(h->fd, (const char *)data + from, n, p->at + from, shown, st)) return false;
+    for (size_t from = 0; from < p->bytes; from += PART) {
+        size_t n = smaller(p->bytes - from, PART);
+        const char *part = (const char *)data + from;
+        if (p->mapped) mapping_need(part, n);
+        if (!durable_write_at(h->fd, part, n, p->at + from, shown, st)) return false;
+        if (p->mapped) mapping_forget(part, n);
         sync_file_range(h->fd, (off_t)(p->at + from), (off_t)n, SYNC_FILE_RANGE_WRITE);
         make_ready(h, p->at + from + n, false);
     }
     return true;
 }
 
-static bool write_pieces(Hashing *h, Pieces *pieces, const char *shown, Status *st)
+static bool write_pieces(Hashing *h, const Pieces *pieces, const char *shown, Status *st)
 {
-    bool ok = true;
-    if (pieces->n) qsort(pieces->list, (size_t)pieces->n, sizeof *pieces->list, compare_places);
-    for (int i = 0; i < pieces->n && ok; i++) {
+    for (int i = 0; i < pieces->n; i++) {
         const Piece *p = &pieces->list[i];
-        const void *data = p->data ? p->data : pieces->bytes_of(pieces->context, p->param, st);
-        ok = data && write_piece(h, p, data, shown, st);
-        if (!p->data && pieces->done) pieces->done(pieces->context, p->param);
+        const void *data = p->data ? p->data : pieces->convert(pieces->context, p->param, st);
+        if (!data || !write_piece(h, p, data, shown, st)) return false;
     }
-    return ok;
+    return true;
 }
 
-static bool write_and_hash(Hashing *h, Pieces *pieces, const char *shown, Status *st)
+static bool write_and_hash(Hashing *h, const Pieces *pieces, const char *shown, Status *st)
 {
     pthread_t hasher;
     bool beside = pthread_create(&hasher, NULL, hash_file, h) == 0;
@@ -145,7 +176,8 @@ bool seal_write(const char *temp, const char *shown, Pieces *pieces, Status *st)
         if (fd >= 0) close(fd);
         return durable_fail(shown, error, st);
     }
-    Hashing h = {.fd = fd, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER,
+    if (pieces->n) qsort(pieces->list, (size_t)pieces->n, sizeof *pieces->list, compare_places);
+    Hashing h = {.fd = fd, .pieces = pieces, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER,
                  .size = (size_t)info.st_size};
     bool ok = write_and_hash(&h, pieces, shown, st);
     if (ok) {

@@ -8,20 +8,20 @@
 enum { FORMAT_VERSION = 1, SEAL = 512 };
 extern const char format_name[];
 
-/* What is written after HDF5 closed the file: `bytes` at offset `at` of it; of `data`, or of what `bytes_of` says. */
+/* What is written after HDF5 closed the file: `bytes` at offset `at` of it, of `data` or of a parameter to be converted. */
 typedef struct Piece {
     uint64_t at;
     size_t bytes;
     const void *data;
-    const Param *param;
+    bool mapped;        /* data lies in a mapping of a file: its pages are given back */
+    const Param *param; /* data NULL */
 } Piece;
 
 typedef struct Pieces {
     Piece *list;
     int n, capacity;
-    /* The bytes of a piece without data, valid until `done` or the next call; NULL with a sentence. */
-    const void *(*bytes_of)(void *context, const Param *p, Status *st);
-    void (*done)(void *context, const Param *p); /* may be NULL */
+    /* The bytes of a piece without data, valid until the next call; NULL with a sentence. */
+    const void *(*convert)(void *context, const Param *p, Status *st);
     void *context;
 } Pieces;
 

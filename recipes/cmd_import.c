@@ -42,16 +42,11 @@ static const void *param_bf16(const void *model, const Param *p)
     return model_param_bf16(model, p);
 }
 
-static void param_done(const void *model, const Param *p)
-{
-    model_param_done(model, p);
-}
-
 static bool save(const LoadedModel *m, const char *out, Status *st)
 {
     CheckpointMeta meta = {.stage = "import", .finished = true, .attached = m->attached};
     if (m->tokenizer) meta.tokenizer = tokenizer_serialize(m->tokenizer, &meta.tokenizer_length);
-    WeightSource source = {read_param, param_bf16, param_done, m};
+    WeightSource source = {read_param, param_bf16, m};
     bool ok = checkpoint_import(out, &m->config, &m->table, &source, &meta, st);
     free(meta.tokenizer);
     return ok;
