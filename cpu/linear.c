@@ -2,7 +2,7 @@
  * layer is a group of one expert. Sums over tokens are never split: only rows, columns and experts are. */
 #include "cpu/internal.h"
 
-enum { ROW_CHUNK = 192, OUT_CHUNK = 192, MIN_OUT_CHUNK = 24 };
+enum { ROW_CHUNK = 384, OUT_CHUNK = 384, MIN_OUT_CHUNK = 24 };
 
 /* Rows [r0, r1) of the call and columns [c0, c1) of the output, with the matrix of expert e. For bwd_w: rows are the
  * expert's, columns are outputs. */

@@ -104,14 +104,25 @@ typedef struct Product {
     bool add;
 } Product;
 
-/* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it. */
-static const void *panel_of(const Form *f, const Product *p, float *copy, size_t o, size_t k0, size_t K, size_t width,
-                            size_t *b_k)
+/* Columns of w from o on, steps from k0 on, K of them: what panel_of copies next. */
+static Ahead ahead_of_rows(const Product *p, size_t o, size_t k0, size_t K, size_t cols)
+{
+    if (k0 >= p->w.rows) return (Ahead){0};
+    size_t rows = p->w.rows - k0 < K ? p->w.rows - k0 : K, size = dtype_size(p->w.dtype);
+    return (Ahead){(const char *)p->w.p + (k0 * p->w.stride + o) * size, p->w.stride * size, (cols * size + 63) / 64, rows};
+}
+
+/* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
+ * *ahead: what the next copy, or the next panel, will read, as far as columns go to `end`. */
+static const void *panel_of(const Form *f, const Product *p, float *copy, size_t o, size_t end, size_t k0, size_t K,
+                            size_t width, size_t *b_k, Ahead *ahead)
 {
     bool many = p->a.rows >= ROWS_WORTH_A_COPY;
     *b_k = width;
     if (p->packed) {
         const void *half = tile_b(f->packed, p->packed, o * p->a.K + k0 * width);
+        size_t row = width * (f->packed == TILE_HALF ? 2 : 4);
+        if (o + width < end) *ahead = (Ahead){(const char *)half + p->a.K * row, row, (row + 63) / 64, K};
         if (f->packed == f->kind || !many) return half;
         panel_copy(copy, mat_of((void *)half, DTYPE_BF16, K, width), 0, width, width, false, false);
         return copy;
@@ -127,6 +138,9 @@ static const void *panel_of(const Form *f, const Product *p, float *copy, size_t
         size_t rows = p->w.rows - k0 * step < K * step ? p->w.rows - k0 * step : K * step;
         panel_copy(copy + at * K, mat_rows(p->w, k0 * step, rows), o, cols < most ? cols : most, width, step == 2,
                    f->rounded);
+        size_t next = o + most;
+        *ahead = next < end ? ahead_of_rows(p, next, k0 * step, K * step, end - next < most ? end - next : most)
+                            : (Ahead){0};
     }
     return copy + at * K;
 }
@@ -140,11 +154,12 @@ static void multiply_columns(const Form *f, const Product *p, size_t o, size_t e
     for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
         bool last = k0 + K_BLOCK >= K;
         float *rest = sums;
+        Ahead ahead = {0};
         for (size_t j = o; j < end;) {
             size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
             bool wide = together > 1 && end - j >= together * PANEL;
             Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .b_v = K * width};
-            t.b = panel_of(f, p, copy, j, k0, t.K, width, &t.b_k);
+            t.b = panel_of(f, p, copy, j, end, k0, t.K, width, &t.b_k, &ahead);
             width = wide ? together * PANEL : width;
             t.start_row = width;
             t.c = last ? row_from(row_of(p->c, 0), j) : (Row){rest, DTYPE_F32};
@@ -155,7 +170,7 @@ static void multiply_columns(const Form *f, const Product *p, size_t o, size_t e
             if (wide) {
                 panels_run(kind, t, &p->a, k0);
             } else {
-                panel_run(kind, t, &p->a, k0, vectors);
+                panel_run(kind, t, &p->a, k0, vectors, &ahead);
             }
             rest = rest ? rest + p->a.rows * width : NULL;
             j += width;

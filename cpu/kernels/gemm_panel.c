@@ -81,7 +81,7 @@ size_t panels_side_by_side(TileKind kind, size_t rows)
 
 void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
 {
-    panel_run(kind, t, a, k0, PANEL_VECTORS);
+    panel_run(kind, t, a, k0, PANEL_VECTORS, &(Ahead){0});
 }
 #endif
 
@@ -101,7 +101,18 @@ static size_t block_floats(size_t rows)
     return rows * K_BLOCK + tile_count(rows, TILE_ROWS) * VEC;
 }
 
-void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors)
+enum { LINE = 64, LINES_A_TILE = 12 };
+
+static void ahead_step(Ahead *w)
+{
+    for (size_t lines = 0; w->left > 0 && lines < LINES_A_TILE; lines += w->lines) {
+        for (size_t i = 0; i < w->lines; i++) __builtin_prefetch(w->at + i * LINE);
+        w->at += w->stride;
+        w->left--;
+    }
+}
+
+void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead)
 {
     bool in_tiles = a->stride == 0;
     TileRun *const *tiles = (in_tiles ? tiles_by_cols : tiles_by_rows)[kind][vectors];
@@ -111,6 +122,7 @@ void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vecto
     for (size_t i = 0; i < count; i++) {
         size_t height = tile_height(a->rows, count, i);
         t.a_k = in_tiles ? height : 1;
+        ahead_step(ahead);
         tiles[height](&t);
         t.a = tile_a(t.a, in_tiles ? t.K * height + VEC : height * t.a_row);
         t.c = row_from(t.c, height * t.c_row);

@@ -40,8 +40,14 @@ OperandA tiles_from_rows(float *out, OperandA a);
 /* Columns [from, from + rows) of m as rows of a. pairs: steps are pairs of m's rows; rounded: to bf16 values. */
 OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded);
 
+/* What is read next: `left` rows of `lines` cache lines. It comes from memory while tiles run, a few lines with each. */
+typedef struct Ahead {
+    const char *at;
+    size_t stride, lines, left; /* bytes to the next row */
+} Ahead;
+
 /* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
-void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors);
+void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead);
 
 /* How many packed panels a few rows run at once, and running them: t as for panel_run, with b_v the way to the next panel. */
 enum { FEW_ROWS = 3 };

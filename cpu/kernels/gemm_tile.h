@@ -68,6 +68,12 @@ VEC_INLINE v16 tile_start(const Tile *t, size_t r, size_t v)
     return t->start ? v16_load(t->start + r * t->start_row + v * VEC) : v16_zero();
 }
 
+/* c comes from memory while the chains run. */
+VEC_INLINE void tile_prefetch(const Tile *t, size_t r, size_t v)
+{
+    __builtin_prefetch(row_from(t->c, r * t->c_row + v * VEC).p, 1);
+}
+
 VEC_INLINE v16 tile_step(const TileKind kind, const void *a, const void *b, v16 sum)
 {
     if (kind == TILE_DOT) return v16_dot(a, v16_load(b), sum);
@@ -82,6 +88,9 @@ VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const 
     const size_t b_k = t->b_k;
 #define SUM_START(i) v16 sum##i = i < R * V ? tile_start(t, i / V, i % V) : v16_zero();
     EACH_TILE_SUM(SUM_START)
+#define SUM_PREFETCH(i)                                                                                                \
+    if (i < R * V) tile_prefetch(t, i / V, i % V);
+    EACH_TILE_SUM(SUM_PREFETCH)
     for (size_t k = t->K; k > 0; k--) {
 #define SUM_STEP(i)                                                                                                    \
     if (i < R * V) sum##i = tile_step(kind, tile_a(a, i / V * a_row), tile_b(kind, b, i % V * b_v), sum##i);
@@ -101,6 +110,7 @@ VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const 
         tile_finish_slowly(t, sums, (size_t)R, (size_t)V);
     }
 #undef SUM_START
+#undef SUM_PREFETCH
 #undef SUM_STEP
 #undef SUM_FINISH
 #undef SUM_KEEP
