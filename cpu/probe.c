@@ -180,18 +180,36 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* What cpu/linear.c and cpu/kernels take: at most 192 rows of an operand as tiles, in bf16 a widened copy of them as well, and
- * 1 MB for partial sums; in attention's backward five rows of a key's length and three of a value's for each token of a sequence,
- * and once for all threads the gradients of a shared rope key, for 8,192 tokens or a longer sequence. */
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ROW_CHUNK and OUT_CHUNK of cpu/linear.c (test_plan sees when they differ), and what the kernels of attention take. */
+enum { CHUNK = 384, OTHER = 1 << 20, WAVE_TOKENS = 8192 };
+
+/* Rows of a task of n rows in all. */
+static size_t task_rows(size_t n)
+{
+    size_t tasks = (n + CHUNK - 1) / CHUNK;
+    return tasks ? (n + tasks - 1) / tasks : 0;
+}
+
+/* A task's rows of an operand as tiles, in bf16 widened before; for a weight's gradient its columns of all tokens. */
+static size_t product_scratch(const Backend *b, const ScratchWork *w)
+{
+    size_t rows = larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest);
+    size_t threads = (size_t)b->threads, columns = smaller(CHUNK, (w->tallest + threads - 1) / threads) * w->tokens;
+    return larger(rows * (b->dtype == DTYPE_BF16 ? 2 : 1), columns) * sizeof(float) + OTHER;
+}
+
+/* Attention's backward takes five rows of a key's length and three of a value's for each token of a sequence, and once for all
+ * threads the gradients of a shared rope key, for WAVE_TOKENS or a longer sequence. */
 size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
 {
-    enum { ROWS = 192, OTHER = 1 << 20, WAVE = 8192 };
     const AttentionShape *s = &w->attention;
-    size_t head = w->vocab * (w->predicted < ROWS ? w->predicted : ROWS);
-    size_t values = larger(head, ROWS * larger(w->widest, w->tokens));
-    size_t product = values * sizeof(float) * (b->dtype == DTYPE_BF16 ? 2 : 1) + OTHER;
-    size_t row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv, attention = w->longest * row * sizeof(float) + OTHER;
-    size_t wave = larger(w->longest, w->tokens < WAVE ? w->tokens : WAVE);
+    size_t product = product_scratch(b, w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
+    size_t attention = w->longest * row * sizeof(float) + OTHER, wave = larger(w->longest, smaller(w->tokens, WAVE_TOKENS));
     size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
     return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);
 }

@@ -23,8 +23,8 @@ static const ModelConfig dense = {
 
 /* Few tokens through wide layers: the threads' scratch is a part that counts. */
 static const ModelConfig wide = {
-    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 512, .C = 256, .L = 2, .H = 8, .Hkv = 8, .Rkv = 64,
-    .Dn = 32, .Dr = 16, .Dv = 32, .F = 6144, .E = 16, .S = 2, .K = 4, .moe_F = 352, .first_dense = 1, .moe_freq = 1,
+    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 512, .C = 512, .L = 2, .H = 8, .Hkv = 8, .Rkv = 64,
+    .Dn = 32, .Dr = 16, .Dv = 32, .F = 6144, .E = 8, .S = 2, .K = 2, .moe_F = 352, .first_dense = 1, .moe_freq = 1,
     .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
     .max_positions = 1024, .init_std = 0.02f, .bos = -1, .eos = -1};
 
