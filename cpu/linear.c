@@ -2,7 +2,7 @@
  * layer is a group of one expert. Sums over tokens are never split: only rows, columns and experts are. */
 #include "cpu/internal.h"
 
-enum { ROW_CHUNK = 384, OUT_CHUNK = 384, MIN_OUT_CHUNK = 24 };
+enum { ROW_CHUNK = 384, MIN_ROW_CHUNK = 24, OUT_CHUNK = 384, MIN_OUT_CHUNK = 24 };
 
 /* Rows [r0, r1) of the call and columns [c0, c1) of the output, with the matrix of expert e. For bwd_w: rows are the
  * expert's, columns are outputs. */
@@ -68,31 +68,49 @@ static Task *tasks_alloc(Backend *b, size_t count)
     return (Task *)cpu_scratch(b, 0, ceil_div(count * sizeof(Task), sizeof(float)));
 }
 
-/* Two tasks a thread at least, so that a thread that is late does not hold up the others by much. */
-static size_t column_parts(size_t row_tasks, int team, size_t cols, size_t unit)
+/* How an output is cut: chunks of rows, each in `parts` ranges of columns. Two tasks a thread at least, so that a thread that
+ * is late does not hold up the others by much; of columns where there are enough (the weight is then read once), else of rows. */
+typedef struct Cut {
+    size_t chunk, row_tasks, parts;
+} Cut;
+
+static size_t count_row_tasks(const Group *g, size_t chunk)
 {
-    size_t want = team > 1 ? 2 * (size_t)team : 1;
-    if (unit == 0 || row_tasks == 0 || row_tasks >= want) {
-        return 1;
+    size_t n = 0;
+    for (int e = 0; e < g->E; e++) n += ceil_div(expert_rows(g, e), chunk);
+    return n;
+}
+
+static Cut cut_rows(const Group *g, int team, size_t cols)
+{
+    size_t unit = g->gemm->column_unit, want = team > 1 ? 2 * (size_t)team : 1;
+    Cut cut = {.chunk = ROW_CHUNK, .parts = 1};
+    if (!unit) cut.chunk = min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)team) + 1);
+    cut.row_tasks = count_row_tasks(g, cut.chunk);
+    if (!unit || cut.row_tasks == 0 || cut.row_tasks >= want) return cut;
+    size_t units = ceil_div(cols, unit);
+    cut.parts = ceil_div(want, cut.row_tasks);
+    if (units >= cut.parts || g->rows < MIN_ROW_CHUNK * (size_t)team) {
+        cut.parts = min_size(cut.parts, units);
+        return cut;
     }
-    return min_size(ceil_div(want, row_tasks), ceil_div(cols, unit));
+    cut.parts = 1;
+    cut.chunk = ceil_div(g->rows, (size_t)team);
+    cut.row_tasks = count_row_tasks(g, cut.chunk);
+    return cut;
 }
 
 /* Tasks over (expert, row chunk, column range) of an output with `cols` columns. */
 static Plan plan_rows(Backend *b, const Group *g, size_t cols)
 {
     Plan plan = {.team = group_team(b, g)};
-    size_t unit = g->gemm->column_unit, row_tasks = 0;
-    size_t chunk = unit ? ROW_CHUNK : min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)plan.team) + 1);
+    Cut cut = cut_rows(g, plan.team, cols);
+    size_t parts = cut.parts, unit = g->gemm->column_unit, units = parts > 1 ? ceil_div(cols, unit) : 1;
+    plan.tasks = tasks_alloc(b, cut.row_tasks * parts);
     for (int e = 0; e < g->E; e++) {
-        row_tasks += ceil_div(expert_rows(g, e), chunk);
-    }
-    size_t parts = column_parts(row_tasks, plan.team, cols, unit);
-    plan.tasks = tasks_alloc(b, row_tasks * parts);
-    for (int e = 0; e < g->E; e++) {
-        size_t from = (size_t)g->offsets[e], rows = expert_rows(g, e), count = ceil_div(rows, chunk);
+        size_t from = (size_t)g->offsets[e], rows = expert_rows(g, e), count = ceil_div(rows, cut.chunk);
         for (size_t i = 0; i < count * parts; i++) {
-            size_t row = i / parts, col = i % parts, units = parts > 1 ? ceil_div(cols, unit) : 1;
+            size_t row = i / parts, col = i % parts;
             plan.tasks[plan.count++] = (Task){
                 .e = e,
                 .r0 = from + rows * row / count,

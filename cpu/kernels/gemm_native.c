@@ -10,11 +10,13 @@
 /* How a form holds its operands. */
 typedef struct Form {
     TileKind kind;
-    TileKind packed;     /* of the packed weight: b of fwd */
-    /* m as operand a, inner index along the columns: m itself or a copy in scratch. */
-    const void *(*rows)(Backend *b, int thread, Mat m, size_t *stride);
-    bool rounded;        /* f32 operands become bf16 values */
+    TileKind packed; /* of the packed weight: b of fwd */
+    bool rounded;    /* f32 operands become bf16 values */
 } Form;
+
+/* Columns of b that are done before the next, so that unfinished sums stay in the cache; and those copied together, so that
+ * what is read lies side by side. Multiples of PANEL. */
+enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
 
 static size_t round_up(size_t n, size_t unit)
 {
@@ -29,27 +31,11 @@ VEC_INLINE size_t inner(const Form *f, size_t n)
 
 /* ---- operands */
 
-static const void *rows_as_they_are(Backend *b, int thread, Mat m, size_t *stride)
-{
-    (void)b, (void)thread;
-    *stride = m.stride;
-    return m.p;
-}
-
-static const void *rows_widened(Backend *b, int thread, Mat m, size_t *stride)
-{
-    *stride = round_up(m.cols, VEC);
-    float *wide = cpu_scratch(b, thread, m.rows * *stride);
-    panel_copy(wide, m, 0, m.cols, *stride, false, true);
-    return wide;
-}
-
-/* Strides count pairs. */
-static const void *rows_of_pairs(Backend *b, int thread, Mat m, size_t *stride)
+/* Pairs of neighbouring columns, bf16, as if they were f32: m itself or a copy in scratch. */
+static Mat paired(Backend *b, int thread, Mat m)
 {
     if (m.dtype == DTYPE_BF16 && m.cols % 2 == 0 && m.stride % 2 == 0 && (uintptr_t)m.p % 4 == 0) {
-        *stride = m.stride / 2;
-        return m.p;
+        return (Mat){m.p, DTYPE_F32, m.rows, m.cols / 2, m.stride / 2};
     }
     size_t row = round_up(m.cols, VEC);
     uint16_t *copy = (uint16_t *)cpu_scratch(b, thread, m.rows * row / 2);
@@ -58,8 +44,27 @@ static const void *rows_of_pairs(Backend *b, int thread, Mat m, size_t *stride)
             v16_store_bf16(copy + n * row + j, any_load(row_of(m, n), j, row_lanes(m.cols - j)));
         }
     }
-    *stride = row / 2;
-    return copy;
+    return (Mat){copy, DTYPE_F32, m.rows, (m.cols + 1) / 2, row / 2};
+}
+
+static Mat widened(Backend *b, int thread, Mat m)
+{
+    size_t stride = round_up(m.cols, VEC);
+    float *wide = cpu_scratch(b, thread, m.rows * stride);
+    panel_copy(wide, m, 0, m.cols, stride, false, true);
+    return (Mat){wide, DTYPE_F32, m.rows, m.cols, stride};
+}
+
+/* m as operand a, its columns the inner index. Few columns of b do not pay for tiles, few rows and short ones have no need. */
+static OperandA operand_a(const Form *f, Backend *b, int thread, Mat m, size_t columns)
+{
+    bool pairs = f->kind == TILE_DOT, rounded = f->rounded && !pairs;
+    if (pairs) m = paired(b, thread, m);
+    if (m.rows >= ROWS_WORTH_A_COPY && m.cols > K_BLOCK / 2 && columns >= COLUMNS_AT_ONCE / 2) {
+        return tiles_from_rows(cpu_scratch(b, thread, tiles_floats(m.rows, m.cols)), m, rounded);
+    }
+    if (rounded) m = widened(b, thread, m);
+    return (OperandA){m.p, m.stride, m.rows, m.cols, !f->rounded};
 }
 
 /* ---- packed weights: panels in order of their columns, each [inner][16 vectors], padded by 0. The panel at column j starts at
@@ -89,10 +94,6 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
 
 /* ---- products */
 
-/* Columns of b that are done before the next, so that unfinished sums stay in the cache; and those copied together, so that
- * what is read lies side by side. Multiples of PANEL. */
-enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
-
 /* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. b: packed, or rows of w. */
 typedef struct Product {
     OperandA a;
@@ -104,12 +105,29 @@ typedef struct Product {
     bool add;
 } Product;
 
+/* With each tile come about 12 lines. */
+static Ahead ahead_of(const void *at, size_t stride, size_t bytes, size_t rows)
+{
+    size_t lines = (bytes + LINE - 1) / LINE;
+    return (Ahead){at, stride, lines, rows, (12 + lines - 1) / lines};
+}
+
+/* Rows that are met for the first time, those of the next tile with each. */
+static Ahead ahead_of_tiles(const OperandA *a)
+{
+    size_t row = a->stride * sizeof(float);
+    if (a->rows <= TILE_ROWS) return (Ahead){0};
+    Ahead ahead = ahead_of((const char *)a->p + TILE_ROWS * row, row, a->K * sizeof(float), a->rows - TILE_ROWS);
+    ahead.pace = TILE_ROWS;
+    return ahead;
+}
+
 /* Columns of w from o on, steps from k0 on, K of them: what panel_of copies next. */
 static Ahead ahead_of_rows(const Product *p, size_t o, size_t k0, size_t K, size_t cols)
 {
     if (k0 >= p->w.rows) return (Ahead){0};
     size_t rows = p->w.rows - k0 < K ? p->w.rows - k0 : K, size = dtype_size(p->w.dtype);
-    return (Ahead){(const char *)p->w.p + (k0 * p->w.stride + o) * size, p->w.stride * size, (cols * size + 63) / 64, rows};
+    return ahead_of((const char *)p->w.p + (k0 * p->w.stride + o) * size, p->w.stride * size, cols * size, rows);
 }
 
 /* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
@@ -122,7 +140,7 @@ static const void *panel_of(const Form *f, const Product *p, float *copy, size_t
     if (p->packed) {
         const void *half = tile_b(f->packed, p->packed, o * p->a.K + k0 * width);
         size_t row = width * (f->packed == TILE_HALF ? 2 : 4);
-        if (o + width < end) *ahead = (Ahead){(const char *)half + p->a.K * row, row, (row + 63) / 64, K};
+        if (o + width < end) *ahead = ahead_of((const char *)half + p->a.K * row, row, row, K);
         if (f->packed == f->kind || !many) return half;
         panel_copy(copy, mat_of((void *)half, DTYPE_BF16, K, width), 0, width, width, false, false);
         return copy;
@@ -160,6 +178,7 @@ static void multiply_columns(const Form *f, const Product *p, size_t o, size_t e
             bool wide = together > 1 && end - j >= together * PANEL;
             Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .b_v = K * width};
             t.b = panel_of(f, p, copy, j, end, k0, t.K, width, &t.b_k, &ahead);
+            if (p->a.cold && j == p->from && k0 == 0) ahead = ahead_of_tiles(&p->a);
             width = wide ? together * PANEL : width;
             t.start_row = width;
             t.c = last ? row_from(row_of(p->c, 0), j) : (Row){rest, DTYPE_F32};
@@ -183,10 +202,6 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
     size_t K = p->a.K, rows = p->a.rows, wide = round_up(p->to - p->from, VEC);
     size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
     ArenaMark mark = cpu_mark(b, thread);
-    /* Few columns do not pay for another copy of a, few rows and short ones have no need of it. */
-    if (p->a.stride && rows >= ROWS_WORTH_A_COPY && K > K_BLOCK / 2 && wide >= COLUMNS_AT_ONCE / 2) {
-        p->a = tiles_from_rows(cpu_scratch(b, thread, tiles_floats(rows, K)), p->a);
-    }
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
     if (K > K_BLOCK) {
         sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
@@ -202,8 +217,7 @@ static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void 
 {
     ArenaMark mark = cpu_mark(b, thread);
     Product p = {.packed = packed, .c = y, .from = from, .to = to, .bias = bias, .add = add};
-    p.a = (OperandA){.rows = x.rows, .K = inner(f, x.cols)};
-    p.a.p = f->rows(b, thread, x, &p.a.stride);
+    p.a = operand_a(f, b, thread, x, to - from);
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
@@ -212,8 +226,7 @@ static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, 
 {
     ArenaMark mark = cpu_mark(b, thread);
     Product p = {.w = w, .c = dx, .from = from, .to = to, .add = add};
-    p.a = (OperandA){.rows = dy.rows, .K = inner(f, w.rows)};
-    p.a.p = f->rows(b, thread, dy, &p.a.stride);
+    p.a = operand_a(f, b, thread, dy, to - from);
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
@@ -277,9 +290,9 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
         .bwd_w = title##_bwd_w,                                                                                        \
     };
 
-static const Form f32_form = {TILE_F32, TILE_F32, rows_as_they_are, false};
-static const Form widen_form = {TILE_F32, TILE_HALF, rows_widened, true};
-static const Form dot_form = {TILE_DOT, TILE_DOT, rows_of_pairs, true};
+static const Form f32_form = {TILE_F32, TILE_F32, false};
+static const Form widen_form = {TILE_F32, TILE_HALF, true};
+static const Form dot_form = {TILE_DOT, TILE_DOT, true};
 PROVIDER(native, f32_form, DTYPE_F32, false)
 PROVIDER(widen, widen_form, DTYPE_BF16, false)
 PROVIDER(dot, dot_form, DTYPE_BF16, true)

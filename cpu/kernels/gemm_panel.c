@@ -101,11 +101,9 @@ static size_t block_floats(size_t rows)
     return rows * K_BLOCK + tile_count(rows, TILE_ROWS) * VEC;
 }
 
-enum { LINE = 64, LINES_A_TILE = 12 };
-
 static void ahead_step(Ahead *w)
 {
-    for (size_t lines = 0; w->left > 0 && lines < LINES_A_TILE; lines += w->lines) {
+    for (size_t rows = 0; w->left > 0 && rows < w->pace; rows++) {
         for (size_t i = 0; i < w->lines; i++) __builtin_prefetch(w->at + i * LINE);
         w->at += w->stride;
         w->left--;
@@ -133,37 +131,6 @@ void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vecto
 size_t tiles_floats(size_t rows, size_t K)
 {
     return (K + K_BLOCK - 1) / K_BLOCK * block_floats(rows);
-}
-
-/* out[k * height + r] = p[r * stride + k]: squares are turned; what a store of 16 writes too much the next one mends. */
-static void tile_from_rows(float *out, const float *p, size_t stride, size_t height, size_t K)
-{
-    for (size_t k = 0; k < K; k += VEC) {
-        size_t wide = row_lanes(K - k);
-        v16 square[VEC];
-        for (size_t r = 0; r < VEC; r++) square[r] = v16_zero();
-        for (size_t r = 0; r < TILE_ROWS; r++)
-            if (r < height) square[r] = row_load(p + r * stride + k, wide);
-        v16_transpose(square);
-        for (size_t i = 0; i < wide; i++) v16_store(out + (k + i) * height, square[i]);
-    }
-}
-
-OperandA tiles_from_rows(float *out, OperandA a)
-{
-    size_t count = tile_count(a.rows, TILE_ROWS);
-    for (size_t k0 = 0; k0 < a.K; k0 += K_BLOCK) {
-        size_t K = a.K - k0 < K_BLOCK ? a.K - k0 : K_BLOCK;
-        const float *from = (const float *)a.p + k0;
-        float *to = out + k0 / K_BLOCK * block_floats(a.rows);
-        for (size_t i = 0; i < count; i++) {
-            size_t height = tile_height(a.rows, count, i);
-            tile_from_rows(to, from, a.stride, height, K);
-            to += K * height + VEC;
-            from += height * a.stride;
-        }
-    }
-    return (OperandA){out, 0, a.rows, a.K};
 }
 
 /* What is read of a matrix: f32 as it is or rounded to bf16 values, bf16, pairs of rows of either. */
@@ -206,6 +173,43 @@ VEC_INLINE v16 step_load(const Step step, Mat m, size_t k, size_t column, size_t
     case STEP_PAIRS_BF16: CALL(STEP_PAIRS_BF16); break;                                                                \
     }
 
+/* out[k * height + r] = m[r][k]: squares are turned; what a store of 16 writes too much the next one mends. */
+VEC_INLINE void tile_from_rows(const Step step, float *out, Mat m, size_t row, size_t height, size_t k0, size_t K)
+{
+    for (size_t k = 0; k < K; k += VEC) {
+        size_t wide = row_lanes(K - k);
+        v16 square[VEC];
+        for (size_t r = 0; r < VEC; r++) square[r] = v16_zero();
+        for (size_t r = 0; r < TILE_ROWS; r++)
+            if (r < height) square[r] = step_row(step, m, row + r, k0 + k, wide);
+        v16_transpose(square);
+        for (size_t i = 0; i < wide; i++) v16_store(out + (k + i) * height, square[i]);
+    }
+}
+
+VEC_INLINE void tiles_of_rows(const Step step, float *out, Mat m)
+{
+    size_t count = tile_count(m.rows, TILE_ROWS);
+    for (size_t k0 = 0; k0 < m.cols; k0 += K_BLOCK) {
+        size_t K = m.cols - k0 < K_BLOCK ? m.cols - k0 : K_BLOCK;
+        float *to = out + k0 / K_BLOCK * block_floats(m.rows);
+        for (size_t i = 0, row = 0; i < count; i++) {
+            size_t height = tile_height(m.rows, count, i);
+            tile_from_rows(step, to, m, row, height, k0, K);
+            to += K * height + VEC;
+            row += height;
+        }
+    }
+}
+
+OperandA tiles_from_rows(float *out, Mat m, bool rounded)
+{
+#define CALL(step) tiles_of_rows(step, out, m)
+    STEP_SWITCH(step_of(m, false, rounded))
+#undef CALL
+    return (OperandA){.p = out, .rows = m.rows, .K = m.cols};
+}
+
 /* Steps [k0, k0 + K) of one block. Every tile but the last has 16 columns to read from its first on, or is read with care. */
 VEC_INLINE void tiles_block(const Step step, float *out, Mat m, size_t from, size_t rows, size_t k0, size_t K)
 {
@@ -231,7 +235,7 @@ OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pa
         STEP_SWITCH(step_of(m, pairs, rounded))
 #undef CALL
     }
-    return (OperandA){out, 0, rows, K};
+    return (OperandA){.p = out, .rows = rows, .K = K};
 }
 
 VEC_INLINE void panels_fill(const Step step, float *panel, Mat m, size_t from, size_t cols, size_t width, size_t steps)

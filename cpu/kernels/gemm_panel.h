@@ -13,7 +13,7 @@ enum { PANEL_VECTORS = 1 };
 
 /* Steps of the inner index a block of both operands holds: a panel of b then fits the first cache (AVX2) or a fraction of the
  * second, the rows of a the second. Between blocks the chains rest in memory, so the bits are those of one pass. */
-enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 256 };
+enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 256, LINE = 64 };
 
 /* Fewer rows than this do not pay for copying or widening a panel of the weight first. */
 enum { ROWS_WORTH_A_COPY = 24 };
@@ -31,19 +31,20 @@ VEC_INLINE size_t panel_vectors(size_t left)
 typedef struct OperandA {
     const void *p;
     size_t stride, rows, K;
+    bool cold; /* nobody has read or written it just now */
 } OperandA;
 
 enum { TILE_ROWS = 6 };
 size_t tiles_floats(size_t rows, size_t K);
-/* a in tiles. out: tiles_floats. Worth it when many panels meet the same rows. */
-OperandA tiles_from_rows(float *out, OperandA a);
+/* m in tiles, the inner index along its columns. out: tiles_floats. Worth it when many panels meet the same rows. */
+OperandA tiles_from_rows(float *out, Mat m, bool rounded);
 /* Columns [from, from + rows) of m as rows of a. pairs: steps are pairs of m's rows; rounded: to bf16 values. */
 OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded);
 
-/* What is read next: `left` rows of `lines` cache lines. It comes from memory while tiles run, a few lines with each. */
+/* What is read next: `left` rows of `lines` cache lines. It comes from memory while tiles run, `pace` rows with each tile. */
 typedef struct Ahead {
     const char *at;
-    size_t stride, lines, left; /* bytes to the next row */
+    size_t stride, lines, left, pace; /* stride: bytes to the next row */
 } Ahead;
 
 /* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
