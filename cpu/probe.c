@@ -195,12 +195,12 @@ static size_t task_rows(size_t n)
     return tasks ? (n + tasks - 1) / tasks : 0;
 }
 
-/* A task's rows of an operand as tiles, in bf16 widened before; for a weight's gradient its columns of all tokens. */
+/* A task's rows of an operand as tiles; for a weight's gradient its columns of all tokens. */
 static size_t product_scratch(const Backend *b, const ScratchWork *w)
 {
     size_t rows = larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest);
     size_t threads = (size_t)b->threads, columns = smaller(CHUNK, (w->tallest + threads - 1) / threads) * w->tokens;
-    return larger(rows * (b->dtype == DTYPE_BF16 ? 2 : 1), columns) * sizeof(float) + OTHER;
+    return larger(rows, columns) * sizeof(float) + OTHER;
 }
 
 /* Attention's backward takes five rows of a key's length and three of a value's for each token of a sequence, and once for all
