@@ -100,6 +100,20 @@ size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n, DType dtype)
     return bytes;
 }
 
+AttentionActs attention_acts_from(const Engine *e, const AttentionActs *a, size_t from)
+{
+    Slot slots[MAX_SLOTS];
+    AttentionActs slice = *a;
+    int count = attention_slots(e->config, &slice, slots);
+    for (int i = 0; i < count; i++) {
+        char *p;
+        memcpy(&p, slots[i].at, sizeof p);
+        p += slot_bytes(&slots[i], from, e->dtype);
+        memcpy(slots[i].at, &p, sizeof p);
+    }
+    return slice;
+}
+
 void routing_alloc(Engine *e, size_t n, Routing *r)
 {
     size_t E = (size_t)e->config->E, K = (size_t)e->config->K;

@@ -123,98 +123,174 @@ static void latent_attend(Engine *e, const LayerWeights *w, AttentionActs *a, in
     arena_release(&e->arena, mark);
 }
 
+/* Decoding from the latent cache never expands keys and values. */
+static bool absorbed(const Rows *r)
+{
+    return r->cache && r->cache->kind == CACHE_LATENT && !r->offsets;
+}
+
 /* Writes the rows to the cache, when there is one, and attends. */
 static void attend(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const Rows *r)
 {
     const ModelConfig *c = e->config;
     size_t n = (size_t)r->n, Dv = (size_t)c->Dv;
     HeadView o = heads(e->dtype, a->o, (size_t)c->H * Dv, Dv);
-    bool mla = c->attention == ATTENTION_MLA, latent = r->cache && r->cache->kind == CACHE_LATENT;
+    bool latent = r->cache && r->cache->kind == CACHE_LATENT;
     CacheLayer cache = {0};
     if (r->cache) cache = kv_cache_layer(r->cache, layer);
     if (latent)
         e->ops->latent_write(e->backend, cache, r->cached, r->n, act_mat(e, a->z, n, (size_t)c->Rkv),
                              inputs_of_acts(e, a).k_rope, c->Dr);
-    if (latent && !r->offsets) {
+    if (absorbed(r)) {
         latent_attend(e, w, a, layer, r);
         return;
     }
-    if (mla) mla_expand(e, w, a, n);
     AttentionInputs in = inputs_of_acts(e, a);
     if (r->cache && !latent) e->ops->cache_write(e->backend, e->attention, cache, r->cached, r->n, in);
     if (r->offsets) e->ops->attention_fwd(e->backend, e->attention, o, a->lse, in, r->offsets, r->nseq);
     else e->ops->attention_cached(e->backend, e->attention, o, in.q, cache, r->cached, r->n);
 }
 
+/* Queries, keys and values of the rows of x, before they meet a cache. */
+static void project(Engine *e, const LayerWeights *w, AttentionActs *a, Mat x, const int32_t *pos, bool expand)
+{
+    const ModelConfig *c = e->config;
+    e->ops->rmsnorm_fwd(e->backend, act_mat(e, a->xn, x.rows, x.cols), a->rstd, x, w->attn_norm, c->eps);
+    if (c->attention != ATTENTION_MLA) {
+        gqa_project(e, w, a, pos, x.rows);
+        return;
+    }
+    mla_project(e, w, a, pos, x.rows);
+    if (expand) mla_expand(e, w, a, x.rows);
+}
+
 void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const float *x, const Rows *r)
 {
     const ModelConfig *c = e->config;
-    size_t n = (size_t)r->n, C = (size_t)c->C;
-    Mat in = mat_f32((float *)x, n, C), h = mat_f32(a->h, n, C);
-    e->ops->rmsnorm_fwd(e->backend, act_mat(e, a->xn, n, C), a->rstd, in, w->attn_norm, c->eps);
-    if (c->attention == ATTENTION_MLA) mla_project(e, w, a, r->pos, n);
-    else gqa_project(e, w, a, r->pos, n);
+    size_t n = (size_t)r->n, C = (size_t)c->C, o_width = (size_t)c->H * (size_t)c->Dv;
+    Mat in = mat_f32((float *)x, n, C), h = mat_f32(a->h, n, C), o = act_mat(e, a->o, n, o_width);
+    EACH_SLICE(from, rows, n) {
+        AttentionActs slice = attention_acts_from(e, a, from);
+        project(e, w, &slice, mat_rows(in, from, rows), r->pos + from, !absorbed(r));
+    }
     attend(e, w, a, layer, r);
-    e->ops->copy(e->backend, h, in);
-    e->ops->linear_fwd(e->backend, h, act_mat(e, a->o, n, (size_t)c->H * (size_t)c->Dv), w->o, NULL, true);
+    EACH_SLICE(from, rows, n) {
+        Mat out = mat_rows(h, from, rows);
+        e->ops->copy(e->backend, out, mat_rows(in, from, rows));
+        e->ops->linear_fwd(e->backend, out, mat_rows(o, from, rows), w->o, NULL, true);
+    }
 }
 
-/* dxn from dq and dckv; dq and dckv are consumed. */
-static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, Mat dxn, float *dq,
-                    float *dckv, float *dkv, size_t n)
+/* Gradients by what attention reads: as in AttentionActs, f32. */
+typedef struct Inward {
+    float *q, *ckv, *kv, *k, *v;
+} Inward;
+
+static AttentionInputs inputs_of_inward(const ModelConfig *c, const Inward *d)
+{
+    return inputs_of(c, DTYPE_F32, d->q, d->ckv, d->kv, d->k, d->v);
+}
+
+static Inward inward_alloc(Engine *e, size_t n)
+{
+    const ModelConfig *c = e->config;
+    Arena *arena = &e->arena;
+    size_t H = (size_t)c->H, kv_width = (size_t)c->Hkv * (size_t)c->Dv;
+    Inward d = {.q = arena_floats(arena, n * q_width(c))};
+    if (c->attention == ATTENTION_MLA) {
+        d.ckv = arena_floats(arena, n * (size_t)(c->Rkv + c->Dr));
+        d.kv = arena_floats(arena, n * H * (size_t)(c->Dn + c->Dv));
+    } else {
+        d.k = arena_floats(arena, n * kv_width);
+        d.v = arena_floats(arena, n * kv_width);
+    }
+    return d;
+}
+
+static Inward inward_from(const ModelConfig *c, const Inward *d, size_t from)
+{
+    size_t H = (size_t)c->H, kv_width = (size_t)c->Hkv * (size_t)c->Dv;
+    Inward slice = {.q = d->q + from * q_width(c)};
+    if (c->attention == ATTENTION_MLA) {
+        slice.ckv = d->ckv + from * (size_t)(c->Rkv + c->Dr);
+        slice.kv = d->kv + from * H * (size_t)(c->Dn + c->Dv);
+    } else {
+        slice.k = d->k + from * kv_width;
+        slice.v = d->v + from * kv_width;
+    }
+    return slice;
+}
+
+/* dxn from d, whose dckv is consumed. */
+static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, Mat dxn, const Inward *d,
+                    size_t n)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t R = (size_t)c->Rkv, C = (size_t)c->C;
     Mat xn = act_mat(e, a->xn, n, C), z = act_mat(e, a->z, n, R), ckv = act_mat(e, a->ckv, n, R + (size_t)c->Dr);
-    Mat dkv_m = mat_f32(dkv, n, (size_t)c->H * (size_t)(c->Dn + c->Dv)), dckv_m = mat_f32(dckv, n, R + (size_t)c->Dr);
-    Mat dq_m = mat_f32(dq, n, q_width(c));
+    Mat dkv = mat_f32(d->kv, n, (size_t)c->H * (size_t)(c->Dn + c->Dv)), dckv = mat_f32(d->ckv, n, R + (size_t)c->Dr);
+    Mat dq = mat_f32(d->q, n, q_width(c));
     Mat dz = mat_f32(arena_floats(&e->arena, n * R), n, R);
-    ops->linear_bwd_w(b, g->kv_b, NULL, dkv_m, z);
-    ops->linear_bwd_x(b, dz, dkv_m, w->kv_b, false);
-    ops->rmsnorm_bwd(b, mat_cols(dckv_m, 0, R), g->kv_a_norm, dz, mat_cols(ckv, 0, R), w->kv_a_norm, a->rstd_kv, false);
-    ops->linear_bwd_w(b, g->kv_a, NULL, dckv_m, xn);
-    ops->linear_bwd_x(b, dxn, dckv_m, w->kv_a, false);
+    ops->linear_bwd_w(b, g->kv_b, NULL, dkv, z);
+    ops->linear_bwd_x(b, dz, dkv, w->kv_b, false);
+    ops->rmsnorm_bwd(b, mat_cols(dckv, 0, R), g->kv_a_norm, dz, mat_cols(ckv, 0, R), w->kv_a_norm, a->rstd_kv, false);
+    ops->linear_bwd_w(b, g->kv_a, NULL, dckv, xn);
+    ops->linear_bwd_x(b, dxn, dckv, w->kv_a, false);
     if (!c->Rq) {
-        ops->linear_bwd_w(b, g->q, NULL, dq_m, xn);
-        ops->linear_bwd_x(b, dxn, dq_m, w->q, true);
+        ops->linear_bwd_w(b, g->q, NULL, dq, xn);
+        ops->linear_bwd_x(b, dxn, dq, w->q, true);
         return;
     }
     Mat qa = act_mat(e, a->qa, n, (size_t)c->Rq), qan = act_mat(e, a->qan, n, (size_t)c->Rq);
     Mat dqan = mat_f32(arena_floats(&e->arena, n * (size_t)c->Rq), n, (size_t)c->Rq);
     Mat dqa = mat_f32(arena_floats(&e->arena, n * (size_t)c->Rq), n, (size_t)c->Rq);
-    ops->linear_bwd_w(b, g->q_b, NULL, dq_m, qan);
-    ops->linear_bwd_x(b, dqan, dq_m, w->q_b, false);
+    ops->linear_bwd_w(b, g->q_b, NULL, dq, qan);
+    ops->linear_bwd_x(b, dqan, dq, w->q_b, false);
     ops->rmsnorm_bwd(b, dqa, g->q_a_norm, dqan, qa, w->q_a_norm, a->rstd_q, false);
     ops->linear_bwd_w(b, g->q_a, NULL, dqa, xn);
     ops->linear_bwd_x(b, dxn, dqa, w->q_a, true);
 }
 
-static void gqa_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, Mat dxn, float *dq,
-                    float *dk, float *dv, size_t n)
+static void gqa_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, Mat dxn, const Inward *d,
+                    size_t n)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t D = (size_t)c->Dv, kv_width = (size_t)c->Hkv * D;
-    Mat xn = act_mat(e, a->xn, n, (size_t)c->C), dk_m = mat_f32(dk, n, kv_width), dv_m = mat_f32(dv, n, kv_width);
-    Mat dq_m = mat_f32(dq, n, q_width(c));
+    Mat xn = act_mat(e, a->xn, n, (size_t)c->C), dk = mat_f32(d->k, n, kv_width), dv = mat_f32(d->v, n, kv_width);
+    Mat dq = mat_f32(d->q, n, q_width(c));
     if (c->qk_norm) {
         float *dq_raw = arena_floats(&e->arena, n * q_width(c)), *dk_raw = arena_floats(&e->arena, n * kv_width);
-        ops->headnorm_bwd(b, heads_f32(dq_raw, q_width(c), D), g->q_norm, heads_f32(dq, q_width(c), D),
+        ops->headnorm_bwd(b, heads_f32(dq_raw, q_width(c), D), g->q_norm, heads_f32(d->q, q_width(c), D),
                           heads(e->dtype, a->q_raw, q_width(c), D), w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
-        ops->headnorm_bwd(b, heads_f32(dk_raw, kv_width, D), g->k_norm, heads_f32(dk, kv_width, D),
+        ops->headnorm_bwd(b, heads_f32(dk_raw, kv_width, D), g->k_norm, heads_f32(d->k, kv_width, D),
                           heads(e->dtype, a->k_raw, kv_width, D), w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
-        dq_m.p = dq_raw;
-        dk_m.p = dk_raw;
+        dq.p = dq_raw;
+        dk.p = dk_raw;
     }
-    ops->linear_bwd_w(b, g->q, g->q_bias, dq_m, xn);
-    ops->linear_bwd_w(b, g->k, g->k_bias, dk_m, xn);
-    ops->linear_bwd_w(b, g->v, g->v_bias, dv_m, xn);
-    ops->linear_bwd_x(b, dxn, dq_m, w->q, false);
-    ops->linear_bwd_x(b, dxn, dk_m, w->k, true);
-    ops->linear_bwd_x(b, dxn, dv_m, w->v, true);
+    ops->linear_bwd_w(b, g->q, g->q_bias, dq, xn);
+    ops->linear_bwd_w(b, g->k, g->k_bias, dk, xn);
+    ops->linear_bwd_w(b, g->v, g->v_bias, dv, xn);
+    ops->linear_bwd_x(b, dxn, dq, w->q, false);
+    ops->linear_bwd_x(b, dxn, dk, w->k, true);
+    ops->linear_bwd_x(b, dxn, dv, w->v, true);
+}
+
+/* dx += the gradient through the projections of a slice of rows and the norm before them. */
+static void project_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, Mat dx, Mat x,
+                        const Inward *d, const int32_t *pos)
+{
+    const ModelConfig *c = e->config;
+    ArenaMark mark = arena_mark(&e->arena);
+    Mat dxn = mat_f32(arena_floats(&e->arena, x.rows * x.cols), x.rows, x.cols);
+    rotate(e, inputs_of_inward(c, d), pos, x.rows, true);
+    if (c->attention == ATTENTION_MLA) mla_bwd(e, w, g, a, dxn, d, x.rows);
+    else gqa_bwd(e, w, g, a, dxn, d, x.rows);
+    e->ops->rmsnorm_bwd(e->backend, dx, g->attn_norm, dxn, x, w->attn_norm, a->rstd, true);
+    arena_release(&e->arena, mark);
 }
 
 void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, float *dx,
@@ -223,27 +299,21 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    Arena *arena = &e->arena;
     size_t n = (size_t)r->n, C = (size_t)c->C, Dv = (size_t)c->Dv, o_width = (size_t)c->H * Dv;
-    bool mla = c->attention == ATTENTION_MLA;
-    ArenaMark mark = arena_mark(arena);
-    Mat dh = mat_f32(dx, n, C), d_o = mat_f32(arena_floats(arena, n * o_width), n, o_width);
-    ops->linear_bwd_w(b, g->o, NULL, dh, act_mat(e, a->o, n, o_width));
-    ops->linear_bwd_x(b, d_o, dh, w->o, false);
-
-    size_t kv_width = mla ? 0 : n * (size_t)c->Hkv * Dv;
-    float *dq = arena_floats(arena, n * q_width(c));
-    float *dckv = mla ? arena_floats(arena, n * (size_t)(c->Rkv + c->Dr)) : NULL;
-    float *dkv = mla ? arena_floats(arena, n * (size_t)c->H * (size_t)(c->Dn + c->Dv)) : NULL;
-    float *dk = mla ? NULL : arena_floats(arena, kv_width), *dv = mla ? NULL : arena_floats(arena, kv_width);
-    AttentionInputs din = inputs_of(c, DTYPE_F32, dq, dckv, dkv, dk, dv);
-    ops->attention_bwd(b, e->attention, din, heads_f32(d_o.p, o_width, Dv), heads(e->dtype, a->o, o_width, Dv), a->lse,
-                       inputs_of_acts(e, a), r->offsets, r->nseq);
-    rotate(e, din, r->pos, n, true);
-
-    Mat dxn = mat_f32(arena_floats(arena, n * C), n, C);
-    if (mla) mla_bwd(e, w, g, a, dxn, dq, dckv, dkv, n);
-    else gqa_bwd(e, w, g, a, dxn, dq, dk, dv, n);
-    ops->rmsnorm_bwd(b, dh, g->attn_norm, dxn, mat_f32((float *)x, n, C), w->attn_norm, a->rstd, true);
-    arena_release(arena, mark);
+    ArenaMark mark = arena_mark(&e->arena);
+    Mat dh = mat_f32(dx, n, C), in = mat_f32((float *)x, n, C), o = act_mat(e, a->o, n, o_width);
+    Mat d_o = mat_f32(arena_floats(&e->arena, n * o_width), n, o_width);
+    EACH_SLICE(from, rows, n) {
+        ops->linear_bwd_w(b, g->o, NULL, mat_rows(dh, from, rows), mat_rows(o, from, rows));
+        ops->linear_bwd_x(b, mat_rows(d_o, from, rows), mat_rows(dh, from, rows), w->o, false);
+    }
+    Inward d = inward_alloc(e, n);
+    ops->attention_bwd(b, e->attention, inputs_of_inward(c, &d), heads_f32(d_o.p, o_width, Dv), heads(e->dtype, a->o, o_width, Dv),
+                       a->lse, inputs_of_acts(e, a), r->offsets, r->nseq);
+    EACH_SLICE(from, rows, n) {
+        AttentionActs slice = attention_acts_from(e, a, from);
+        Inward part = inward_from(c, &d, from);
+        project_bwd(e, w, g, &slice, mat_rows(dh, from, rows), mat_rows(in, from, rows), &part, r->pos + from);
+    }
+    arena_release(&e->arena, mark);
 }

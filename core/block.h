@@ -16,6 +16,18 @@ typedef struct Rows {
     const CacheRow *cached; /* [n] where each row lies in the cache */
 } Rows;
 
+/* Rows that run through the ops of a half one after another: what one op writes is still in the cache when the next one reads
+ * it, and a backward's workspace has this size. A multiple of TOKEN_BLOCK: sums over tokens have the blocks of a single call. */
+enum { SLICE_ROWS = 2 * TOKEN_BLOCK };
+
+static inline size_t slice_of(size_t left)
+{
+    return left < SLICE_ROWS ? left : SLICE_ROWS;
+}
+
+/* for each slice [from, from + rows) of n rows */
+#define EACH_SLICE(from, rows, n) for (size_t from = 0, rows = slice_of(n); from < (n); from += rows, rows = slice_of((n) - from))
+
 /* What attention leaves for its backward. All [n, ...] row-major; void: of the engine's dtype. */
 typedef struct AttentionActs {
     void *xn;               /* [n, C] normed input */
@@ -57,6 +69,8 @@ typedef struct LayerActs {
 /* Allocates the interior of layer l for n rows from the engine's arena. */
 void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a);
 size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n, DType dtype);
+/* The same from row `from` on. */
+AttentionActs attention_acts_from(const Engine *e, const AttentionActs *a, size_t from);
 /* An interior [n, cols]. */
 static inline Mat act_mat(const Engine *e, void *p, size_t n, size_t cols)
 {

@@ -17,123 +17,180 @@ static void sort_by_expert(Routing *r, int E, int K, size_t n)
     r->offsets[0] = 0;
 }
 
-static void route(Engine *e, const LayerWeights *w, Mat xn, Routing *r)
+/* Rows [from, from + rows) of a matrix at p. */
+static Mat rows_f32(float *p, size_t cols, size_t from, size_t rows)
 {
-    const ModelConfig *c = e->config;
-    size_t n = xn.rows, E = (size_t)c->E, K = (size_t)c->K;
-    Mat logits = mat_f32(r->logits, n, E);
+    return mat_f32(p + from * cols, rows, cols);
+}
+
+/* Scores and choice of a slice of tokens. */
+static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, size_t from)
+{
+    size_t n = xn.rows, E = (size_t)e->config->E, K = (size_t)e->config->K;
+    Mat logits = rows_f32(r->logits, E, from, n);
     ArenaMark mark = arena_mark(&e->arena);
     e->ops->linear_fwd(e->backend, logits, engine_as(e, DTYPE_F32, xn), w->router, NULL, false);
     arena_release(&e->arena, mark);
-    e->ops->router_fwd(e->backend, e->router, mat_f32(r->scores, n, E), r->idx, mat_f32(r->weights, n, K), logits,
-                       w->router_bias);
-    sort_by_expert(r, c->E, c->K, n);
+    e->ops->router_fwd(e->backend, e->router, rows_f32(r->scores, E, from, n), r->idx + from * K,
+                       rows_f32(r->weights, K, from, n), logits, w->router_bias);
 }
 
-static void dense_fwd(Engine *e, Mat gate_up, Mat down, void *gu, void *act, Mat y, Mat xn, bool add)
+static void dense_fwd(Engine *e, Mat gate_up, Mat down, Mat gu, Mat act, Mat y, Mat xn, bool add)
 {
-    Mat gu_m = act_mat(e, gu, xn.rows, gate_up.rows), act_m = act_mat(e, act, xn.rows, down.cols);
-    e->ops->linear_fwd(e->backend, gu_m, xn, gate_up, NULL, false);
-    e->ops->swiglu_fwd(e->backend, act_m, gu_m);
-    e->ops->linear_fwd(e->backend, y, act_m, down, NULL, add);
+    e->ops->linear_fwd(e->backend, gu, xn, gate_up, NULL, false);
+    e->ops->swiglu_fwd(e->backend, act, gu);
+    e->ops->linear_fwd(e->backend, y, act, down, NULL, add);
 }
 
-static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Routing *r, Mat y, Mat xn)
+/* Some experts that follow each other, with about a slice of rows. */
+typedef struct ExpertSlice {
+    int first, count;
+    size_t from, rows;
+    const int32_t *offsets; /* [count + 1], the first 0 */
+} ExpertSlice;
+
+/* The slice that begins with expert `first`; its offsets are in the arena. */
+static ExpertSlice expert_slice(Engine *e, const Routing *r, int first)
+{
+    const int32_t *offsets = r->offsets + first;
+    int most = e->config->E - first, count = 1;
+    while (count < most && (offsets[count + 1] - offsets[0] <= SLICE_ROWS || offsets[count] == offsets[0] ||
+                            offsets[count + 1] == offsets[count])) count++;
+    int32_t *own = arena_ints(&e->arena, (size_t)count + 1);
+    for (int i = 0; i <= count; i++) own[i] = offsets[i] - offsets[0];
+    return (ExpertSlice){first, count, (size_t)offsets[0], (size_t)own[count], own};
+}
+
+static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Routing *r, Mat xn)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t pairs = xn.rows * (size_t)c->K, C = (size_t)c->C, F = (size_t)c->moe_F;
-    Mat xs = act_mat(e, a->xs, pairs, C), gu = act_mat(e, a->egu, pairs, 2 * F), act = act_mat(e, a->eact, pairs, F);
-    Mat ey = act_mat(e, a->ey, pairs, C), shared = {0};
-    ops->gather_rows(b, xs, xn, r->rows);
-    ops->grouped_fwd(b, gu, xs, w->expert_gate_up, r->offsets, c->E);
-    ops->swiglu_fwd(b, act, gu);
-    ops->grouped_fwd(b, ey, act, w->expert_down, r->offsets, c->E);
-    if (w->shared_down.p) {
-        shared = act_mat(e, a->sy, xn.rows, C);
-        dense_fwd(e, w->shared_gate_up, w->shared_down, a->sgu, a->sact, shared, xn, false);
+    Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
+        all_act = act_mat(e, a->eact, pairs, F), all_y = act_mat(e, a->ey, pairs, C);
+    ArenaMark mark = arena_mark(&e->arena);
+    for (int first = 0; first < c->E;) {
+        ExpertSlice s = expert_slice(e, r, first);
+        Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows), act = mat_rows(all_act, s.from, s.rows);
+        ops->gather_rows(b, xs, xn, r->rows + s.from);
+        ops->grouped_fwd(b, gu, xs, w->expert_gate_up + first, s.offsets, s.count);
+        ops->swiglu_fwd(b, act, gu);
+        ops->grouped_fwd(b, mat_rows(all_y, s.from, s.rows), act, w->expert_down + first, s.offsets, s.count);
+        first += s.count;
+        arena_release(&e->arena, mark);
     }
-    ops->combine_fwd(b, y, ey, r->slot, mat_f32(r->weights, xn.rows, (size_t)c->K), shared);
 }
 
 void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h,
                    size_t n)
 {
     const ModelConfig *c = e->config;
-    size_t C = (size_t)c->C;
-    Mat in = mat_f32((float *)h, n, C), out = mat_f32(y, n, C), xn = act_mat(e, a->xn, n, C);
-    e->ops->rmsnorm_fwd(e->backend, xn, a->rstd, in, w->ffn_norm, c->eps);
-    e->ops->copy(e->backend, out, in);
-    if (!r) {
-        dense_fwd(e, w->gate_up, w->down, a->gu, a->act, out, xn, true);
-        return;
+    const Ops *ops = e->ops;
+    Backend *b = e->backend;
+    size_t C = (size_t)c->C, K = (size_t)c->K, F = r ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
+    bool dense = !r || w->shared_down.p;
+    Mat all_h = mat_f32((float *)h, n, C), all_y = mat_f32(y, n, C), all_xn = act_mat(e, a->xn, n, C), none = {0};
+    Mat all_gu = act_mat(e, r ? a->sgu : a->gu, n, 2 * F), all_act = act_mat(e, r ? a->sact : a->act, n, F);
+    Mat shared = r && dense ? act_mat(e, a->sy, n, C) : none;
+    EACH_SLICE(from, rows, n) {
+        Mat in = mat_rows(all_h, from, rows), out = mat_rows(all_y, from, rows), xn = mat_rows(all_xn, from, rows);
+        ops->rmsnorm_fwd(b, xn, a->rstd + from, in, w->ffn_norm, c->eps);
+        ops->copy(b, out, in);
+        if (r && !decided) route(e, w, xn, r, from);
+        if (dense)
+            dense_fwd(e, r ? w->shared_gate_up : w->gate_up, r ? w->shared_down : w->down, mat_rows(all_gu, from, rows),
+                      mat_rows(all_act, from, rows), r ? mat_rows(shared, from, rows) : out, xn, !r);
     }
-    if (!decided) route(e, w, xn, r);
-    experts_fwd(e, w, a, r, out, xn);
+    if (!r) return;
+    if (!decided) sort_by_expert(r, c->E, c->K, n);
+    experts_fwd(e, w, a, r, all_xn);
+    ops->combine_fwd(b, all_y, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K), shared);
 }
 
 /* dxn (+)= the gradient through one SwiGLU MLP on rows xn. */
-static void dense_bwd(Engine *e, Mat gate_up, Mat down, Mat d_gate_up, Mat d_down, void *gu, void *act,
-                      Mat dxn, Mat dy, Mat xn, bool add)
+static void dense_bwd(Engine *e, Mat gate_up, Mat down, Mat d_gate_up, Mat d_down, Mat gu, Mat act, Mat dxn, Mat dy, Mat xn,
+                      bool add)
 {
     size_t n = xn.rows, F = down.cols;
-    Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F),
-        dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
-    e->ops->linear_bwd_w(e->backend, d_down, NULL, dy, act_mat(e, act, n, F));
+    Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F), dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
+    e->ops->linear_bwd_w(e->backend, d_down, NULL, dy, act);
     e->ops->linear_bwd_x(e->backend, dact, dy, down, false);
-    e->ops->swiglu_bwd(e->backend, dgu, dact, act_mat(e, gu, n, 2 * F));
+    e->ops->swiglu_bwd(e->backend, dgu, dact, gu);
     e->ops->linear_bwd_w(e->backend, d_gate_up, NULL, dgu, xn);
     e->ops->linear_bwd_x(e->backend, dxn, dgu, gate_up, add);
 }
 
-/* Router: dxn += through the gate, from the gradient of the combination weights and of the balance losses. */
+/* Router, a slice of tokens: dxn += through the gate, from the gradient of the combination weights and of the balance losses. */
 static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r, const float *dscores,
-                       Mat dweights, Mat dxn, Mat xn)
+                       Mat dweights, Mat dxn, Mat xn, size_t from)
 {
-    size_t n = xn.rows, E = (size_t)e->config->E;
-    Mat dlogits = mat_f32(arena_floats(&e->arena, n * E), n, E), ds = mat_f32((float *)dscores, n, E);
-    e->ops->router_bwd(e->backend, e->router, dlogits, dweights, dscores ? &ds : NULL, mat_f32(r->scores, n, E),
-                       r->idx);
+    size_t n = xn.rows, E = (size_t)e->config->E, K = (size_t)e->config->K;
+    Mat dlogits = mat_f32(arena_floats(&e->arena, n * E), n, E);
+    Mat ds = dscores ? rows_f32((float *)dscores, E, from, n) : (Mat){0};
+    e->ops->router_bwd(e->backend, e->router, dlogits, dweights, dscores ? &ds : NULL, rows_f32(r->scores, E, from, n),
+                       r->idx + from * K);
     e->ops->linear_bwd_w(e->backend, g->router, NULL, dlogits, engine_as(e, DTYPE_F32, xn));
     e->ops->linear_bwd_x(e->backend, dxn, dlogits, w->router, true);
 }
 
-static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
-                        const float *dscores, Mat dxn, Mat dy, Mat xn)
+/* d holds the gradients of the experts' outputs on entry and of their inputs on return, both [pairs, C] in sorted order. */
+static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r, Mat d)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    Arena *arena = &e->arena;
-    size_t n = xn.rows, K = (size_t)c->K, pairs = n * K, C = (size_t)c->C, F = (size_t)c->moe_F;
-    Mat dey = mat_f32(arena_floats(arena, pairs * C), pairs, C), dweights = mat_f32(arena_floats(arena, pairs), n, K);
-    Mat dact = mat_f32(arena_floats(arena, pairs * F), pairs, F),
-        dgu = mat_f32(arena_floats(arena, pairs * 2 * F), pairs, 2 * F);
-    ops->combine_bwd(b, dey, dweights, dy, act_mat(e, a->ey, pairs, C), r->slot, mat_f32(r->weights, n, K));
-    ops->grouped_bwd_w(b, g->expert_down, dey, act_mat(e, a->eact, pairs, F), r->offsets, c->E);
-    ops->grouped_bwd_x(b, dact, dey, w->expert_down, r->offsets, c->E);
-    ops->swiglu_bwd(b, dgu, dact, act_mat(e, a->egu, pairs, 2 * F));
-    ops->grouped_bwd_w(b, g->expert_gate_up, dgu, act_mat(e, a->xs, pairs, C), r->offsets, c->E);
-    Mat dxs = dey; /* its last reader is done */
-    ops->grouped_bwd_x(b, dxs, dgu, w->expert_gate_up, r->offsets, c->E);
-    ops->fill(b, dxn.p, n * C, 0.0f);
-    ops->scatter_add_rows(b, dxn, dxs, r->slot, c->K);
-    router_bwd(e, w, g, r, dscores, dweights, dxn, xn);
-    if (w->shared_down.p)
-        dense_bwd(e, w->shared_gate_up, w->shared_down, g->shared_gate_up, g->shared_down, a->sgu, a->sact, dxn, dy, xn,
-                  true);
+    size_t pairs = d.rows, C = (size_t)c->C, F = (size_t)c->moe_F;
+    Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
+        all_act = act_mat(e, a->eact, pairs, F);
+    ArenaMark mark = arena_mark(&e->arena);
+    for (int first = 0; first < c->E;) {
+        ExpertSlice s = expert_slice(e, r, first);
+        Mat dy = mat_rows(d, s.from, s.rows), dact = mat_f32(arena_floats(&e->arena, s.rows * F), s.rows, F),
+            dgu = mat_f32(arena_floats(&e->arena, s.rows * 2 * F), s.rows, 2 * F);
+        ops->grouped_bwd_w(b, g->expert_down + first, dy, mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
+        ops->grouped_bwd_x(b, dact, dy, w->expert_down + first, s.offsets, s.count);
+        ops->swiglu_bwd(b, dgu, dact, mat_rows(all_gu, s.from, s.rows));
+        ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
+        ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
+        first += s.count;
+        arena_release(&e->arena, mark);
+    }
 }
 
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
                    const float *dscores, float *dx, const float *h, size_t n)
 {
     const ModelConfig *c = e->config;
-    size_t C = (size_t)c->C;
-    ArenaMark mark = arena_mark(&e->arena);
-    Mat dy = mat_f32(dx, n, C), xn = act_mat(e, a->xn, n, C), dxn = mat_f32(arena_floats(&e->arena, n * C), n, C);
-    if (r) experts_bwd(e, w, g, a, r, dscores, dxn, dy, xn);
-    else dense_bwd(e, w->gate_up, w->down, g->gate_up, g->down, a->gu, a->act, dxn, dy, xn, false);
-    e->ops->rmsnorm_bwd(e->backend, dy, g->ffn_norm, dxn, mat_f32((float *)h, n, C), w->ffn_norm, a->rstd, true);
-    arena_release(&e->arena, mark);
+    const Ops *ops = e->ops;
+    Backend *b = e->backend;
+    Arena *arena = &e->arena;
+    size_t C = (size_t)c->C, K = (size_t)c->K, F = r ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
+    bool dense = !r || w->shared_down.p;
+    ArenaMark mark = arena_mark(arena);
+    Mat all_dy = mat_f32(dx, n, C), all_xn = act_mat(e, a->xn, n, C), all_h = mat_f32((float *)h, n, C), dweights = {0}, d = {0};
+    Mat all_gu = act_mat(e, r ? a->sgu : a->gu, n, 2 * F), all_act = act_mat(e, r ? a->sact : a->act, n, F);
+    if (r) {
+        d = mat_f32(arena_floats(arena, n * K * C), n * K, C);
+        dweights = mat_f32(arena_floats(arena, n * K), n, K);
+        ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
+        experts_bwd(e, w, g, a, r, d);
+    }
+    EACH_SLICE(from, rows, n) {
+        ArenaMark slice = arena_mark(arena);
+        Mat dy = mat_rows(all_dy, from, rows), xn = mat_rows(all_xn, from, rows);
+        Mat dxn = mat_f32(arena_floats(arena, rows * C), rows, C);
+        if (r) {
+            ops->fill(b, dxn.p, rows * C, 0.0f);
+            ops->scatter_add_rows(b, dxn, d, r->slot + from * K, c->K);
+            router_bwd(e, w, g, r, dscores, mat_rows(dweights, from, rows), dxn, xn, from);
+        }
+        if (dense)
+            dense_bwd(e, r ? w->shared_gate_up : w->gate_up, r ? w->shared_down : w->down,
+                      r ? g->shared_gate_up : g->gate_up, r ? g->shared_down : g->down, mat_rows(all_gu, from, rows),
+                      mat_rows(all_act, from, rows), dxn, dy, xn, r != NULL);
+        ops->rmsnorm_bwd(b, dy, g->ffn_norm, dxn, mat_rows(all_h, from, rows), w->ffn_norm, a->rstd + from, true);
+        arena_release(arena, slice);
+    }
+    arena_release(arena, mark);
 }

@@ -4,6 +4,9 @@
 
 enum { ROW_CHUNK = 384, MIN_ROW_CHUNK = 24, OUT_CHUNK = 384, MIN_OUT_CHUNK = 24 };
 
+/* Where x has fewer columns, it costs less to read it oftener than to hold more of dy than the second cache does. */
+enum { WIDE_ENOUGH = 512 };
+
 /* Rows [r0, r1) of the call and columns [c0, c1) of the output, with the matrix of expert e. For bwd_w: rows are the
  * expert's, columns are outputs. */
 typedef struct Task {
@@ -69,7 +72,8 @@ static Task *tasks_alloc(Backend *b, size_t count)
 }
 
 /* How an output is cut: chunks of rows, each in `parts` ranges of columns. Two tasks a thread at least, so that a thread that
- * is late does not hold up the others by much; of columns where there are enough (the weight is then read once), else of rows. */
+ * is late does not hold up the others by much, but one where few rows make them short; of columns where there are enough (the
+ * weight is then read once), else of rows. */
 typedef struct Cut {
     size_t chunk, row_tasks, parts;
 } Cut;
@@ -83,7 +87,7 @@ static size_t count_row_tasks(const Group *g, size_t chunk)
 
 static Cut cut_rows(const Group *g, int team, size_t cols)
 {
-    size_t unit = g->gemm->column_unit, want = team > 1 ? 2 * (size_t)team : 1;
+    size_t unit = g->gemm->column_unit, tasks = g->rows < MIN_ROW_CHUNK ? 1 : 2, want = team > 1 ? tasks * (size_t)team : 1;
     Cut cut = {.chunk = ROW_CHUNK, .parts = 1};
     if (!unit) cut.chunk = min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)team) + 1);
     cut.row_tasks = count_row_tasks(g, cut.chunk);
@@ -115,8 +119,8 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
                 .e = e,
                 .r0 = from + rows * row / count,
                 .r1 = from + rows * (row + 1) / count,
-                .c0 = parts > 1 ? units * col / parts * unit : 0,
-                .c1 = col + 1 == parts ? cols : units * (col + 1) / parts * unit,
+                .c0 = parts > 1 ? ceil_div(units * col, parts) * unit : 0,
+                .c1 = col + 1 == parts ? cols : ceil_div(units * (col + 1), parts) * unit,
             };
         }
     }
@@ -132,7 +136,7 @@ static Plan plan_outs(Backend *b, const Group *g)
         busy += expert_rows(g, e) > 0;
     }
     /* Few tasks are as many as threads: every task reads all of x, so smaller ones would read it oftener. */
-    size_t parts = ceil_div(g->out, OUT_CHUNK), team = plan.team > 1 ? (size_t)plan.team : 1;
+    size_t chunk = g->in < WIDE_ENOUGH ? OUT_CHUNK / 2 : OUT_CHUNK, parts = ceil_div(g->out, chunk), team = plan.team > 1 ? (size_t)plan.team : 1;
     if (busy && busy * parts < 4 * team) {
         parts = min_size(ceil_div(ceil_div(busy * parts, team) * team, busy), ceil_div(g->out, MIN_OUT_CHUNK));
     }

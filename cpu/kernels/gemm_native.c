@@ -282,7 +282,7 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
         .name = #title,                                                                                                \
         .dtype = type,                                                                                                 \
         .isa_matters = matters,                                                                                        \
-        .column_unit = 64,                                                                                             \
+        .column_unit = PANEL_VECTORS > 1 ? PANEL : 2 * PANEL,                                                          \
         .pack_bytes = title##_pack_bytes,                                                                              \
         .pack = title##_pack,                                                                                          \
         .fwd = title##_fwd,                                                                                            \

@@ -68,8 +68,14 @@ size_t panels_side_by_side(TileKind kind, size_t rows)
 
 void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
 {
+    size_t panels = panels_side_by_side(kind, a->rows);
     t.a_row = a->stride;
     t.a = tile_a(a->p, k0);
+    /* The beginnings of the panels that come next; from there on the processor sees them coming. */
+    for (size_t v = 0; v < panels; v++) {
+        const char *next = tile_b(kind, t.b, (panels + v) * t.b_v);
+        for (int i = 0; i < 8; i++) __builtin_prefetch(next + i * LINE);
+    }
     tiles_of_few[kind][a->rows](&t);
 }
 #else
@@ -173,7 +179,7 @@ VEC_INLINE v16 step_load(const Step step, Mat m, size_t k, size_t column, size_t
     case STEP_PAIRS_BF16: CALL(STEP_PAIRS_BF16); break;                                                                \
     }
 
-/* out[k * height + r] = m[r][k]: squares are turned; what a store of 16 writes too much the next one mends. */
+/* out[k * height + r] = m[r][k]: squares are turned; what a store of 8 writes too much the next one mends. */
 VEC_INLINE void tile_from_rows(const Step step, float *out, Mat m, size_t row, size_t height, size_t k0, size_t K)
 {
     for (size_t k = 0; k < K; k += VEC) {
@@ -183,7 +189,7 @@ VEC_INLINE void tile_from_rows(const Step step, float *out, Mat m, size_t row, s
         for (size_t r = 0; r < TILE_ROWS; r++)
             if (r < height) square[r] = step_row(step, m, row + r, k0 + k, wide);
         v16_transpose(square);
-        for (size_t i = 0; i < wide; i++) v16_store(out + (k + i) * height, square[i]);
+        for (size_t i = 0; i < wide; i++) v16_store_half(out + (k + i) * height, square[i]);
     }
 }
 
@@ -218,7 +224,7 @@ VEC_INLINE void tiles_block(const Step step, float *out, Mat m, size_t from, siz
         float *to = out;
         for (size_t i = 0, column = from; i < count; i++) {
             size_t height = tile_height(rows, count, i);
-            v16_store(to + k * height, step_load(step, m, k0 + k, column, row_lanes(m.cols - column)));
+            v16_store_half(to + k * height, step_load(step, m, k0 + k, column, row_lanes(m.cols - column)));
             to += K * height + VEC;
             column += height;
         }

@@ -31,6 +31,12 @@ VEC_INLINE void v16_store(float *p, v16 a)
     _mm256_storeu_ps(p + 8, a.hi);
 }
 
+/* The first 8. */
+VEC_INLINE void v16_store_half(float *p, v16 a)
+{
+    _mm256_storeu_ps(p, a.lo);
+}
+
 VEC_INLINE m16 m16_first(int n)
 {
     __m256i limit = _mm256_set1_epi32(n);

@@ -27,6 +27,12 @@ VEC_INLINE void v16_store(float *p, v16 a)
     _mm512_storeu_ps(p, a);
 }
 
+/* The first 8. */
+VEC_INLINE void v16_store_half(float *p, v16 a)
+{
+    _mm256_storeu_ps(p, _mm512_castps512_ps256(a));
+}
+
 VEC_INLINE m16 m16_first(int n)
 {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

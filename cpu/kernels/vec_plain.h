@@ -35,6 +35,12 @@ VEC_INLINE void v16_store(float *p, v16 a)
     memcpy(p, a.at, sizeof a.at);
 }
 
+/* The first 8. */
+VEC_INLINE void v16_store_half(float *p, v16 a)
+{
+    memcpy(p, a.at, sizeof a.at / 2);
+}
+
 VEC_INLINE v16 v16_load_n(const float *p, int n)
 {
     v16 r = v16_zero();

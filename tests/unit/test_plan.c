@@ -219,7 +219,7 @@ static void test_refusal(void **state)
     Status st = {0};
     Plan plan;
     RuntimeOptions options = runtime_defaults();
-    options.memory_gb = 0.1;
+    options.memory_gb = 0.05;
     options.threads = 1;
     assert_true(machine_open(&m, &options, &st));
     assert_false(plan_make(&plan, &m, &w, SIZE_MAX, "stage base", &st));
