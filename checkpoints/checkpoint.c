@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checkpoints/durable.h"
@@ -14,70 +12,10 @@
 #include "checkpoints/halves.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf.h"
+#include "checkpoints/seal.h"
 #include "core/check.h"
 #include "core/memory.h"
 #include "data/json.h"
-
-enum { FORMAT_VERSION = 1, SEAL = 512 };
-static const char format_name[] = "r1 checkpoint";
-
-/* ---- The seal: the first 512 bytes ---- */
-
-static void make_seal(char seal[SEAL], const char *body, size_t n)
-{
-    char hex[65];
-    sha256_of(body, n, hex);
-    memset(seal, 0, SEAL);
-    snprintf(seal, SEAL, "%s %d; HDF5 begins at byte %d\nbytes %zu\nsha256 %s\n", format_name, FORMAT_VERSION, SEAL,
-             n + SEAL, hex);
-}
-
-static bool seal_file(const char *temp, const char *shown, Status *st)
-{
-    int fd = open(temp, O_RDWR | O_CLOEXEC);
-    struct stat info;
-    if (fd < 0 || fstat(fd, &info)) {
-        int error = errno;
-        if (fd >= 0) close(fd);
-        return durable_fail(shown, error, st);
-    }
-    size_t size = (size_t)info.st_size;
-    const char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    bool ok = bytes != MAP_FAILED;
-    if (ok) {
-        char seal[SEAL];
-        /* The disk writes what is behind while this hashes what is ahead. */
-        sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-        madvise((void *)bytes, size, MADV_SEQUENTIAL);
-        make_seal(seal, bytes + SEAL, size - SEAL);
-        munmap((void *)bytes, size);
-        ok = durable_write_at(fd, seal, SEAL, 0, shown, st);
-    } else {
-        durable_fail(shown, errno, st);
-    }
-    close(fd);
-    return ok;
-}
-
-static bool verify_seal(int fd, const char *path, Status *st)
-{
-    struct stat info;
-    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) return fail(st, "%s is no file: give a checkpoint's path", path);
-    size_t size = (size_t)info.st_size;
-    const char *bytes = size > SEAL ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (bytes == MAP_FAILED)
-        return fail(st, "%s is too short for a checkpoint: it is truncated, take an earlier one", path);
-    madvise((void *)bytes, size, MADV_SEQUENTIAL);
-    char seal[SEAL];
-    bool ours = !memcmp(bytes, format_name, sizeof format_name - 1);
-    if (ours) make_seal(seal, bytes + SEAL, size - SEAL);
-    bool whole = ours && !memcmp(seal, bytes, SEAL);
-    munmap((void *)bytes, size);
-    if (!ours) return fail(st, "%s is no checkpoint of this program (or its first bytes are damaged)", path);
-    return whole ? true
-                 : fail(st, "%s is damaged: its length or SHA-256 is not what was written; take an earlier checkpoint",
-                        path);
-}
 
 /* ---- Saving ---- */
 
@@ -123,7 +61,14 @@ static void write_meta(H5Writer *w, const CheckpointMeta *m, const char *config)
     write_text(w, "meta/extra", m->extra, m->extra ? strlen(m->extra) : 0);
 }
 
-static void write_attachments(H5Writer *w, const Attachments *a)
+/* A dataset whose bytes seal_write writes. */
+static void reserve(H5Writer *w, Pieces *pieces, const char *name, H5Type type, int ndim, const uint64_t *shape, Piece piece)
+{
+    piece.at = h5_reserve(w, name, type, ndim, shape, &piece.bytes);
+    if (piece.bytes) pieces_add(pieces, piece);
+}
+
+static void write_attachments(H5Writer *w, Pieces *pieces, const Attachments *a)
 {
     char name[512];
     for (int i = 0; i < a->nfiles; i++) {
@@ -135,37 +80,28 @@ static void write_attachments(H5Writer *w, const Attachments *a)
         uint64_t head[10] = {t->dtype, (uint64_t)t->ndim};
         memcpy(head + 2, t->shape, sizeof t->shape);
         snprintf(name, sizeof name, "tensors/%s", t->name);
-        h5_write_bytes(w, name, t->data, t->bytes);
+        reserve(w, pieces, name, H5_U8, 1, (uint64_t[]){t->bytes}, (Piece){.data = t->data});
         snprintf(name, sizeof name, "tensor_shapes/%s", t->name);
         h5_write(w, name, H5_U64, 1, (uint64_t[]){10}, head);
     }
 }
 
-static void write_block(H5Writer *w, const char *name, const float *block, const ParamTable *t)
+static void write_block(H5Writer *w, Pieces *pieces, const char *name, const float *block, const ParamTable *t)
 {
-    if (block) h5_write(w, name, H5_F32, 1, (uint64_t[]){t->total}, block);
+    if (block) reserve(w, pieces, name, H5_F32, 1, (uint64_t[]){t->total}, (Piece){.data = block});
 }
 
-/* The parameters of a block, or of a source by way of a buffer of the largest one. */
-static bool write_model(H5Writer *w, const ParamTable *t, const float *weights, const WeightSource *source, Status *st)
+/* The parameters: of a block, or of a source as bf16 words where it has them, else to be converted. */
+static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const float *weights, const WeightSource *source)
 {
     char name[128];
-    size_t largest = 0;
-    for (int i = 0; source && i < t->n; i++)
-        if (t->params[i].count > largest) largest = t->params[i].count;
-    float *buffer = source ? memory_block(largest * sizeof(float)) : NULL;
-    bool ok = !source || buffer || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
-    for (int i = 0; ok && i < t->n; i++) {
+    for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         const void *words = source ? source->bf16(source->from, p) : NULL;
-        if (source && !words) ok = source->read(source->from, p, buffer, st);
+        Piece piece = {.data = source ? words : weights + p->offset, .mapped = words, .param = p};
         snprintf(name, sizeof name, "model/%s", p->name);
-        if (ok)
-            h5_write(w, name, words ? H5_BF16 : H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols},
-                     words ? words : source ? buffer : weights + p->offset);
+        reserve(w, pieces, name, words ? H5_BF16 : H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, piece);
     }
-    free(buffer);
-    return ok;
 }
 
 static char *config_text(const ModelConfig *config)
@@ -185,7 +121,7 @@ typedef struct Content {
     const CheckpointMeta *meta;
 } Content;
 
-static bool write_content(H5Writer *w, const Content *c, Status *st)
+static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
 {
     const ParamTable *table = c->table;
     char layout[65], *text = config_text(c->config);
@@ -196,13 +132,36 @@ static bool write_content(H5Writer *w, const Content *c, Status *st)
     h5_attr_text(w, "/", "layout_sha256", layout);
     write_meta(w, c->meta, text);
     free(text);
-    if (!write_model(w, table, c->weights, c->source, st)) return false;
-    write_block(w, "optim/m", c->m, table);
-    write_block(w, "optim/v", c->v, table);
-    write_block(w, "reference", c->reference, table);
-    write_attachments(w, &c->meta->attached);
+    write_model(w, pieces, table, c->weights, c->source);
+    write_block(w, pieces, "optim/m", c->m, table);
+    write_block(w, pieces, "optim/v", c->v, table);
+    write_block(w, pieces, "reference", c->reference, table);
+    write_attachments(w, pieces, &c->meta->attached);
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
-    return true;
+}
+
+/* A source's parameters, one after the other by way of one buffer. */
+typedef struct Stream {
+    const WeightSource *source;
+    float *buffer; /* of the largest parameter */
+} Stream;
+
+static const void *stream_convert(void *context, const Param *p, Status *st)
+{
+    const Stream *s = context;
+    return s->source->read(s->source->from, p, s->buffer, st) ? s->buffer : NULL;
+}
+
+static bool stream_open(Stream *s, const Content *c, Status *st)
+{
+    size_t largest = 0;
+    *s = (Stream){.source = c->source};
+    for (int i = 0; c->source && i < c->table->n; i++) {
+        const Param *p = &c->table->params[i];
+        if (p->count > largest && !c->source->bf16(c->source->from, p)) largest = p->count;
+    }
+    if (largest) s->buffer = memory_block(largest * sizeof(float));
+    return !largest || s->buffer || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
 }
 
 static bool save(const char *path, const Content *c, Status *st)
@@ -214,11 +173,15 @@ static bool save(const char *path, const Content *c, Status *st)
         durable_abandon(&file);
         return false;
     }
-    bool ok = write_content(w, c, st);
-    ok = h5_close(w, ok ? st : NULL) && ok && seal_file(file.temp, path, st);
-    if (ok) return durable_commit(&file, st);
-    durable_abandon(&file);
-    return false;
+    Stream stream = {0};
+    Pieces pieces = {.convert = stream_convert, .context = &stream};
+    write_content(w, &pieces, c);
+    bool ok = h5_close(w, st) && stream_open(&stream, c, st) && seal_write(file.temp, path, &pieces, st);
+    if (ok) ok = durable_commit(&file, st);
+    else durable_abandon(&file);
+    free(stream.buffer);
+    pieces_free(&pieces);
+    return ok;
 }
 
 bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
@@ -338,20 +301,22 @@ static bool read_tensor(const char *name, void *context)
     return true;
 }
 
-/* A parameter in the type the file has it in. bf16 words go to the end of the place and are widened from its front. */
-static bool read_param(H5Reader *r, Checkpoint *c, const Param *p, Status *st)
+static bool is_bf16(H5Reader *r, const Param *p)
 {
     char name[128];
     int ndim;
     uint64_t shape[8];
-    uint16_t part[1024];
-    float *w = c->weights + p->offset;
     snprintf(name, sizeof name, "model/%s", p->name);
-    if (!h5_shape(r, name, H5_BF16, &ndim, shape)) {
-        c->has_f32 = true;
-        return h5_read(r, name, H5_F32, p->count, w, st);
-    }
-    c->has_bf16 = true;
+    return h5_shape(r, name, H5_BF16, &ndim, shape);
+}
+
+/* A parameter in the type the file has it in. bf16 words go to the end of the place and are widened from its front. */
+static bool read_param(H5Reader *r, const Param *p, float *w, Status *st)
+{
+    char name[128];
+    uint16_t part[1024];
+    snprintf(name, sizeof name, "model/%s", p->name);
+    if (!is_bf16(r, p)) return h5_read(r, name, H5_F32, p->count, w, st);
     const char *words = (const char *)w + 2 * p->count;
     if (!h5_read(r, name, H5_BF16, p->count, (void *)words, st)) return false;
     for (size_t from = 0; from < p->count; from += 1024) {
@@ -369,7 +334,7 @@ static bool read_weights(H5Reader *r, const char *path, Checkpoint *c, Status *s
     for (int i = 0; i < c->table.n; i++) {
         const Param *p = &c->table.params[i];
         memset(c->weights + end, 0, (p->offset - end) * sizeof(float));
-        if (!read_param(r, c, p, st)) return false;
+        if (!read_param(r, p, c->weights + p->offset, st)) return false;
         end = p->offset + p->count;
     }
     memset(c->weights + end, 0, (c->table.total - end) * sizeof(float));
@@ -382,20 +347,27 @@ static bool read_block(H5Reader *r, const char *path, const char *name, const Pa
     return (*out = new_block(t->total, path, st)) && h5_read(r, name, H5_F32, t->total, *out, st);
 }
 
-static bool read_all(H5Reader *r, const char *path, bool with_optimizer, Checkpoint *c, Status *st)
+static void read_attachments(H5Reader *r, Attachments *out)
 {
-    if (!read_head(r, path, c, st) || !read_weights(r, path, c, st)) return false;
-    read_meta(r, &c->meta);
-    Attaching a = {r, &c->meta.attached};
+    Attaching a = {r, out};
     h5_each(r, "files", read_file, &a);
     h5_each(r, "tensor_shapes", read_tensor, &a);
-    return !with_optimizer ||
+}
+
+static bool read_all(H5Reader *r, const char *path, unsigned parts, Checkpoint *c, Status *st)
+{
+    if (!read_head(r, path, c, st)) return false;
+    for (int i = 0; i < c->table.n; i++) *(is_bf16(r, &c->table.params[i]) ? &c->has_bf16 : &c->has_f32) = true;
+    read_meta(r, &c->meta);
+    if (parts & CHECKPOINT_WEIGHTS && !read_weights(r, path, c, st)) return false;
+    if (parts & CHECKPOINT_ATTACHED) read_attachments(r, &c->meta.attached);
+    return !(parts & CHECKPOINT_OPTIMIZER) ||
            (read_block(r, path, "optim/m", &c->table, &c->m, st) &&
             read_block(r, path, "optim/v", &c->table, &c->v, st) &&
             read_block(r, path, "reference", &c->table, &c->reference, st));
 }
 
-Checkpoint *checkpoint_load(const char *path, bool with_optimizer, Status *st)
+Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -407,10 +379,10 @@ Checkpoint *checkpoint_load(const char *path, bool with_optimizer, Status *st)
     /* What is read is what was verified, even when another process renames a newer file to this path. */
     char same[64];
     snprintf(same, sizeof same, "/proc/self/fd/%d", fd);
-    if (verify_seal(fd, path, st) && (r = h5_open(same, path, st))) {
+    if (seal_verify(fd, path, st) && (r = h5_open(same, path, st))) {
         c = calloc(1, sizeof *c);
         CHECK(c);
-        if (!read_all(r, path, with_optimizer, c, st)) {
+        if (!read_all(r, path, parts, c, st)) {
             checkpoint_free(c);
             c = NULL;
         }

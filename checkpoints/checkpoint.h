@@ -3,10 +3,9 @@
  * tensor (an import keeps bf16 ones as they are); /optim/m, /optim/v and /reference f32, whole blocks in the order of the
  * parameter table (layout_sha256 is of its names, places and sizes); /files/NAME and /tensors/NAME: the attachments.
  *
- * A checkpoint appears whole or not at all (durable.h; complete = 1 is written last). Its first 512 bytes are a block
- * that HDF5 skips and h5py reads over: a line with the format, the file's length and the SHA-256 of everything behind
- * the block, zeros to its end. Loading compares all 512 bytes with what they must be, so no changed, missing or added
- * byte anywhere in the file passes. */
+ * A checkpoint appears whole or not at all (durable.h). Its first 512 bytes are a block
+ * that HDF5 skips and h5py reads over, the seal (seal.h). Loading compares all of it with what it must be, so no changed,
+ * missing or added byte anywhere in the file passes. */
 #ifndef CHECKPOINTS_CHECKPOINT_H
 #define CHECKPOINTS_CHECKPOINT_H
 
@@ -44,7 +43,7 @@ bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTab
                      const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st);
 
 /* Weights tensor by tensor, so that no more than one of them is in memory: out[p->count] = the parameter as f32; or its bf16
- * words at any address, NULL when they are not at hand. */
+ * words in a file's mapping, at any address, NULL when they are not at hand. */
 typedef struct WeightSource {
     bool (*read)(const void *from, const Param *p, float *out, Status *st);
     const void *(*bf16)(const void *from, const Param *p);
@@ -53,9 +52,12 @@ typedef struct WeightSource {
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
                        const CheckpointMeta *meta, Status *st);
 
-/* Reads and verifies the whole file; fails with one sentence on anything truncated, flipped, foreign. Free with
- * checkpoint_free. with_optimizer false: m, v, reference are verified but not kept. */
-Checkpoint *checkpoint_load(const char *path, bool with_optimizer, Status *st);
+/* What to read besides config, table and meta. */
+enum { CHECKPOINT_WEIGHTS = 1, CHECKPOINT_OPTIMIZER = 2, CHECKPOINT_ATTACHED = 4, CHECKPOINT_ALL = 7 };
+
+/* Verifies the whole file, whatever is read of it; fails with one sentence on anything truncated, flipped, foreign. Free with
+ * checkpoint_free. Parts not asked for, or not in the file, are NULL or empty. */
+Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st);
 void checkpoint_free(Checkpoint *c);
 
 #endif

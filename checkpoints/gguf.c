@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "checkpoints/ggml_type.h"
+#include "checkpoints/mapping.h"
 #include "core/check.h"
 
 enum { VALUE_BOOL = 7, VALUE_STRING = 8, VALUE_ARRAY = 9, NAME_LIMIT = 64, KEY_LIMIT = 65535, ENTRY_LIMIT = 1 << 20 };
@@ -298,6 +299,13 @@ bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, S
     if (ggml_dequantise(t->type, (const char *)t->data + from / elements * bytes, n, out)) return true;
     return fail(st, "tensor %s has type %s, which is not read: convert the file to F16 or Q8_0", t->name,
                 ggml_type_name(t->type));
+}
+
+void gguf_forget(const GgufTensor *t, uint64_t from, uint64_t n)
+{
+    unsigned elements = 1, bytes = 1;
+    ggml_block(t->type, &elements, &bytes);
+    mapping_forget((const char *)t->data + from / elements * bytes, n / elements * bytes);
 }
 
 /* ---- Metadata ---- */

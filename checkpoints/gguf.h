@@ -24,6 +24,8 @@ const GgufTensor *gguf_find(const GgufFile *f, const char *name);
 /* out[n] = elements [from, from + n) as f32; both multiples of ne[0], or the whole. F32, F16, BF16, Q8_0, Q4_0, Q4_1,
  * Q5_0, Q5_1, Q4_K, Q5_K, Q6_K. */
 bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, Status *st);
+/* They are not needed for now: their pages leave this process's memory. */
+void gguf_forget(const GgufTensor *t, uint64_t from, uint64_t n);
 
 /* Metadata. False, NULL when the key is absent or of another kind. Any integer type is an integer, both widths are
  * floats. */

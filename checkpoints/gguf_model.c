@@ -252,10 +252,10 @@ bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, 
     const GgufTensor *t = find_shaped(f, path, name, row, p->ndim == 1 ? 1 : p->rows, stack, st);
     if (!t || !w) return t != NULL;
     bool permuted = c->arch == ARCH_LLAMA && (p->kind == PARAM_Q || p->kind == PARAM_K);
-    if (permuted ? read_permuted(t, p, (size_t)c->Dr, w, st)
-                 : gguf_read_f32(t, p->expert >= 0 ? (uint64_t)p->expert * p->count : 0, p->count, w, st))
-        return true;
-    return fail_prefix(st, "%s", path);
+    uint64_t from = p->expert >= 0 ? (uint64_t)p->expert * p->count : 0;
+    bool ok = permuted ? read_permuted(t, p, (size_t)c->Dr, w, st) : gguf_read_f32(t, from, p->count, w, st);
+    gguf_forget(t, from, p->count);
+    return ok || fail_prefix(st, "%s", path);
 }
 
 bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights,

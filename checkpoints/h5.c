@@ -88,23 +88,47 @@ H5Writer *h5_create(const char *path, const char *shown, size_t userblock, Statu
     w->dataset_plist = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_alloc_time(w->dataset_plist, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(w->dataset_plist, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(w->dataset_plist, false); /* equal contents are equal files */
     return w;
+}
+
+/* A new dataset, or -1 with the failure noted; *count: its elements. */
+static hid_t create_set(H5Writer *w, const char *name, H5Type type, int ndim, const uint64_t *shape, uint64_t *count)
+{
+    hsize_t dims[8] = {0};
+    CHECK(ndim >= 0 && ndim <= 8);
+    *count = 1;
+    for (int i = 0; i < ndim; i++) dims[i] = shape[i], *count *= shape[i];
+    errno = 0;
+    hid_t space = ndim ? H5Screate_simple(ndim, dims, NULL) : H5Screate(H5S_SCALAR);
+    hid_t set = H5Dcreate2(w->file, name, type_of(type), space, w->link_plist, w->dataset_plist, H5P_DEFAULT);
+    H5Sclose(space);
+    if (set < 0) writer_failed(w);
+    return set;
 }
 
 void h5_write(H5Writer *w, const char *name, H5Type type, int ndim, const uint64_t *shape, const void *data)
 {
     if (w->error) return;
-    hsize_t dims[8] = {0};
-    CHECK(ndim >= 0 && ndim <= 8);
-    uint64_t count = 1;
-    for (int i = 0; i < ndim; i++) dims[i] = shape[i], count *= shape[i];
-    errno = 0;
-    hid_t space = ndim ? H5Screate_simple(ndim, dims, NULL) : H5Screate(H5S_SCALAR);
-    hid_t set = H5Dcreate2(w->file, name, type_of(type), space, w->link_plist, w->dataset_plist, H5P_DEFAULT);
-    bool ok = set >= 0 && (count == 0 || H5Dwrite(set, type_of(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
-    if (!ok) writer_failed(w);
+    uint64_t count;
+    hid_t set = create_set(w, name, type, ndim, shape, &count);
+    if (set < 0) return;
+    if (count && H5Dwrite(set, type_of(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) writer_failed(w);
     else H5Dclose(set);
-    H5Sclose(space);
+}
+
+uint64_t h5_reserve(H5Writer *w, const char *name, H5Type type, int ndim, const uint64_t *shape, size_t *bytes)
+{
+    *bytes = 0;
+    if (w->error) return 0;
+    uint64_t count;
+    hid_t set = create_set(w, name, type, ndim, shape, &count);
+    if (set < 0) return 0;
+    haddr_t at = count ? H5Dget_offset(set) : 0;
+    H5Dclose(set);
+    if (at == HADDR_UNDEF) writer_failed(w);
+    else *bytes = count * H5Tget_size(type_of(type));
+    return *bytes ? at : 0;
 }
 
 void h5_write_bytes(H5Writer *w, const char *name, const void *bytes, size_t n)

@@ -21,6 +21,9 @@ typedef struct H5Writer H5Writer;
 H5Writer *h5_create(const char *path, const char *shown, size_t userblock, Status *st);
 /* A contiguous dataset; groups in its name ("model/x") are made. count 0 is allowed. */
 void h5_write(H5Writer *w, const char *name, H5Type type, int ndim, const uint64_t *shape, const void *data);
+/* The same without its data: where in the file, and how many, are the bytes that the caller writes after h5_close. *bytes is 0
+ * after a failure. */
+uint64_t h5_reserve(H5Writer *w, const char *name, H5Type type, int ndim, const uint64_t *shape, size_t *bytes);
 /* Bytes as a vector of U8. */
 void h5_write_bytes(H5Writer *w, const char *name, const void *bytes, size_t n);
 /* Attributes of a group, which is made when it is not there ("/" is the root). Texts are UTF-8 and short (below 64

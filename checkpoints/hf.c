@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "checkpoints/halves.h"
+#include "checkpoints/mapping.h"
 #include "core/check.h"
 #include "data/file.h"
 
@@ -75,11 +76,16 @@ bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, co
         if (!t)
             return fail(st, "%s: tensor %s is missing: the folder is incomplete, or config.json is another model's",
                         folder, p->name);
-        return !w || st_read_f32_part(t, from, p->count, w, st);
+        if (!w) return true;
+        bool ok = st_read_f32_part(t, from, p->count, w, st);
+        mapping_forget((const char *)t->data + from * st_dtype_size(t->dtype), p->count * st_dtype_size(t->dtype));
+        return ok;
     }
     if (!has_shape(t, p)) return fail_shape(t, p, folder, st);
     if (!w) return true;
-    if (!st_read_f32(t, w, st)) return fail_prefix(st, "%s", folder);
+    bool ok = st_read_f32(t, w, st);
+    mapping_forget(t->data, t->bytes);
+    if (!ok) return fail_prefix(st, "%s", folder);
     return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
 

@@ -93,12 +93,18 @@ static void read_sizes(Reader *r, ModelConfig *c)
     if (c->arch != ARCH_QWEN2) refuse_true(r, "attention_bias");
 }
 
+/* There, but null: the model has no such part. */
+static bool is_null(const Reader *r, const char *key)
+{
+    const Json *value = json_get(r->object, key);
+    return value && json_is_null_value(value);
+}
+
 static void read_latent_attention(Reader *r, ModelConfig *c)
 {
     c->attention = ATTENTION_MLA;
     c->Hkv = c->H;
-    const Json *rank = json_get(r->object, "q_lora_rank");
-    c->Rq = rank && json_is_null_value(rank) ? 0 : read_int(r, "q_lora_rank", 1536);
+    c->Rq = is_null(r, "q_lora_rank") ? 0 : read_int(r, "q_lora_rank", 1536);
     c->Rkv = read_int(r, "kv_lora_rank", 512);
     c->Dn = read_int(r, "qk_nope_head_dim", 128);
     c->Dr = read_int(r, "qk_rope_head_dim", 64);
@@ -126,7 +132,7 @@ static void read_experts(Reader *r, ModelConfig *c)
     c->mtp_layers = read_int(r, "num_nextn_predict_layers", 0);
     c->mask_zero = read_bool(r, "mask_rejected_groups_with_zero", false);
     read_routing(r, c);
-    c->E = read_int(r, "n_routed_experts", v3 ? 256 : 0);
+    c->E = is_null(r, "n_routed_experts") ? 0 : read_int(r, "n_routed_experts", v3 ? 256 : 0);
     if (c->E == 0) return;
     c->S = read_int(r, "n_shared_experts", 0);
     c->K = require_int(r, "num_experts_per_tok");

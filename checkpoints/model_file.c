@@ -78,7 +78,10 @@ static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
     m->origin = MODEL_CHECKPOINT;
     if (m->layers)
         return fail(st, "%s is a checkpoint: only a folder or a .gguf file can be cut to its first layers", m->path);
-    Checkpoint *c = m->checkpoint = checkpoint_load(m->path, parts & MODEL_OPTIMIZER, st);
+    unsigned read = (parts & (MODEL_WEIGHTS | MODEL_IN_PLACE) ? CHECKPOINT_WEIGHTS : 0) |
+                    (parts & MODEL_OPTIMIZER ? CHECKPOINT_OPTIMIZER : 0) |
+                    (parts & MODEL_ATTACHMENTS ? CHECKPOINT_ATTACHED : 0);
+    Checkpoint *c = m->checkpoint = checkpoint_load(m->path, read, st);
     if (!c) return false;
     m->config = c->config;
     m->table = c->table;
@@ -93,10 +96,6 @@ static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
     Status ignored = {0};
     if (parts & MODEL_TOKENIZER && c->meta.tokenizer)
         keep_tokenizer(m, tokenizer_parse(c->meta.tokenizer, c->meta.tokenizer_length, m->path, &ignored), &ignored);
-    if (!(parts & (MODEL_WEIGHTS | MODEL_IN_PLACE))) {
-        free(m->weights);
-        m->weights = NULL;
-    }
     return true;
 }
 

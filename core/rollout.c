@@ -303,9 +303,11 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
                  Completion *out, RolloutStats *stats, const volatile int *cancel, Status *st)
 {
     CHECK(n > 0 && spec->samples > 0 && spec->slots > 0 && spec->max_tokens > 0);
-    if (!reserve(s, spec, prompts, n, st)) return false;
+    RolloutSpec used = *spec;
+    if (n <= used.slots / used.samples) used.slots = n * used.samples; /* a slot that is never used needs no pages */
+    if (!reserve(s, &used, prompts, n, st)) return false;
     arena_reset(&s->e->arena);
-    Run r = {.s = s, .w = w, .spec = spec, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
+    Run r = {.s = s, .w = w, .spec = &used, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
     r.prefills = calloc((size_t)n, sizeof *r.prefills);
     CHECK(r.prefills != NULL);
     bool stopped = false;
@@ -314,7 +316,7 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
         stopped = cancel && *cancel;
     }
     close_run(&r);
-    r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * spec->slots) : 1.0;
+    r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * used.slots) : 1.0;
     r.stats.cache_bytes = s->cache.page_floats * (size_t)s->e->config->L * sizeof(float) * (size_t)s->cache.n_pages;
     if (stats) *stats = r.stats;
     return stopped ? fail(st, "interrupted") : true;

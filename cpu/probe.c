@@ -174,3 +174,42 @@ size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in)
 {
     return (dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16)->pack_bytes(out, in);
 }
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ROW_CHUNK and OUT_CHUNK of cpu/linear.c (test_plan sees when they differ), and what the kernels of attention take. */
+enum { CHUNK = 384, OTHER = 1 << 20, WAVE_TOKENS = 8192 };
+
+/* Rows of a task of n rows in all. */
+static size_t task_rows(size_t n)
+{
+    size_t tasks = (n + CHUNK - 1) / CHUNK;
+    return tasks ? (n + tasks - 1) / tasks : 0;
+}
+
+/* A task's rows of an operand as tiles; for a weight's gradient its columns of all tokens. */
+static size_t product_scratch(const Backend *b, const ScratchWork *w)
+{
+    size_t rows = larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest);
+    size_t threads = (size_t)b->threads, columns = smaller(CHUNK, (w->tallest + threads - 1) / threads) * w->tokens;
+    return larger(rows, columns) * sizeof(float) + OTHER;
+}
+
+/* Attention's backward takes five rows of a key's length and three of a value's for each token of a sequence, and once for all
+ * threads the gradients of a shared rope key, for WAVE_TOKENS or a longer sequence. */
+size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
+{
+    const AttentionShape *s = &w->attention;
+    size_t product = product_scratch(b, w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
+    size_t attention = w->longest * row * sizeof(float) + OTHER, wave = larger(w->longest, smaller(w->tokens, WAVE_TOKENS));
+    size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
+    return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);
+}

@@ -120,7 +120,8 @@ static void add_op_rows(Bench *b, const BenchCase *c)
     if (b->machine.options.verbose) ops = op_times_list(b->times, &n);
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
-        BenchRow r = {.seconds = o->seconds, .flops = o->flops, .bytes = o->read + o->written, .share = o->seconds / total, .dtype = c->dtype,
+        BenchRow r = {.seconds = o->seconds, .flops = o->flops, .bytes = o->read + o->written,
+                      .share = o->seconds / total, .dtype = c->dtype,
                       .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
         if (b->machine.options.verbose && o->out)
             snprintf(r.name, sizeof r.name, "%s/%s_%zux%zu", c->name, o->op, o->out, o->in);

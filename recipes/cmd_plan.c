@@ -36,13 +36,11 @@ static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOpti
         PlanWork work = {.config = &model->config, .trains = true, .sequences = o->sequences, .length = o->length,
                          .predicted = o->length - 1, .reference = o->reference};
         if (o->samples) {
-            work.prompts = (o->sequences + o->samples - 1) / o->samples;
-            work.samples = o->samples;
-            work.slots = o->sequences;
-            work.tokens = o->tokens < o->length ? o->tokens : o->length - 1;
-            work.predicted = work.tokens;
-            work.prompt_length = o->length - work.tokens;
-            work.cache = o->latent ? CACHE_LATENT : CACHE_EXACT;
+            int tokens = o->tokens < o->length ? o->tokens : o->length - 1;
+            work.predicted = tokens;
+            work.rollouts[work.n_rollouts++] =
+                (PlanRollout){(o->sequences + o->samples - 1) / o->samples, o->length - tokens, o->samples, tokens, o->sequences,
+                              o->latent ? CACHE_LATENT : CACHE_EXACT};
         }
         Plan plan;
         ok = plan_make(&plan, &m, &work, SIZE_MAX, name, st);

@@ -15,6 +15,7 @@ const char *const runtime_help =
     "  --chunk N               rows the output head computes at once (default 4096; never changes results)\n"
     "  --matmul NAME           matrix products by: native, onednn, openblas\n"
     "  --precision TYPE        f32, or bf16: weights and activations in bf16, sums, norms, softmax and master weights in f32\n"
+    "                          (default: a recipe's own; for a checkpoint of a run that run's; else f32)\n"
     "  --memory GB             budget; layers that do not fit are recomputed in backward (default: 70 % of free "
     "memory)\n"
     "  --checkpoint-seconds S  work between checkpoints (default 15)\n"

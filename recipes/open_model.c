@@ -3,11 +3,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* The precision of the run that made a checkpoint; f32 for models from elsewhere. */
+static DType trained_precision(const LoadedModel *m)
+{
+    const char *recipe = m->checkpoint ? m->checkpoint->meta.recipe : NULL; /* resolved: it has a line for every key */
+    return recipe && strstr(recipe, "\nprecision: bf16\n") ? DTYPE_BF16 : DTYPE_F32;
+}
+
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
 {
     *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
     if (!m->file) return false;
-    if (!model_has_weights(m->file, name, st) || !machine_open(&m->machine, o, st)) {
+    RuntimeOptions options = *o;
+    if (!options.dtype_given) options.dtype = trained_precision(m->file);
+    if (!model_has_weights(m->file, name, st) || !machine_open(&m->machine, &options, st)) {
         model_close(m->file);
         return false;
     }

@@ -11,8 +11,8 @@ typedef struct OpenModel {
     LoadedModel *file; /* what came with it: tokenizer (NULL: none), checkpoint; its weights are the policy's */
 } OpenModel;
 
-/* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine. Free with open_model_close.
- */
+/* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine, in the precision that was given or
+ * else in that of the run which made the checkpoint. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 void open_model_close(OpenModel *m);
 

@@ -14,8 +14,6 @@
 #include "recipes/batches.h"
 #include "recipes/op_times.h"
 
-enum { THREAD_SCRATCH = 1 << 20 };
-
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
 typedef struct Dry {
     OpTimes *times;
@@ -74,27 +72,32 @@ static double flops_of(const OpTimes *t)
     return flops;
 }
 
+static int slots_of(const PlanRollout *r)
+{
+    return r->prompts <= r->slots / r->samples ? r->prompts * r->samples : r->slots;
+}
+
 /* A rollout's first prefill and a decode step of all slots, as core/rollout.c takes them from the arena. */
-static void dry_rollout(Dry *d, const PlanWork *w)
+static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *w)
 {
     Engine *e = &d->engine;
     Arena *arena = &e->arena;
-    size_t V = (size_t)w->config->V, C = (size_t)w->config->C, slots = (size_t)w->slots;
-    int started = (w->slots + w->samples - 1) / w->samples, count = started < w->prompts ? started : w->prompts;
-    int total = count * w->prompt_length, most = total > w->slots ? total : w->slots;
+    int slots = slots_of(w), started = (slots + w->samples - 1) / w->samples;
+    int count = started < w->prompts ? started : w->prompts;
+    int total = count * w->prompt_length, most = total > slots ? total : slots;
     int32_t *zeros = calloc((size_t)most + 1, sizeof *zeros), *offsets = calloc((size_t)count + 1, sizeof *offsets);
     CacheRow *cached = calloc((size_t)most, sizeof *cached);
     CHECK(zeros && offsets && cached);
     for (int i = 0; i <= count; i++) offsets[i] = i * w->prompt_length;
-    KvCache cache = {.kind = w->cache, .config = w->config, .pages = d->block};
+    KvCache cache = {.kind = w->cache, .config = c, .pages = d->block};
     Rows rows = {.n = total, .pos = zeros, .offsets = offsets, .nseq = count, .cache = &cache, .cached = cached};
     arena_reset(arena);
     model_forward_rows(e, &d->w, zeros, &rows);
-    arena_floats(arena, (size_t)count * (C + V));
+    arena_floats(arena, (size_t)count * (size_t)(c->C + c->V));
     arena_reset(arena);
-    rows = (Rows){.n = w->slots, .pos = zeros, .cache = &cache, .cached = cached};
+    rows = (Rows){.n = slots, .pos = zeros, .cache = &cache, .cached = cached};
     model_forward_rows(e, &d->w, zeros, &rows);
-    arena_floats(arena, slots * V);
+    arena_floats(arena, (size_t)slots * (size_t)c->V);
     arena_reset(arena);
     free(zeros);
     free(offsets);
@@ -109,7 +112,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
     if (!dry_open(&d, c, o->dtype, o->chunk ? o->chunk : 4096, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
-    if (w->prompts) dry_rollout(&d, w);
+    for (int i = 0; i < w->n_rollouts; i++) dry_rollout(&d, w->config, &w->rollouts[i]);
     if (w->sequences) {
         batch_of(&b, w);
         Predictions predict = batch_predictions(&b);
@@ -165,10 +168,24 @@ static size_t tiles(int tokens)
 /* Pages as core/rollout.c reserves them, and the ids and log-probs of all completions. */
 static size_t cache_bytes(const PlanWork *w)
 {
-    if (!w->prompts) return 0;
-    size_t slots = (size_t)w->slots, samples = (size_t)w->samples;
-    size_t pages = slots * tiles(w->prompt_length + w->tokens) + (slots / samples + 2) * tiles(w->prompt_length);
-    return pages * kv_cache_page_bytes(w->config, w->cache) + (size_t)w->prompts * samples * (size_t)w->tokens * 8;
+    size_t pages = 0, storage = 0;
+    for (int i = 0; i < w->n_rollouts; i++) {
+        const PlanRollout *r = &w->rollouts[i];
+        size_t slots = (size_t)slots_of(r), samples = (size_t)r->samples;
+        size_t n = slots * tiles(r->prompt_length + r->tokens) + (slots / samples + 2) * tiles(r->prompt_length);
+        size_t bytes = n * kv_cache_page_bytes(w->config, r->cache);
+        size_t tokens = (size_t)r->prompts * samples * (size_t)r->tokens * 8;
+        if (bytes > pages) pages = bytes;
+        if (tokens > storage) storage = tokens;
+    }
+    return pages + storage;
+}
+
+static bool samples_latent(const PlanWork *w)
+{
+    for (int i = 0; i < w->n_rollouts; i++)
+        if (w->rollouts[i].cache == CACHE_LATENT) return true;
+    return false;
 }
 
 /* Resident pages of this process. */
@@ -181,6 +198,27 @@ static size_t resident(void)
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* What the backend's threads work in. */
+static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTable *t)
+{
+    const ModelConfig *c = w->config;
+    ScratchWork work = {.attention = {.H = c->H, .Hkv = c->Hkv, .Dn = c->Dn, .Dr = c->Dr, .Dv = c->Dv},
+                        .vocab = w->trains ? (size_t)c->V : 0,
+                        .tokens = (size_t)w->sequences * (size_t)w->length,
+                        .longest = (size_t)w->length,
+                        .predicted = (size_t)w->sequences * (size_t)w->predicted};
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        bool gate = p->kind == PARAM_GATE || p->kind == PARAM_EXPERT_GATE || p->kind == PARAM_SHARED_GATE;
+        bool multiplied = p->ndim == 2 && p->kind != PARAM_EMBED && p->kind != PARAM_HEAD;
+        size_t rows = multiplied && w->trains ? p->rows * (gate ? 2 : 1) : 0; /* gate and up are one in backward */
+        if (multiplied && p->rows > work.tallest) work.tallest = p->rows;
+        if (p->cols > work.widest) work.widest = p->cols;
+        if (rows > work.widest) work.widest = rows;
+    }
+    return cpu_scratch_bytes(m->cpu, &work);
+}
+
 static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
 {
     ParamTable t = params_build(w->config);
@@ -189,8 +227,8 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     p->gradients = w->trains ? block : 0;
     p->optimizer = w->trains ? 2 * block : 0;
     p->reference = w->reference ? block : 0;
-    size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->prompts && w->cache == CACHE_LATENT);
-    p->packed = packed * (w->reference ? 2 : 1) + (size_t)cpu_threads(m->cpu) * THREAD_SCRATCH;
+    size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, samples_latent(w));
+    p->packed = packed * (w->reference ? 2 : 1) + scratch_bytes(m, w, &t);
     params_free(&t);
 }
 
@@ -208,7 +246,6 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
     size_t N = (size_t)w->sequences * (size_t)w->length;
     p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
     p->kept = interior_bytes(w, dtype, p->layers_kept);
-    p->arena = arena;
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
     p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
                p->kept + p->workspace + p->cache + p->beside;
@@ -260,9 +297,6 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
 void plan_apply(const Plan *p, Engine *e)
 {
     e->keep_bytes = p->keep_bytes;
-    ArenaMark mark = arena_mark(&e->arena);
-    arena_alloc(&e->arena, p->arena);
-    arena_release(&e->arena, mark);
 }
 
 static void amount(char *out, size_t size, size_t bytes)

@@ -8,6 +8,14 @@
 #include "core/kv_cache.h"
 #include "recipes/machine.h"
 
+/* One kind of sampling: `tokens` is of a completion at most. */
+typedef struct PlanRollout {
+    int prompts, prompt_length, samples, tokens, slots;
+    CacheKind cache;
+} PlanRollout;
+
+enum { PLAN_ROLLOUTS = 4 };
+
 /* The largest step of a stage. Counts of 0: no such part. */
 typedef struct PlanWork {
     const ModelConfig *config;
@@ -18,8 +26,8 @@ typedef struct PlanWork {
     const BalanceConfig *balance; /* NULL: none */
     int sequences, length;    /* of a training batch: tokens of each */
     int predicted;            /* tokens of a sequence that are predicted, at its end */
-    int prompts, prompt_length, samples, tokens, slots; /* of a rollout; tokens: of a completion at most */
-    CacheKind cache;
+    PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
+    int n_rollouts;
     size_t beside;            /* bytes of other models in memory, and of anything else */
 } PlanWork;
 
@@ -34,7 +42,7 @@ typedef struct Plan {
     size_t beside;
     size_t total, budget;
     int layers, layers_kept;
-    size_t keep_bytes, arena; /* what Engine.keep_bytes should be; the most a step takes from its arena */
+    size_t keep_bytes;        /* what Engine.keep_bytes should be */
     double flops;             /* of the training step, attention included, recomputed layers too */
 } Plan;
 
@@ -42,8 +50,7 @@ typedef struct Plan {
  * *out; fails, with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
 
-/* Makes the engine keep what was planned, and gives its arena the planned size in one piece: without this, the blocks
- * of a growing first step would take more. */
+/* Makes the engine keep what was planned. */
 void plan_apply(const Plan *p, Engine *e);
 
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy. */
@@ -55,13 +62,9 @@ void plan_describe(const Plan *p, char *out, size_t size);
 void plan_print(const Plan *p, const char *what);
 
 struct Run;
-struct RecipeStage;
 
-/* recipes/plan_stages.c. The work of a stage of a run whose tokenizer is open. The config lands in *config; lengths
- * are those of the stage's first 256 problems. */
-bool plan_stage_work(struct Run *r, const struct RecipeStage *s, ModelConfig *config, PlanWork *out, Status *st);
-
-/* Every stage of the run: prints a line each (print), fails when one does not fit. */
+/* recipes/plan_stages.c. Every stage of a run whose tokenizer is open: fills r->plans, prints a line each (print), fails when one
+ * does not fit. Lengths are those of a stage's first 256 problems. */
 bool plan_run(struct Run *r, bool print, Status *st);
 
 #endif

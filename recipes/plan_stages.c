@@ -9,6 +9,7 @@
 #include "recipes/plan.h"
 #include "recipes/prompts.h"
 #include "recipes/run.h"
+#include "recipes/stage_distill.h"
 
 enum { PLAN_PROBLEMS = 256, EVAL_SLOTS = 256 };
 
@@ -66,16 +67,21 @@ static double deviation_of(const Lengths *l)
     return variance > 0 ? sqrt(variance) : 0;
 }
 
-static Lengths document_lengths(const Run *r, const CorpusSpec *c, int max_length)
+/* predicted: of the documents' part that is trained on. */
+static Lengths document_lengths(const Run *r, const CorpusSpec *c, int max_length, Lengths *predicted)
 {
     Lengths l = {0};
+    *predicted = (Lengths){0};
     for (int i = 0; i < PLAN_PROBLEMS; i++) {
         Document d;
         Ids ids = {0};
         int first;
         corpus_document(&d, c, r->recipe->seed, (uint64_t)i);
         document_encode(&r->voice, d.prompt, d.completion, &ids, &first);
-        if (ids.n <= max_length) add_length(&l, ids.n);
+        if (ids.n <= max_length) {
+            add_length(&l, ids.n);
+            add_length(predicted, ids.n - first);
+        }
         free(ids.ids);
         free(d.prompt);
         free(d.completion);
@@ -94,22 +100,19 @@ static Lengths prompt_lengths(const Run *r, const CorpusSpec *c)
 }
 
 /* The batch is `sequences` of a mean length, so that N is what it will be. */
-static void train_on(PlanWork *w, int sequences, int tokens, bool all)
+static void train_on(PlanWork *w, int sequences, int tokens, int predicted)
 {
     w->trains = true;
     w->sequences = sequences;
     w->length = (tokens + sequences - 1) / sequences;
-    w->predicted = all ? w->length - 1 : w->length;
+    w->predicted = (predicted + sequences - 1) / sequences;
     if (w->predicted > w->length - 1) w->predicted = w->length - 1;
 }
 
-static void roll(PlanWork *w, int prompts, int longest, int samples, int tokens, int slots)
+static void roll(PlanWork *w, PlanRollout rollout)
 {
-    w->prompts = prompts;
-    w->prompt_length = longest;
-    w->samples = samples;
-    w->tokens = tokens;
-    w->slots = slots;
+    CHECK(w->n_rollouts < PLAN_ROLLOUTS);
+    w->rollouts[w->n_rollouts++] = rollout;
 }
 
 static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
@@ -120,10 +123,8 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     Lengths l = prompt_lengths(r, &mix);
     int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1,
         n = (all + parts - 1) / parts;
-    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, false);
-    if (w->predicted > rl->max_tokens) w->predicted = rl->max_tokens;
-    roll(w, rl->prompts, l.longest, rl->group, rl->max_tokens, all < EVAL_SLOTS ? all : EVAL_SLOTS);
-    w->cache = rl->cache;
+    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, n * rl->max_tokens);
+    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, EVAL_SLOTS, rl->cache});
     w->entropy = true;
     w->reference = rl->beta > 0;
     w->exact_kl = w->reference && rl->kl == KL_EXACT;
@@ -143,50 +144,87 @@ static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (!run_mix(r, s, s->general_share, &mix, st)) return false;
     if (pretrain)
         for (int i = 0; i < STYLE_COUNT; i++) mix.styles[i] = (float)s->styles[i];
-    Lengths l = document_lengths(r, &mix, s->max_length > 0 ? s->max_length : 1 << 24);
+    Lengths predicted, l = document_lengths(r, &mix, s->max_length > 0 ? s->max_length : 1 << 24, &predicted);
     if (l.n == 0) add_length(&l, s->max_length);
-    int sequences = s->batch * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
-    train_on(w, sequences, tokens_of(sequences, mean_of(&l), deviation_of(&l), l.longest), pretrain);
+    if (s->kind != STAGE_SFT || predicted.n == 0) predicted = l;
+    int n = s->batch * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
+    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
+             tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest));
     return true;
 }
 
-/* Evaluations sample with slots of their own; the larger of the two caches stays. */
+/* Evaluations sample family by family, with a cache of their own in place of the rollouts'. */
 static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 {
     const RecipeEval *e = &r->recipe->eval;
-    CorpusSpec reasoning;
-    if (s->kind == STAGE_REWARD_MODEL || e->n == 0) return true;
-    if (!run_reasoning(r, s, &reasoning, st)) return false;
-    Lengths l = prompt_lengths(r, &reasoning);
-    if (w->slots * (w->prompt_length + w->tokens) < EVAL_SLOTS * (l.longest + e->max_tokens))
-        roll(w, e->n, l.longest, e->k, e->max_tokens, EVAL_SLOTS);
+    CorpusSpec reasoning, general;
+    if (s->kind == STAGE_REWARD_MODEL || !(s->eval_after || s->eval_every)) return true;
+    if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
+    int longest = prompt_lengths(r, &reasoning).longest, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
+    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    PlanRollout quick = {(e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    if (s->eval_after) roll(w, full);
+    if (s->eval_every) roll(w, quick);
+    if (s->eval_after && general.n_sources && e->general_n > 0)
+        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, EVAL_SLOTS, CACHE_EXACT});
     return true;
 }
 
-bool plan_stage_work(Run *r, const RecipeStage *s, ModelConfig *config, PlanWork *out, Status *st)
+/* Policies that sample for a stage: their weights and a cache, before anything is trained. */
+static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, PlanWork *w, Status *st)
 {
-    if (!config_of_stage(r, s, config, st)) return false;
+    CorpusSpec reasoning;
+    if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
+    if (!run_reasoning(r, s, &reasoning, st)) return false;
+    int tokens = s->kind == STAGE_SFT ? r->recipe->eval.max_tokens : s->rl.max_tokens;
+    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, s->samples > 0 ? s->samples : 4, tokens,
+                          SAMPLE_SLOTS, CACHE_EXACT});
+    return true;
+}
+
+static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out, Status *st)
+{
+    const RecipeStage *s = u->stage;
     *out = (PlanWork){.config = config};
+    if (u->kind->makes_samples) return samples_work(r, s, config, out, st);
+    if (!config_of_stage(r, s, config, st)) return false;
     if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
-    bool ok = s->kind == STAGE_RL ? rl_work(r, s, out, st) : sft_work(r, s, out, st);
-    return ok && add_evaluation(r, s, out, st);
+    bool rl = s->kind == STAGE_RL || u->kind == &unit_rival;
+    return (rl ? rl_work(r, s, out, st) : sft_work(r, s, out, st)) && add_evaluation(r, s, out, st);
+}
+
+/* *out: the plan of the stage's largest unit; its keep_bytes do for all of them. */
+static bool plan_stage(Run *r, int index, Plan *out, Status *st)
+{
+    Unit units[UNITS_MAX];
+    int n = run_units(r, index, units, UNITS_MAX);
+    size_t keep = SIZE_MAX;
+    bool ok = true;
+    *out = (Plan){0};
+    for (int i = 0; i < n && ok; i++) {
+        ModelConfig config;
+        PlanWork work;
+        Plan plan;
+        char what[RECIPE_NAME + 16];
+        if (!unit_work(r, &units[i], &config, &work, st)) return false;
+        BalanceConfig balance = run_balance(r, &config);
+        if (config.E) work.balance = &balance;
+        snprintf(what, sizeof what, "stage %s", units[i].stage->name);
+        ok = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
+        if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;
+        if (plan.total > out->total || !ok) *out = plan;
+    }
+    out->keep_bytes = keep;
+    return ok;
 }
 
 bool plan_run(Run *r, bool print, Status *st)
 {
     for (int i = 0; i < r->recipe->n_stages; i++) {
-        const RecipeStage *s = &r->recipe->stages[i];
-        ModelConfig config;
-        PlanWork work;
-        Plan plan;
-        char what[RECIPE_NAME + 16], line[256];
-        if (!plan_stage_work(r, s, &config, &work, st)) return false;
-        BalanceConfig balance = run_balance(r, &config);
-        if (config.E) work.balance = &balance;
-        snprintf(what, sizeof what, "stage %s", s->name);
-        bool fits = plan_make(&plan, &r->machine, &work, r->machine.memory / 2, what, st);
-        plan_describe(&plan, line, sizeof line);
-        if (print) printf("%-14s %s\n", s->name, line);
+        char line[256];
+        bool fits = plan_stage(r, i, &r->plans[i], st);
+        plan_describe(&r->plans[i], line, sizeof line);
+        if (print && r->plans[i].total) printf("%-14s %s\n", r->recipe->stages[i].name, line);
         if (!fits) return false;
     }
     return true;

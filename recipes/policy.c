@@ -58,23 +58,45 @@ void policy_attach(Policy *p, Attachments *attached, StFile *source)
     *attached = (Attachments){0};
 }
 
+static void open_gradients(Policy *p)
+{
+    p->grads = block_new(p);
+    p->g = weights_view(&p->config, &p->engine.table, p->grads, DTYPE_F32);
+}
+
 void policy_train_open(Policy *p)
 {
     if (p->grads) return;
-    p->grads = block_new(p);
+    open_gradients(p);
     p->m = block_new(p);
     p->v = block_new(p);
-    p->g = weights_view(&p->config, &p->engine.table, p->grads, DTYPE_F32);
+}
+
+static void view_reference(Policy *p)
+{
+    p->ref = weights_view(&p->config, &p->engine.table, p->reference, p->engine.dtype);
 }
 
 void policy_reference_set(Policy *p)
 {
     if (!p->reference) {
         p->reference = block_new(p);
-        p->ref = weights_view(&p->config, &p->engine.table, p->reference, p->engine.dtype);
+        view_reference(p);
     }
     memcpy(p->reference, p->weights, p->engine.table.total * sizeof(float));
     policy_weights_changed(p);
+}
+
+void policy_resume(Policy *p, float *m, float *v, float *reference)
+{
+    CHECK(!p->grads && !p->reference);
+    open_gradients(p);
+    p->m = m;
+    p->v = v;
+    p->reference = reference;
+    if (!reference) return;
+    if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, reference);
+    view_reference(p);
 }
 
 void policy_master_open(Policy *p)

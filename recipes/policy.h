@@ -32,6 +32,8 @@ void policy_attach(Policy *p, Attachments *attached, StFile *source);
 
 /* Gradient and moment blocks, zeroed (kept when there already). */
 void policy_train_open(Policy *p);
+/* Training goes on: takes over blocks of moments and of the reference (plain f32, malloc'ed; NULL: none). */
+void policy_resume(Policy *p, float *m, float *v, float *reference);
 /* Between the two weights and reference are plain f32 blocks, in every precision, and nothing may be computed with them. */
 void policy_master_open(Policy *p);
 void policy_master_close(Policy *p);

@@ -7,6 +7,7 @@
 #include "data/corpus.h"
 #include "data/tokenizer.h"
 #include "recipes/eval.h"
+#include "recipes/plan.h"
 #include "recipes/policy.h"
 #include "recipes/progress.h"
 #include "recipes/recipe.h"
@@ -45,7 +46,8 @@ typedef struct Run {
     Voice voice;           /* of the tokenizer: how prompts are put to the models */
     char *tokenizer_bytes; /* what checkpoints store */
     size_t tokenizer_length;
-    Unit units[UNITS_MAX]; /* of all stages, in order */
+    Plan plans[RECIPE_STAGES]; /* of the stages' largest steps */
+    Unit units[UNITS_MAX];     /* of all stages, in order */
     int n_units;
     Dataset *datasets[RUN_DATASETS];
     int n_datasets;
@@ -74,6 +76,9 @@ int run_units(const Run *r, int stage_index, Unit *out, int max);
 
 /* Runs a unit to its end, resuming it where it stopped. Fails with "interrupted" after Ctrl-C (state saved). */
 bool unit_execute(Run *r, const Unit *u, Status *st);
+
+/* Units that make samples take so many prompts at a time, and sample so many completions at once. */
+enum { SAMPLE_PROMPTS = 64, SAMPLE_SLOTS = 128 };
 
 /* The kinds, one C file each. */
 extern const UnitKind unit_pretrain, unit_sft, unit_rl, unit_samples, unit_sft_samples, unit_reward_model;

@@ -14,8 +14,6 @@
 #include "recipes/rewards.h"
 #include "recipes/samples.h"
 
-enum { BLOCK_PROMPTS = 64 };
-
 typedef struct Samples {
     CorpusSpec reasoning, general;
     Policy *policy; /* that samples */
@@ -66,7 +64,7 @@ static bool samples_open(UnitRun *u, Status *st)
         s->want = (int)lround(stage->seed_share * stage->traces);
         s->prompts = 64 * s->want;
     }
-    u->total = (s->prompts + BLOCK_PROMPTS - 1) / BLOCK_PROMPTS;
+    u->total = (s->prompts + SAMPLE_PROMPTS - 1) / SAMPLE_PROMPTS;
     return open_part(u, s, st);
 }
 
@@ -125,7 +123,7 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
     prompts_draw(&set, &u->run->voice, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor, n);
     Completion *c = calloc((size_t)n * (size_t)k, sizeof *c);
     CHECK(c != NULL);
-    RolloutSpec spec = {.slots = 128,
+    RolloutSpec spec = {.slots = SAMPLE_SLOTS,
                         .samples = k,
                         .max_tokens = max_tokens,
                         .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1},
@@ -183,7 +181,7 @@ static bool finish_file(UnitRun *u, Samples *s, Status *st)
 static bool samples_step(UnitRun *u, Json *metrics, bool *done, Status *st)
 {
     Samples *s = u->self;
-    int left = s->prompts - (int)u->cursor, n = left < BLOCK_PROMPTS ? left : BLOCK_PROMPTS;
+    int left = s->prompts - (int)u->cursor, n = left < SAMPLE_PROMPTS ? left : SAMPLE_PROMPTS;
     if (!sample_block(u, s, n, st)) return false;
     u->cursor += n;
     if (fflush(s->file)) return fail(st, "%s cannot be written: %s", s->part, strerror(errno));

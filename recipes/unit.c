@@ -142,7 +142,7 @@ static bool same_machine(const UnitRun *u, const char *kind, const char *path, S
 
 static bool load_model(UnitRun *u, const char *path, Status *st)
 {
-    Checkpoint *c = checkpoint_load(path, true, st);
+    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, st);
     if (!c) return false;
     bool ours = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
     if (ours && (strncmp(c->meta.stage, u->unit->name, sizeof c->meta.stage - 1) || !c->m))
@@ -153,17 +153,8 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
         return false;
     }
     u->policy = policy_new(&u->run->machine, &c->config, u->run->recipe->seed, c->weights);
-    policy_train_open(u->policy);
-    size_t bytes = u->policy->engine.table.total * sizeof(float);
-    memcpy(u->policy->m, c->m, bytes);
-    memcpy(u->policy->v, c->v, bytes);
-    if (c->reference) {
-        policy_reference_set(u->policy);
-        policy_master_open(u->policy);
-        memcpy(u->policy->reference, c->reference, bytes);
-        policy_master_close(u->policy);
-        policy_weights_changed(u->policy);
-    }
+    policy_resume(u->policy, c->m, c->v, c->reference);
+    c->m = c->v = c->reference = NULL;
     c->weights = NULL;
     policy_attach(u->policy, &c->meta.attached, NULL);
     u->policy->optimizer_step = c->meta.optimizer_step;
@@ -203,6 +194,7 @@ static bool unit_begin(UnitRun *u, Status *st)
         if (ok) policy_train_open(u->policy);
     }
     free(path);
+    if (ok && u->policy) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
     return ok && cut_back(u, st);
 }
 

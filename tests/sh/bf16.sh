@@ -51,6 +51,13 @@ expect_says "precision is f32 here and bf16 there"
 expect_code 1 "$R1" run micro --quiet --out "$TEST_DIR/f32" --until base --threads 1 --set base.steps=4 --precision bf16
 expect_says "precision is bf16 here and f32 there"
 
+# A checkpoint is computed with in the precision of its run, unless told otherwise.
+echo '{"ids": [1, 5, 9, 3, 7]}' >"$TEST_DIR/own.jsonl"
+own() { model=$1; shift; "$R1" score "$model" --ids "$TEST_DIR/own.jsonl" --threads 1 "$@"; }
+[ "$(own "$TEST_DIR/one/zero")" = "$(own "$TEST_DIR/one/zero" --precision bf16)" ] || complain "not in bf16, as it was trained"
+[ "$(own "$TEST_DIR/one/zero")" != "$(own "$TEST_DIR/one/zero" --precision f32)" ] || complain "--precision f32 did not win"
+[ "$(own tests/golden/v2_lite)" = "$(own tests/golden/v2_lite --precision f32)" ] || complain "a folder is not in f32"
+
 # Commands that compute with a model take --precision; numbers differ from f32's, and not by much.
 echo '{"ids": [3, 1, 4, 1, 5, 9, 2, 6]}' >"$TEST_DIR/ids.jsonl"
 for model in tests/golden/v2_lite tests/golden/qwen3 "$TEST_DIR/one/zero"; do

@@ -42,3 +42,19 @@ expect_exit 1 'without weights' "$R1" import deepseek-v2-lite -o x
 expect_exit 1 'llama.hf' "$R1" export llama.h5 --format hf -o llama.hf
 expect_exit 1 'nowhere' "$R1" import nowhere -o x
 if [ -e x ]; then echo 'a failed command left x behind'; exit 1; fi
+
+# moe_layer_freq 2: of four layers the third has experts; it is trained, goes out and comes back, and GGUF has no place for it.
+cat >every2.yaml <<'END'
+model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 4, num_attention_heads: 2, kv_lora_rank: 16,
+        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 4,
+        num_experts_per_tok: 2, moe_intermediate_size: 16, first_k_dense_replace: 1, moe_layer_freq: 2}
+tasks: [add]
+rewards: {accuracy: 1, format: 0.5}
+stages:
+  base: {kind: pretrain, steps: 2, batch: 4, warmup: 0, eval_after: false}
+END
+"$R1" run every2.yaml --out every2 --threads 1 --quiet >out 2>said || { cat said; exit 1; }
+expect 'layers.2' "$("$R1" inspect every2/base --tensors | grep -o 'layers\.[0-9]*\.mlp\.experts' | cut -d. -f1-2 | sort -u)"
+"$R1" export every2/base --format hf -o every2.hf >out
+expect "$("$R1" score every2/base --ids ids.jsonl)" "$("$R1" score every2.hf --ids ids.jsonl)"
+expect_exit 1 'moe_layer_freq 2 has no place in GGUF' "$R1" export every2.hf --format gguf -o every2.gguf

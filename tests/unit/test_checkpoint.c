@@ -74,7 +74,7 @@ static void test_round_trip(void **state)
         checkpoint_save(scratch_path("a.h5"), &config, &table, block[0], block[1], block[2], block[3], &m, &st));
     attachments_free(&m.attached);
 
-    Checkpoint *c = checkpoint_load(scratch_path("a.h5"), true, &st);
+    Checkpoint *c = checkpoint_load(scratch_path("a.h5"), CHECKPOINT_ALL, &st);
     assert_non_null(c);
     assert_int_equal(c->table.total, table.total);
     assert_memory_equal(c->weights, block[0], table.total * sizeof(float));
@@ -102,7 +102,7 @@ static void test_round_trip(void **state)
     assert_string_equal(a, b);
     checkpoint_free(c);
 
-    c = checkpoint_load(scratch_path("a.h5"), false, &st);
+    c = checkpoint_load(scratch_path("a.h5"), CHECKPOINT_WEIGHTS, &st);
     assert_non_null(c);
     assert_true(!c->m && !c->v && !c->reference);
     checkpoint_free(c);
@@ -115,7 +115,7 @@ static void test_absent_parts(void **state)
     Status st = {0};
     CheckpointMeta m = {.stage = "base"};
     assert_true(checkpoint_save(scratch_path("bare.h5"), &config, &table, block[0], NULL, NULL, NULL, &m, &st));
-    Checkpoint *c = checkpoint_load(scratch_path("bare.h5"), true, &st);
+    Checkpoint *c = checkpoint_load(scratch_path("bare.h5"), CHECKPOINT_ALL, &st);
     assert_non_null(c);
     assert_true(!c->m && !c->v && !c->reference && !c->meta.recipe && !c->meta.tokenizer && !c->meta.extra);
     assert_false(c->meta.finished);
@@ -132,7 +132,7 @@ static void test_scalar_head(void **state)
     ParamTable t = params_build(&scalar);
     float *w = calloc(t.total, sizeof *w);
     assert_true(checkpoint_save(scratch_path("rm.h5"), &scalar, &t, w, NULL, NULL, NULL, &(CheckpointMeta){0}, &st));
-    Checkpoint *c = checkpoint_load(scratch_path("rm.h5"), true, &st);
+    Checkpoint *c = checkpoint_load(scratch_path("rm.h5"), CHECKPOINT_ALL, &st);
     assert_non_null(c);
     assert_true(c->config.head == HEAD_SCALAR && c->config.bos == -1 && c->table.total == t.total);
     checkpoint_free(c);
@@ -143,7 +143,7 @@ static void test_scalar_head(void **state)
 static void assert_refused(const char *path)
 {
     Status st = {0};
-    Checkpoint *c = checkpoint_load(path, true, &st);
+    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, &st);
     assert_null(c);
     assert_true(says(&st, path));
 }
@@ -169,7 +169,7 @@ static void test_flipped_bytes(void **state)
         assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
     }
     close(fd);
-    Checkpoint *c = checkpoint_load(path, true, &st);
+    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, &st);
     assert_non_null(c);
     checkpoint_free(c);
 }
@@ -207,11 +207,53 @@ static void test_foreign_files(void **state)
     assert_refused(scratch_path("other.h5"));
 }
 
+/* What is read of it changes nothing about what is refused, and equal contents are equal files. */
+static void test_parts(void **state)
+{
+    (void)state;
+    Status st = {0};
+    assert_true(save("parts.h5", &st) && save("again.h5", &st));
+    size_t n, m;
+    char *bytes = scratch_read(scratch_path("parts.h5"), &n), *again = scratch_read(scratch_path("again.h5"), &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(bytes, again, n);
+    Checkpoint *c = checkpoint_load(scratch_path("parts.h5"), 0, &st);
+    assert_non_null(c);
+    assert_true(!c->weights && !c->m && c->has_f32 && !c->has_bf16 && c->meta.step == 1LL << 40);
+    checkpoint_free(c);
+    bytes[n - 9] ^= 1;
+    scratch_put("parts.h5", bytes, n);
+    assert_null(checkpoint_load(scratch_path("parts.h5"), 0, &st));
+    free(bytes);
+    free(again);
+}
+
+/* A file that was found whole is hashed again when it was written since. */
+static void test_changed_after_verification(void **state)
+{
+    (void)state;
+    Status st = {0};
+    assert_true(save("old.h5", &st));
+    sleep(3); /* times of files written just now are not trusted */
+    for (int i = 0; i < 2; i++) {
+        Checkpoint *c = checkpoint_load(scratch_path("old.h5"), 0, &st);
+        assert_non_null(c);
+        checkpoint_free(c);
+    }
+    int fd = open(scratch_path("old.h5"), O_RDWR);
+    unsigned char byte;
+    assert_int_equal(pread(fd, &byte, 1, 4096), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 4096), 1);
+    close(fd);
+    assert_refused(scratch_path("old.h5"));
+}
+
 /* The file of that name holds the model, and there is nothing beside it. */
 static bool is_whole(const char *name)
 {
     Status st = {0};
-    Checkpoint *c = checkpoint_load(scratch_path(name), true, &st);
+    Checkpoint *c = checkpoint_load(scratch_path(name), CHECKPOINT_ALL, &st);
     bool whole = c && !memcmp(c->weights, block[0], table.total * sizeof(float)) && scratch_count(".tmp.") == 0;
     checkpoint_free(c);
     return whole;
@@ -335,6 +377,8 @@ int main(void)
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_truncated_and_extended),
         cmocka_unit_test(test_foreign_files),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_changed_after_verification),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_unwritable_folder),
         cmocka_unit_test(test_leftovers),

@@ -95,6 +95,26 @@ static void test_config_round_trip(void **state)
     assert_same(&a, &b);
 }
 
+/* Without experts, which is n_routed_experts null (as in the published code) or 0, DeepSeek-V3 too. */
+static void test_dense_deepseek(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"v2_lite", "v3"}, *const none[] = {"null", "0"};
+    for (int i = 0; i < 4; i++) {
+        ModelConfig a = config_of(families[i / 2]), b;
+        Status st = {0};
+        Json *object = hf_config_json(&a);
+        json_set(object, "n_routed_experts", i % 2 ? json_new_int(0) : json_new_null());
+        if (!hf_config_parse(object, &a, &st)) fail_msg("%s, %s: %s", families[i / 2], none[i % 2], st.text);
+        json_free(object);
+        assert_true(a.E == 0 && !config_is_moe(&a, 2));
+        object = hf_config_json(&a);
+        assert_true(hf_config_parse(object, &b, &st));
+        json_free(object);
+        assert_same(&a, &b);
+    }
+}
+
 /* The configs that were read and written again say the same as the files they came from, key by key. */
 static void test_written_keys_equal_released(void **state)
 {
@@ -351,7 +371,7 @@ static void test_fp8_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixtures_parse),  cmocka_unit_test(test_config_round_trip),
+        cmocka_unit_test(test_fixtures_parse),  cmocka_unit_test(test_config_round_trip), cmocka_unit_test(test_dense_deepseek),
         cmocka_unit_test(test_written_keys_equal_released),
         cmocka_unit_test(test_traps),           cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_weights),         cmocka_unit_test(test_weights_that_do_not_fit),

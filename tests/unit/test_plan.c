@@ -21,6 +21,13 @@ static const ModelConfig dense = {
     .F = 512, .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-5f,
     .rope = {.theta = 10000.0f}, .max_positions = 512, .tied = true, .init_std = 0.02f, .bos = -1, .eos = -1};
 
+/* Few tokens through wide layers: the threads' scratch is a part that counts. */
+static const ModelConfig wide = {
+    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 512, .C = 512, .L = 2, .H = 8, .Hkv = 8, .Rkv = 64,
+    .Dn = 32, .Dr = 16, .Dv = 32, .F = 6144, .E = 8, .S = 2, .K = 2, .moe_F = 352, .first_dense = 1, .moe_freq = 1,
+    .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
+    .max_positions = 1024, .init_std = 0.02f, .bos = -1, .eos = -1};
+
 typedef struct Outcome {
     Plan plan;
     bool fits;
@@ -28,7 +35,7 @@ typedef struct Outcome {
     int layers_kept;
 } Outcome;
 
-static void roll(Policy *p, const PlanWork *w, RolloutStats *stats, Status *st)
+static void roll(Policy *p, const PlanRollout *w, RolloutStats *stats, Status *st)
 {
     int32_t *ids = calloc((size_t)w->prompt_length, sizeof *ids);
     RolloutPrompt *prompts = calloc((size_t)w->prompts, sizeof *prompts);
@@ -67,7 +74,7 @@ static void train(Policy *p, const PlanWork *w, Status *st)
 }
 
 /* In a process of its own, whose peak is this work's alone. memory_gb 0: plenty. */
-static Outcome carry_out(const PlanWork *w, double memory_gb)
+static Outcome carry_out_as(const PlanWork *w, double memory_gb, DType dtype, int threads)
 {
     int ends[2];
     CHECK(pipe(ends) == 0);
@@ -78,7 +85,8 @@ static Outcome carry_out(const PlanWork *w, double memory_gb)
         Machine m;
         RuntimeOptions options = runtime_defaults();
         options.memory_gb = memory_gb;
-        options.threads = 1;
+        options.threads = threads;
+        options.dtype = dtype;
         CHECK(machine_open(&m, &options, &st));
         Outcome o = {0};
         o.fits = plan_make(&o.plan, &m, w, SIZE_MAX, "the test", &st);
@@ -87,7 +95,7 @@ static Outcome carry_out(const PlanWork *w, double memory_gb)
             plan_apply(&o.plan, &p->engine);
             RolloutStats stats = {0};
             policy_train_open(p);
-            if (w->prompts) roll(p, w, &stats, &st);
+            for (int i = 0; i < w->n_rollouts; i++) roll(p, &w->rollouts[i], &stats, &st);
             train(p, w, &st);
             o.layers_kept = p->engine.layers_kept;
             o.cache = stats.cache_bytes;
@@ -102,6 +110,11 @@ static Outcome carry_out(const PlanWork *w, double memory_gb)
     close(ends[0]);
     close(ends[1]);
     return o;
+}
+
+static Outcome carry_out(const PlanWork *w, double memory_gb)
+{
+    return carry_out_as(w, memory_gb, DTYPE_F32, 1);
 }
 
 /* Within 5 % or 8 MB, and neither number is nothing. */
@@ -141,15 +154,47 @@ static void test_dense_training(void **state)
 static void test_rollouts(void **state)
 {
     (void)state;
-    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 60, .predicted = 20, .prompts = 8,
-                  .prompt_length = 40, .samples = 16, .tokens = 2, .slots = 128};
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 60, .predicted = 20, .n_rollouts = 1,
+                  .rollouts = {{.prompts = 8, .prompt_length = 40, .samples = 16, .tokens = 2, .slots = 128}}};
     Outcome o = carry_out(&w, 4);
     assert_predicted(&o);
     assert_true(o.plan.cache >= o.cache && o.plan.cache - o.cache < 1 << 20);
-    w.cache = CACHE_LATENT;
+    w.rollouts[0].cache = CACHE_LATENT;
     Outcome latent = carry_out(&w, 4);
     assert_predicted(&latent);
     assert_true(latent.plan.cache < o.plan.cache / 4);
+}
+
+/* Slots that no sample will use take nothing, and of several rollouts the largest counts. */
+static void test_few_samples(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 60, .predicted = 20, .n_rollouts = 2,
+                  .rollouts = {{.prompts = 4, .prompt_length = 40, .samples = 2, .tokens = 40, .slots = 256},
+                               {.prompts = 2, .prompt_length = 40, .samples = 2, .tokens = 20, .slots = 256}}};
+    Outcome o = carry_out(&w, 4);
+    assert_predicted(&o);
+    assert_true(o.plan.cache < 32 << 20);
+}
+
+static void test_wide_training(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &wide, .trains = true, .sequences = 2, .length = 512, .predicted = 511};
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        Outcome o = carry_out_as(&w, 4, bf16 ? DTYPE_BF16 : DTYPE_F32, 2);
+        assert_predicted(&o);
+        assert_int_equal(o.plan.layers_kept, 2);
+        assert_int_equal(o.layers_kept, 2);
+    }
+}
+
+static void test_bf16_training(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 96, .predicted = 95};
+    Outcome o = carry_out_as(&w, 4, DTYPE_BF16, 2);
+    assert_predicted(&o);
 }
 
 static void test_small_budget(void **state)
@@ -186,6 +231,7 @@ static void test_refusal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wide_training), cmocka_unit_test(test_bf16_training), cmocka_unit_test(test_few_samples),
         cmocka_unit_test(test_training), cmocka_unit_test(test_dense_training), cmocka_unit_test(test_rollouts),
         cmocka_unit_test(test_small_budget), cmocka_unit_test(test_refusal),
     };

@@ -1,0 +1,25 @@
+#include "checkpoints/mapping.h"
+
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void advise(const void *p, size_t n, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)p & ~(page - 1);
+    if (n) madvise((void *)from, (uintptr_t)p + n - from, advice);
+}
+
+void mapping_need(const void *p, size_t n)
+{
+#ifdef MADV_POPULATE_READ
+    advise(p, n, MADV_POPULATE_READ);
+#else
+    (void)p, (void)n;
+#endif
+}
+
+void mapping_forget(const void *p, size_t n)
+{
+    advise(p, n, MADV_DONTNEED);
+}

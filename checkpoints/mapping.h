@@ -1,0 +1,13 @@
+/* What a mapped file's pages cost: a fault for a few of them, and memory of this process while they are mapped. */
+#ifndef CHECKPOINTS_MAPPING_H
+#define CHECKPOINTS_MAPPING_H
+
+#include <stddef.h>
+
+/* Maps the pages of [p, p + n) at once. Works on any memory; does nothing where the kernel cannot. */
+void mapping_need(const void *p, size_t n);
+/* Gives the pages of [p, p + n) back: a later access maps them again. p lies in a read-only mapping of a file; anything else
+ * would lose its contents. */
+void mapping_forget(const void *p, size_t n);
+
+#endif
