@@ -15,6 +15,9 @@
 /* Raised when a kernel's bits change: part of machine_kind, so that a run is not resumed on other bits unnoticed. */
 enum { KERNELS_VERSION = 1 };
 
+/* Rows of a task of a matrix product, or rows of dw; tokens whose shared rope gradients wait at once in attention's backward. */
+enum { TASK_CHUNK = 384, WAVE_TOKENS = 8192 };
+
 /* Each thread's scratch on cache lines of its own. */
 typedef struct ThreadScratch {
     _Alignas(64) Arena arena;

@@ -2,7 +2,7 @@
  * layer is a group of one expert. Sums over tokens are never split: only rows, columns and experts are. */
 #include "cpu/internal.h"
 
-enum { ROW_CHUNK = 384, MIN_ROW_CHUNK = 24, OUT_CHUNK = 384, MIN_OUT_CHUNK = 24 };
+enum { MIN_ROW_CHUNK = 24, MIN_OUT_CHUNK = 24 };
 
 /* Where x has fewer columns, it costs less to read it oftener than to hold more of dy than the second cache does. */
 enum { WIDE_ENOUGH = 512 };
@@ -88,8 +88,8 @@ static size_t count_row_tasks(const Group *g, size_t chunk)
 static Cut cut_rows(const Group *g, int team, size_t cols)
 {
     size_t unit = g->gemm->column_unit, tasks = g->rows < MIN_ROW_CHUNK ? 1 : 2, want = team > 1 ? tasks * (size_t)team : 1;
-    Cut cut = {.chunk = ROW_CHUNK, .parts = 1};
-    if (!unit) cut.chunk = min_size(ROW_CHUNK, ceil_div(g->rows, (size_t)team) + 1);
+    Cut cut = {.chunk = TASK_CHUNK, .parts = 1};
+    if (!unit) cut.chunk = min_size(TASK_CHUNK, ceil_div(g->rows, (size_t)team) + 1);
     cut.row_tasks = count_row_tasks(g, cut.chunk);
     if (!unit || cut.row_tasks == 0 || cut.row_tasks >= want) return cut;
     size_t units = ceil_div(cols, unit);
@@ -136,7 +136,8 @@ static Plan plan_outs(Backend *b, const Group *g)
         busy += expert_rows(g, e) > 0;
     }
     /* Few tasks are as many as threads: every task reads all of x, so smaller ones would read it oftener. */
-    size_t chunk = g->in < WIDE_ENOUGH ? OUT_CHUNK / 2 : OUT_CHUNK, parts = ceil_div(g->out, chunk), team = plan.team > 1 ? (size_t)plan.team : 1;
+    size_t chunk = g->in < WIDE_ENOUGH ? TASK_CHUNK / 2 : TASK_CHUNK, parts = ceil_div(g->out, chunk);
+    size_t team = plan.team > 1 ? (size_t)plan.team : 1;
     if (busy && busy * parts < 4 * team) {
         parts = min_size(ceil_div(ceil_div(busy * parts, team) * team, busy), ceil_div(g->out, MIN_OUT_CHUNK));
     }

@@ -185,13 +185,13 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ROW_CHUNK and OUT_CHUNK of cpu/linear.c (test_plan sees when they differ), and what the kernels of attention take. */
-enum { CHUNK = 384, OTHER = 1 << 20, WAVE_TOKENS = 8192 };
+/* What the other kernels take. */
+enum { OTHER = 1 << 20 };
 
 /* Rows of a task of n rows in all. */
 static size_t task_rows(size_t n)
 {
-    size_t tasks = (n + CHUNK - 1) / CHUNK;
+    size_t tasks = (n + TASK_CHUNK - 1) / TASK_CHUNK;
     return tasks ? (n + tasks - 1) / tasks : 0;
 }
 
@@ -199,7 +199,7 @@ static size_t task_rows(size_t n)
 static size_t product_scratch(const Backend *b, const ScratchWork *w)
 {
     size_t rows = larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest);
-    size_t threads = (size_t)b->threads, columns = smaller(CHUNK, (w->tallest + threads - 1) / threads) * w->tokens;
+    size_t threads = (size_t)b->threads, columns = smaller(TASK_CHUNK, (w->tallest + threads - 1) / threads) * w->tokens;
     return larger(rows, columns) * sizeof(float) + OTHER;
 }
 

@@ -8,8 +8,6 @@
 #include "cpu/kernels/attention_pack.h"
 #include "cpu/kernels/tile_product.h"
 
-enum { WAVE_TOKENS = 8192 };
-
 typedef struct BackwardCall {
     Backend *b;
     AttentionShape s;
