@@ -308,8 +308,8 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
         ops->linear_bwd_x(b, mat_rows(d_o, from, rows), mat_rows(dh, from, rows), w->o, false);
     }
     Inward d = inward_alloc(e, n);
-    ops->attention_bwd(b, e->attention, inputs_of_inward(c, &d), heads_f32(d_o.p, o_width, Dv), heads(e->dtype, a->o, o_width, Dv),
-                       a->lse, inputs_of_acts(e, a), r->offsets, r->nseq);
+    ops->attention_bwd(b, e->attention, inputs_of_inward(c, &d), heads_f32(d_o.p, o_width, Dv),
+                       heads(e->dtype, a->o, o_width, Dv), a->lse, inputs_of_acts(e, a), r->offsets, r->nseq);
     EACH_SLICE(from, rows, n) {
         AttentionActs slice = attention_acts_from(e, a, from);
         Inward part = inward_from(c, &d, from);
