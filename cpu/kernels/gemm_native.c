@@ -131,7 +131,7 @@ static Ahead ahead_of_rows(const Product *p, size_t o, size_t k0, size_t K, size
 }
 
 /* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
- * *ahead: what the next copy, or the next panel, will read, as far as columns go to `end`. */
+ * *ahead: what the next copy will read, as far as columns go to `end`. */
 static const void *panel_of(const Form *f, const Product *p, float *copy, size_t o, size_t end, size_t k0, size_t K,
                             size_t width, size_t *b_k, Ahead *ahead)
 {
@@ -139,8 +139,6 @@ static const void *panel_of(const Form *f, const Product *p, float *copy, size_t
     *b_k = width;
     if (p->packed) {
         const void *half = tile_b(f->packed, p->packed, o * p->a.K + k0 * width);
-        size_t row = width * (f->packed == TILE_HALF ? 2 : 4);
-        if (o + width < end) *ahead = ahead_of((const char *)half + p->a.K * row, row, row, K);
         if (f->packed == f->kind || !many) return half;
         panel_copy(copy, mat_of((void *)half, DTYPE_BF16, K, width), 0, width, width, false, false);
         return copy;
