@@ -12,8 +12,7 @@ static const size_t MOST = (size_t)1 << 38, LEAST = (size_t)1 << 24;
 
 static void open_range(Arena *a)
 {
-    for (a->size = MOST; a->size >= LEAST && !a->base; a->size /= 2) a->base = memory_reserve(a->size);
-    a->size *= 2;
+    for (a->size = MOST; !(a->base = memory_reserve(a->size)) && a->size > LEAST;) a->size /= 2;
 }
 
 void *arena_alloc(Arena *a, size_t bytes)

@@ -191,34 +191,32 @@ static AttentionInputs inputs_of_inward(const ModelConfig *c, const Inward *d)
     return inputs_of(c, DTYPE_F32, d->q, d->ckv, d->kv, d->k, d->v);
 }
 
-static Inward inward_alloc(Engine *e, size_t n)
+/* Floats of a row of each; 0: the model has none. */
+static void inward_widths(const ModelConfig *c, size_t widths[5])
 {
-    const ModelConfig *c = e->config;
-    Arena *arena = &e->arena;
-    size_t H = (size_t)c->H, kv_width = (size_t)c->Hkv * (size_t)c->Dv;
-    Inward d = {.q = arena_floats(arena, n * q_width(c))};
-    if (c->attention == ATTENTION_MLA) {
-        d.ckv = arena_floats(arena, n * (size_t)(c->Rkv + c->Dr));
-        d.kv = arena_floats(arena, n * H * (size_t)(c->Dn + c->Dv));
-    } else {
-        d.k = arena_floats(arena, n * kv_width);
-        d.v = arena_floats(arena, n * kv_width);
-    }
-    return d;
+    bool mla = c->attention == ATTENTION_MLA;
+    size_t kv = mla ? 0 : (size_t)c->Hkv * (size_t)c->Dv;
+    widths[0] = q_width(c);
+    widths[1] = mla ? (size_t)(c->Rkv + c->Dr) : 0;
+    widths[2] = mla ? (size_t)c->H * (size_t)(c->Dn + c->Dv) : 0;
+    widths[3] = widths[4] = kv;
 }
 
+static Inward inward_alloc(Engine *e, size_t n)
+{
+    size_t w[5];
+    inward_widths(e->config, w);
+    float *p[5];
+    for (int i = 0; i < 5; i++) p[i] = arena_floats(&e->arena, n * w[i]);
+    return (Inward){p[0], p[1], p[2], p[3], p[4]};
+}
+
+/* The same from row `from` on. */
 static Inward inward_from(const ModelConfig *c, const Inward *d, size_t from)
 {
-    size_t H = (size_t)c->H, kv_width = (size_t)c->Hkv * (size_t)c->Dv;
-    Inward slice = {.q = d->q + from * q_width(c)};
-    if (c->attention == ATTENTION_MLA) {
-        slice.ckv = d->ckv + from * (size_t)(c->Rkv + c->Dr);
-        slice.kv = d->kv + from * H * (size_t)(c->Dn + c->Dv);
-    } else {
-        slice.k = d->k + from * kv_width;
-        slice.v = d->v + from * kv_width;
-    }
-    return slice;
+    size_t w[5];
+    inward_widths(c, w);
+    return (Inward){d->q + from * w[0], d->ckv + from * w[1], d->kv + from * w[2], d->k + from * w[3], d->v + from * w[4]};
 }
 
 /* dxn from d, whose dckv is consumed. */

@@ -35,11 +35,29 @@ static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, si
                        rows_f32(r->weights, K, from, n), logits, w->router_bias);
 }
 
-static void dense_fwd(Engine *e, Mat gate_up, Mat down, Mat gu, Mat act, Mat y, Mat xn, bool add)
+/* The SwiGLU MLP that every token meets, a layer's only one or the shared expert, for n rows; down.p NULL: there is none. */
+typedef struct Mlp {
+    Mat gate_up, down, gu, act;
+} Mlp;
+
+static Mlp mlp_of(const Engine *e, const LayerWeights *w, const FfnActs *a, bool moe, size_t n)
 {
-    e->ops->linear_fwd(e->backend, gu, xn, gate_up, NULL, false);
-    e->ops->swiglu_fwd(e->backend, act, gu);
-    e->ops->linear_fwd(e->backend, y, act, down, NULL, add);
+    const ModelConfig *c = e->config;
+    size_t F = moe ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
+    if (moe) return (Mlp){w->shared_gate_up, w->shared_down, act_mat(e, a->sgu, n, 2 * F), act_mat(e, a->sact, n, F)};
+    return (Mlp){w->gate_up, w->down, act_mat(e, a->gu, n, 2 * F), act_mat(e, a->act, n, F)};
+}
+
+static Mlp mlp_rows(Mlp m, size_t from, size_t rows)
+{
+    return (Mlp){m.gate_up, m.down, mat_rows(m.gu, from, rows), mat_rows(m.act, from, rows)};
+}
+
+static void mlp_fwd(Engine *e, Mlp m, Mat y, Mat xn, bool add)
+{
+    e->ops->linear_fwd(e->backend, m.gu, xn, m.gate_up, NULL, false);
+    e->ops->swiglu_fwd(e->backend, m.act, m.gu);
+    e->ops->linear_fwd(e->backend, y, m.act, m.down, NULL, add);
 }
 
 /* Some experts that follow each other, with about a slice of rows. */
@@ -88,19 +106,16 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, boo
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    size_t C = (size_t)c->C, K = (size_t)c->K, F = r ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
-    bool dense = !r || w->shared_down.p;
-    Mat all_h = mat_f32((float *)h, n, C), all_y = mat_f32(y, n, C), all_xn = act_mat(e, a->xn, n, C), none = {0};
-    Mat all_gu = act_mat(e, r ? a->sgu : a->gu, n, 2 * F), all_act = act_mat(e, r ? a->sact : a->act, n, F);
-    Mat shared = r && dense ? act_mat(e, a->sy, n, C) : none;
+    size_t C = (size_t)c->C, K = (size_t)c->K;
+    Mat all_h = mat_f32((float *)h, n, C), all_y = mat_f32(y, n, C), all_xn = act_mat(e, a->xn, n, C);
+    Mlp mlp = mlp_of(e, w, a, r != NULL, n);
+    Mat shared = r && mlp.down.p ? act_mat(e, a->sy, n, C) : (Mat){0};
     EACH_SLICE(from, rows, n) {
         Mat in = mat_rows(all_h, from, rows), out = mat_rows(all_y, from, rows), xn = mat_rows(all_xn, from, rows);
         ops->rmsnorm_fwd(b, xn, a->rstd + from, in, w->ffn_norm, c->eps);
         ops->copy(b, out, in);
         if (r && !decided) route(e, w, xn, r, from);
-        if (dense)
-            dense_fwd(e, r ? w->shared_gate_up : w->gate_up, r ? w->shared_down : w->down, mat_rows(all_gu, from, rows),
-                      mat_rows(all_act, from, rows), r ? mat_rows(shared, from, rows) : out, xn, !r);
+        if (mlp.down.p) mlp_fwd(e, mlp_rows(mlp, from, rows), r ? mat_rows(shared, from, rows) : out, xn, !r);
     }
     if (!r) return;
     if (!decided) sort_by_expert(r, c->E, c->K, n);
@@ -108,17 +123,16 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, boo
     ops->combine_fwd(b, all_y, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K), shared);
 }
 
-/* dxn (+)= the gradient through one SwiGLU MLP on rows xn. */
-static void dense_bwd(Engine *e, Mat gate_up, Mat down, Mat d_gate_up, Mat d_down, Mat gu, Mat act, Mat dxn, Mat dy, Mat xn,
-                      bool add)
+/* dxn (+)= the gradient through the MLP; g: of its weights. */
+static void mlp_bwd(Engine *e, Mlp m, Mlp g, Mat dxn, Mat dy, Mat xn, bool add)
 {
-    size_t n = xn.rows, F = down.cols;
+    size_t n = xn.rows, F = m.down.cols;
     Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F), dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
-    e->ops->linear_bwd_w(e->backend, d_down, NULL, dy, act);
-    e->ops->linear_bwd_x(e->backend, dact, dy, down, false);
-    e->ops->swiglu_bwd(e->backend, dgu, dact, gu);
-    e->ops->linear_bwd_w(e->backend, d_gate_up, NULL, dgu, xn);
-    e->ops->linear_bwd_x(e->backend, dxn, dgu, gate_up, add);
+    e->ops->linear_bwd_w(e->backend, g.down, NULL, dy, m.act);
+    e->ops->linear_bwd_x(e->backend, dact, dy, m.down, false);
+    e->ops->swiglu_bwd(e->backend, dgu, dact, m.gu);
+    e->ops->linear_bwd_w(e->backend, g.gate_up, NULL, dgu, xn);
+    e->ops->linear_bwd_x(e->backend, dxn, dgu, m.gate_up, add);
 }
 
 /* Router, a slice of tokens: dxn += through the gate, from the gradient of the combination weights and of the balance losses. */
@@ -165,11 +179,10 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     Arena *arena = &e->arena;
-    size_t C = (size_t)c->C, K = (size_t)c->K, F = r ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
-    bool dense = !r || w->shared_down.p;
+    size_t C = (size_t)c->C, K = (size_t)c->K;
     ArenaMark mark = arena_mark(arena);
     Mat all_dy = mat_f32(dx, n, C), all_xn = act_mat(e, a->xn, n, C), all_h = mat_f32((float *)h, n, C), dweights = {0}, d = {0};
-    Mat all_gu = act_mat(e, r ? a->sgu : a->gu, n, 2 * F), all_act = act_mat(e, r ? a->sact : a->act, n, F);
+    Mlp mlp = mlp_of(e, w, a, r != NULL, n), dmlp = mlp_of(e, g, a, r != NULL, n);
     if (r) {
         d = mat_f32(arena_floats(arena, n * K * C), n * K, C);
         dweights = mat_f32(arena_floats(arena, n * K), n, K);
@@ -185,10 +198,7 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
             ops->scatter_add_rows(b, dxn, d, r->slot + from * K, c->K);
             router_bwd(e, w, g, r, dscores, mat_rows(dweights, from, rows), dxn, xn, from);
         }
-        if (dense)
-            dense_bwd(e, r ? w->shared_gate_up : w->gate_up, r ? w->shared_down : w->down,
-                      r ? g->shared_gate_up : g->gate_up, r ? g->shared_down : g->down, mat_rows(all_gu, from, rows),
-                      mat_rows(all_act, from, rows), dxn, dy, xn, r != NULL);
+        if (mlp.down.p) mlp_bwd(e, mlp_rows(mlp, from, rows), dmlp, dxn, dy, xn, r != NULL);
         ops->rmsnorm_bwd(b, dy, g->ffn_norm, dxn, mat_rows(all_h, from, rows), w->ffn_norm, a->rstd + from, true);
         arena_release(arena, slice);
     }

@@ -18,6 +18,16 @@ enum { KERNELS_VERSION = 1 };
 /* Rows of a task of a matrix product, or rows of dw; tokens whose shared rope gradients wait at once in attention's backward. */
 enum { TASK_CHUNK = 384, WAVE_TOKENS = 8192 };
 
+static inline size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static inline size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Each thread's scratch on cache lines of its own. */
 typedef struct ThreadScratch {
     _Alignas(64) Arena arena;

@@ -29,16 +29,6 @@ typedef struct Plan {
     int team;
 } Plan;
 
-static size_t ceil_div(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t expert_rows(const Group *g, int e)
 {
     return (size_t)(g->offsets[e + 1] - g->offsets[e]);

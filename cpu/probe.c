@@ -180,26 +180,21 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* What the other kernels take. */
 enum { OTHER = 1 << 20 };
 
 /* Rows of a task of n rows in all. */
 static size_t task_rows(size_t n)
 {
-    size_t tasks = (n + TASK_CHUNK - 1) / TASK_CHUNK;
-    return tasks ? (n + tasks - 1) / tasks : 0;
+    size_t tasks = ceil_div(n, TASK_CHUNK);
+    return tasks ? ceil_div(n, tasks) : 0;
 }
 
 /* A task's rows of an operand as tiles; for a weight's gradient its columns of all tokens. */
 static size_t product_scratch(const Backend *b, const ScratchWork *w)
 {
     size_t rows = larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest);
-    size_t threads = (size_t)b->threads, columns = smaller(TASK_CHUNK, (w->tallest + threads - 1) / threads) * w->tokens;
+    size_t threads = (size_t)b->threads, columns = min_size(TASK_CHUNK, ceil_div(w->tallest, threads)) * w->tokens;
     return larger(rows, columns) * sizeof(float) + OTHER;
 }
 
@@ -209,7 +204,7 @@ size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
 {
     const AttentionShape *s = &w->attention;
     size_t product = product_scratch(b, w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
-    size_t attention = w->longest * row * sizeof(float) + OTHER, wave = larger(w->longest, smaller(w->tokens, WAVE_TOKENS));
+    size_t attention = w->longest * row * sizeof(float) + OTHER, wave = larger(w->longest, min_size(w->tokens, WAVE_TOKENS));
     size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
     return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);
 }

@@ -109,7 +109,7 @@ typedef struct Product {
 static Ahead ahead_of(const void *at, size_t stride, size_t bytes, size_t rows)
 {
     size_t lines = (bytes + LINE - 1) / LINE;
-    return (Ahead){at, stride, lines, rows, (12 + lines - 1) / lines};
+    return (Ahead){at, stride, lines, rows, lines ? (12 + lines - 1) / lines : 0};
 }
 
 /* Rows that are met for the first time, those of the next tile with each. */
@@ -120,14 +120,6 @@ static Ahead ahead_of_tiles(const OperandA *a)
     Ahead ahead = ahead_of((const char *)a->p + TILE_ROWS * row, row, a->K * sizeof(float), a->rows - TILE_ROWS);
     ahead.pace = TILE_ROWS;
     return ahead;
-}
-
-/* Columns of w from o on, steps from k0 on, K of them: what panel_of copies next. */
-static Ahead ahead_of_rows(const Product *p, size_t o, size_t k0, size_t K, size_t cols)
-{
-    if (k0 >= p->w.rows) return (Ahead){0};
-    size_t rows = p->w.rows - k0 < K ? p->w.rows - k0 : K, size = dtype_size(p->w.dtype);
-    return ahead_of((const char *)p->w.p + (k0 * p->w.stride + o) * size, p->w.stride * size, cols * size, rows);
 }
 
 /* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
@@ -152,11 +144,11 @@ static const void *panel_of(const Form *f, const Product *p, float *copy, size_t
     size_t at = together ? o % COPIED_AT_ONCE : 0, most = together ? COPIED_AT_ONCE - at : width;
     if (at == 0 || o == p->from) {
         size_t rows = p->w.rows - k0 * step < K * step ? p->w.rows - k0 * step : K * step;
-        panel_copy(copy + at * K, mat_rows(p->w, k0 * step, rows), o, cols < most ? cols : most, width, step == 2,
-                   f->rounded);
-        size_t next = o + most;
-        *ahead = next < end ? ahead_of_rows(p, next, k0 * step, K * step, end - next < most ? end - next : most)
-                            : (Ahead){0};
+        size_t next = o + most, size = dtype_size(p->w.dtype), left = end > next ? end - next : 0;
+        Mat block = mat_rows(p->w, k0 * step, rows);
+        panel_copy(copy + at * K, block, o, cols < most ? cols : most, width, step == 2, f->rounded);
+        *ahead = ahead_of((const char *)block.p + next * size, block.stride * size, (left < most ? left : most) * size,
+                          left ? rows : 0);
     }
     return copy + at * K;
 }
