@@ -1,5 +1,7 @@
 /* Linear layers: cuts the work into tasks of similar cost, runs them on a team, each with a one-thread matmul. One linear
  * layer is a group of one expert. Sums over tokens are never split: only rows, columns and experts are. */
+#include <string.h>
+
 #include "cpu/internal.h"
 
 enum { MIN_ROW_CHUNK = 24, MIN_OUT_CHUNK = 24 };
@@ -56,9 +58,34 @@ static int group_team(Backend *b, const Group *g)
     return cpu_team(b, (double)g->rows * (double)g->out * (double)g->in / 8.0);
 }
 
-static Task *tasks_alloc(Backend *b, size_t count)
+/* The last tasks are cut into this many, so that a thread that is late (one processor is often slower than another) is waited
+ * for by a fraction of a task; WORTH_CUTTING: multiply-adds of a piece, where reading the weights costs as many as 16 rows. */
+enum { TAIL_PIECES = 4, WORTH_CUTTING = 4 << 20 };
+
+static Plan plan_open(Backend *b, int team, size_t count)
 {
-    return (Task *)cpu_scratch(b, 0, ceil_div(count * sizeof(Task), sizeof(float)));
+    size_t most = count + (size_t)team * (TAIL_PIECES - 1);
+    return (Plan){.tasks = (Task *)cpu_scratch(b, 0, ceil_div(most * sizeof(Task), sizeof(float))), .team = team};
+}
+
+/* unit: of the cuts, 0: none; inner: terms of a sum, or 1 where they are the rows. */
+static void cut_tail(Plan *plan, size_t unit, size_t least, size_t inner)
+{
+    Task tail[64];
+    size_t n = min_size((size_t)plan->team, min_size(plan->count, sizeof tail / sizeof *tail));
+    if (plan->team == 1 || unit == 0) return;
+    plan->count -= n;
+    memcpy(tail, plan->tasks + plan->count, n * sizeof *tail);
+    for (size_t i = 0; i < n; i++) {
+        Task t = tail[i];
+        size_t units = ceil_div(t.c1 - t.c0, unit), work = (t.r1 - t.r0 + 16) * (t.c1 - t.c0) * inner;
+        size_t pieces = min_size(min_size(TAIL_PIECES, (t.c1 - t.c0) / least), work / WORTH_CUTTING);
+        if (pieces == 0) pieces = 1;
+        for (size_t k = 0; k < pieces; k++) {
+            size_t from = t.c0 + units * k / pieces * unit, to = t.c0 + units * (k + 1) / pieces * unit;
+            plan->tasks[plan->count++] = (Task){t.e, t.r0, t.r1, from, k + 1 < pieces ? to : t.c1};
+        }
+    }
 }
 
 /* How an output is cut: chunks of rows, each in `parts` ranges of columns. Two tasks a thread at least, so that a thread that
@@ -97,10 +124,10 @@ static Cut cut_rows(const Group *g, int team, size_t cols)
 /* Tasks over (expert, row chunk, column range) of an output with `cols` columns. */
 static Plan plan_rows(Backend *b, const Group *g, size_t cols)
 {
-    Plan plan = {.team = group_team(b, g)};
-    Cut cut = cut_rows(g, plan.team, cols);
+    int team = group_team(b, g);
+    Cut cut = cut_rows(g, team, cols);
     size_t parts = cut.parts, unit = g->gemm->column_unit, units = parts > 1 ? ceil_div(cols, unit) : 1;
-    plan.tasks = tasks_alloc(b, cut.row_tasks * parts);
+    Plan plan = plan_open(b, team, cut.row_tasks * parts);
     for (int e = 0; e < g->E; e++) {
         size_t from = (size_t)g->offsets[e], rows = expert_rows(g, e), count = ceil_div(rows, cut.chunk);
         for (size_t i = 0; i < count * parts; i++) {
@@ -114,30 +141,30 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
             };
         }
     }
+    cut_tail(&plan, unit, 256, g->out * g->in / cols);
     return plan;
 }
 
 /* Tasks over (expert, range of outputs), all rows of the expert. */
 static Plan plan_outs(Backend *b, const Group *g)
 {
-    Plan plan = {.team = group_team(b, g)};
-    size_t busy = 0;
+    size_t busy = 0, team = (size_t)group_team(b, g);
     for (int e = 0; e < g->E; e++) {
         busy += expert_rows(g, e) > 0;
     }
     /* Few tasks are as many as threads: every task reads all of x, so smaller ones would read it oftener. */
     size_t chunk = g->in < WIDE_ENOUGH ? TASK_CHUNK / 2 : TASK_CHUNK, parts = ceil_div(g->out, chunk);
-    size_t team = plan.team > 1 ? (size_t)plan.team : 1;
     if (busy && busy * parts < 4 * team) {
         parts = min_size(ceil_div(ceil_div(busy * parts, team) * team, busy), ceil_div(g->out, MIN_OUT_CHUNK));
     }
-    plan.tasks = tasks_alloc(b, busy * parts);
+    Plan plan = plan_open(b, (int)team, busy * parts);
     for (int e = 0; e < g->E; e++) {
         for (size_t i = 0; expert_rows(g, e) > 0 && i < parts; i++) {
             plan.tasks[plan.count++] =
                 (Task){e, (size_t)g->offsets[e], (size_t)g->offsets[e + 1], g->out * i / parts, g->out * (i + 1) / parts};
         }
     }
+    cut_tail(&plan, MIN_OUT_CHUNK, TASK_CHUNK / 4, g->in);
     return plan;
 }
 

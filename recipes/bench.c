@@ -148,11 +148,11 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     void *self = c->kind->open(b, c, st);
     if (!self) return false;
     BenchWork work;
-    double warm = INFINITY, best = INFINITY;
-    int most = !b->quick ? 3 : c->large ? 1 : 2, runs = 0;
-    bool ok = time_run(c, self, &work, &warm, st);
+    double best = INFINITY;
+    int runs = (b->quick ? 2 : 3) - (c->large ? 1 : 0);
+    bool ok = c->kind->warm(self, st);
     op_times_reset(b->times);
-    for (; runs < most && ok; runs++) {
+    for (int i = 0; i < runs && ok; i++) {
         ok = time_run(c, self, &work, &best, st);
         op_times_next_run(b->times);
     }

@@ -48,9 +48,11 @@ typedef struct BenchWork {
 
 struct BenchCase;
 
-/* A kind of work. open makes everything a run needs; run is timed as often as it takes. */
+/* A kind of work. open makes everything a run needs, warm has met all of the weights when it is done, run is timed as often as
+ * it takes. */
 typedef struct BenchKind {
     void *(*open)(Bench *b, const struct BenchCase *c, Status *st);
+    bool (*warm)(void *self, Status *st);
     bool (*run)(void *self, BenchWork *out, Status *st);
     void (*close)(void *self);
     Bound bound;
@@ -94,7 +96,7 @@ void bench_print_row(const Bench *b, const BenchRow *r);
 void bench_print_memory(void);
 void bench_print_json(const Bench *b);
 
-/* Runs a case: one run to warm up, then the best of three (quick: of one or two). Adds its rows. */
+/* Runs a case: warms up, then the best of three (large ones: of two; quick: of two, large ones once). Adds its rows. */
 bool bench_run(Bench *b, const BenchCase *c, Status *st);
 
 /* recipes/bench_peers.c. Ours and the peer's in turn, for every case (or the one named) with a peer; prints ratios. */

@@ -36,7 +36,8 @@ static Json *peer_line(FILE *f, const char *name)
 static bool run_peer(const Bench *b, const BenchCase *c, double *best, double *tokens_per_s, Status *st)
 {
     char command[512];
-    snprintf(command, sizeof command, "OMP_NUM_THREADS=%d %s %s/%s %s 2>/dev/null", cpu_threads(b->backend), python,
+    /* as they come: without what this program sets for itself (machine_wait_briefly) */
+    snprintf(command, sizeof command, "env -u GOMP_SPINCOUNT OMP_NUM_THREADS=%d %s %s/%s %s 2>/dev/null", cpu_threads(b->backend), python,
              folder, c->peer, c->name);
     fflush(stdout);
     FILE *f = popen(command, "r");

@@ -43,11 +43,11 @@ static bool roll_open(Roll *r, Bench *b, const BenchCase *c, int blocks, Status 
     return true;
 }
 
-static bool roll_out(Roll *r, int tokens, Status *st)
+static bool roll_out(Roll *r, int prompts, int tokens, Status *st)
 {
     r->spec.max_tokens = tokens;
     r->spec.step++;
-    return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, r->n, r->out, NULL, NULL, st);
+    return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, prompts, r->out, NULL, NULL, st);
 }
 
 /* Forward FLOPs of tokens `from` to `to` of every completion, each attending to what comes before it. */
@@ -63,32 +63,47 @@ static double decode_flops(const Roll *r, int from, int to)
 
 typedef struct Decode {
     Roll roll;
-    int tokens;
-    double prefill; /* seconds of the fastest: a slow one would make decoding look fast */
+    int tokens, seen;   /* tokens to time; of the run in progress, all that came */
+    double first_token; /* when every sequence had its first */
 } Decode;
+
+static void decode_token(void *self, int item, int32_t id)
+{
+    (void)item, (void)id;
+    Decode *d = self;
+    if (++d->seen == d->roll.n * d->roll.spec.samples) d->first_token = machine_seconds();
+}
 
 static void *decode_open(Bench *b, const BenchCase *c, Status *st)
 {
     Decode *d = calloc(1, sizeof *d);
     CHECK(d != NULL);
     d->tokens = b->quick && c->large ? c->tokens / 8 : c->tokens;
-    if (roll_open(&d->roll, b, c, 1, st)) return d;
+    if (roll_open(&d->roll, b, c, 1, st)) {
+        d->roll.spec.on_token = decode_token;
+        d->roll.spec.on_token_ctx = d;
+        return d;
+    }
     free(d);
     return NULL;
+}
+
+/* Two sequences only, for two tokens. */
+static bool decode_warm(void *self, Status *st)
+{
+    Roll *r = &((Decode *)self)->roll;
+    return roll_out(r, r->n < 2 ? r->n : 2, 2, st);
 }
 
 static bool decode_run(void *self, BenchWork *out, Status *st)
 {
     Decode *d = self;
     Roll *r = &d->roll;
-    double sequences = (double)r->n * r->spec.samples, start = machine_seconds();
-    if (!roll_out(r, 1, st)) return false;
-    double prefilled = machine_seconds();
-    if (!roll_out(r, d->tokens + 1, st)) return false;
-    double end = machine_seconds();
-    if (d->prefill == 0 || prefilled - start < d->prefill) d->prefill = prefilled - start;
+    d->seen = 0;
+    if (!roll_out(r, r->n, d->tokens + 1, st)) return false;
+    double sequences = (double)r->n * r->spec.samples;
     *out = (BenchWork){.tokens = sequences * d->tokens, .flops = decode_flops(r, 0, d->tokens),
-                       .seconds = end - prefilled - d->prefill};
+                       .seconds = machine_seconds() - d->first_token};
     size_t cached = kv_cache_page_bytes(&r->policy->config, r->spec.cache) / KEY_TILE;
     double rows = sequences * d->tokens * (r->length + d->tokens / 2.0);
     double weights = r->active * (double)dtype_size(r->policy->engine.dtype);
@@ -104,12 +119,12 @@ static void decode_close(void *self)
 }
 
 /* The bound is the larger one of the two times; bench_run decides. */
-const BenchKind bench_decode = {decode_open, decode_run, decode_close, BOUND_READ, true};
+const BenchKind bench_decode = {decode_open, decode_warm, decode_run, decode_close, BOUND_READ, true};
 
 static bool prefill_run(void *self, BenchWork *out, Status *st)
 {
     Roll *r = &((Decode *)self)->roll;
-    if (!roll_out(r, 1, st)) return false;
+    if (!roll_out(r, r->n, 1, st)) return false;
     const ModelConfig *c = &r->policy->config;
     double tokens = (double)r->n * r->length, head = (double)c->V * c->C;
     *out = (BenchWork){.tokens = tokens, .flops = 2 * (r->active - head) * tokens + 2 * head * r->n +
@@ -117,7 +132,7 @@ static bool prefill_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
-const BenchKind bench_prefill = {decode_open, prefill_run, decode_close, BOUND_FLOP, true};
+const BenchKind bench_prefill = {decode_open, decode_warm, prefill_run, decode_close, BOUND_FLOP, true};
 
 /* ---- one GRPO step: rollout, rewards, the reference's log-probs, update */
 
@@ -194,7 +209,7 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     Grpo *g = self;
     Roll *r = &g->roll;
     Policy *p = r->policy;
-    if (!roll_out(r, g->config.max_length, st)) return false;
+    if (!roll_out(r, r->n, g->config.max_length, st)) return false;
     fill_batch(g);
     Batch batch = batch_view(&g->batch);
     Predictions predict = batch_predictions(&g->batch);
@@ -220,6 +235,12 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
+static bool grpo_warm(void *self, Status *st)
+{
+    BenchWork ignored;
+    return grpo_run(self, &ignored, st);
+}
+
 static void grpo_close(void *self)
 {
     Grpo *g = self;
@@ -232,4 +253,4 @@ static void grpo_close(void *self)
     free(g);
 }
 
-const BenchKind bench_grpo = {grpo_open, grpo_run, grpo_close, BOUND_FLOP, true};
+const BenchKind bench_grpo = {grpo_open, grpo_warm, grpo_run, grpo_close, BOUND_FLOP, true};

@@ -20,10 +20,10 @@ typedef struct RuntimeOptions {
 
 RuntimeOptions runtime_defaults(void);
 
-/* Call first in main. Threads that wait for each other should spin for microseconds, not milliseconds, before they sleep: on a
- * machine that does other work too, a spinning thread holds the processor its partner waits for (seen: 10 times slower). The
- * OpenMP runtime reads that from the environment as it starts, so the program starts itself once more with it set; a person's
- * own OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone. */
+/* Call first in main. Threads that wait for each other should spin for some 60 microseconds before they sleep: on a machine that
+ * does other work too, one that spins for milliseconds holds the processor its partner waits for (seen: 10 times slower), and one
+ * that sleeps at once is woken too late (seen: 10 % slower). The OpenMP runtime reads that from the environment as it starts, so
+ * the program starts itself once more with it set; a person's own OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone. */
 void machine_wait_briefly(char **argv);
 
 /* Takes --threads N, --chunk N, --matmul NAME, --precision T, --memory GB, --checkpoint-seconds S, --skip-bad, -v out of argv

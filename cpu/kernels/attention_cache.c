@@ -30,23 +30,46 @@ void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const Cache
     }
 }
 
-/* The pages of one sequence as seen by one key head. */
+/* The pages of one sequence, whose last row is at position `last`, as seen by key head h; the heads before `end` come next. */
 typedef struct PageKeys {
     const CacheLayer *cache;
     const int32_t *pages;
     AttentionShape s;
-    int h;
+    int last, h, end;
 } PageKeys;
 
+static KeyTile tile_of(const PageKeys *p, int h, int i)
+{
+    const float *page = p->cache->base + (size_t)p->pages[i] * p->cache->page_stride;
+    size_t rope_head = p->cache->rope_shared ? 0 : (size_t)h;
+    return (KeyTile){page + (size_t)h * p->s.Dn * KEY_TILE, page + p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE,
+                     page + p->cache->v_at + (size_t)h * KEY_TILE * p->s.Dv, (size_t)p->s.Dv, p->s.Dv};
+}
+
+/* The first `keys` columns of x [rows][KEY_TILE]. */
+static void fetch_columns(const float *x, int rows, int keys)
+{
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < keys; j += VEC) __builtin_prefetch(x + (size_t)r * KEY_TILE + j);
+}
+
+/* Asks memory for a tile's keys and values. Attending takes them in an order that the processor does not foresee. */
+static void fetch_tile(const PageKeys *p, int h, int i)
+{
+    KeyTile t = tile_of(p, h, i);
+    int keys = min_int(KEY_TILE, p->last + 1 - i * KEY_TILE);
+    fetch_columns(t.k, p->s.Dn, keys);
+    fetch_columns(t.k_rope, p->s.Dr, keys);
+    for (int j = 0; j < keys * p->s.Dv; j += VEC) __builtin_prefetch(t.v + j);
+}
+
+/* While one tile is attended to, the next comes from memory. */
 static KeyTile page_tile(void *from, int i)
 {
     const PageKeys *p = from;
-    const float *page = p->cache->base + (size_t)p->pages[i] * p->cache->page_stride;
-    size_t rope_head = p->cache->rope_shared ? 0 : (size_t)p->h;
-    return (KeyTile){page + (size_t)p->h * p->s.Dn * KEY_TILE,
-                     page + p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE,
-                     page + p->cache->v_at + (size_t)p->h * KEY_TILE * p->s.Dv, (size_t)p->s.Dv,
-                     p->s.Dv};
+    if (i < p->last / KEY_TILE) fetch_tile(p, p->h, i + 1);
+    else if (p->h + 1 < p->end) fetch_tile(p, p->h + 1, 0);
+    return tile_of(p, p->h, i);
 }
 
 /* Rows [group.first, group.first + group.count) belong to one sequence; key head h of them. */
@@ -83,8 +106,10 @@ void cpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, 
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
     for (int i = 0; i < groups.count * cuts; i++) {
         RowGroup group = groups.at[i / cuts];
-        PageKeys keys = {&cache, rows[group.first].pages, s, i % cuts * heads};
-        for (int h = 0; h < heads; h++, keys.h++)
+        int h = i % cuts * heads;
+        PageKeys keys = {&cache, rows[group.first].pages, s, rows[group.first + group.count - 1].pos, h, h + heads};
+        fetch_tile(&keys, h, 0);
+        for (; keys.h < keys.end; keys.h++)
             attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
     }
     cpu_release(b, 0, mark);

@@ -18,6 +18,9 @@ typedef struct Form {
  * what is read lies side by side. Multiples of PANEL. */
 enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
 
+/* A packed panel that so many rows meet may come from memory when they do. */
+enum { MET_BY_MANY = 128 };
+
 static size_t round_up(size_t n, size_t unit)
 {
     return (n + unit - 1) / unit * unit;
@@ -122,6 +125,18 @@ static Ahead ahead_of_tiles(const OperandA *a)
     return ahead;
 }
 
+/* The packed panel behind the one of `width` columns at o, the same steps of it; behind the last one the first of the next. */
+static Ahead ahead_of_packed(TileKind kind, const Product *p, size_t first, size_t o, size_t end, size_t k0, size_t width)
+{
+    size_t K = p->a.K, next = o + width;
+    if (next >= end) next = first, k0 += K_BLOCK;
+    if (k0 >= K) return (Ahead){0};
+    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = K - k0 < K_BLOCK ? K - k0 : K_BLOCK;
+    const char *at = tile_b(kind, p->packed, next * K + k0 * wide);
+    size_t lines = (size_t)((const char *)tile_b(kind, at, steps * wide) - at) / LINE, tiles = p->a.rows / TILE_ROWS;
+    return (Ahead){at, LINE, 1, lines, lines / (tiles ? tiles : 1) + 1};
+}
+
 /* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
  * *ahead: what the next copy will read, as far as columns go to `end`. */
 static const void *panel_of(const Form *f, const Product *p, float *copy, size_t o, size_t end, size_t k0, size_t K,
@@ -168,6 +183,7 @@ static void multiply_columns(const Form *f, const Product *p, size_t o, size_t e
             bool wide = together > 1 && end - j >= together * PANEL;
             Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .b_v = K * width};
             t.b = panel_of(f, p, copy, j, end, k0, t.K, width, &t.b_k, &ahead);
+            if (p->packed && p->a.rows < MET_BY_MANY && !wide) ahead = ahead_of_packed(f->packed, p, o, j, end, k0, width);
             if (p->a.cold && j == p->from && k0 == 0) ahead = ahead_of_tiles(&p->a);
             width = wide ? together * PANEL : width;
             t.start_row = width;
