@@ -43,7 +43,6 @@ static void fill_weights(const ParamTable *t, const ModelConfig *c, float *block
 {
     uint32_t x = 12345;
     float scale = c->init_std * sqrtf(3.0f) * 0x1p-31f;
-    memset(block, 0, t->total * sizeof *block);
     for (int i = 0; i < t->n; i++) {
         float *w = block + t->params[i].offset;
         for (size_t k = 0; k < t->params[i].count; k++) {
@@ -70,6 +69,7 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     }
     float *weights = memory_block(t.total * sizeof(float));
     CHECK(weights != NULL);
+    b->machine.ops->fill(b->machine.backend, weights, t.total, 0.0f); /* by all threads: the pages are new */
     fill_weights(&t, &config, weights);
     params_free(&t);
     return policy_new(&b->machine, &config, 1, weights);

@@ -21,6 +21,9 @@ enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
 /* A packed panel that so many rows meet may come from memory when they do. */
 enum { MET_BY_MANY = 128 };
 
+/* Outputs of a weight's gradient: so many rows of two blocks, as tiles and as they come, fit the second cache. */
+enum { TURNED_AHEAD = 192 };
+
 static size_t round_up(size_t n, size_t unit)
 {
     return (n + unit - 1) / unit * unit;
@@ -97,9 +100,14 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
 
 /* ---- products */
 
-/* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. b: packed, or rows of w. */
+/* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. a: as it is, or columns from `first` on of `turned`, which
+ * become tiles block by block, so that they are met in the second cache. b: packed, or rows of w. */
 typedef struct Product {
     OperandA a;
+    size_t K; /* steps of the inner index */
+    Mat turned;
+    size_t first;
+    float *tiles;
     const void *packed;
     Mat w;
     Mat c;
@@ -125,87 +133,110 @@ static Ahead ahead_of_tiles(const OperandA *a)
     return ahead;
 }
 
-/* The packed panel behind the one of `width` columns at o, the same steps of it; behind the last one the first of the next. */
-static Ahead ahead_of_packed(TileKind kind, const Product *p, size_t first, size_t o, size_t end, size_t k0, size_t width)
+/* Columns [from, to) for the steps [k0, k0 + K) of the inner index, panel after panel. */
+typedef struct Block {
+    size_t from, to, k0, K;
+    float *copy;           /* of panels of w */
+    Ahead ahead_b, ahead_a; /* of what b reads next; of the rows that the next block turns */
+} Block;
+
+/* The packed panel behind the one of `width` columns at j, the same steps of it; behind the last one the first of the next. */
+static Ahead ahead_of_packed(TileKind kind, const Product *p, const Block *b, size_t j, size_t width)
 {
-    size_t K = p->a.K, next = o + width;
-    if (next >= end) next = first, k0 += K_BLOCK;
-    if (k0 >= K) return (Ahead){0};
-    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = K - k0 < K_BLOCK ? K - k0 : K_BLOCK;
-    const char *at = tile_b(kind, p->packed, next * K + k0 * wide);
+    size_t next = j + width, k0 = b->k0;
+    if (next >= b->to) next = b->from, k0 += K_BLOCK;
+    if (k0 >= p->K) return (Ahead){0};
+    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = min_size(K_BLOCK, p->K - k0);
+    const char *at = tile_b(kind, p->packed, next * p->K + k0 * wide);
     size_t lines = (size_t)((const char *)tile_b(kind, at, steps * wide) - at) / LINE, tiles = p->a.rows / TILE_ROWS;
     return (Ahead){at, LINE, 1, lines, lines / (tiles ? tiles : 1) + 1};
 }
 
-/* Steps [k0, k0 + K) of b's panel at column o; copied to `copy` where that must be or pays, together with those beside it.
- * *ahead: what the next copy will read, as far as columns go to `end`. */
-static const void *panel_of(const Form *f, const Product *p, float *copy, size_t o, size_t end, size_t k0, size_t K,
-                            size_t width, size_t *b_k, Ahead *ahead)
+/* Columns [j, j + most) of w behind the ones just copied; behind the last the first of the next steps. */
+static Ahead ahead_of_columns(const Product *p, const Block *b, size_t j, size_t most, size_t step)
+{
+    size_t from = b->k0 * step, size = dtype_size(p->w.dtype);
+    if (j >= b->to) j = b->from, from += K_BLOCK * step;
+    if (from >= p->w.rows) return (Ahead){0};
+    Mat rows = mat_rows(p->w, from, min_size(p->w.rows - from, K_BLOCK * step));
+    return ahead_of((const char *)rows.p + j * size, rows.stride * size, min_size(most, b->to - j) * size, rows.rows);
+}
+
+/* The panel of b at column j; copied where that must be or pays, together with those beside it. */
+static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j, size_t width, size_t *b_k)
 {
     bool many = p->a.rows >= ROWS_WORTH_A_COPY;
     *b_k = width;
     if (p->packed) {
-        const void *half = tile_b(f->packed, p->packed, o * p->a.K + k0 * width);
+        const void *half = tile_b(f->packed, p->packed, j * p->K + b->k0 * width);
+        if (p->a.rows < MET_BY_MANY) b->ahead_b = ahead_of_packed(f->packed, p, b, j, width);
         if (f->packed == f->kind || !many) return half;
-        panel_copy(copy, mat_of((void *)half, DTYPE_BF16, K, width), 0, width, width, false, false);
-        return copy;
+        panel_copy(b->copy, mat_of((void *)half, DTYPE_BF16, b->K, width), 0, width, width, false, false);
+        return b->copy;
     }
-    size_t cols = p->w.cols - o, step = f->kind == TILE_DOT ? 2 : 1;
+    size_t cols = p->w.cols - j, step = f->kind == TILE_DOT ? 2 : 1;
     if (p->w.dtype == DTYPE_F32 && f->kind == TILE_F32 && !f->rounded && cols >= width && !many) {
         *b_k = p->w.stride; /* not where the last one is cut: it must not be overread */
-        return mat_row(p->w, k0) + o;
+        return mat_row(p->w, b->k0) + j;
     }
     bool together = many && COPIED_AT_ONCE > (int)PANEL;
-    size_t at = together ? o % COPIED_AT_ONCE : 0, most = together ? COPIED_AT_ONCE - at : width;
-    if (at == 0 || o == p->from) {
-        size_t rows = p->w.rows - k0 * step < K * step ? p->w.rows - k0 * step : K * step;
-        size_t next = o + most, size = dtype_size(p->w.dtype), left = end > next ? end - next : 0;
-        Mat block = mat_rows(p->w, k0 * step, rows);
-        panel_copy(copy + at * K, block, o, cols < most ? cols : most, width, step == 2, f->rounded);
-        *ahead = ahead_of((const char *)block.p + next * size, block.stride * size, (left < most ? left : most) * size,
-                          left ? rows : 0);
+    size_t at = together ? j % COPIED_AT_ONCE : 0, most = together ? COPIED_AT_ONCE - at : width;
+    if (at == 0 || j == p->from) {
+        Mat rows = mat_rows(p->w, b->k0 * step, min_size(p->w.rows - b->k0 * step, b->K * step));
+        panel_copy(b->copy + at * b->K, rows, j, min_size(cols, most), width, step == 2, f->rounded);
+        b->ahead_b = ahead_of_columns(p, b, j + most, most, step);
     }
-    return copy + at * K;
+    return b->copy + at * b->K;
 }
 
-/* Columns [o, end) over all blocks of the inner index. sums: [a.rows * (end - o)] when there are several. */
-static void multiply_columns(const Form *f, const Product *p, size_t o, size_t end, float *copy, float *sums)
+/* Makes tiles of the rows of this block. The next ones come while it runs; where they are too many for the second cache, no. */
+static void turn_block(const Form *f, Product *p, Block *b)
 {
-    size_t cols = p->c.cols, K = p->a.K;
+    size_t step = f->kind == TILE_DOT ? 2 : 1, from = b->k0 * step, next = from + K_BLOCK * step;
+    size_t size = dtype_size(p->turned.dtype), height = p->turned.rows;
+    Mat rows = mat_rows(p->turned, from, min_size(b->K * step, height - from));
+    p->a = tiles_from_columns(p->tiles, rows, p->first, p->c.rows, step == 2, f->rounded);
+    if (next >= height || p->c.rows > TURNED_AHEAD) return;
+    size_t left = min_size(height - next, K_BLOCK * step), runs = (b->to - b->from) * p->c.rows / (PANEL * TILE_ROWS) + 1;
+    const char *at = (const char *)p->turned.p + (next * p->turned.stride + p->first) * size;
+    b->ahead_a = ahead_of(at, p->turned.stride * size, p->c.rows * size, left);
+    b->ahead_a.pace = left / runs + 1;
+}
+
+/* sums: [a.rows * (b.to - b.from)] when there are several blocks of the inner index. */
+static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
+{
+    size_t cols = p->c.cols, at = p->turned.p ? 0 : b->k0; /* at: where a has the steps */
+    bool last = b->k0 + K_BLOCK >= p->K;
+    if (p->turned.p) turn_block(f, p, b);
     TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
     size_t together = p->packed && p->a.stride ? panels_side_by_side(kind, p->a.rows) : 1;
-    for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
-        bool last = k0 + K_BLOCK >= K;
-        float *rest = sums;
-        Ahead ahead = {0};
-        for (size_t j = o; j < end;) {
-            size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
-            bool wide = together > 1 && end - j >= together * PANEL;
-            Tile t = {.K = last ? K - k0 : K_BLOCK, .start = k0 ? rest : NULL, .b_v = K * width};
-            t.b = panel_of(f, p, copy, j, end, k0, t.K, width, &t.b_k, &ahead);
-            if (p->packed && p->a.rows < MET_BY_MANY && !wide) ahead = ahead_of_packed(f->packed, p, o, j, end, k0, width);
-            if (p->a.cold && j == p->from && k0 == 0) ahead = ahead_of_tiles(&p->a);
-            width = wide ? together * PANEL : width;
-            t.start_row = width;
-            t.c = last ? row_from(row_of(p->c, 0), j) : (Row){rest, DTYPE_F32};
-            t.c_row = last ? p->c.stride : width;
-            t.cols = last && cols - j < width ? cols - j : width;
-            t.bias = last && p->bias ? p->bias + j : NULL;
-            t.add = last && p->add;
-            if (wide) {
-                panels_run(kind, t, &p->a, k0);
-            } else {
-                panel_run(kind, t, &p->a, k0, vectors, &ahead);
-            }
-            rest = rest ? rest + p->a.rows * width : NULL;
-            j += width;
+    for (size_t j = b->from; j < b->to;) {
+        size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
+        bool wide = together > 1 && b->to - j >= together * PANEL;
+        Tile t = {.K = b->K, .start = b->k0 ? sums : NULL, .b_v = p->K * width};
+        t.b = panel_of(f, p, b, j, width, &t.b_k);
+        if (p->a.cold && j == p->from && b->k0 == 0) b->ahead_b = ahead_of_tiles(&p->a);
+        width = wide ? together * PANEL : width;
+        t.start_row = width;
+        t.c = last ? row_from(row_of(p->c, 0), j) : (Row){sums, DTYPE_F32};
+        t.c_row = last ? p->c.stride : width;
+        t.cols = last && cols - j < width ? cols - j : width;
+        t.bias = last && p->bias ? p->bias + j : NULL;
+        t.add = last && p->add;
+        if (wide) {
+            panels_run(kind, t, &p->a, at);
+        } else {
+            panel_run(kind, t, &p->a, at, vectors, &b->ahead_b, &b->ahead_a);
         }
+        sums = sums ? sums + p->a.rows * width : NULL;
+        j += width;
     }
 }
 
 static void multiply(const Form *f, Backend *b, int thread, Product *p)
 {
-    size_t K = p->a.K, rows = p->a.rows, wide = round_up(p->to - p->from, VEC);
+    size_t K = p->K, rows = p->c.rows, wide = round_up(p->to - p->from, VEC);
     size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
     ArenaMark mark = cpu_mark(b, thread);
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
@@ -213,7 +244,10 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
         sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
     }
     for (size_t o = p->from; o < p->to; o += at_once) {
-        multiply_columns(f, p, o, p->to - o < at_once ? p->to : o + at_once, copy, sums);
+        for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
+            Block block = {o, min_size(p->to, o + at_once), k0, min_size(K_BLOCK, K - k0), .copy = copy};
+            multiply_block(f, p, &block, sums);
+        }
     }
     cpu_release(b, thread, mark);
 }
@@ -224,6 +258,7 @@ static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void 
     ArenaMark mark = cpu_mark(b, thread);
     Product p = {.packed = packed, .c = y, .from = from, .to = to, .bias = bias, .add = add};
     p.a = operand_a(f, b, thread, x, to - from);
+    p.K = p.a.K;
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
@@ -233,6 +268,7 @@ static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, 
     ArenaMark mark = cpu_mark(b, thread);
     Product p = {.w = w, .c = dx, .from = from, .to = to, .add = add};
     p.a = operand_a(f, b, thread, dy, to - from);
+    p.K = p.a.K;
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }
@@ -240,9 +276,9 @@ static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, 
 static void bwd_w(const Form *f, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    float *tiles = cpu_scratch(b, thread, tiles_floats(o1 - o0, inner(f, x.rows)));
-    Product p = {.w = x, .c = mat_rows(dw, o0, o1 - o0), .to = x.cols, .add = true};
-    p.a = tiles_from_columns(tiles, dy, o0, o1 - o0, f->kind == TILE_DOT, f->rounded);
+    size_t K = inner(f, x.rows);
+    Product p = {.K = K, .turned = dy, .first = o0, .w = x, .c = mat_rows(dw, o0, o1 - o0), .to = x.cols, .add = true};
+    p.tiles = cpu_scratch(b, thread, tiles_floats(o1 - o0, min_size(K, K_BLOCK)));
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
 }

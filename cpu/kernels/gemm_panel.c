@@ -87,7 +87,7 @@ size_t panels_side_by_side(TileKind kind, size_t rows)
 
 void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
 {
-    panel_run(kind, t, a, k0, PANEL_VECTORS, &(Ahead){0});
+    panel_run(kind, t, a, k0, PANEL_VECTORS, &(Ahead){0}, &(Ahead){0});
 }
 #endif
 
@@ -116,7 +116,7 @@ static void ahead_step(Ahead *w)
     }
 }
 
-void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead)
+void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead_b, Ahead *ahead_a)
 {
     bool in_tiles = a->stride == 0;
     TileRun *const *tiles = (in_tiles ? tiles_by_cols : tiles_by_rows)[kind][vectors];
@@ -126,7 +126,8 @@ void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vecto
     for (size_t i = 0; i < count; i++) {
         size_t height = tile_height(a->rows, count, i);
         t.a_k = in_tiles ? height : 1;
-        ahead_step(ahead);
+        ahead_step(ahead_b);
+        ahead_step(ahead_a);
         tiles[height](&t);
         t.a = tile_a(t.a, in_tiles ? t.K * height + VEC : height * t.a_row);
         t.c = row_from(t.c, height * t.c_row);
@@ -216,19 +217,35 @@ OperandA tiles_from_rows(float *out, Mat m, bool rounded)
     return (OperandA){.p = out, .rows = m.rows, .K = m.cols};
 }
 
-/* Steps [k0, k0 + K) of one block. Every tile but the last has 16 columns to read from its first on, or is read with care. */
+/* Step k of `count` tiles of one height, `apart` floats from each other; whole: 16 columns may be read from the first of each. */
+VEC_INLINE void tiles_step(const Step step, float *out, size_t apart, Mat m, size_t k, size_t column, size_t height, size_t count,
+                           bool whole)
+{
+    for (size_t i = 0; i < count; i++, out += apart, column += height) {
+        v16_store_half(out, step_load(step, m, k, column, whole ? VEC : row_lanes(m.cols - column)));
+    }
+}
+
+/* Tiles of one height, the first from column `from` on, for steps [k0, k0 + K). Returns where the next ones begin. */
+VEC_INLINE float *tiles_alike(const Step step, float *out, Mat m, size_t from, size_t height, size_t count, size_t k0, size_t K)
+{
+    size_t apart = K * height + VEC, whole = 0;
+    while (whole < count && from + whole * height + VEC <= m.cols) whole++;
+    for (size_t k = 0; k < K; k++) {
+        const char *ahead = row_from(row_of(m, k0 + k + 8), from).p;
+        for (size_t i = 0; i < count * height * 4; i += LINE) __builtin_prefetch(ahead + i);
+        tiles_step(step, out + k * height, apart, m, k0 + k, from, height, whole, true);
+        tiles_step(step, out + whole * apart + k * height, apart, m, k0 + k, from + whole * height, height, count - whole, false);
+    }
+    return out + count * apart;
+}
+
+/* Steps [k0, k0 + K) of one block. */
 VEC_INLINE void tiles_block(const Step step, float *out, Mat m, size_t from, size_t rows, size_t k0, size_t K)
 {
-    size_t count = tile_count(rows, TILE_ROWS);
-    for (size_t k = 0; k < K; k++) {
-        float *to = out;
-        for (size_t i = 0, column = from; i < count; i++) {
-            size_t height = tile_height(rows, count, i);
-            v16_store_half(to + k * height, step_load(step, m, k0 + k, column, row_lanes(m.cols - column)));
-            to += K * height + VEC;
-            column += height;
-        }
-    }
+    size_t count = tile_count(rows, TILE_ROWS), height = rows / count, higher = rows % count;
+    out = tiles_alike(step, out, m, from, height + 1, higher, k0, K);
+    tiles_alike(step, out, m, from + higher * (height + 1), height, count - higher, k0, K);
 }
 
 OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded)

@@ -48,7 +48,7 @@ typedef struct Ahead {
 } Ahead;
 
 /* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
-void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead);
+void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead_b, Ahead *ahead_a);
 
 /* How many packed panels a few rows run at once, and running them: t as for panel_run, with b_v the way to the next panel. */
 enum { FEW_ROWS = 3 };
