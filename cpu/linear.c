@@ -59,8 +59,8 @@ static int group_team(Backend *b, const Group *g)
 }
 
 /* The last tasks are cut into this many, so that a thread that is late (one processor is often slower than another) is waited
- * for by a fraction of a task; WORTH_CUTTING: multiply-adds of a piece, where reading the weights costs as many as 16 rows. */
-enum { TAIL_PIECES = 4, WORTH_CUTTING = 4 << 20 };
+ * for by a fraction of a task. WORTH_CUTTING: multiply-adds of a piece, where reading the weights costs as many as 16 rows. */
+enum { TAIL_PIECES = 4, WORTH_CUTTING = 1 << 20, LEAST_COLUMNS = 256, LEAST_ROWS = 72, LEAST_OUTS = 96 };
 
 static Plan plan_open(Backend *b, int team, size_t count)
 {
@@ -68,8 +68,15 @@ static Plan plan_open(Backend *b, int team, size_t count)
     return (Plan){.tasks = (Task *)cpu_scratch(b, 0, ceil_div(most * sizeof(Task), sizeof(float))), .team = team};
 }
 
-/* unit: of the cuts, 0: none; inner: terms of a sum, or 1 where they are the rows. */
-static void cut_tail(Plan *plan, size_t unit, size_t least, size_t inner)
+/* Pieces of n rows or columns. */
+static size_t pieces_of(size_t n, size_t least, size_t work)
+{
+    size_t pieces = min_size(min_size(TAIL_PIECES, n / least), work / WORTH_CUTTING);
+    return pieces ? pieces : 1;
+}
+
+/* Columns are cut at multiples of `unit` (0: nothing is cut); where they are few, rows, if they may. depth: the third side of a product. */
+static void cut_tail(Plan *plan, size_t unit, size_t least, bool by_rows, size_t depth)
 {
     Task tail[64];
     size_t n = min_size((size_t)plan->team, min_size(plan->count, sizeof tail / sizeof *tail));
@@ -78,12 +85,12 @@ static void cut_tail(Plan *plan, size_t unit, size_t least, size_t inner)
     memcpy(tail, plan->tasks + plan->count, n * sizeof *tail);
     for (size_t i = 0; i < n; i++) {
         Task t = tail[i];
-        size_t units = ceil_div(t.c1 - t.c0, unit), work = (t.r1 - t.r0 + 16) * (t.c1 - t.c0) * inner;
-        size_t pieces = min_size(min_size(TAIL_PIECES, (t.c1 - t.c0) / least), work / WORTH_CUTTING);
-        if (pieces == 0) pieces = 1;
-        for (size_t k = 0; k < pieces; k++) {
-            size_t from = t.c0 + units * k / pieces * unit, to = t.c0 + units * (k + 1) / pieces * unit;
-            plan->tasks[plan->count++] = (Task){t.e, t.r0, t.r1, from, k + 1 < pieces ? to : t.c1};
+        size_t rows = t.r1 - t.r0, cols = t.c1 - t.c0, units = ceil_div(cols, unit), work = (rows + 16) * cols * depth;
+        size_t across = pieces_of(cols, least, work), down = across > 1 || !by_rows ? 1 : pieces_of(rows, LEAST_ROWS, work);
+        for (size_t k = 0; k < across; k++) {
+            size_t from = t.c0 + units * k / across * unit, to = k + 1 < across ? t.c0 + units * (k + 1) / across * unit : t.c1;
+            for (size_t j = 0; j < down; j++)
+                plan->tasks[plan->count++] = (Task){t.e, t.r0 + rows * j / down, t.r0 + rows * (j + 1) / down, from, to};
         }
     }
 }
@@ -141,7 +148,7 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
             };
         }
     }
-    cut_tail(&plan, unit, 256, g->out * g->in / cols);
+    cut_tail(&plan, unit, LEAST_COLUMNS, true, g->out * g->in / cols);
     return plan;
 }
 
@@ -164,7 +171,7 @@ static Plan plan_outs(Backend *b, const Group *g)
                 (Task){e, (size_t)g->offsets[e], (size_t)g->offsets[e + 1], g->out * i / parts, g->out * (i + 1) / parts};
         }
     }
-    cut_tail(&plan, MIN_OUT_CHUNK, TASK_CHUNK / 4, g->in);
+    cut_tail(&plan, MIN_OUT_CHUNK, LEAST_OUTS, false, g->in);
     return plan;
 }
 
