@@ -49,61 +49,7 @@ static const KernelTable *choose_kernels(const char *wanted, Status *st)
     return NULL;
 }
 
-enum { PROVIDERS = 3 };
-
-/* Best first; those not built in are left out. */
-static int providers(const GemmProvider **out, const KernelTable *kernels)
-{
-    const GemmProvider *all[PROVIDERS] = {kernels->native, gemm_onednn(), gemm_openblas()};
-    int count = 0;
-    for (int i = 0; i < PROVIDERS; i++) {
-        if (all[i]) {
-            out[count++] = all[i];
-        }
-    }
-    return count;
-}
-
-const char *cpu_matmul_providers(void)
-{
-    static char text[64];
-    const GemmProvider *all[PROVIDERS];
-    int count = providers(all, &cpu_kernels_plain);
-    text[0] = '\0';
-    for (int i = 0; i < count; i++) {
-        strcat(strcat(text, i ? ", " : ""), all[i]->name);
-    }
-    return text;
-}
-
-static bool choose_provider(Backend *b, const char *wanted, Status *st)
-{
-    const GemmProvider *all[PROVIDERS];
-    int count = providers(all, b->kernels);
-    for (int i = 0; i < count && !b->gemm; i++) {
-        if (!wanted || strcmp(wanted, all[i]->name) == 0) {
-            b->gemm = all[i];
-        }
-    }
-    if (!b->gemm) {
-        return fail(st, "matmul \"%s\" is not in this build; try one of: %s", wanted, cpu_matmul_providers());
-    }
-    if (b->gemm->open) {
-        b->gemm_state = b->gemm->open(b->threads);
-    }
-    return true;
-}
-
-static bool choose_bf16(Backend *b, const char *wanted, Status *st)
-{
-    const KernelTable *k = b->kernels;
-    b->gemm_bf16 = k->dot_is_fast ? k->dot : k->widen;
-    if (!wanted) return true;
-    b->gemm_bf16 = strcmp(wanted, k->dot->name) == 0 ? k->dot : k->widen;
-    return strcmp(wanted, b->gemm_bf16->name) == 0 || fail(st, "bf16 products by \"%s\": try dot or widen", wanted);
-}
-
-enum { TEST_ROWS = 67, TEST_IN = 80, TEST_OUT = 96 };
+enum { TEST_ROWS = 67, TEST_IN = 80, TEST_OUT = 96, TESTED_SHAPES = 4, TESTED_SIZE = 1 << 18 };
 
 static void fill_pattern(float *p, size_t n, uint32_t seed)
 {
@@ -113,36 +59,50 @@ static void fill_pattern(float *p, size_t n, uint32_t seed)
     }
 }
 
-/* Rows in calls of `rows` rows, forward and backward, against all in one call. */
+/* Rows in calls of `rows` rows, forward, against all in one call. */
 static bool rows_agree(Backend *b, const float *x, Mat w, const float *whole, size_t rows, float *out)
 {
     for (size_t n = 0; n + rows <= TEST_ROWS; n += rows) {
-        cpu_linear_fwd(b, mat_f32(out, rows, TEST_OUT), mat_f32((float *)x + n * TEST_IN, rows, TEST_IN), w, NULL, false);
-        if (memcmp(out, whole + n * TEST_OUT, rows * TEST_OUT * sizeof(float)) != 0) {
+        cpu_linear_fwd(b, mat_f32(out, rows, w.rows), mat_f32((float *)x + n * w.cols, rows, w.cols), w, NULL, false);
+        if (memcmp(out, whole + n * w.rows, rows * w.rows * sizeof(float)) != 0) {
             return false;
         }
     }
     return true;
 }
 
-/* Start-up self-test: is a row independent of its neighbours? */
-static bool self_test(Backend *b)
+/* Is a row independent of its neighbours where the weight is [out, in]? */
+static bool shape_agrees(Backend *b, size_t out, size_t in)
 {
     ArenaMark mark = cpu_mark(b, 0);
-    float *x = cpu_scratch(b, 0, TEST_ROWS * TEST_IN), *p = cpu_scratch(b, 0, TEST_OUT * TEST_IN);
-    float *whole = cpu_scratch(b, 0, TEST_ROWS * TEST_OUT), *out = cpu_scratch(b, 0, TEST_ROWS * TEST_OUT);
-    fill_pattern(x, TEST_ROWS * TEST_IN, 1);
-    fill_pattern(p, TEST_OUT * TEST_IN, 2);
-    Mat w = mat_f32(p, TEST_OUT, TEST_IN);
-    cpu_linear_fwd(b, mat_f32(whole, TEST_ROWS, TEST_OUT), mat_f32(x, TEST_ROWS, TEST_IN), w, NULL, false);
+    float *x = cpu_scratch(b, 0, TEST_ROWS * in), *p = cpu_scratch(b, 0, out * in);
+    float *whole = cpu_scratch(b, 0, TEST_ROWS * out), *part = cpu_scratch(b, 0, TEST_ROWS * out);
+    fill_pattern(x, TEST_ROWS * in, 1);
+    fill_pattern(p, out * in, 2);
+    Mat w = mat_f32(p, out, in);
+    cpu_linear_fwd(b, mat_f32(whole, TEST_ROWS, out), mat_f32(x, TEST_ROWS, in), w, NULL, false);
     static const size_t sizes[] = {1, 2, 3, 5, 8, 13, 16, 33};
     bool same = true;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        same = same && rows_agree(b, x, w, whole, sizes[i], out);
+        same = same && rows_agree(b, x, w, whole, sizes[i], part);
     }
     cpu_release(b, 0, mark);
     gemm_packs_close(b->packs); /* the test's weight lay in scratch */
     b->packs = gemm_packs_open();
+    return same;
+}
+
+/* Start-up self-test: the provider of all shapes, and a few of the table's exceptions. */
+static bool self_test(Backend *b)
+{
+    bool same = shape_agrees(b, TEST_OUT, TEST_IN);
+    int tested = 0;
+    for (size_t i = 0; i < b->gemm.count && tested < TESTED_SHAPES && same; i++) {
+        const GemmEntry *e = &b->gemm.entries[i];
+        if (e->dtype != DTYPE_F32 || e->op != GEMM_FWD || e->out * e->in > TESTED_SIZE) continue;
+        same = shape_agrees(b, e->out, e->in);
+        tested++;
+    }
     return same;
 }
 
@@ -190,9 +150,7 @@ static void backend_close(Backend *b)
     if (!b) {
         return;
     }
-    if (b->gemm && b->gemm->close) {
-        b->gemm->close(b->gemm_state);
-    }
+    gemm_choice_close(b);
     for (int i = 0; b->scratch && i < b->threads; i++) {
         arena_free(&b->scratch[i].arena);
     }
@@ -223,12 +181,13 @@ static void fill_table(Backend *b)
 
 static void name_machine(Backend *b)
 {
-    const GemmProvider *gemm = b->dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16;
-    bool matters = gemm->isa_matters;
-    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d%s%s", gemm->name, dtype_name(b->dtype), KERNELS_VERSION,
-             matters ? "/" : "", matters ? b->kernels->isa : "");
-    snprintf(b->describe, sizeof b->describe, "cpu: %s kernels, %s matmul %s (%s), %d thread%s", b->kernels->isa,
-             dtype_name(b->dtype), gemm->name,
+    const GemmProvider *gemm = b->gemm.by_type[b->dtype];
+    const char *table = b->gemm.table;
+    bool matters = gemm->isa_matters || *table;
+    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d%s%s%s%s", gemm->name, dtype_name(b->dtype), KERNELS_VERSION,
+             *table ? "/" : "", table, matters ? "/" : "", matters ? b->kernels->isa : "");
+    snprintf(b->describe, sizeof b->describe, "cpu: %s kernels, %s matmul %s%s%s (%s), %d thread%s", b->kernels->isa,
+             dtype_name(b->dtype), gemm->name, *table ? " and " : "", table,
              backend_rows_independent(b) ? "rows independent of the batch" : "rows depend on the batch: gap measured",
              b->threads, b->threads == 1 ? "" : "s");
 }
@@ -245,7 +204,7 @@ static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
     }
     memset(b->scratch, 0, (size_t)b->threads * sizeof(ThreadScratch));
     b->kernels = choose_kernels(o->isa, st);
-    if (!b->kernels || !choose_provider(b, o->matmul, st) || !choose_bf16(b, o->bf16, st)) {
+    if (!b->kernels || !gemm_choice_open(b, o->matmul, o->bf16, st)) {
         return false;
     }
     fill_table(b);

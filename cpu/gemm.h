@@ -11,6 +11,7 @@
 
 #include "core/matrix.h"
 #include "core/ops.h"
+#include "core/status.h"
 
 typedef struct GemmProvider {
     const char *name;
@@ -20,9 +21,9 @@ typedef struct GemmProvider {
     /* Outputs of fwd (columns of y) and of bwd_x (columns of dx) may be cut at multiples of this; 0: not at all. */
     size_t column_unit;
 
-    /* Makes and frees what the provider keeps between calls (Backend.gemm_state). NULL: nothing. */
-    void *(*open)(int threads);
-    void (*close)(void *state);
+    /* Makes and frees what the provider keeps between calls (in Backend). NULL: nothing. */
+    void (*open)(Backend *b);
+    void (*close)(Backend *b);
 
     /* Packed form of w for fwd: its size, and writing the part of output columns [from, to). */
     size_t (*pack_bytes)(size_t out, size_t in);
@@ -35,26 +36,68 @@ typedef struct GemmProvider {
     void (*bwd_x)(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
     /* dw[o0:o1) += dy^T x: rows [o0, o1) of dw, all its columns; at most TOKEN_BLOCK rows of dy and x. */
     void (*bwd_w)(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
-
-    /* Only for providers made of BLAS_PROVIDER_CALLS, NULL otherwise. Row-major, one thread:
-     * c [M, N] = op(a) op(b), or added to c; ta, tb: that one is transposed. */
-    void (*sgemm)(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
-                  const float *bp, size_t ldb, bool add, float *c, size_t ldc);
 } GemmProvider;
+
+/* Row-major, one thread: c [M, N] = op(a) op(b), or added to c; ta, tb: that one is transposed. */
+typedef void Sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
+                   const float *bp, size_t ldb, bool add, float *c, size_t ldc);
 
 /* The calls above in terms of sgemm alone (cpu/gemm_blas.c), for a library that packs for itself. */
 size_t blas_pack_bytes(size_t out, size_t in);
 void blas_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t to);
-void blas_fwd(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
+void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
               bool add);
-void blas_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
-void blas_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
-#define BLAS_PROVIDER_CALLS                                                                                            \
-    .pack_bytes = blas_pack_bytes, .pack = blas_pack, .fwd = blas_fwd, .bwd_x = blas_bwd_x, .bwd_w = blas_bwd_w
+void blas_bwd_x(Sgemm *sgemm, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
+void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
+
+/* A provider made of NAME_open, NAME_close and NAME_sgemm. */
+#define BLAS_PROVIDER(title)                                                                                           \
+    static void title##_fwd(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,          \
+                            const float *bias, bool add)                                                               \
+    {                                                                                                                  \
+        blas_fwd(title##_sgemm, b, thread, y, x, packed, from, to, bias, add);                                         \
+    }                                                                                                                  \
+    static void title##_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)         \
+    {                                                                                                                  \
+        blas_bwd_x(title##_sgemm, b, thread, dx, dy, w, from, to, add);                                                \
+    }                                                                                                                  \
+    static void title##_bwd_w(Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)                     \
+    {                                                                                                                  \
+        blas_bwd_w(title##_sgemm, b, thread, dw, dy, x, o0, o1);                                                       \
+    }                                                                                                                  \
+    static const GemmProvider provider = {.name = #title, .isa_matters = true, .open = title##_open,                   \
+                                          .close = title##_close, .pack_bytes = blas_pack_bytes, .pack = blas_pack,    \
+                                          .fwd = title##_fwd, .bwd_x = title##_bwd_x, .bwd_w = title##_bwd_w};
 
 /* Providers of this build beside native, NULL where not built in. */
 const GemmProvider *gemm_onednn(void);
 const GemmProvider *gemm_openblas(void);
+
+/* ---- the choice (cpu/gemm_choice.c): one provider for all products of a type, and a table of exceptions by operation and shape */
+
+typedef enum { GEMM_FWD, GEMM_BWD_X, GEMM_BWD_W, GEMM_OPS } GemmOp;
+
+typedef struct GemmEntry {
+    DType dtype; /* of w and x */
+    GemmOp op;
+    size_t out, in;
+    const GemmProvider *provider;
+} GemmEntry;
+
+typedef struct GemmChoice {
+    const GemmProvider *by_type[2]; /* by DType */
+    GemmEntry *entries;             /* sorted; NULL: no table */
+    size_t count;
+    char table[24];                 /* "table-" and the hash of the entries; "" without any */
+    const GemmProvider *open[8];    /* those whose `open` was called */
+    int opened;
+} GemmChoice;
+
+/* matmul: a provider's name or a table's path (NULL: the first provider of the build); bf16: "dot", "widen" or NULL. */
+bool gemm_choice_open(Backend *b, const char *matmul, const char *bf16, Status *st);
+void gemm_choice_close(Backend *b);
+/* Never by the number of rows: a row's bits must not depend on its neighbours. */
+const GemmProvider *gemm_of(const Backend *b, DType dtype, GemmOp op, size_t out, size_t in);
 
 /* Packed weights, kept until gemm_packs_stale. Found by address and shape. */
 typedef struct PackCache PackCache;

@@ -50,9 +50,9 @@ static void thread_clear(Thread *t)
     t->used = 0;
 }
 
-static void onednn_close(void *state)
+static void onednn_close(Backend *b)
 {
-    State *s = state;
+    State *s = b->onednn;
     for (int i = 0; i < s->threads; i++) {
         thread_clear(&s->thread[i]);
         dnnl_stream_destroy(s->thread[i].stream);
@@ -62,18 +62,18 @@ static void onednn_close(void *state)
     free(s);
 }
 
-static void *onednn_open(int threads)
+static void onednn_open(Backend *b)
 {
     /* Outside a team of ours the library would start its own: its thread count is OpenMP's default, which we never use. */
     omp_set_num_threads(1);
     State *s = calloc(1, sizeof *s);
     CHECK(s);
-    s->thread = calloc((size_t)threads, sizeof(Thread));
+    s->thread = calloc((size_t)b->threads, sizeof(Thread));
     CHECK(s->thread && dnnl_engine_create(&s->engine, dnnl_cpu, 0) == dnnl_success);
-    for (; s->threads < threads; s->threads++) {
+    for (; s->threads < b->threads; s->threads++) {
         CHECK(dnnl_stream_create(&s->thread[s->threads].stream, s->engine, dnnl_stream_default_flags) == dnnl_success);
     }
-    return s;
+    b->onednn = s;
 }
 
 static dnnl_status_t matrix(dnnl_memory_desc_t *md, size_t rows, size_t cols, size_t ld, bool transposed)
@@ -157,7 +157,7 @@ static void onednn_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, siz
     if (M == 0 || N == 0) {
         return;
     }
-    State *s = b->gemm_state;
+    State *s = b->onednn;
     Shape shape = {M, N, K, lda, ldb, ldc, ta, tb, add};
     dnnl_status_t status = run(s, &s->thread[thread], &shape, a, bp, c);
     if (status != dnnl_success) {
@@ -167,14 +167,7 @@ static void onednn_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, siz
     }
 }
 
-static const GemmProvider provider = {
-    .name = "onednn",
-    .isa_matters = true,
-    .open = onednn_open,
-    .close = onednn_close,
-    .sgemm = onednn_sgemm,
-    BLAS_PROVIDER_CALLS,
-};
+BLAS_PROVIDER(onednn)
 #endif
 
 const GemmProvider *gemm_onednn(void)

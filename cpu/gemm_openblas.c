@@ -4,11 +4,15 @@
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
 
-static void *openblas_open(int threads)
+static void openblas_open(Backend *b)
 {
-    (void)threads;
+    (void)b;
     openblas_set_num_threads(1);
-    return NULL;
+}
+
+static void openblas_close(Backend *b)
+{
+    (void)b;
 }
 
 static void openblas_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a,
@@ -19,13 +23,7 @@ static void openblas_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, s
                 1.0f, a, (int)lda, bp, (int)ldb, add ? 1.0f : 0.0f, c, (int)ldc);
 }
 
-static const GemmProvider provider = {
-    .name = "openblas",
-    .isa_matters = true,
-    .open = openblas_open,
-    .sgemm = openblas_sgemm,
-    BLAS_PROVIDER_CALLS,
-};
+BLAS_PROVIDER(openblas)
 #endif
 
 const GemmProvider *gemm_openblas(void)

@@ -38,10 +38,9 @@ struct Backend {
     int threads;                /* the size of every team that is larger than 1 */
     Ops *ops;
     const struct KernelTable *kernels;
-    const GemmProvider *gemm;   /* what linear_* and grouped_* run on: f32 */
-    const GemmProvider *gemm_bf16;
-    bool gemm_invariant;        /* the provider passed the start-up self-test (native: by construction) */
-    void *gemm_state;           /* the provider's own; NULL when it keeps nothing */
+    GemmChoice gemm;            /* what linear_* and grouped_* run on */
+    bool gemm_invariant;        /* the f32 providers passed the start-up self-test (native: by construction) */
+    void *onednn;               /* what cpu/gemm_onednn.c keeps */
     PackCache *packs;
     ThreadScratch *scratch;     /* [threads] */
     Status fault;

@@ -37,10 +37,9 @@ static size_t expert_rows(const Group *g, int e)
 }
 
 /* dtype: of the product's operands. */
-static Group group_make(const Backend *b, DType dtype, const Mat *w, const int32_t *offsets, int E, size_t rows)
+static Group group_make(const Backend *b, GemmOp op, DType dtype, const Mat *w, const int32_t *offsets, int E, size_t rows)
 {
-    const GemmProvider *gemm = dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16;
-    Group g = {gemm, w, offsets, E, w[0].rows, w[0].cols, rows};
+    Group g = {gemm_of(b, dtype, op, w[0].rows, w[0].cols), w, offsets, E, w[0].rows, w[0].cols, rows};
     CHECK(E >= 1 && g.out > 0 && g.in > 0);
     CHECK_EQ(offsets[0], 0);
     CHECK_EQ(offsets[E], rows);
@@ -247,19 +246,19 @@ static void bias_grad(Backend *b, float *dbias, Mat dy)
 void cpu_linear_fwd(Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add)
 {
     const int32_t offsets[2] = {0, (int32_t)x.rows};
-    group_fwd(b, y, x, group_make(b, w.dtype, &w, offsets, 1, x.rows), bias, add);
+    group_fwd(b, y, x, group_make(b, GEMM_FWD, w.dtype, &w, offsets, 1, x.rows), bias, add);
 }
 
 void cpu_linear_bwd_x(Backend *b, Mat dx, Mat dy, Mat w, bool add)
 {
     const int32_t offsets[2] = {0, (int32_t)dy.rows};
-    group_bwd_x(b, dx, dy, group_make(b, w.dtype, &w, offsets, 1, dy.rows), add);
+    group_bwd_x(b, dx, dy, group_make(b, GEMM_BWD_X, w.dtype, &w, offsets, 1, dy.rows), add);
 }
 
 void cpu_linear_bwd_w(Backend *b, Mat dw, float *dbias, Mat dy, Mat x)
 {
     const int32_t offsets[2] = {0, (int32_t)dy.rows};
-    group_bwd_w(b, group_make(b, x.dtype, &dw, offsets, 1, dy.rows), dy, x);
+    group_bwd_w(b, group_make(b, GEMM_BWD_W, x.dtype, &dw, offsets, 1, dy.rows), dy, x);
     if (dbias) {
         bias_grad(b, dbias, dy);
     }
@@ -267,15 +266,15 @@ void cpu_linear_bwd_w(Backend *b, Mat dw, float *dbias, Mat dy, Mat x)
 
 void cpu_grouped_fwd(Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E)
 {
-    group_fwd(b, y, x, group_make(b, w[0].dtype, w, offsets, E, x.rows), NULL, false);
+    group_fwd(b, y, x, group_make(b, GEMM_FWD, w[0].dtype, w, offsets, E, x.rows), NULL, false);
 }
 
 void cpu_grouped_bwd_x(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E)
 {
-    group_bwd_x(b, dx, dy, group_make(b, w[0].dtype, w, offsets, E, dy.rows), false);
+    group_bwd_x(b, dx, dy, group_make(b, GEMM_BWD_X, w[0].dtype, w, offsets, E, dy.rows), false);
 }
 
 void cpu_grouped_bwd_w(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E)
 {
-    group_bwd_w(b, group_make(b, x.dtype, dw, offsets, E, dy.rows), dy, x);
+    group_bwd_w(b, group_make(b, GEMM_BWD_W, x.dtype, dw, offsets, E, dy.rows), dy, x);
 }

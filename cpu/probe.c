@@ -170,9 +170,14 @@ int cpu_threads(const Backend *b)
     return b->threads;
 }
 
+const char *cpu_isa(const Backend *b)
+{
+    return b->kernels->isa;
+}
+
 size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in)
 {
-    return (dtype == DTYPE_F32 ? b->gemm : b->gemm_bf16)->pack_bytes(out, in);
+    return gemm_of(b, dtype, GEMM_FWD, out, in)->pack_bytes(out, in);
 }
 
 static size_t larger(size_t a, size_t b)

@@ -102,4 +102,8 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st);
 /* recipes/bench_peers.c. Ours and the peer's in turn, for every case (or the one named) with a peer; prints ratios. */
 bool bench_peers(Bench *b, const char *only, Status *st);
 
+/* recipes/bench_tune.c. Times every provider of matrix products on the weights of the rows' models (or of the one named), prints
+ * that, and writes the table of the fastest for `--matmul`. */
+bool bench_tune(Bench *b, const char *path, const char *model, Status *st);
+
 #endif

@@ -64,7 +64,7 @@ static int list_cases(void)
 int cmd_bench(int argc, char **argv)
 {
     bool json = false, quick = false, peers = false, list = false;
-    const char *only = NULL, *arguments[1];
+    const char *only = NULL, *tune = NULL, *arguments[1];
     int count;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
@@ -75,6 +75,9 @@ int cmd_bench(int argc, char **argv)
         {"--peers", NULL, OPTION_FLAG, &peers, 0, 0,
          "PyTorch, TRL and llama.cpp on the same rows, in turn with ours, and ratios\n"
          "(tests/peers/setup.sh installs them; from the repository's root)"},
+        {"--tune", "FILE", OPTION_TEXT, &tune, 0, 0,
+         "times native, oneDNN and OpenBLAS on every weight's shape (of all rows, or of the model of --only) and\n"
+         "writes a table of the fastest for `--matmul FILE`; the hash of a table in use goes into checkpoints"},
     };
     const Usage usage = {
         "bench",
@@ -97,10 +100,11 @@ int cmd_bench(int argc, char **argv)
     Bench *b = calloc(1, sizeof *b);
     if (!b) return command_failed((fail(&st, "out of memory"), &st));
     b->quick = quick;
-    b->print = !json && !peers;
+    b->print = !json && !peers && !tune;
     bool ok = open_bench(b, &runtime, &st);
     if (ok && b->print) bench_print_machine(b);
-    if (ok) ok = peers ? bench_peers(b, only, &st) : run_cases(b, one, &st);
+    if (ok && tune) ok = bench_tune(b, tune, one ? one->model : NULL, &st);
+    else if (ok) ok = peers ? bench_peers(b, only, &st) : run_cases(b, one, &st);
     if (ok && json) bench_print_json(b);
     if (ok && b->print && !only) bench_print_memory();
     close_bench(b);

@@ -13,7 +13,7 @@
 const char *const runtime_help =
     "  --threads N             processors to use (default: all)\n"
     "  --chunk N               rows the output head computes at once (default 4096; never changes results)\n"
-    "  --matmul NAME           matrix products by: native, onednn, openblas\n"
+    "  --matmul NAME           matrix products by: native, onednn, openblas, or as a table of `r1 bench --tune` says\n"
     "  --precision TYPE        f32, or bf16: weights and activations in bf16, sums, norms, softmax and master weights in f32\n"
     "                          (default: a recipe's own; for a checkpoint of a run that run's; else f32)\n"
     "  --memory GB             budget; layers that do not fit are recomputed in backward (default: 70 % of free "
@@ -64,7 +64,7 @@ int runtime_option(RuntimeOptions *o, int argc, char **argv, int *i, Status *st)
     } else if (!strcmp(a, "--checkpoint-seconds")) {
         if (!number_after(argc, argv, i, 0, 1e6, &o->checkpoint_seconds, st)) return -1;
     } else if (!strcmp(a, "--matmul")) {
-        if (*i + 1 >= argc) return fail(st, "--matmul needs a name: %s", cpu_matmul_providers()), -1;
+        if (*i + 1 >= argc) return fail(st, "--matmul needs a name (%s) or a table's path", cpu_matmul_providers()), -1;
         o->matmul = argv[++*i];
     } else if (!strcmp(a, "--precision")) {
         const char *name = *i + 1 < argc ? argv[++*i] : "";

@@ -181,7 +181,7 @@ static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j,
     }
     bool together = many && COPIED_AT_ONCE > (int)PANEL;
     size_t at = together ? j % COPIED_AT_ONCE : 0, most = together ? COPIED_AT_ONCE - at : width;
-    if (at == 0 || j == p->from) {
+    if (at == 0 || j == b->from) {
         Mat rows = mat_rows(p->w, b->k0 * step, min_size(p->w.rows - b->k0 * step, b->K * step));
         panel_copy(b->copy + at * b->K, rows, j, min_size(cols, most), width, step == 2, f->rounded);
         b->ahead_b = ahead_of_columns(p, b, j + most, most, step);

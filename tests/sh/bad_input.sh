@@ -41,7 +41,7 @@ fails 2 "--checkpoint-seconds soon: expected a number"    "$R1" run micro --chec
 fails 2 "--set needs KEY=VALUE"                           "$R1" run micro --set
 fails 2 "needs a recipe"                                  "$R1" run
 fails 2 "no command 'rum', did you mean 'run'"            "$R1" rum micro
-fails 1 'matmul "fast" is not in this build; try one of'  small "$dir/x" --matmul fast
+fails 1 'matmul "fast" is not in this build, nor is it a file; try one of'  small "$dir/x" --matmul fast
 fails 1 "no recipe 'mikro'.*did you mean 'micro'"         "$R1" run mikro
 fails 1 "nowhere/mine.yaml: cannot be read: No such file" "$R1" run nowhere/mine.yaml
 

@@ -147,6 +147,18 @@ static void exact_order(void **state)
     }
 }
 
+/* More columns than are done at once, several blocks of the inner index, and cuts of columns at odd multiples of the unit. */
+static void cut_columns(void **state)
+{
+    (void)state;
+    Layer l = layer_make(100, 300, 2688, 0);
+    check_bwd_x(&l);
+    layer_free(&l);
+    l = layer_make(100, 2688, 300, 0);
+    check_fwd(&l);
+    layer_free(&l);
+}
+
 static void token_blocks(void **state)
 {
     (void)state;
@@ -326,7 +338,7 @@ static void other_providers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_order),          cmocka_unit_test(token_blocks),   cmocka_unit_test(against_double),
+        cmocka_unit_test(exact_order), cmocka_unit_test(cut_columns), cmocka_unit_test(token_blocks),   cmocka_unit_test(against_double),
         cmocka_unit_test(row_alone),            cmocka_unit_test(packed_weights), cmocka_unit_test(other_providers),
         cmocka_unit_test(grouped_equals_apart),
     };
