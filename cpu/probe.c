@@ -195,12 +195,10 @@ static size_t task_rows(size_t n)
     return tasks ? ceil_div(n, tasks) : 0;
 }
 
-/* A task's rows of an operand as tiles; for a weight's gradient its columns of all tokens. */
-static size_t product_scratch(const Backend *b, const ScratchWork *w)
+/* A task's rows of an operand as tiles; a weight's gradient takes less. */
+static size_t product_scratch(const ScratchWork *w)
 {
-    size_t rows = larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest);
-    size_t threads = (size_t)b->threads, columns = min_size(TASK_CHUNK, ceil_div(w->tallest, threads)) * w->tokens;
-    return larger(rows, columns) * sizeof(float) + OTHER;
+    return larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest) * sizeof(float) + OTHER;
 }
 
 /* Attention's backward takes five rows of a key's length and three of a value's for each token of a sequence, and once for all
@@ -208,7 +206,7 @@ static size_t product_scratch(const Backend *b, const ScratchWork *w)
 size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
 {
     const AttentionShape *s = &w->attention;
-    size_t product = product_scratch(b, w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
+    size_t product = product_scratch(w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
     size_t attention = w->longest * row * sizeof(float) + OTHER, wave = larger(w->longest, min_size(w->tokens, WAVE_TOKENS));
     size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
     return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);

@@ -26,10 +26,10 @@ const char *cpu_isa(const Backend *b);
 size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in);
 
 /* Training on `tokens` tokens in sequences of at most `longest`, `predicted` of them by a head of `vocab` words (0: none);
- * `widest`: the most values that the other matrix products have as their inner index, `tallest`: the most rows of a matrix. */
+ * `widest`: the most values that the other matrix products have as their inner index. */
 typedef struct ScratchWork {
     AttentionShape attention;
-    size_t widest, tallest, vocab, tokens, longest, predicted;
+    size_t widest, vocab, tokens, longest, predicted;
 } ScratchWork;
 
 /* The most that the scratch of all threads grows to. */

@@ -212,7 +212,6 @@ static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTabl
         bool gate = p->kind == PARAM_GATE || p->kind == PARAM_EXPERT_GATE || p->kind == PARAM_SHARED_GATE;
         bool multiplied = p->ndim == 2 && p->kind != PARAM_EMBED && p->kind != PARAM_HEAD;
         size_t rows = multiplied && w->trains ? p->rows * (gate ? 2 : 1) : 0; /* gate and up are one in backward */
-        if (multiplied && p->rows > work.tallest) work.tallest = p->rows;
         if (p->cols > work.widest) work.widest = p->cols;
         if (rows > work.widest) work.widest = rows;
     }
