@@ -73,7 +73,7 @@ void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, siz
 const GemmProvider *gemm_onednn(void);
 const GemmProvider *gemm_openblas(void);
 
-/* ---- the choice (cpu/gemm_choice.c): one provider for all products of a type, and a table of exceptions by operation and shape */
+/* ---- the choice (cpu/gemm_choice.c): one provider for all products of a type, and a table of exceptions */
 
 typedef enum { GEMM_FWD, GEMM_BWD_X, GEMM_BWD_W, GEMM_OPS } GemmOp;
 

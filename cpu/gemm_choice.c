@@ -91,7 +91,8 @@ static bool read_entry(const Backend *b, char *words[6], GemmEntry *e, Status *s
         return fail(st, "%s %s is no product; a line says f32 or bf16 and fwd, bwd_x or bwd_w", words[1], words[2]);
     if (!read_size(words[3], &e->out) || !read_size(words[4], &e->in))
         return fail(st, "%s x %s is no shape of a weight; both are whole numbers above 0", words[3], words[4]);
-    return e->provider != NULL || fail(st, "%s is not in this build for %s; make the table anew with `r1 bench --tune`", words[5], words[1]);
+    if (e->provider) return true;
+    return fail(st, "%s is not in this build for %s; make the table anew with `r1 bench --tune`", words[5], words[1]);
 }
 
 static bool read_line(Backend *b, char *line, Status *st)
@@ -129,7 +130,7 @@ static bool read_table(Backend *b, const char *path, Status *st)
     GemmChoice *c = &b->gemm;
     FILE *f = fopen(path, "r");
     if (!f && errno == ENOENT)
-        return fail(st, "matmul \"%s\" is not in this build, nor is it a file; try one of: %s, or a table made by `r1 bench --tune`",
+        return fail(st, "matmul \"%s\" is not in this build, nor is it a file; try one of: %s, or a table by `r1 bench --tune`",
                     path, cpu_matmul_providers());
     if (!f) return fail(st, "matmul table %s cannot be read: %s", path, strerror(errno));
     char line[256];

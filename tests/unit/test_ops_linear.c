@@ -338,9 +338,9 @@ static void other_providers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_order), cmocka_unit_test(cut_columns), cmocka_unit_test(token_blocks),   cmocka_unit_test(against_double),
-        cmocka_unit_test(row_alone),            cmocka_unit_test(packed_weights), cmocka_unit_test(other_providers),
-        cmocka_unit_test(grouped_equals_apart),
+        cmocka_unit_test(exact_order),    cmocka_unit_test(cut_columns), cmocka_unit_test(token_blocks),
+        cmocka_unit_test(against_double), cmocka_unit_test(row_alone),   cmocka_unit_test(packed_weights),
+        cmocka_unit_test(other_providers), cmocka_unit_test(grouped_equals_apart),
     };
     return cmocka_run_group_tests(tests, lab_open, lab_close);
 }
