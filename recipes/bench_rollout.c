@@ -43,11 +43,11 @@ static bool roll_open(Roll *r, Bench *b, const BenchCase *c, int blocks, Status 
     return true;
 }
 
-static bool roll_out(Roll *r, int prompts, int tokens, Status *st)
+static bool roll_out(Roll *r, int tokens, Status *st)
 {
     r->spec.max_tokens = tokens;
     r->spec.step++;
-    return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, prompts, r->out, NULL, NULL, st);
+    return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, r->n, r->out, NULL, NULL, st);
 }
 
 /* Forward FLOPs of tokens `from` to `to` of every completion, each attending to what comes before it. */
@@ -88,19 +88,12 @@ static void *decode_open(Bench *b, const BenchCase *c, Status *st)
     return NULL;
 }
 
-/* Two sequences only, for two tokens. */
-static bool decode_warm(void *self, Status *st)
-{
-    Roll *r = &((Decode *)self)->roll;
-    return roll_out(r, r->n < 2 ? r->n : 2, 2, st);
-}
-
 static bool decode_run(void *self, BenchWork *out, Status *st)
 {
     Decode *d = self;
     Roll *r = &d->roll;
     d->seen = 0;
-    if (!roll_out(r, r->n, d->tokens + 1, st)) return false;
+    if (!roll_out(r, d->tokens + 1, st)) return false;
     double sequences = (double)r->n * r->spec.samples;
     *out = (BenchWork){.tokens = sequences * d->tokens, .flops = decode_flops(r, 0, d->tokens),
                        .seconds = machine_seconds() - d->first_token};
@@ -109,6 +102,12 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
     double weights = r->active * (double)dtype_size(r->policy->engine.dtype);
     out->bytes = d->tokens * weights + rows * (double)cached; /* weights once a step, each row's cache */
     return true;
+}
+
+static bool decode_warm(void *self, Status *st)
+{
+    BenchWork ignored;
+    return decode_run(self, &ignored, st);
 }
 
 static void decode_close(void *self)
@@ -124,7 +123,7 @@ const BenchKind bench_decode = {decode_open, decode_warm, decode_run, decode_clo
 static bool prefill_run(void *self, BenchWork *out, Status *st)
 {
     Roll *r = &((Decode *)self)->roll;
-    if (!roll_out(r, r->n, 1, st)) return false;
+    if (!roll_out(r, 1, st)) return false;
     const ModelConfig *c = &r->policy->config;
     double tokens = (double)r->n * r->length, head = (double)c->V * c->C;
     *out = (BenchWork){.tokens = tokens, .flops = 2 * (r->active - head) * tokens + 2 * head * r->n +
@@ -132,7 +131,13 @@ static bool prefill_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
-const BenchKind bench_prefill = {decode_open, decode_warm, prefill_run, decode_close, BOUND_FLOP, true};
+static bool prefill_warm(void *self, Status *st)
+{
+    BenchWork ignored;
+    return prefill_run(self, &ignored, st);
+}
+
+const BenchKind bench_prefill = {decode_open, prefill_warm, prefill_run, decode_close, BOUND_FLOP, true};
 
 /* ---- one GRPO step: rollout, rewards, the reference's log-probs, update */
 
@@ -209,7 +214,7 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     Grpo *g = self;
     Roll *r = &g->roll;
     Policy *p = r->policy;
-    if (!roll_out(r, r->n, g->config.max_length, st)) return false;
+    if (!roll_out(r, g->config.max_length, st)) return false;
     fill_batch(g);
     Batch batch = batch_view(&g->batch);
     Predictions predict = batch_predictions(&g->batch);
