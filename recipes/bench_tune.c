@@ -1,10 +1,12 @@
 /* `r1 bench --tune FILE`: every provider of matrix products on every shape of a weight, and a table of the fastest
  * (cpu/gemm_choice.c reads it). A provider whose rows depend on the batch, or whose weight gradients depend on the threads, is
  * never chosen for that shape. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/durable.h"
 #include "core/check.h"
 #include "core/memory.h"
 #include "cpu/cpu.h"
@@ -19,7 +21,6 @@ enum { PROVIDERS = 3, SHAPES = 128, ROWS = 1024, FEW_ROWS = 64, TEST_ROWS = 67, 
 static const double WORTH_IT = 0.95;
 
 static const char *const op_names[OPS] = {"fwd", "bwd_x", "bwd_w"};
-static const char *const bench_models[] = {"tiny", "small", "smollm2-135m", "lite1"};
 
 typedef struct Shape {
     size_t out, in;
@@ -259,12 +260,27 @@ static bool tune_type(Tune *t, const Bench *b, DType dtype, Status *st)
     return ok;
 }
 
+/* Known before minutes are spent. */
+static bool can_write(const char *path, Status *st)
+{
+    Durable d;
+    if (!durable_begin(&d, path, st)) return false;
+    FILE *f = fopen(d.temp, "wb");
+    if (!f) return durable_fail(path, errno, st);
+    fclose(f);
+    durable_abandon(&d);
+    return true;
+}
+
 bool bench_tune(Bench *b, const char *path, const char *model, Status *st)
 {
+    if (!can_write(path, st)) return false;
     Tune *t = calloc(1, sizeof *t);
     CHECK(t != NULL);
-    for (size_t i = 0; i < sizeof bench_models / sizeof *bench_models; i++)
-        if (!model || !strcmp(model, bench_models[i])) add_model(t, bench_models[i]);
+    int n;
+    const BenchCase *cases = bench_cases(&n);
+    for (int i = 0; i < n; i++)
+        if (cases[i].model && (!model || !strcmp(model, cases[i].model))) add_model(t, cases[i].model);
     bool ok = tune_type(t, b, DTYPE_F32, st) && tune_type(t, b, DTYPE_BF16, st) && run_write_file(path, t->text, t->length, st);
     if (ok) printf("\n%s: use it with `--matmul %s`\n", path, path);
     free(t->text);
