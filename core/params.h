@@ -19,6 +19,17 @@ typedef enum {
     PARAM_KINDS
 } ParamKind;
 
+/* Whether it is the gate of an MLP, with which its up is one matrix [2F, C]; the up. */
+static inline bool param_is_gate(ParamKind kind)
+{
+    return kind == PARAM_GATE || kind == PARAM_EXPERT_GATE || kind == PARAM_SHARED_GATE;
+}
+
+static inline bool param_is_up(ParamKind kind)
+{
+    return kind == PARAM_UP || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
+}
+
 typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS } ParamInit;
 
 typedef struct Param {

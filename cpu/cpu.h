@@ -15,6 +15,9 @@ typedef struct CpuOptions {
 /* Opens the backend and gives its op table. Fails when a name is unknown, not built in, or not possible on this CPU. */
 Backend *cpu_open(const CpuOptions *options, const Ops **ops, Status *st);
 
+/* What a table calls the products of a weight: y = x w^T, dx = dy w, dw += dy^T x. */
+extern const char *const cpu_product_names[3];
+
 /* Comma-separated matmul providers of this build, best first ("native, onednn, openblas"). */
 const char *cpu_matmul_providers(void);
 

@@ -12,7 +12,7 @@
 
 enum { F32_PROVIDERS = 3 };
 
-static const char *const op_names[GEMM_OPS] = {"fwd", "bwd_x", "bwd_w"};
+const char *const cpu_product_names[GEMM_OPS] = {"fwd", "bwd_x", "bwd_w"};
 
 /* Best first; those not built in are left out. */
 static int f32_providers(const GemmProvider **out, const KernelTable *kernels)
@@ -85,7 +85,7 @@ static bool read_size(const char *word, size_t *out)
 static bool read_entry(const Backend *b, char *words[6], GemmEntry *e, Status *st)
 {
     e->dtype = !strcmp(words[1], dtype_name(DTYPE_BF16)) ? DTYPE_BF16 : DTYPE_F32;
-    for (e->op = 0; e->op < GEMM_OPS && strcmp(words[2], op_names[e->op]); e->op++) continue;
+    for (e->op = 0; e->op < GEMM_OPS && strcmp(words[2], cpu_product_names[e->op]); e->op++) continue;
     e->provider = provider_named(b, e->dtype, words[5]);
     if (strcmp(words[1], dtype_name(e->dtype)) || e->op == GEMM_OPS)
         return fail(st, "%s %s is no product; a line says f32 or bf16 and fwd, bwd_x or bwd_w", words[1], words[2]);
@@ -142,8 +142,8 @@ static bool read_table(Backend *b, const char *path, Status *st)
     qsort(c->entries, c->count, sizeof *c->entries, compare_entries);
     for (size_t i = 1; i < c->count; i++)
         if (!compare_entries(&c->entries[i - 1], &c->entries[i]))
-            return fail(st, "matmul table %s names %s %zu x %zu twice", path, op_names[c->entries[i].op], c->entries[i].out,
-                        c->entries[i].in);
+            return fail(st, "matmul table %s names %s %zu x %zu twice", path, cpu_product_names[c->entries[i].op],
+                        c->entries[i].out, c->entries[i].in);
     snprintf(c->table, sizeof c->table, "table-%08x", hash_entries(c));
     return true;
 }

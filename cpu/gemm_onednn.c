@@ -167,7 +167,7 @@ static void onednn_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, siz
     }
 }
 
-BLAS_PROVIDER(onednn)
+BLAS_PROVIDER(onednn, onednn_open, onednn_close)
 #endif
 
 const GemmProvider *gemm_onednn(void)

@@ -10,11 +10,6 @@ static void openblas_open(Backend *b)
     openblas_set_num_threads(1);
 }
 
-static void openblas_close(Backend *b)
-{
-    (void)b;
-}
-
 static void openblas_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a,
                            size_t lda, const float *bp, size_t ldb, bool add, float *c, size_t ldc)
 {
@@ -23,7 +18,7 @@ static void openblas_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, s
                 1.0f, a, (int)lda, bp, (int)ldb, add ? 1.0f : 0.0f, c, (int)ldc);
 }
 
-BLAS_PROVIDER(openblas)
+BLAS_PROVIDER(openblas, openblas_open, NULL)
 #endif
 
 const GemmProvider *gemm_openblas(void)

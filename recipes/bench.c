@@ -150,7 +150,7 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     BenchWork work;
     double best = INFINITY;
     int runs = (b->quick ? 2 : 3) - (c->large ? 1 : 0);
-    bool ok = c->kind->warm(self, st);
+    bool ok = c->kind->warm ? c->kind->warm(self, st) : c->kind->run(self, &work, st);
     op_times_reset(b->times);
     for (int i = 0; i < runs && ok; i++) {
         ok = time_run(c, self, &work, &best, st);

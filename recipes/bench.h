@@ -48,8 +48,8 @@ typedef struct BenchWork {
 
 struct BenchCase;
 
-/* A kind of work. open makes everything a run needs, warm has met all of the weights when it is done, run is timed as often as
- * it takes. */
+/* A kind of work. open makes everything a run needs, warm meets all memory that a run works in (NULL: by a run), run is timed as
+ * often as it takes. */
 typedef struct BenchKind {
     void *(*open)(Bench *b, const struct BenchCase *c, Status *st);
     bool (*warm)(void *self, Status *st);

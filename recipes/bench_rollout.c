@@ -104,12 +104,6 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
-static bool decode_warm(void *self, Status *st)
-{
-    BenchWork ignored;
-    return decode_run(self, &ignored, st);
-}
-
 static void decode_close(void *self)
 {
     Decode *d = self;
@@ -118,7 +112,7 @@ static void decode_close(void *self)
 }
 
 /* The bound is the larger one of the two times; bench_run decides. */
-const BenchKind bench_decode = {decode_open, decode_warm, decode_run, decode_close, BOUND_READ, true};
+const BenchKind bench_decode = {decode_open, NULL, decode_run, decode_close, BOUND_READ, true};
 
 static bool prefill_run(void *self, BenchWork *out, Status *st)
 {
@@ -131,13 +125,7 @@ static bool prefill_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
-static bool prefill_warm(void *self, Status *st)
-{
-    BenchWork ignored;
-    return prefill_run(self, &ignored, st);
-}
-
-const BenchKind bench_prefill = {decode_open, prefill_warm, prefill_run, decode_close, BOUND_FLOP, true};
+const BenchKind bench_prefill = {decode_open, NULL, prefill_run, decode_close, BOUND_FLOP, true};
 
 /* ---- one GRPO step: rollout, rewards, the reference's log-probs, update */
 
@@ -240,12 +228,6 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
-static bool grpo_warm(void *self, Status *st)
-{
-    BenchWork ignored;
-    return grpo_run(self, &ignored, st);
-}
-
 static void grpo_close(void *self)
 {
     Grpo *g = self;
@@ -258,4 +240,4 @@ static void grpo_close(void *self)
     free(g);
 }
 
-const BenchKind bench_grpo = {grpo_open, grpo_warm, grpo_run, grpo_close, BOUND_FLOP, true};
+const BenchKind bench_grpo = {grpo_open, NULL, grpo_run, grpo_close, BOUND_FLOP, true};

@@ -143,12 +143,6 @@ static bool adamw_run(void *self, BenchWork *out, Status *st)
     return true;
 }
 
-static bool adamw_warm(void *self, Status *st)
-{
-    BenchWork ignored;
-    return adamw_run(self, &ignored, st);
-}
-
 static void adamw_close(void *self)
 {
     AdamW *a = self;
@@ -159,4 +153,4 @@ static void adamw_close(void *self)
     free(a);
 }
 
-const BenchKind bench_adamw = {adamw_open, adamw_warm, adamw_run, adamw_close, BOUND_COPY, false};
+const BenchKind bench_adamw = {adamw_open, NULL, adamw_run, adamw_close, BOUND_COPY, false};

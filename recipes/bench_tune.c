@@ -20,7 +20,6 @@ enum { PROVIDERS = 3, SHAPES = 128, ROWS = 1024, FEW_ROWS = 64, TEST_ROWS = 67, 
 /* By so much another one has to be faster than the default. */
 static const double WORTH_IT = 0.95;
 
-static const char *const op_names[OPS] = {"fwd", "bwd_x", "bwd_w"};
 
 typedef struct Shape {
     size_t out, in;
@@ -62,9 +61,8 @@ static void add_model(Tune *t, const char *name)
     ParamTable table = params_build(&c);
     for (int i = 0; i < table.n; i++) {
         const Param *p = &table.params[i];
-        bool gate = p->kind == PARAM_GATE || p->kind == PARAM_EXPERT_GATE || p->kind == PARAM_SHARED_GATE;
-        bool up = p->kind == PARAM_UP || p->kind == PARAM_EXPERT_UP || p->kind == PARAM_SHARED_UP;
-        if (p->split && !up && (p->kind != PARAM_EMBED || c.tied)) add_shape(t, gate ? 2 * p->rows : p->rows, p->cols);
+        bool gate = param_is_gate(p->kind);
+        if (p->split && !param_is_up(p->kind) && (p->kind != PARAM_EMBED || c.tied)) add_shape(t, gate ? 2 * p->rows : p->rows, p->cols);
     }
     params_free(&table);
 }
@@ -221,7 +219,7 @@ static void write_line(Tune *t, const char *isa, int op, Shape s, const char *pr
 {
     if (t->size - t->length < 128) CHECK((t->text = realloc(t->text, t->size = 2 * t->size + 4096)) != NULL);
     t->length += (size_t)snprintf(t->text + t->length, t->size - t->length, "%s %s %s %zu %zu %s\n", isa, dtype_name(t->dtype),
-                                  op_names[op], s.out, s.in, provider);
+                                  cpu_product_names[op], s.out, s.in, provider);
 }
 
 static void tune_shape(Tune *t, const char *isa, int op, Shape s)
@@ -229,7 +227,7 @@ static void tune_shape(Tune *t, const char *isa, int op, Shape s)
     Trial trials[PROVIDERS];
     int best = 0;
     try_lanes(t, op, s, trials);
-    printf("%-4s %-5s %6zu x %5zu", dtype_name(t->dtype), op_names[op], s.out, s.in);
+    printf("%-4s %-5s %6zu x %5zu", dtype_name(t->dtype), cpu_product_names[op], s.out, s.in);
     for (int i = 0; i < t->n; i++) {
         double gflops = trials[i].many > 0 ? 2.0 * ROWS * (double)(s.out * s.in) / trials[i].many / 1e9 : 0;
         if (trials[i].verdict == SLOW) printf("%10s ", "slow");

@@ -142,9 +142,8 @@ static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, 
     size_t bytes = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *q = &t->params[i];
-        bool gate = q->kind == PARAM_GATE || q->kind == PARAM_EXPERT_GATE || q->kind == PARAM_SHARED_GATE;
-        bool up = q->kind == PARAM_UP || q->kind == PARAM_EXPERT_UP || q->kind == PARAM_SHARED_UP;
-        if (q->ndim != 2 || up || (q->kind == PARAM_EMBED && !c->tied)) continue;
+        bool gate = param_is_gate(q->kind);
+        if (q->ndim != 2 || param_is_up(q->kind) || (q->kind == PARAM_EMBED && !c->tied)) continue;
         bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, q->rows * (gate ? 2 : 1), q->cols);
         if (latent && q->kind == PARAM_KV_B)
             bytes += (size_t)c->H * cpu_packed_bytes(b, dtype, (size_t)c->Dv, (size_t)c->Rkv);
@@ -209,7 +208,7 @@ static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTabl
                         .predicted = (size_t)w->sequences * (size_t)w->predicted};
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        bool gate = p->kind == PARAM_GATE || p->kind == PARAM_EXPERT_GATE || p->kind == PARAM_SHARED_GATE;
+        bool gate = param_is_gate(p->kind);
         bool multiplied = p->ndim == 2 && p->kind != PARAM_EMBED && p->kind != PARAM_HEAD;
         size_t rows = multiplied && w->trains ? p->rows * (gate ? 2 : 1) : 0; /* gate and up are one in backward */
         if (p->cols > work.widest) work.widest = p->cols;

@@ -233,7 +233,7 @@ VEC_INLINE float *tiles_alike(const Step step, float *out, Mat m, size_t from, s
     while (whole < count && from + whole * height + VEC <= m.cols) whole++;
     for (size_t k = 0; k < K; k++) {
         const char *ahead = row_from(row_of(m, k0 + k + 8), from).p;
-        for (size_t i = 0; i < count * height * 4; i += LINE) __builtin_prefetch(ahead + i);
+        for (size_t i = 0; i < count * height * dtype_size(m.dtype); i += LINE) __builtin_prefetch(ahead + i);
         tiles_step(step, out + k * height, apart, m, k0 + k, from, height, whole, true);
         tiles_step(step, out + whole * apart + k * height, apart, m, k0 + k, from + whole * height, height, count - whole, false);
     }
