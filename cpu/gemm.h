@@ -51,7 +51,7 @@ void blas_bwd_x(Sgemm *sgemm, Backend *b, int thread, Mat dx, Mat dy, Mat w, siz
 void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
 
 /* A provider made of NAME_sgemm and what opens and closes it. */
-#define BLAS_PROVIDER(title, opens, closes)                                                                                           \
+#define BLAS_PROVIDER(title, opens, closes)                                                                            \
     static void title##_fwd(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,          \
                             const float *bias, bool add)                                                               \
     {                                                                                                                  \
@@ -65,8 +65,8 @@ void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, siz
     {                                                                                                                  \
         blas_bwd_w(title##_sgemm, b, thread, dw, dy, x, o0, o1);                                                       \
     }                                                                                                                  \
-    static const GemmProvider provider = {.name = #title, .isa_matters = true, .open = opens,                   \
-                                          .close = closes, .pack_bytes = blas_pack_bytes, .pack = blas_pack,    \
+    static const GemmProvider provider = {.name = #title, .isa_matters = true, .open = opens,                          \
+                                          .close = closes, .pack_bytes = blas_pack_bytes, .pack = blas_pack,           \
                                           .fwd = title##_fwd, .bwd_x = title##_bwd_x, .bwd_w = title##_bwd_w};
 
 /* Providers of this build beside native, NULL where not built in. */

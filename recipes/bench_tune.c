@@ -61,8 +61,8 @@ static void add_model(Tune *t, const char *name)
     ParamTable table = params_build(&c);
     for (int i = 0; i < table.n; i++) {
         const Param *p = &table.params[i];
-        bool gate = param_is_gate(p->kind);
-        if (p->split && !param_is_up(p->kind) && (p->kind != PARAM_EMBED || c.tied)) add_shape(t, gate ? 2 * p->rows : p->rows, p->cols);
+        if (!p->split || param_is_up(p->kind) || (p->kind == PARAM_EMBED && !c.tied)) continue;
+        add_shape(t, p->rows * (param_is_gate(p->kind) ? 2 : 1), p->cols);
     }
     params_free(&table);
 }
