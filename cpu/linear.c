@@ -4,7 +4,7 @@
 
 #include "cpu/internal.h"
 
-enum { MIN_ROW_CHUNK = 24, MIN_OUT_CHUNK = 24 };
+enum { MIN_ROW_CHUNK = 24, MIN_OUT_CHUNK = 24, FEW_COLUMNS = 64 };
 
 /* Where x has fewer columns, it costs less to read it oftener than to hold more of dy than the second cache does. */
 enum { WIDE_ENOUGH = 512 };
@@ -152,6 +152,25 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
     return plan;
 }
 
+/* Few rows: what takes time is reading the weights. Tasks over (expert, column range), smaller towards the end, so that threads
+ * end together. */
+static Plan plan_few(Backend *b, const Group *g)
+{
+    size_t team = (size_t)group_team(b, g), unit = team > 1 ? g->gemm->column_unit : 0, left = 0;
+    if (unit && unit < FEW_COLUMNS) unit = FEW_COLUMNS / unit * unit;
+    size_t units = unit ? ceil_div(g->out, unit) : 1;
+    for (int e = 0; e < g->E; e++) left += expert_rows(g, e) > 0 ? units : 0;
+    Plan plan = plan_open(b, (int)team, left);
+    for (int e = 0; e < g->E; e++) {
+        for (size_t at = 0, count; expert_rows(g, e) > 0 && at < units; at += count, left -= count) {
+            count = min_size(units - at, ceil_div(left, 2 * team));
+            plan.tasks[plan.count++] = (Task){e, (size_t)g->offsets[e], (size_t)g->offsets[e + 1], at * unit,
+                                              at + count == units ? g->out : (at + count) * unit};
+        }
+    }
+    return plan;
+}
+
 /* Tasks over (expert, range of outputs), all rows of the expert. */
 static Plan plan_outs(Backend *b, const Group *g)
 {
@@ -188,7 +207,7 @@ static void group_fwd(Backend *b, Mat y, Mat x, Group g, const float *bias, bool
         need[e] = expert_rows(&g, e) > 0;
     }
     gemm_packs_get(b, g.gemm, packed, g.w, need, g.E);
-    Plan plan = plan_rows(b, &g, g.out);
+    Plan plan = g.rows < MIN_ROW_CHUNK ? plan_few(b, &g) : plan_rows(b, &g, g.out);
 #pragma omp parallel for schedule(dynamic) num_threads(plan.team)
     for (size_t i = 0; i < plan.count; i++) {
         Task t = plan.tasks[i];

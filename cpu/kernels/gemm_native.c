@@ -104,7 +104,7 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
  * become tiles block by block, so that they are met in the second cache. b: packed, or rows of w. */
 typedef struct Product {
     OperandA a;
-    size_t K; /* steps of the inner index */
+    size_t K, at_once; /* steps of the inner index; of a block */
     Mat turned;
     size_t first;
     float *tiles;
@@ -144,9 +144,9 @@ typedef struct Block {
 static Ahead ahead_of_packed(TileKind kind, const Product *p, const Block *b, size_t j, size_t width)
 {
     size_t next = j + width, k0 = b->k0;
-    if (next >= b->to) next = b->from, k0 += K_BLOCK;
+    if (next >= b->to) next = b->from, k0 += p->at_once;
     if (k0 >= p->K) return (Ahead){0};
-    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = min_size(K_BLOCK, p->K - k0);
+    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = min_size(p->at_once, p->K - k0);
     const char *at = tile_b(kind, p->packed, next * p->K + k0 * wide);
     size_t lines = (size_t)((const char *)tile_b(kind, at, steps * wide) - at) / LINE, tiles = p->a.rows / TILE_ROWS;
     return (Ahead){at, LINE, 1, lines, lines / (tiles ? tiles : 1) + 1};
@@ -207,7 +207,7 @@ static void turn_block(const Form *f, Product *p, Block *b)
 static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
 {
     size_t cols = p->c.cols, at = p->turned.p ? 0 : b->k0; /* at: where a has the steps */
-    bool last = b->k0 + K_BLOCK >= p->K;
+    bool last = b->k0 + b->K >= p->K;
     if (p->turned.p) turn_block(f, p, b);
     TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
     size_t together = p->packed && p->a.stride ? panels_side_by_side(kind, p->a.rows) : 1;
@@ -240,12 +240,13 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
     size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
     ArenaMark mark = cpu_mark(b, thread);
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
-    if (K > K_BLOCK) {
+    p->at_once = p->packed && p->a.stride && rows <= TILE_ROWS ? K : K_BLOCK;
+    if (K > p->at_once) {
         sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
     }
     for (size_t o = p->from; o < p->to; o += at_once) {
-        for (size_t k0 = 0; k0 < K; k0 += K_BLOCK) {
-            Block block = {o, min_size(p->to, o + at_once), k0, min_size(K_BLOCK, K - k0), .copy = copy};
+        for (size_t k0 = 0; k0 < K; k0 += p->at_once) {
+            Block block = {o, min_size(p->to, o + at_once), k0, min_size(p->at_once, K - k0), .copy = copy};
             multiply_block(f, p, &block, sums);
         }
     }

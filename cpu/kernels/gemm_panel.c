@@ -261,18 +261,33 @@ OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pa
     return (OperandA){.p = out, .rows = rows, .K = K};
 }
 
-VEC_INLINE void panels_fill(const Step step, float *panel, Mat m, size_t from, size_t cols, size_t width, size_t steps)
+/* `count` whole panels beside each other, columns [from, from + count * width). */
+VEC_INLINE void panels_whole(const Step step, float *panel, Mat m, size_t from, size_t count, const size_t width, size_t steps)
 {
     for (size_t k = 0; k < steps; k++) {
-        for (size_t first = 0; first < cols; first += width) {
-            float *to = panel + first * steps + k * width;
-            for (size_t j = 0; j < width; j += VEC) {
-                bool there = first + j < cols;
-                size_t column = from + first + j, lanes = row_lanes(cols - first - j);
-                v16_store(to + j, there ? step_load(step, m, k, column, lanes) : v16_zero());
-            }
+        float *to = panel + k * width;
+        for (size_t i = 0, column = from; i < count; i++, to += steps * width) {
+            for (size_t j = 0; j < width; j += VEC, column += VEC) v16_store(to + j, step_load(step, m, k, column, VEC));
         }
     }
+}
+
+VEC_INLINE void panel_cut(const Step step, float *panel, Mat m, size_t from, size_t cols, size_t width, size_t steps)
+{
+    for (size_t k = 0; k < steps; k++) {
+        for (size_t j = 0; j < width; j += VEC) {
+            v16 column = j < cols ? step_load(step, m, k, from + j, row_lanes(cols - j)) : v16_zero();
+            v16_store(panel + k * width + j, column);
+        }
+    }
+}
+
+VEC_INLINE void panels_fill(const Step step, float *panel, Mat m, size_t from, size_t cols, size_t width, size_t steps)
+{
+    size_t whole = cols / width, done = whole * width;
+    if (width == VEC) panels_whole(step, panel, m, from, whole, VEC, steps);
+    else panels_whole(step, panel, m, from, whole, width, steps);
+    if (done < cols) panel_cut(step, panel + done * steps, m, from + done, cols - done, width, steps);
 }
 
 void panel_copy(float *panel, Mat m, size_t from, size_t cols, size_t width, bool pairs, bool rounded)
