@@ -11,34 +11,37 @@ typedef struct Slot {
 
 enum { MAX_SLOTS = 32 };
 
+ProjectedWidths projected_widths(const ModelConfig *c)
+{
+    size_t H = (size_t)c->H, q = H * (size_t)config_qk_dim(c), kv = (size_t)c->Hkv * (size_t)c->Dv;
+    if (c->attention != ATTENTION_MLA) return (ProjectedWidths){q + 2 * kv, c->qk_norm ? q : 0, c->qk_norm ? kv : 0, 0};
+    size_t first = c->Rq ? (size_t)c->Rq : q;
+    return (ProjectedWidths){first + (size_t)(c->Rkv + c->Dr), c->Rq ? q : 0, 0, H * (size_t)(c->Dn + c->Dv)};
+}
+
 static int attention_slots(const ModelConfig *c, AttentionActs *a, Slot *s)
 {
-    size_t C = (size_t)c->C, H = (size_t)c->H, q = H * (size_t)config_qk_dim(c), kv = (size_t)c->Hkv * (size_t)c->Dv;
-    bool mla = c->attention == ATTENTION_MLA;
+    size_t C = (size_t)c->C, H = (size_t)c->H;
+    ProjectedWidths w = projected_widths(c);
     int n = 0;
     s[n++] = (Slot){&a->xn, C, false};
     s[n++] = (Slot){&a->rstd, 1, true};
-    s[n++] = (Slot){&a->q, q, false};
+    s[n++] = (Slot){&a->p.in, w.in, false};
+    if (w.q) s[n++] = (Slot){&a->p.q, w.q, false};
+    if (w.k) s[n++] = (Slot){&a->p.k, w.k, false};
+    if (w.kv) s[n++] = (Slot){&a->p.kv, w.kv, false};
     s[n++] = (Slot){&a->o, H * (size_t)c->Dv, false};
     s[n++] = (Slot){&a->lse, H, true};
     s[n++] = (Slot){&a->h, C, true};
-    if (mla && c->Rq) {
-        s[n++] = (Slot){&a->qa, (size_t)c->Rq, false};
+    if (c->Rq) {
         s[n++] = (Slot){&a->qan, (size_t)c->Rq, false};
         s[n++] = (Slot){&a->rstd_q, 1, true};
     }
-    if (mla) {
-        s[n++] = (Slot){&a->ckv, (size_t)(c->Rkv + c->Dr), false};
+    if (c->attention == ATTENTION_MLA) {
         s[n++] = (Slot){&a->z, (size_t)c->Rkv, false};
         s[n++] = (Slot){&a->rstd_kv, 1, true};
-        s[n++] = (Slot){&a->kv, H * (size_t)(c->Dn + c->Dv), false};
-    } else {
-        s[n++] = (Slot){&a->k, kv, false};
-        s[n++] = (Slot){&a->v, kv, false};
     }
     if (c->qk_norm) {
-        s[n++] = (Slot){&a->q_raw, q, false};
-        s[n++] = (Slot){&a->k_raw, kv, false};
         s[n++] = (Slot){&a->rstd_qn, H, true};
         s[n++] = (Slot){&a->rstd_kn, (size_t)c->Hkv, true};
     }
@@ -82,7 +85,7 @@ static size_t slot_bytes(const Slot *s, size_t n, DType dtype)
 void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a)
 {
     Slot slots[MAX_SLOTS];
-    *a = (LayerActs){0};
+    *a = (LayerActs){.attention.p.dtype = e->dtype};
     int count = slots_of(e->config, layer, a, slots);
     for (int i = 0; i < count; i++) {
         void *p = arena_alloc(&e->arena, slot_bytes(&slots[i], n, e->dtype));

@@ -28,20 +28,33 @@ static inline size_t slice_of(size_t left)
 /* for each slice [from, from + rows) of n rows */
 #define EACH_SLICE(from, rows, n) for (size_t from = 0, rows = slice_of(n); from < (n); from += rows, rows = slice_of((n) - from))
 
+/* What attention reads of a layer's input, row-major, in forward of the engine's dtype; or the gradients of it, f32. */
+typedef struct Projected {
+    DType dtype;
+    void *in; /* [n, ...] MLA: [q | ckv] or [qa | ckv], ckv = [latent | rope key] of Rkv + Dr; GQA: [q | k | v] */
+    void *q;  /* [n, H * (Dn + Dr)] where that in `in` goes through more: q_lora_rank, q_norm (Qwen3) */
+    void *k;  /* [n, Hkv * D] Qwen3: normed */
+    void *kv; /* [n, H * (Dn + Dv)] MLA */
+} Projected;
+
 /* What attention leaves for its backward. All [n, ...] row-major; void: of the engine's dtype. */
 typedef struct AttentionActs {
-    void *xn;               /* [n, C] normed input */
-    void *qa, *qan;         /* MLA with q_lora_rank */
-    void *q;                /* [n, H * (Dn + Dr)] after rope */
-    void *q_raw, *k_raw;    /* Qwen3: before q_norm and k_norm */
-    void *ckv, *z;          /* MLA: [n, Rkv + Dr] (its rope part rotated), normed latent [n, Rkv] */
-    void *kv;               /* MLA: [n, H * (Dn + Dv)] */
-    void *k, *v;            /* GQA: [n, Hkv * D] */
-    void *o;                /* [n, H * Dv] */
-    float *lse;             /* [n * H] */
-    float *h;               /* [n, C] residual stream between the halves */
+    void *xn;    /* [n, C] normed input */
+    Projected p; /* queries and keys rotated */
+    void *qan;   /* [n, Rq] MLA with q_lora_rank: normed qa */
+    void *z;     /* [n, Rkv] MLA: normed latent */
+    void *o;     /* [n, H * Dv] */
+    float *lse;  /* [n * H] */
+    float *h;    /* [n, C] residual stream between the halves */
     float *rstd, *rstd_q, *rstd_qn, *rstd_kn, *rstd_kv;
 } AttentionActs;
+
+/* Values of a row of each; 0: the model has none. */
+typedef struct ProjectedWidths {
+    size_t in, q, k, kv;
+} ProjectedWidths;
+
+ProjectedWidths projected_widths(const ModelConfig *c);
 
 /* Which experts each token meets. Decided once in forward, stored, never re-decided. */
 typedef struct Routing {

@@ -35,9 +35,7 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
         t->params = realloc(t->params, (size_t)b->capacity * sizeof *t->params);
         CHECK(t->params);
     }
-    /* An MLP is one slab: up and down follow gate at once, whatever its size. */
-    bool inside_slab = kind == PARAM_UP || kind == PARAM_DOWN || kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN ||
-                       kind == PARAM_SHARED_UP || kind == PARAM_SHARED_DOWN;
+    bool inside_slab = param_joins(kind) || kind == PARAM_DOWN || kind == PARAM_EXPERT_DOWN || kind == PARAM_SHARED_DOWN;
     if (!inside_slab) t->total = (t->total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     Param *p = &t->params[t->n++];
     *p = (Param){.kind = kind, .layer = b->layer, .expert = b->expert, .ndim = ndim, .rows = rows, .cols = cols,
@@ -62,14 +60,13 @@ static void vector(Builder *b, ParamKind kind, const char *name, int rows, Param
 static void latent_attention(Builder *b, const ModelConfig *c)
 {
     int qk = config_qk_dim(c);
-    if (c->Rq == 0) {
-        matrix(b, PARAM_Q, "self_attn.q_proj.weight", c->H * qk, c->C);
-    } else {
-        matrix(b, PARAM_Q_A, "self_attn.q_a_proj.weight", c->Rq, c->C);
+    if (c->Rq == 0) matrix(b, PARAM_Q, "self_attn.q_proj.weight", c->H * qk, c->C);
+    else matrix(b, PARAM_Q_A, "self_attn.q_a_proj.weight", c->Rq, c->C);
+    matrix(b, PARAM_KV_A, "self_attn.kv_a_proj_with_mqa.weight", c->Rkv + c->Dr, c->C);
+    if (c->Rq) {
         vector(b, PARAM_Q_A_NORM, "self_attn.q_a_layernorm.weight", c->Rq, INIT_ONES);
         matrix(b, PARAM_Q_B, "self_attn.q_b_proj.weight", c->H * qk, c->Rq);
     }
-    matrix(b, PARAM_KV_A, "self_attn.kv_a_proj_with_mqa.weight", c->Rkv + c->Dr, c->C);
     vector(b, PARAM_KV_A_NORM, "self_attn.kv_a_layernorm.weight", c->Rkv, INIT_ONES);
     matrix(b, PARAM_KV_B, "self_attn.kv_b_proj.weight", c->H * (c->Dn + c->Dv), c->Rkv);
 }
@@ -192,6 +189,14 @@ int params_find(const ParamTable *t, ParamKind kind, int layer, int expert)
     if (expert < 0) return scan(t, kind, first, end - 3 * experts);
     if (kind < PARAM_EXPERT_GATE || kind > PARAM_EXPERT_DOWN || expert >= experts) return -1;
     return end - 3 * (experts - expert) + (int)(kind - PARAM_EXPERT_GATE);
+}
+
+size_t params_joined_rows(const ParamTable *t, int i)
+{
+    if (param_joins(t->params[i].kind)) return 0;
+    size_t rows = t->params[i].rows;
+    while (++i < t->n && param_joins(t->params[i].kind)) rows += t->params[i].rows;
+    return rows;
 }
 
 int params_find_name(const ParamTable *t, const char *name)

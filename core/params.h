@@ -3,8 +3,9 @@
  *
  * All tensors of a role (weights, gradients, first and second moments) lie in one block, each at Param.offset (counted
  * in elements). Order: embedding, layers (the routed experts last in theirs), final norm, head. Every offset is a
- * multiple of 16, except that the gate | up | down of an MLP (dense, shared or an expert) follow each other without
- * padding: gate and up are one [2F, C] matrix and an MLP is one slab. The padding is zero in every role. */
+ * multiple of 16, except where parameters follow each other without padding because products see them as one: the
+ * projections of attention's input (q | k | v, q | kv_a or q_a | kv_a) and their biases; the gate | up of an MLP (dense,
+ * shared or an expert), which together with its down is one slab. The padding is zero in every role. */
 #ifndef CORE_PARAMS_H
 #define CORE_PARAMS_H
 
@@ -19,15 +20,11 @@ typedef enum {
     PARAM_KINDS
 } ParamKind;
 
-/* Whether it is the gate of an MLP, with which its up is one matrix [2F, C]; the up. */
-static inline bool param_is_gate(ParamKind kind)
+/* Whether its rows go on with the matrix (or vector) of the parameter before it. */
+static inline bool param_joins(ParamKind kind)
 {
-    return kind == PARAM_GATE || kind == PARAM_EXPERT_GATE || kind == PARAM_SHARED_GATE;
-}
-
-static inline bool param_is_up(ParamKind kind)
-{
-    return kind == PARAM_UP || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
+    return kind == PARAM_KV_A || kind == PARAM_K || kind == PARAM_V || kind == PARAM_K_BIAS || kind == PARAM_V_BIAS ||
+           kind == PARAM_UP || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
 }
 
 typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS } ParamInit;
@@ -63,6 +60,9 @@ void params_free(ParamTable *t);
 /* Index of the parameter (layer, expert = -1 where there is none), or -1 when there is no such tensor. Constant time. */
 int params_find(const ParamTable *t, ParamKind kind, int layer, int expert);
 int params_find_name(const ParamTable *t, const char *name);
+
+/* Rows of the matrix that parameter i begins, those that join it included; 0: it joins one itself. */
+size_t params_joined_rows(const ParamTable *t, int i);
 
 /* Fills block (table->total elements) with initial values: each tensor by Philox keyed with its name. */
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed);

@@ -25,14 +25,12 @@ static float *vector_of(Viewer v, ParamKind kind, int layer)
     return i < 0 ? NULL : v.block + v.table->params[i].offset;
 }
 
-/* gate and up are neighbours in the block: one matrix of twice the rows. */
-static Mat gate_up_of(Viewer v, ParamKind gate, ParamKind up, int layer, int expert)
+/* A matrix and those that join it. */
+static Mat joined(Viewer v, ParamKind first, int layer, int expert)
 {
-    Mat g = matrix_of(v, gate, layer, expert), u = matrix_of(v, up, layer, expert);
-    if (!g.p) return g;
-    CHECK((float *)g.p + g.rows * g.cols == (float *)u.p);
-    g.rows *= 2;
-    return g;
+    Mat m = matrix_of(v, first, layer, expert);
+    if (m.p) m.rows = params_joined_rows(v.table, params_find(v.table, first, layer, expert));
+    return m;
 }
 
 static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
@@ -43,25 +41,19 @@ static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
     w->kv_a_norm = vector_of(v, PARAM_KV_A_NORM, l);
     w->q_norm = vector_of(v, PARAM_Q_NORM, l);
     w->k_norm = vector_of(v, PARAM_K_NORM, l);
-    w->q_bias = vector_of(v, PARAM_Q_BIAS, l);
-    w->k_bias = vector_of(v, PARAM_K_BIAS, l);
-    w->v_bias = vector_of(v, PARAM_V_BIAS, l);
+    w->in_bias = vector_of(v, PARAM_Q_BIAS, l);
     w->router_bias = vector_of(v, PARAM_ROUTER_BIAS, l);
-    w->q = matrix_of(v, PARAM_Q, l, -1);
-    w->q_a = matrix_of(v, PARAM_Q_A, l, -1);
+    w->in = joined(v, c->Rq ? PARAM_Q_A : PARAM_Q, l, -1);
     w->q_b = matrix_of(v, PARAM_Q_B, l, -1);
-    w->kv_a = matrix_of(v, PARAM_KV_A, l, -1);
     w->kv_b = matrix_of(v, PARAM_KV_B, l, -1);
-    w->k = matrix_of(v, PARAM_K, l, -1);
-    w->v = matrix_of(v, PARAM_V, l, -1);
     w->o = matrix_of(v, PARAM_O, l, -1);
     w->router = matrix_of(v, PARAM_ROUTER, l, -1);
-    w->gate_up = gate_up_of(v, PARAM_GATE, PARAM_UP, l, -1);
+    w->gate_up = joined(v, PARAM_GATE, l, -1);
     w->down = matrix_of(v, PARAM_DOWN, l, -1);
-    w->shared_gate_up = gate_up_of(v, PARAM_SHARED_GATE, PARAM_SHARED_UP, l, -1);
+    w->shared_gate_up = joined(v, PARAM_SHARED_GATE, l, -1);
     w->shared_down = matrix_of(v, PARAM_SHARED_DOWN, l, -1);
     for (int e = 0; e < c->E && w->router.p; e++) {
-        w->expert_gate_up[e] = gate_up_of(v, PARAM_EXPERT_GATE, PARAM_EXPERT_UP, l, e);
+        w->expert_gate_up[e] = joined(v, PARAM_EXPERT_GATE, l, e);
         w->expert_down[e] = matrix_of(v, PARAM_EXPERT_DOWN, l, e);
     }
 }

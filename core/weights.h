@@ -5,10 +5,11 @@
 #include "core/matrix.h"
 #include "core/params.h"
 
-/* One layer. Members that the config lacks have a NULL pointer. gate_up is [2F, C], gate first. */
+/* One layer. Members that the config lacks have a NULL pointer. in: all that multiplies attention's input, with rows
+ * [q | k | v] (in_bias likewise), [q | kv_a] or [q_a | kv_a]. gate_up is [2F, C], gate first. */
 typedef struct LayerWeights {
-    float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm, *q_norm, *k_norm, *q_bias, *k_bias, *v_bias, *router_bias;
-    Mat q, q_a, q_b, kv_a, kv_b, k, v, o;
+    float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm, *q_norm, *k_norm, *in_bias, *router_bias;
+    Mat in, q_b, kv_b, o;
     Mat gate_up, down; /* dense FFN */
     Mat router, shared_gate_up, shared_down;
     Mat *expert_gate_up, *expert_down; /* [E] */

@@ -53,7 +53,7 @@ static void add_shape(Tune *t, size_t out, size_t in)
     t->shapes[t->n_shapes++] = (Shape){out, in};
 }
 
-/* The matrices a product meets: gate and up are one, the router is f32 in either type and small. */
+/* The matrices a product meets: joined ones, in bwd_x attention's each for itself; the router is f32 in either type and small. */
 static void add_model(Tune *t, const char *name)
 {
     ModelConfig c;
@@ -61,8 +61,10 @@ static void add_model(Tune *t, const char *name)
     ParamTable table = params_build(&c);
     for (int i = 0; i < table.n; i++) {
         const Param *p = &table.params[i];
-        if (!p->split || param_is_up(p->kind) || (p->kind == PARAM_EMBED && !c.tied)) continue;
-        add_shape(t, p->rows * (param_is_gate(p->kind) ? 2 : 1), p->cols);
+        size_t rows = params_joined_rows(&table, i);
+        if (!p->split || (p->kind == PARAM_EMBED && !c.tied)) continue;
+        if (rows) add_shape(t, rows, p->cols);
+        if (p->kind >= PARAM_Q && p->kind <= PARAM_V) add_shape(t, p->rows, p->cols);
     }
     params_free(&table);
 }

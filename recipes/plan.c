@@ -136,15 +136,15 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
     return most;
 }
 
-/* Packed copies of every matrix that a forward multiplies with; gate and up are one. */
+/* Packed copies of every matrix that a forward multiplies with. */
 static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool latent)
 {
     size_t bytes = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *q = &t->params[i];
-        bool gate = param_is_gate(q->kind);
-        if (q->ndim != 2 || param_is_up(q->kind) || (q->kind == PARAM_EMBED && !c->tied)) continue;
-        bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, q->rows * (gate ? 2 : 1), q->cols);
+        size_t rows = params_joined_rows(t, i);
+        if (q->ndim != 2 || (q->kind == PARAM_EMBED && !c->tied)) continue;
+        if (rows) bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, rows, q->cols);
         if (latent && q->kind == PARAM_KV_B)
             bytes += (size_t)c->H * cpu_packed_bytes(b, dtype, (size_t)c->Dv, (size_t)c->Rkv);
     }
@@ -208,9 +208,8 @@ static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTabl
                         .predicted = (size_t)w->sequences * (size_t)w->predicted};
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        bool gate = param_is_gate(p->kind);
         bool multiplied = p->ndim == 2 && p->kind != PARAM_EMBED && p->kind != PARAM_HEAD;
-        size_t rows = multiplied && w->trains ? p->rows * (gate ? 2 : 1) : 0; /* gate and up are one in backward */
+        size_t rows = multiplied && w->trains ? params_joined_rows(t, i) : 0;
         if (p->cols > work.widest) work.widest = p->cols;
         if (rows > work.widest) work.widest = rows;
     }

@@ -8,6 +8,16 @@ static HeadView rows_as_heads(Mat m)
     return (HeadView){m.p, m.stride, 0, m.dtype};
 }
 
+/* Short rows far apart: the processor does not foresee the lines of those that follow. */
+enum { SHORT_ROW = 64, ROWS_AHEAD = 12 };
+
+VEC_INLINE void fetch_ahead(HeadView v, size_t row, size_t D)
+{
+    if (D > SHORT_ROW || v.row == D) return;
+    const char *p = head_row(v, row + ROWS_AHEAD, 0).p;
+    for (size_t i = 0; i < D * dtype_size(v.dtype); i += 64) __builtin_prefetch(p + i);
+}
+
 static float norm_row_fwd(Row y, Row x, const float *w, float eps, size_t D)
 {
     float rstd = 1.0f / sqrtf(any_dot(x, x, D) / (float)D + eps);
@@ -23,6 +33,7 @@ static void norm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const floa
 {
 #pragma omp parallel for num_threads(cpu_team(b, (double)(n * heads * D)))
     for (size_t i = 0; i < n; i++) {
+        fetch_ahead(x, i, heads * D);
         for (size_t h = 0; h < heads; h++) {
             rstd[i * heads + h] = norm_row_fwd(head_row(y, i, h), head_row(x, i, h), w, eps, D);
         }
@@ -70,6 +81,7 @@ static void norm_dw_block(float *dw, const NormGrad *g, size_t from, size_t to, 
 {
     v16 sum[DW_VECTORS] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
     for (size_t i = from; i < to; i++) {
+        fetch_ahead(g->x, i, g->heads * width);
         for (size_t h = 0; h < g->heads; h++) {
             Row x = head_row(g->x, i, h), dy = head_row(g->dy, i, h);
             v16 r = v16_set1(g->rstd[i * g->heads + h]);
@@ -86,8 +98,10 @@ static void norm_dw_block(float *dw, const NormGrad *g, size_t from, size_t to, 
 /* Columns are cut, sums over tokens never. */
 static void norm_dw(Backend *b, float *dw, NormGrad g, size_t D)
 {
-    const size_t most = DW_VECTORS * VEC;
-#pragma omp parallel for num_threads(cpu_team(b, (double)(g.n * g.heads * D)))
+    int team = cpu_team(b, (double)(g.n * g.heads * D));
+    size_t most = DW_VECTORS * VEC;
+    while (most > VEC && most * (size_t)(team - 1) >= D) most /= 2;
+#pragma omp parallel for num_threads(team)
     for (size_t j = 0; j < D; j += most) {
         for (size_t from = 0; from < g.n; from += TOKEN_BLOCK) {
             size_t to = from + TOKEN_BLOCK < g.n ? from + TOKEN_BLOCK : g.n;
@@ -102,6 +116,8 @@ static void norm_bwd(Backend *b, HeadView dx, float *dw, NormGrad g, const float
     norm_dw(b, dw, g, D); /* first: dx may overwrite dy */
 #pragma omp parallel for num_threads(cpu_team(b, (double)(2 * g.n * g.heads * D)))
     for (size_t i = 0; i < g.n; i++) {
+        fetch_ahead(g.x, i, g.heads * D);
+        fetch_ahead(dx, i, g.heads * D);
         for (size_t h = 0; h < g.heads; h++) {
             norm_row_bwd(head_row(dx, i, h).p, head_row(g.dy, i, h).p, head_row(g.x, i, h), w, g.rstd[i * g.heads + h], D,
                          add_dx);

@@ -82,7 +82,8 @@ static void counts(void **state)
 static bool inside_slab(ParamKind kind)
 {
     return kind == PARAM_UP || kind == PARAM_DOWN || kind == PARAM_SHARED_UP || kind == PARAM_SHARED_DOWN ||
-           kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN;
+           kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN || kind == PARAM_KV_A || kind == PARAM_K || kind == PARAM_V ||
+           kind == PARAM_K_BIAS || kind == PARAM_V_BIAS;
 }
 
 static void offsets(void **state)
@@ -105,6 +106,30 @@ static void offsets(void **state)
     }
     assert_true(sum == t.count && t.total >= end && t.total % 16 == 0);
     params_free(&t);
+}
+
+static void expect_rows(const ParamTable *t, ParamKind kind, int layer, int expert, size_t rows)
+{
+    assert_int_equal(params_joined_rows(t, params_find(t, kind, layer, expert)), rows);
+}
+
+/* What products see as one matrix: the projections of attention's input, gate and up. */
+static void joined_rows(void **state)
+{
+    (void)state;
+    ModelConfig configs[] = {v2_lite(), v3(), dense(ARCH_QWEN2, 100, 16, 24, 2, 6, 2, 8)};
+    ParamTable lite = params_build(&configs[0]), full = params_build(&configs[1]), qwen = params_build(&configs[2]);
+    expect_rows(&lite, PARAM_Q, 0, -1, 16 * (128 + 64) + 512 + 64);
+    expect_rows(&lite, PARAM_KV_A, 0, -1, 0);
+    expect_rows(&lite, PARAM_EXPERT_GATE, 1, 7, 2 * 1408);
+    expect_rows(&lite, PARAM_SHARED_UP, 1, -1, 0);
+    expect_rows(&lite, PARAM_DOWN, 0, -1, 2048);
+    expect_rows(&full, PARAM_Q_A, 0, -1, 1536 + 512 + 64);
+    expect_rows(&full, PARAM_Q_B, 0, -1, 128 * (128 + 64));
+    expect_rows(&qwen, PARAM_Q, 1, -1, 6 * 8 + 2 * 2 * 8);
+    expect_rows(&qwen, PARAM_Q_BIAS, 1, -1, 6 * 8 + 2 * 2 * 8);
+    expect_rows(&qwen, PARAM_V, 1, -1, 0);
+    params_free(&lite), params_free(&full), params_free(&qwen);
 }
 
 static void find(void **state)
@@ -198,8 +223,8 @@ static void initial_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts), cmocka_unit_test(offsets), cmocka_unit_test(find),
-        cmocka_unit_test(names),  cmocka_unit_test(initial_values),
+        cmocka_unit_test(counts), cmocka_unit_test(offsets), cmocka_unit_test(joined_rows),
+        cmocka_unit_test(find),   cmocka_unit_test(names),   cmocka_unit_test(initial_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
