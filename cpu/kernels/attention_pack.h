@@ -84,15 +84,22 @@ static inline void touch_rows(HeadView view, size_t n, size_t rows, int heads, i
         *(const volatile char *)p;
 }
 
+/* Whether both lie in one matrix, so that touching one touches the other. */
+static inline bool in_one_matrix(HeadView a, HeadView b)
+{
+    ptrdiff_t apart = (const char *)a.p - (const char *)b.p, row = (ptrdiff_t)(a.row * dtype_size(a.dtype));
+    return a.row == b.row && apart > -row && apart < row;
+}
+
 /* Rows [from, to), when they are few enough to stay in a core's second cache. */
 static inline void touch_inputs(AttentionShape s, const AttentionInputs *in, int from, int to)
 {
     size_t n = (size_t)from, rows = (size_t)(to - from);
     if (rows > TOUCH_ROWS) return;
-    touch_rows(in->k, n, rows, s.Hkv, s.Dn);
-    touch_rows(in->k_rope, n, rows, s.Hkv, s.Dr);
-    touch_rows(in->v, n, rows, s.Hkv, s.Dv);
     touch_rows(in->q, n, rows, s.H, s.Dn + s.Dr);
+    touch_rows(in->k, n, rows, s.Hkv, s.Dn);
+    if (!in_one_matrix(in->k_rope, in->q)) touch_rows(in->k_rope, n, rows, s.Hkv, s.Dr);
+    if (!in_one_matrix(in->v, in->q) && !(s.Dn && in_one_matrix(in->v, in->k))) touch_rows(in->v, n, rows, s.Hkv, s.Dv);
 }
 
 static inline void touch_outputs(AttentionShape s, HeadView o, int from, int to)

@@ -50,8 +50,8 @@ static inline float row_maximum(const float *p, int groups, int limit)
     return v16_reduce_max(max);
 }
 
-/* Turns a row's scores into e^(s - m) in place, 0 from lane `limit` on; returns their sum. */
-static inline float row_exponentials(float *p, int groups, int limit, float m)
+/* Turns a row's scores into e^(s - m) in place, 0 from lane `limit` on; gives their sums by lane. */
+static inline v16 row_exponentials(float *p, int groups, int limit, float m)
 {
     v16 sum = v16_zero();
     for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
@@ -61,7 +61,7 @@ static inline float row_exponentials(float *p, int groups, int limit, float m)
         v16_store(p, e);
         sum = v16_add(sum, e);
     }
-    return v16_reduce_add(sum);
+    return sum;
 }
 
 /* One tile for the rows of one block; limit[r] of its keys are for row r, at most `longest`. */
@@ -69,16 +69,19 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
                          const int *limit, int longest)
 {
     float *m = state->m + 16 * (first / BLOCK_ROWS), *l = state->l + 16 * (first / BLOCK_ROWS);
-    float after[16] = {0}, sum[16] = {0}, alpha[16];
+    float after[16] = {0}, sum[16] = {0}, alpha[16], sums[BLOCK_ROWS * VEC];
     int groups = (longest + 15) / 16;
     ScoreProduct scores = {state->p, state->q + first * state->q_row, state->q_row, tile->k, tile->k_rope,
                            s.Dn,     s.Dr,                            s.scale};
     tile_scores(&scores, rows, groups);
+    /* Step by step for all rows: within one row every step would wait for the one before. */
     for (int r = 0; r < rows; r++) {
-        float *p = state->p + r * KEY_TILE, max = row_maximum(p, groups, limit[r]);
+        float max = row_maximum(state->p + r * KEY_TILE, groups, limit[r]);
         after[r] = m[r] > max ? m[r] : max;
-        sum[r] = row_exponentials(p, groups, limit[r], after[r]);
     }
+    for (int r = 0; r < rows; r++)
+        v16_store(sums + r * VEC, row_exponentials(state->p + r * KEY_TILE, groups, limit[r], after[r]));
+    for (int r = 0; r < rows; r++) sum[r] = v16_reduce_add(v16_load(sums + r * VEC));
     v16 rescale = v16_exp(v16_sub(v16_load(m), v16_load(after)));
     v16_store(alpha, rescale);
     v16_store(m, v16_load(after));
