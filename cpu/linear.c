@@ -4,7 +4,7 @@
 
 #include "cpu/internal.h"
 
-enum { MIN_ROW_CHUNK = 24, MIN_OUT_CHUNK = 24, FEW_COLUMNS = 64 };
+enum { MIN_ROW_CHUNK = 24, MIN_OUT_CHUNK = 24, FEW_COLUMNS = 64, SOME_ROWS = 128, MANY_COLUMNS = 2048 };
 
 /* Where x has fewer columns, it costs less to read it oftener than to hold more of dy than the second cache does. */
 enum { WIDE_ENOUGH = 512 };
@@ -152,8 +152,13 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
     return plan;
 }
 
-/* Few rows: what takes time is reading the weights. Tasks over (expert, column range), smaller towards the end, so that threads
- * end together. */
+/* Few rows: what takes time is reading the weights. So it is with more, where columns are enough for many tasks. */
+static bool weights_matter(const Group *g)
+{
+    return g->rows < MIN_ROW_CHUNK || (g->rows < SOME_ROWS && g->out >= MANY_COLUMNS);
+}
+
+/* Tasks over (expert, column range), smaller towards the end, so that threads end together. */
 static Plan plan_few(Backend *b, const Group *g)
 {
     size_t team = (size_t)group_team(b, g), unit = team > 1 ? g->gemm->column_unit : 0, left = 0;
@@ -207,7 +212,7 @@ static void group_fwd(Backend *b, Mat y, Mat x, Group g, const float *bias, bool
         need[e] = expert_rows(&g, e) > 0;
     }
     gemm_packs_get(b, g.gemm, packed, g.w, need, g.E);
-    Plan plan = g.rows < MIN_ROW_CHUNK ? plan_few(b, &g) : plan_rows(b, &g, g.out);
+    Plan plan = weights_matter(&g) ? plan_few(b, &g) : plan_rows(b, &g, g.out);
 #pragma omp parallel for schedule(dynamic) num_threads(plan.team)
     for (size_t i = 0; i < plan.count; i++) {
         Task t = plan.tasks[i];
