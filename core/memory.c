@@ -22,7 +22,7 @@ static void ask_for_large_pages(void *p, size_t bytes)
 
 void *memory_block(size_t bytes)
 {
-    size_t unit = bytes >= 8 * (size_t)LARGE_PAGE ? LARGE_PAGE : LINE, rounded = round_up(bytes ? bytes : 1, unit);
+    size_t unit = bytes >= 2 * (size_t)LARGE_PAGE ? LARGE_PAGE : LINE, rounded = round_up(bytes ? bytes : 1, unit);
     void *block = aligned_alloc(unit, rounded);
     if (block && unit == LARGE_PAGE) ask_for_large_pages(block, rounded);
     return block;

@@ -55,6 +55,18 @@ static inline int cpu_team(const Backend *b, double work)
     return work < 24e3 ? 1 : b->threads;
 }
 
+/* Runs a call that shares its loop by `#pragma omp for` on a team of `size`; one thread does without a region, which costs as
+ * much as the norm of a row. */
+#define ON_TEAM(size, call)                                                                                            \
+    do {                                                                                                               \
+        int on_team_size = (size);                                                                                     \
+        if (on_team_size == 1) {                                                                                       \
+            call;                                                                                                      \
+        } else {                                                                                                       \
+            _Pragma("omp parallel num_threads(on_team_size)") call;                                                    \
+        }                                                                                                              \
+    } while (0)
+
 /* Scratch of thread `thread` (omp_get_thread_num(), 0 outside a region): 64-byte aligned, uninitialised, valid until
  * cpu_release to a mark taken before. Nests. Allocates only when a size is larger than ever seen. */
 static inline ArenaMark cpu_mark(Backend *b, int thread)

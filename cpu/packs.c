@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "cpu/internal.h"
 
-enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256 };
+enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256, SLAB_BYTES = 32 << 20, LINE = 64 };
 
 typedef struct Pack {
     Mat w;            /* the key; p NULL: free slot */
@@ -14,11 +14,20 @@ typedef struct Pack {
     long epoch, used; /* packed at, last asked for at */
 } Pack;
 
+/* Packs lie side by side in large blocks, since memory for each alone would not lie on large pages. */
+typedef struct Slab {
+    char *base;
+    size_t size, used;
+    int packs; /* those that live */
+} Slab;
+
 struct PackCache {
     Pack *slots;
     size_t count, capacity; /* capacity: a power of 2, at most half full */
     long epoch;
     size_t bytes;
+    Slab *slabs;
+    int n_slabs;
 };
 
 static Pack *slots_alloc(size_t capacity)
@@ -38,11 +47,40 @@ PackCache *gemm_packs_open(void)
     return cache;
 }
 
+/* NULL: no memory. */
+static void *slab_take(PackCache *cache, size_t bytes)
+{
+    bytes = ceil_div(bytes, LINE) * LINE;
+    Slab *slab = cache->slabs, *end = slab + cache->n_slabs;
+    while (slab < end && slab->size - slab->used < bytes) slab++;
+    if (slab == end) {
+        size_t size = bytes > SLAB_BYTES ? bytes : SLAB_BYTES;
+        Slab *slabs = realloc(cache->slabs, ((size_t)cache->n_slabs + 1) * sizeof *slabs);
+        if (!slabs) return NULL;
+        cache->slabs = slabs;
+        slab = slabs + cache->n_slabs;
+        *slab = (Slab){.base = memory_block(size), .size = size};
+        if (!slab->base) return NULL;
+        cache->n_slabs++;
+    }
+    slab->packs++;
+    slab->used += bytes;
+    return slab->base + slab->used - bytes;
+}
+
+static void slab_give_back(PackCache *cache, const void *packed)
+{
+    Slab *slab = cache->slabs;
+    while ((const char *)packed < slab->base || (const char *)packed >= slab->base + slab->size) slab++;
+    if (--slab->packs) return;
+    free(slab->base);
+    *slab = cache->slabs[--cache->n_slabs];
+}
+
 void gemm_packs_close(PackCache *cache)
 {
-    for (size_t i = 0; i < cache->capacity; i++) {
-        free(cache->slots[i].packed);
-    }
+    for (int i = 0; i < cache->n_slabs; i++) free(cache->slabs[i].base);
+    free(cache->slabs);
     free(cache->slots);
     free(cache);
 }
@@ -81,7 +119,7 @@ static void rebuild(PackCache *cache, size_t capacity, long since)
             cache->count++;
         } else if (old->w.p) {
             cache->bytes -= old->bytes;
-            free(old->packed);
+            slab_give_back(cache, old->packed);
         }
     }
     free(cache->slots);
@@ -112,7 +150,7 @@ static Pack *find_or_create(PackCache *cache, Mat w, size_t bytes)
             rebuild(cache, 2 * cache->capacity, 0);
             pack = slot_of(cache->slots, cache->capacity, w);
         }
-        *pack = (Pack){.w = w, .packed = memory_block(bytes), .bytes = bytes};
+        *pack = (Pack){.w = w, .packed = slab_take(cache, bytes), .bytes = bytes};
         if (!pack->packed) {
             fprintf(stderr, "r1: out of memory: %zu bytes for a packed weight\n", bytes);
             abort();

@@ -14,10 +14,10 @@ static void write_column(float *dst, Row src, int D)
     }
 }
 
-void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
+static void write_rows(AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
 {
     int rope_heads = cache.rope_shared ? 1 : s.Hkv;
-#pragma omp parallel for num_threads(cpu_team(b, (double)n * s.Hkv * (s.Dn + s.Dr + s.Dv))) schedule(static)
+#pragma omp for nowait
     for (int r = 0; r < n; r++) {
         size_t lane = (size_t)rows[r].pos % KEY_TILE, row = (size_t)r;
         float *page = cache.base + (size_t)rows[r].pages[rows[r].pos / KEY_TILE] * cache.page_stride;
@@ -28,6 +28,11 @@ void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const Cache
         for (int h = 0; h < s.Hkv; h++)
             pack_rows(page + cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv, 0, head_at(in.v, row, h), 0, 1, s.Dv);
     }
+}
+
+void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
+{
+    ON_TEAM(cpu_team(b, (double)n * s.Hkv * (s.Dn + s.Dr + s.Dv)), write_rows(s, cache, rows, n, in));
 }
 
 /* The pages of one sequence, whose last row is at position `last`, as seen by key head h; the heads before `end` come next. */

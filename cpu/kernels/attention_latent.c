@@ -3,16 +3,21 @@
 #include "cpu/kernels/attention_rows.h"
 #include "cpu/kernels/attention_tile.h"
 
-void cpu_latent_write(Backend *b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr)
+static void write_latents(CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr)
 {
     int R = (int)z.cols;
-#pragma omp parallel for num_threads(cpu_team(b, (double)n * (R + Dr))) schedule(static)
+#pragma omp for nowait
     for (int r = 0; r < n; r++) {
         float *page = cache.base + (size_t)rows[r].pages[rows[r].pos / KEY_TILE] * cache.page_stride;
         float *at = page + (size_t)(rows[r].pos % KEY_TILE) * (size_t)(R + Dr);
         pack_rows(at, 0, row_of(z, (size_t)r), 0, 1, R);
         pack_rows(at + R, 0, head_at(k_rope, (size_t)r, 0), 0, 1, Dr);
     }
+}
+
+void cpu_latent_write(Backend *b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr)
+{
+    ON_TEAM(cpu_team(b, (double)n * ((double)z.cols + Dr)), write_latents(cache, rows, n, z, k_rope, Dr));
 }
 
 /* The pages of one sequence, turned tile by tile into keys with positions in the lanes. */

@@ -1,10 +1,8 @@
 #include "cpu/kernels/rows.h"
 
-void cpu_embed_fwd(Backend *b, Mat y, Mat table, const int32_t *ids)
+static void embed_rows(Mat y, Mat table, const int32_t *ids)
 {
-    check_f32(y);
-    CHECK_EQ(y.cols, table.cols);
-#pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
+#pragma omp for nowait
     for (size_t n = 0; n < y.rows; n++) {
         CHECK(ids[n] >= 0 && (size_t)ids[n] < table.rows);
         Row from = row_of(table, (size_t)ids[n]);
@@ -13,6 +11,13 @@ void cpu_embed_fwd(Backend *b, Mat y, Mat table, const int32_t *ids)
             row_store(out + j, any_load(from, j, k), k);
         }
     }
+}
+
+void cpu_embed_fwd(Backend *b, Mat y, Mat table, const int32_t *ids)
+{
+    check_f32(y);
+    CHECK_EQ(y.cols, table.cols);
+    ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), embed_rows(y, table, ids));
 }
 
 /* A thread owns columns: every element adds its tokens in order, and no thread waits for a frequent word. */

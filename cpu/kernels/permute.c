@@ -13,13 +13,26 @@ static void copy_row(Row y, Row x, size_t n)
     }
 }
 
+/* y[i] = x[rows[i]], or x[i]. */
+static void copy_rows(Mat y, Mat x, const int32_t *rows)
+{
+#pragma omp for nowait
+    for (size_t i = 0; i < y.rows; i++) {
+        copy_row(row_of(y, i), row_of(x, rows ? (size_t)rows[i] : i), y.cols);
+    }
+}
+
 void cpu_gather_rows(Backend *b, Mat y, Mat x, const int32_t *rows)
 {
     CHECK_EQ(y.cols, x.cols);
-#pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
-    for (size_t i = 0; i < y.rows; i++) {
-        copy_row(row_of(y, i), row_of(x, (size_t)rows[i]), y.cols);
-    }
+    ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), copy_rows(y, x, rows));
+}
+
+void cpu_copy(Backend *b, Mat y, Mat x)
+{
+    CHECK_EQ(y.rows, x.rows);
+    CHECK_EQ(y.cols, x.cols);
+    ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), copy_rows(y, x, NULL));
 }
 
 void cpu_scatter_add_rows(Backend *b, Mat dx, Mat dy, const int32_t *slot, int K)
@@ -40,13 +53,10 @@ void cpu_scatter_add_rows(Backend *b, Mat dx, Mat dy, const int32_t *slot, int K
     }
 }
 
-void cpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared)
+static void combine_rows(Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared)
 {
-    check_f32(y), check_f32(weights);
-    CHECK_EQ(y.cols, x.cols);
-    CHECK_EQ(weights.rows, y.rows);
     size_t K = weights.cols;
-#pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols * (K + 1))))
+#pragma omp for nowait
     for (size_t n = 0; n < y.rows; n++) {
         float *out = mat_row(y, n);
         const float *w = mat_row(weights, n);
@@ -62,6 +72,14 @@ void cpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights,
             row_store(out + j, v16_add(row_load(out + j, k), sum), k);
         }
     }
+}
+
+void cpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared)
+{
+    check_f32(y), check_f32(weights);
+    CHECK_EQ(y.cols, x.cols);
+    CHECK_EQ(weights.rows, y.rows);
+    ON_TEAM(cpu_team(b, (double)(y.rows * y.cols * (weights.cols + 1))), combine_rows(y, x, slot, weights, shared));
 }
 
 void cpu_combine_bwd(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights)
@@ -85,12 +103,9 @@ void cpu_combine_bwd(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int3
     }
 }
 
-void cpu_add(Backend *b, Mat y, Mat x)
+static void add_rows(Mat y, Mat x)
 {
-    check_f32(y), check_f32(x);
-    CHECK_EQ(y.rows, x.rows);
-    CHECK_EQ(y.cols, x.cols);
-#pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
+#pragma omp for nowait
     for (size_t n = 0; n < y.rows; n++) {
         float *out = mat_row(y, n);
         const float *in = mat_row(x, n);
@@ -100,12 +115,10 @@ void cpu_add(Backend *b, Mat y, Mat x)
     }
 }
 
-void cpu_copy(Backend *b, Mat y, Mat x)
+void cpu_add(Backend *b, Mat y, Mat x)
 {
+    check_f32(y), check_f32(x);
     CHECK_EQ(y.rows, x.rows);
     CHECK_EQ(y.cols, x.cols);
-#pragma omp parallel for num_threads(cpu_team(b, (double)(y.rows * y.cols)))
-    for (size_t n = 0; n < y.rows; n++) {
-        copy_row(row_of(y, n), row_of(x, n), y.cols);
-    }
+    ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), add_rows(y, x));
 }

@@ -28,16 +28,21 @@ static float norm_row_fwd(Row y, Row x, const float *w, float eps, size_t D)
     return rstd;
 }
 
-static void norm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, size_t n, size_t heads,
-                     size_t D)
+static void norm_rows(HeadView y, float *rstd, HeadView x, const float *w, float eps, size_t n, size_t heads, size_t D)
 {
-#pragma omp parallel for num_threads(cpu_team(b, (double)(n * heads * D)))
+#pragma omp for nowait
     for (size_t i = 0; i < n; i++) {
         fetch_ahead(x, i, heads * D);
         for (size_t h = 0; h < heads; h++) {
             rstd[i * heads + h] = norm_row_fwd(head_row(y, i, h), head_row(x, i, h), w, eps, D);
         }
     }
+}
+
+static void norm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, size_t n, size_t heads,
+                     size_t D)
+{
+    ON_TEAM(cpu_team(b, (double)(n * heads * D)), norm_rows(y, rstd, x, w, eps, n, heads, D));
 }
 
 /* mean_j w_j dy_j xhat_j */

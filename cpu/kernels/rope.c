@@ -36,24 +36,26 @@ static void rotate_row(Row row, float *wide, const float *cos, const float *sin,
     }
 }
 
+static void rotate_rows(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
+                        bool interleaved, float sign)
+{
+    int thread = omp_get_thread_num(), pairs = Dr / 2;
+    ArenaMark mark = cpu_mark(b, thread);
+    float *wide = x.dtype == DTYPE_F32 ? NULL : cpu_scratch(b, thread, (size_t)Dr);
+#pragma omp for nowait
+    for (int i = 0; i < n; i++) {
+        const float *c = cos + (size_t)pos[i] * (size_t)pairs, *s = sin + (size_t)pos[i] * (size_t)pairs;
+        for (int h = 0; h < heads; h++) {
+            rotate_row(head_row(x, (size_t)i, (size_t)h), wide, c, s, pairs, interleaved, sign);
+        }
+    }
+    cpu_release(b, thread, mark);
+}
+
 void cpu_rope(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
               bool interleaved, bool inverse)
 {
     CHECK_EQ(Dr % 2, 0);
-    int pairs = Dr / 2;
-    float sign = inverse ? -1.0f : 1.0f;
-#pragma omp parallel num_threads(cpu_team(b, (double)n * heads * Dr))
-    {
-        int thread = omp_get_thread_num();
-        ArenaMark mark = cpu_mark(b, thread);
-        float *wide = x.dtype == DTYPE_F32 ? NULL : cpu_scratch(b, thread, (size_t)Dr);
-#pragma omp for
-        for (int i = 0; i < n; i++) {
-            const float *c = cos + (size_t)pos[i] * (size_t)pairs, *s = sin + (size_t)pos[i] * (size_t)pairs;
-            for (int h = 0; h < heads; h++) {
-                rotate_row(head_row(x, (size_t)i, (size_t)h), wide, c, s, pairs, interleaved, sign);
-            }
-        }
-        cpu_release(b, thread, mark);
-    }
+    ON_TEAM(cpu_team(b, (double)n * heads * Dr),
+            rotate_rows(b, x, pos, cos, sin, n, heads, Dr, interleaved, inverse ? -1.0f : 1.0f));
 }

@@ -114,14 +114,10 @@ static void choose_row(int32_t *idx, const float *scores, const float *bias, Rou
     }
 }
 
-void cpu_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias)
+static void route_rows(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias)
 {
-    check_f32(scores), check_f32(weights), check_f32(logits);
-    CHECK_EQ(logits.cols, s.E);
-    CHECK_EQ(weights.cols, s.K);
-    CHECK(s.K >= 1 && s.K <= s.E);
     size_t E = (size_t)s.E, K = (size_t)s.K;
-#pragma omp parallel for num_threads(cpu_team(b, (double)(logits.rows * E * (K + 12))))
+#pragma omp for nowait
     for (size_t n = 0; n < logits.rows; n++) {
         int thread = omp_get_thread_num();
         ArenaMark mark = cpu_mark(b, thread);
@@ -131,6 +127,15 @@ void cpu_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat wei
         weigh_row(mat_row(weights, n), mat_row(scores, n), idx + n * K, s);
         cpu_release(b, thread, mark);
     }
+}
+
+void cpu_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias)
+{
+    check_f32(scores), check_f32(weights), check_f32(logits);
+    CHECK_EQ(logits.cols, s.E);
+    CHECK_EQ(weights.cols, s.K);
+    CHECK(s.K >= 1 && s.K <= s.E);
+    ON_TEAM(cpu_team(b, (double)(logits.rows * logits.cols) * (s.K + 12)), route_rows(b, s, scores, idx, weights, logits, bias));
 }
 
 /* ds += what the K weights say: f g_e, or normalised (f / n) (g_e - sum_j (s_j / n) g_j). */

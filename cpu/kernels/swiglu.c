@@ -1,16 +1,21 @@
 #include "cpu/kernels/rows.h"
 
-void cpu_swiglu_fwd(Backend *b, Mat h, Mat gu)
+static void swiglu_rows(Mat h, Mat gu)
 {
-    CHECK_EQ(gu.cols, 2 * h.cols);
-    CHECK_EQ(gu.rows, h.rows);
-#pragma omp parallel for num_threads(cpu_team(b, 10.0 * (double)(h.rows * h.cols)))
+#pragma omp for nowait
     for (size_t n = 0; n < h.rows; n++) {
         Row g = row_of(gu, n), u = row_from(g, h.cols), out = row_of(h, n);
         EACH_V16(j, k, h.cols) {
             any_store(out, j, v16_mul(v16_silu(any_load(g, j, k)), any_load(u, j, k)), k);
         }
     }
+}
+
+void cpu_swiglu_fwd(Backend *b, Mat h, Mat gu)
+{
+    CHECK_EQ(gu.cols, 2 * h.cols);
+    CHECK_EQ(gu.rows, h.rows);
+    ON_TEAM(cpu_team(b, 10.0 * (double)(h.rows * h.cols)), swiglu_rows(h, gu));
 }
 
 /* With s = sigmoid(g): du = dh g s, dg = dh u s (1 + g (1 - s)). */
