@@ -16,7 +16,7 @@ enum { PANEL_VECTORS = 1 };
 enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 256, LINE = 64 };
 
 /* Fewer rows than this do not pay for copying or widening a panel of the weight first. */
-enum { ROWS_WORTH_A_COPY = 24 };
+enum { ROWS_WORTH_A_COPY = 32 };
 
 /* Vectors of the panel that starts at a column with `left` columns to go: 4, then 2, then 1. */
 VEC_INLINE size_t panel_vectors(size_t left)
