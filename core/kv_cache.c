@@ -6,7 +6,7 @@
 #include "core/check.h"
 #include "core/memory.h"
 
-/* Floats of one layer of a page, and where its parts begin. */
+/* Values of one layer of a page, and where its parts begin. */
 static size_t layout(const ModelConfig *c, CacheKind kind, size_t *rope_at, size_t *v_at)
 {
     size_t tile = KEY_TILE, heads = (size_t)c->Hkv;
@@ -20,20 +20,20 @@ static size_t layout(const ModelConfig *c, CacheKind kind, size_t *rope_at, size
     return *v_at + heads * tile * (size_t)c->Dv;
 }
 
-size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind)
+size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype)
 {
     size_t rope_at, v_at;
-    return layout(c, kind, &rope_at, &v_at) * (size_t)c->L * sizeof(float);
+    return layout(c, kind, &rope_at, &v_at) * (size_t)c->L * dtype_size(dtype);
 }
 
-bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, int n_pages, Status *st)
+bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st)
 {
     if (kind == CACHE_LATENT && c->attention != ATTENTION_MLA)
         return fail(st, "--cache latent needs a model with MLA attention; this one is %s: use --cache exact",
                     arch_name(c->arch));
-    *k = (KvCache){.kind = kind, .config = c, .n_pages = n_pages};
-    k->page_floats = layout(c, kind, &k->rope_at, &k->v_at);
-    size_t bytes = k->page_floats * (size_t)c->L * (size_t)n_pages * sizeof(float);
+    *k = (KvCache){.kind = kind, .config = c, .dtype = dtype, .n_pages = n_pages};
+    k->page_values = layout(c, kind, &k->rope_at, &k->v_at);
+    size_t bytes = kv_cache_page_bytes(c, kind, dtype) * (size_t)n_pages;
     k->pages = memory_block(bytes);
     k->references = calloc((size_t)n_pages, sizeof *k->references);
     k->free_list = malloc((size_t)n_pages * sizeof *k->free_list);
@@ -56,8 +56,9 @@ void kv_cache_close(KvCache *k)
 
 CacheLayer kv_cache_layer(const KvCache *k, int layer)
 {
-    return (CacheLayer){k->pages + (size_t)layer * k->page_floats, k->page_floats * (size_t)k->config->L, k->rope_at,
-                        k->v_at, k->config->attention == ATTENTION_MLA};
+    char *base = (char *)k->pages + (size_t)layer * k->page_values * dtype_size(k->dtype);
+    return (CacheLayer){base, k->dtype, k->page_values * (size_t)k->config->L, k->rope_at, k->v_at,
+                        k->config->attention == ATTENTION_MLA};
 }
 
 int kv_page_take(KvCache *k)
@@ -86,8 +87,8 @@ int kv_page_private(KvCache *k, int page)
     if (k->references[page] == 1) return page;
     int copy = kv_page_take(k);
     if (copy < 0) return -1;
-    size_t floats = k->page_floats * (size_t)k->config->L;
-    memcpy(k->pages + (size_t)copy * floats, k->pages + (size_t)page * floats, floats * sizeof(float));
+    size_t bytes = kv_cache_page_bytes(k->config, k->kind, k->dtype);
+    memcpy((char *)k->pages + (size_t)copy * bytes, (char *)k->pages + (size_t)page * bytes, bytes);
     kv_page_drop(k, page);
     return copy;
 }

@@ -2,7 +2,8 @@
  * prompt are counted by reference and copied only when written.
  *
  * exact:  expanded K and V, walked in the training kernel's order, so that sampling and training agree bit for bit.
- * latent: the normed latent and the rope key only, (Rkv + Dr) values a token and layer (DeepSeek-V2, section 2.1.2). */
+ * latent: the normed latent and the rope key only, (Rkv + Dr) values a token and layer (DeepSeek-V2, section 2.1.2).
+ * Either of the engine's dtype. */
 #ifndef CORE_KV_CACHE_H
 #define CORE_KV_CACHE_H
 
@@ -14,8 +15,9 @@ typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
 typedef struct KvCache {
     CacheKind kind;
     const ModelConfig *config;
-    float *pages;         /* [n_pages][L][page_floats] */
-    size_t page_floats;   /* of one layer */
+    DType dtype;
+    void *pages;          /* [n_pages][L][page_values] */
+    size_t page_values;   /* of one layer */
     size_t rope_at, v_at; /* CacheLayer's */
     int n_pages;
     int *references; /* [n_pages] */
@@ -23,9 +25,9 @@ typedef struct KvCache {
 } KvCache;
 
 /* Latent needs MLA. Fails when the memory is not there. */
-bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, int n_pages, Status *st);
+bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st);
 void kv_cache_close(KvCache *k);
-size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind);
+size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype);
 CacheLayer kv_cache_layer(const KvCache *k, int layer);
 
 /* A free page (-1: none left), with one reference. */

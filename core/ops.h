@@ -19,7 +19,7 @@
 #include "core/matrix.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 3, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 4, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -60,10 +60,12 @@ typedef struct AttentionInputs {
  *   k      at +0        [Hkv][Dn][KEY_TILE]
  *   k_rope at +rope_at  [R][Dr][KEY_TILE], R = 1 when shared (rope_shared), else Hkv
  *   v      at +v_at     [Hkv][KEY_TILE][Dv]
- * Latent cache, one layer: page p holds [KEY_TILE][Rkv + Dr] (normed latent, then the rotated rope key). */
+ * Latent cache, one layer: page p holds [KEY_TILE][Rkv + Dr] (normed latent, then the rotated rope key).
+ * bf16 keeps exactly what is bf16 when it is written. */
 typedef struct CacheLayer {
-    float *base;
-    size_t page_stride, rope_at, v_at;
+    void *base;
+    DType dtype;
+    size_t page_stride, rope_at, v_at; /* in values */
     bool rope_shared;
 } CacheLayer;
 

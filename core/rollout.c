@@ -92,7 +92,7 @@ static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutPrompt *pr
     if (!s->cache_is_open || s->cache.kind != spec->cache || s->cache.n_pages < pages || s->n_slots < slots ||
         s->tiles_max < tiles) {
         drop_slots(s);
-        if (!kv_cache_open(&s->cache, s->e->config, spec->cache, pages, st)) return false;
+        if (!kv_cache_open(&s->cache, s->e->config, spec->cache, s->e->dtype, pages, st)) return false;
         s->cache_is_open = true;
         s->n_slots = slots;
         s->tiles_max = tiles;
@@ -317,7 +317,7 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     }
     close_run(&r);
     r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * used.slots) : 1.0;
-    r.stats.cache_bytes = s->cache.page_floats * (size_t)s->e->config->L * sizeof(float) * (size_t)s->cache.n_pages;
+    r.stats.cache_bytes = kv_cache_page_bytes(s->e->config, s->cache.kind, s->cache.dtype) * (size_t)s->cache.n_pages;
     if (stats) *stats = r.stats;
     return stopped ? fail(st, "interrupted") : true;
 }

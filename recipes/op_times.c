@@ -63,6 +63,12 @@ static double size(Mat m)
     return (double)m.rows * (double)m.cols * (double)dtype_size(m.dtype) / sizeof(float);
 }
 
+/* Values of this type, in f32 numbers. */
+static double in_floats(DType dtype, double values)
+{
+    return values * (double)dtype_size(dtype) / sizeof(float);
+}
+
 static Cost moves(double read, double written)
 {
     return (Cost){.read = read, .written = written};
@@ -107,6 +113,12 @@ static double query_floats(AttentionShape s, double n)
 static double key_floats(AttentionShape s, double n, bool rope_shared)
 {
     return n * (s.Hkv * (s.Dn + s.Dv) + (rope_shared ? 1 : s.Hkv) * s.Dr);
+}
+
+/* n positions of an exact cache. */
+static double cached_floats(AttentionShape s, CacheLayer cache, double n)
+{
+    return in_floats(cache.dtype, key_floats(s, n, cache.rope_shared));
 }
 
 static Cost attention_cost(AttentionShape s, AttentionInputs in, const int32_t *offsets, int nseq, bool backward)
@@ -170,20 +182,22 @@ TIMED(attention_bwd,
        AttentionInputs in, const int32_t *offsets, int nseq),
       (b, s, din, dout, o, lse, in, offsets, nseq), attention_cost(s, in, offsets, nseq, true))
 TIMED(cache_write, (Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in),
-      (b, s, cache, rows, n, in), moves(key_floats(s, n, cache.rope_shared), key_floats(s, n, cache.rope_shared)))
+      (b, s, cache, rows, n, in),
+      moves(in_floats(in.v.dtype, key_floats(s, n, cache.rope_shared)), cached_floats(s, cache, n)))
 TIMED(attention_cached,
       (Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows, int n),
       (b, s, o, q, cache, rows, n),
       ((Cost){.flops = 2.0 * s.H * (s.Dn + s.Dr + s.Dv) * cached_pairs(rows, n),
-              .read = key_floats(s, cached_pairs(rows, n), cache.rope_shared), .written = (double)n * s.H * s.Dv}))
+              .read = cached_floats(s, cache, cached_pairs(rows, n)), .written = (double)n * s.H * s.Dv}))
 TIMED(latent_write, (Backend *b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr),
-      (b, cache, rows, n, z, k_rope, Dr), moves(size(z) + (double)n * Dr, size(z) + (double)n * Dr))
+      (b, cache, rows, n, z, k_rope, Dr),
+      moves(in_floats(z.dtype, (double)n * ((double)z.cols + Dr)), in_floats(cache.dtype, (double)n * ((double)z.cols + Dr))))
 TIMED(attention_latent,
       (Backend *b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope, CacheLayer cache,
        const CacheRow *rows, int n),
       (b, s, Rkv, u, qz, q_rope, cache, rows, n),
       ((Cost){.flops = 2.0 * s.H * (2 * Rkv + s.Dr) * cached_pairs(rows, n),
-              .read = (Rkv + s.Dr) * cached_pairs(rows, n),
+              .read = in_floats(cache.dtype, (Rkv + s.Dr) * cached_pairs(rows, n)),
               .written = (double)n * s.H * Rkv}))
 TIMED(router_bwd,
       (Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores, const int32_t *idx),

@@ -89,7 +89,7 @@ static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *w)
     CacheRow *cached = calloc((size_t)most, sizeof *cached);
     CHECK(zeros && offsets && cached);
     for (int i = 0; i <= count; i++) offsets[i] = i * w->prompt_length;
-    KvCache cache = {.kind = w->cache, .config = c, .pages = d->block};
+    KvCache cache = {.kind = w->cache, .config = c, .dtype = e->dtype, .pages = d->block};
     Rows rows = {.n = total, .pos = zeros, .offsets = offsets, .nseq = count, .cache = &cache, .cached = cached};
     arena_reset(arena);
     model_forward_rows(e, &d->w, zeros, &rows);
@@ -165,14 +165,14 @@ static size_t tiles(int tokens)
 }
 
 /* Pages as core/rollout.c reserves them, and the ids and log-probs of all completions. */
-static size_t cache_bytes(const PlanWork *w)
+static size_t cache_bytes(const Machine *m, const PlanWork *w)
 {
     size_t pages = 0, storage = 0;
     for (int i = 0; i < w->n_rollouts; i++) {
         const PlanRollout *r = &w->rollouts[i];
         size_t slots = (size_t)slots_of(r), samples = (size_t)r->samples;
         size_t n = slots * tiles(r->prompt_length + r->tokens) + (slots / samples + 2) * tiles(r->prompt_length);
-        size_t bytes = n * kv_cache_page_bytes(w->config, r->cache);
+        size_t bytes = n * kv_cache_page_bytes(w->config, r->cache, m->options.dtype);
         size_t tokens = (size_t)r->prompts * samples * (size_t)r->tokens * 8;
         if (bytes > pages) pages = bytes;
         if (tokens > storage) storage = tokens;
@@ -273,7 +273,7 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
 {
     Plan p = {.process = resident(),
               .beside = w->beside,
-              .cache = cache_bytes(w),
+              .cache = cache_bytes(m, w),
               .budget = m->memory,
               .layers = w->config->L};
     add_blocks(&p, m, w);

@@ -15,7 +15,7 @@ static KeyTile packed_tile(void *from, int i)
 {
     const PackedKeys *p = from;
     const float *k = p->k + (size_t)i * p->k_tile;
-    return (KeyTile){k, k + (size_t)p->Dn * KEY_TILE, p->v + (size_t)i * KEY_TILE * p->v_row, p->v_row,
+    return (KeyTile){f32_row(k), f32_row(k + (size_t)p->Dn * KEY_TILE), f32_row(p->v + (size_t)i * KEY_TILE * p->v_row), p->v_row,
                      (int)p->v_row};
 }
 

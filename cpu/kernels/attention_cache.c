@@ -4,13 +4,19 @@
 #include "cpu/kernels/attention_tile.h"
 
 /* dst[d * KEY_TILE] = src[d] */
-static void write_column(float *dst, Row src, int D)
+static void write_column(Row dst, Row src, int D)
 {
+    float lanes[VEC];
+    uint16_t halves[VEC];
     for (int d = 0; d < D; d += VEC) {
-        float lanes[VEC];
-        v16_store(lanes, any_load(src, (size_t)d, row_lanes((size_t)(D - d))));
-        for (int i = 0; i < VEC && d + i < D; i++)
-            dst[(size_t)(d + i) * KEY_TILE] = lanes[i];
+        v16 values = any_load(src, (size_t)d, row_lanes((size_t)(D - d)));
+        v16_store(lanes, values);
+        if (dst.dtype == DTYPE_BF16) v16_store_bf16(halves, values);
+        for (int i = 0; i < VEC && d + i < D; i++) {
+            size_t at = (size_t)(d + i) * KEY_TILE;
+            if (dst.dtype == DTYPE_BF16) ((uint16_t *)dst.p)[at] = halves[i];
+            else ((float *)dst.p)[at] = lanes[i];
+        }
     }
 }
 
@@ -20,13 +26,13 @@ static void write_rows(AttentionShape s, CacheLayer cache, const CacheRow *rows,
 #pragma omp for nowait
     for (int r = 0; r < n; r++) {
         size_t lane = (size_t)rows[r].pos % KEY_TILE, row = (size_t)r;
-        float *page = cache.base + (size_t)rows[r].pages[rows[r].pos / KEY_TILE] * cache.page_stride;
+        Row page = page_of(&cache, rows[r].pages[rows[r].pos / KEY_TILE]);
         for (int h = 0; h < s.Hkv && s.Dn; h++)
-            write_column(page + (size_t)h * s.Dn * KEY_TILE + lane, head_at(in.k, row, h), s.Dn);
+            write_column(row_from(page, (size_t)h * s.Dn * KEY_TILE + lane), head_at(in.k, row, h), s.Dn);
         for (int h = 0; h < rope_heads && s.Dr; h++)
-            write_column(page + cache.rope_at + (size_t)h * s.Dr * KEY_TILE + lane, head_at(in.k_rope, row, h), s.Dr);
+            write_column(row_from(page, cache.rope_at + (size_t)h * s.Dr * KEY_TILE + lane), head_at(in.k_rope, row, h), s.Dr);
         for (int h = 0; h < s.Hkv; h++)
-            pack_rows(page + cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv, 0, head_at(in.v, row, h), 0, 1, s.Dv);
+            copy_values(row_from(page, cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv), head_at(in.v, row, h), s.Dv);
     }
 }
 
@@ -45,17 +51,19 @@ typedef struct PageKeys {
 
 static KeyTile tile_of(const PageKeys *p, int h, int i)
 {
-    const float *page = p->cache->base + (size_t)p->pages[i] * p->cache->page_stride;
+    Row page = page_of(p->cache, p->pages[i]);
     size_t rope_head = p->cache->rope_shared ? 0 : (size_t)h;
-    return (KeyTile){page + (size_t)h * p->s.Dn * KEY_TILE, page + p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE,
-                     page + p->cache->v_at + (size_t)h * KEY_TILE * p->s.Dv, (size_t)p->s.Dv, p->s.Dv};
+    return (KeyTile){row_from(page, (size_t)h * p->s.Dn * KEY_TILE),
+                     row_from(page, p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE),
+                     row_from(page, p->cache->v_at + (size_t)h * KEY_TILE * p->s.Dv), (size_t)p->s.Dv, p->s.Dv};
 }
 
-/* The first `keys` columns of x [rows][KEY_TILE]. */
-static void fetch_columns(const float *x, int rows, int keys)
+/* The first `used` values of each of `rows` rows, `row` values apart. */
+static void fetch_rows(Row x, int rows, size_t row, int used)
 {
+    int line = (int)(64 / dtype_size(x.dtype));
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < keys; j += VEC) __builtin_prefetch(x + (size_t)r * KEY_TILE + j);
+        for (int j = 0; j < used; j += line) __builtin_prefetch(row_from(x, (size_t)r * row + (size_t)j).p);
 }
 
 /* Asks memory for a tile's keys and values. Attending takes them in an order that the processor does not foresee. */
@@ -63,9 +71,9 @@ static void fetch_tile(const PageKeys *p, int h, int i)
 {
     KeyTile t = tile_of(p, h, i);
     int keys = min_int(KEY_TILE, p->last + 1 - i * KEY_TILE);
-    fetch_columns(t.k, p->s.Dn, keys);
-    fetch_columns(t.k_rope, p->s.Dr, keys);
-    for (int j = 0; j < keys * p->s.Dv; j += VEC) __builtin_prefetch(t.v + j);
+    fetch_rows(t.k, p->s.Dn, KEY_TILE, keys);
+    fetch_rows(t.k_rope, p->s.Dr, KEY_TILE, keys);
+    fetch_rows(t.v, 1, 0, keys * p->s.Dv);
 }
 
 /* While one tile is attended to, the next comes from memory. */

@@ -8,10 +8,10 @@ static void write_latents(CacheLayer cache, const CacheRow *rows, int n, Mat z, 
     int R = (int)z.cols;
 #pragma omp for nowait
     for (int r = 0; r < n; r++) {
-        float *page = cache.base + (size_t)rows[r].pages[rows[r].pos / KEY_TILE] * cache.page_stride;
-        float *at = page + (size_t)(rows[r].pos % KEY_TILE) * (size_t)(R + Dr);
-        pack_rows(at, 0, row_of(z, (size_t)r), 0, 1, R);
-        pack_rows(at + R, 0, head_at(k_rope, (size_t)r, 0), 0, 1, Dr);
+        Row page = page_of(&cache, rows[r].pages[rows[r].pos / KEY_TILE]);
+        size_t at = (size_t)(rows[r].pos % KEY_TILE) * (size_t)(R + Dr);
+        copy_values(row_from(page, at), row_of(z, (size_t)r), R);
+        copy_values(row_from(page, at + (size_t)R), head_at(k_rope, (size_t)r, 0), Dr);
     }
 }
 
@@ -32,9 +32,9 @@ static KeyTile latent_tile(void *from, int i)
 {
     const LatentKeys *p = from;
     int width = p->Rkv + p->Dr;
-    const float *page = p->cache->base + (size_t)p->pages[i] * p->cache->page_stride;
-    pack_columns(p->turned, f32_row(page), (size_t)width, min_int(KEY_TILE, p->positions - i * KEY_TILE), width);
-    return (KeyTile){p->turned, p->turned + (size_t)p->Rkv * KEY_TILE, page, (size_t)width, p->Rkv};
+    Row page = page_of(p->cache, p->pages[i]);
+    pack_columns(p->turned, page, (size_t)width, min_int(KEY_TILE, p->positions - i * KEY_TILE), width);
+    return (KeyTile){f32_row(p->turned), f32_row(p->turned + (size_t)p->Rkv * KEY_TILE), page, (size_t)width, p->Rkv};
 }
 
 typedef struct LatentCall {

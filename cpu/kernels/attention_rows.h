@@ -5,6 +5,11 @@
 #include "cpu/internal.h"
 #include "cpu/kernels/attention_tile.h"
 
+static inline Row page_of(const CacheLayer *cache, int32_t page)
+{
+    return row_from((Row){cache->base, cache->dtype}, (size_t)page * cache->page_stride);
+}
+
 typedef struct RowGroup {
     int first, count;
 } RowGroup;

@@ -14,10 +14,10 @@
 
 enum { PANEL_ROWS = 8 * BLOCK_ROWS };
 
-/* Keys [i * KEY_TILE, (i + 1) * KEY_TILE): k [Dn][KEY_TILE], k_rope [Dr][KEY_TILE], v [KEY_TILE] rows v_row floats
- * apart. v_width is Dv, or Dv rounded up to 16 where that many floats of every row may be read. */
+/* Keys [i * KEY_TILE, (i + 1) * KEY_TILE): k [Dn][KEY_TILE], k_rope [Dr][KEY_TILE] of one type, v [KEY_TILE] rows v_row
+ * values apart. v_width is Dv, or Dv rounded up to 16 where that many values of every row may be read. */
 typedef struct KeyTile {
-    const float *k, *k_rope, *v;
+    Row k, k_rope, v;
     size_t v_row;
     int v_width;
 } KeyTile;

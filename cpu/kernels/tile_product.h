@@ -8,17 +8,18 @@
 #include <stddef.h>
 
 #include "core/ops.h"
+#include "cpu/kernels/rows.h"
 
 enum { BLOCK_ROWS = 6 };
 
 /* Keys in the lanes. For r < rows <= BLOCK_ROWS, j < 16 * groups:
  *   c[r][j] = scale * (sum_{d < Dn} a[r][d] k[d][j] + sum_{d < Dr} a[r][Dn + d] k_rope[d][j])
- * one chain over both sums, started at 0. c, k and k_rope have rows of KEY_TILE. */
+ * one chain over both sums, started at 0. c, k and k_rope have rows of KEY_TILE; k and k_rope are of one type. */
 typedef struct ScoreProduct {
     float *c;
     const float *a;
     size_t a_row;
-    const float *k, *k_rope;
+    Row k, k_rope;
     int Dn, Dr;
     float scale;
 } ScoreProduct;
@@ -31,7 +32,8 @@ void tile_scores(const ScoreProduct *p, int rows, int groups);
 typedef struct ValueProduct {
     float *c;
     size_t c_row;
-    const float *factor, *a, *b;
+    const float *factor, *a;
+    Row b;
     size_t b_row;
     const int *limit;
     int width;

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/check.h"
 #include "cpu/cpu.h"
@@ -198,22 +199,22 @@ void case_gradients_free(CaseGradients *g)
     free(g->rope);
 }
 
-Pages pages_make(size_t page_floats)
+Pages pages_make(size_t page_values, DType dtype)
 {
-    Pages p = {.layer = {.page_stride = page_floats + 7}};
+    Pages p = {.layer = {.dtype = dtype, .page_stride = page_values + 7}};
     p.count = CASE_SEQUENCES * CASE_PAGES * p.layer.page_stride;
-    p.layer.base = p.floats = malloc(p.count * sizeof *p.floats);
-    for (size_t i = 0; i < p.count; i++) p.floats[i] = NAN;
+    p.layer.base = malloc(p.count * dtype_size(dtype));
+    memset(p.layer.base, 0xff, p.count * dtype_size(dtype)); /* NaN in either type */
     for (int s = 0; s < CASE_SEQUENCES; s++)
         for (int i = 0; i < CASE_PAGES; i++) p.of[s][i] = (s * CASE_PAGES + i) * 7 % (CASE_SEQUENCES * CASE_PAGES);
     return p;
 }
 
-Pages exact_pages(const AttentionCase *c)
+Pages exact_pages(const AttentionCase *c, DType dtype)
 {
     AttentionShape s = c->s;
     size_t k = (size_t)(s.Hkv * s.Dn * KEY_TILE), rope = (size_t)((c->rope_shared ? 1 : s.Hkv) * s.Dr * KEY_TILE);
-    Pages p = pages_make(k + rope + (size_t)(s.Hkv * s.Dv * KEY_TILE));
+    Pages p = pages_make(k + rope + (size_t)(s.Hkv * s.Dv * KEY_TILE), dtype);
     p.layer.rope_at = k;
     p.layer.v_at = k + rope;
     p.layer.rope_shared = c->rope_shared;

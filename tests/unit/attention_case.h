@@ -55,17 +55,16 @@ CaseGradients case_backward(const AttentionCase *c);
 void case_gradients_free(CaseGradients *g);
 
 /* A cache of one layer that holds NaN wherever nothing was written, and the page list of each sequence: no page is
- * where one would expect it. Free floats. */
+ * where one would expect it. Free layer.base. */
 typedef struct Pages {
     CacheLayer layer;
-    float *floats;
-    size_t count; /* of floats */
+    size_t count; /* of values */
     int32_t of[CASE_SEQUENCES][CASE_PAGES];
 } Pages;
 
-Pages pages_make(size_t page_floats);
+Pages pages_make(size_t page_values, DType dtype);
 /* Pages of the case's exact cache. */
-Pages exact_pages(const AttentionCase *c);
+Pages exact_pages(const AttentionCase *c, DType dtype);
 
 /* Opens the backend with these, or NULL where this machine lacks the instruction set. */
 Backend *case_backend(const char *isa, int threads, const Ops **ops);

@@ -27,7 +27,7 @@ static void cached_call(Backend *b, const Ops *ops, const AttentionCase *c, Page
 /* Every sequence by itself, `chunk` positions a call. */
 static void feed_in_chunks(Backend *b, const Ops *ops, const AttentionCase *c, int chunk, float *o)
 {
-    Pages p = exact_pages(c);
+    Pages p = exact_pages(c, DTYPE_F32);
     for (int s = 0; s < c->nseq; s++)
         for (int32_t at = c->offsets[s]; at < c->offsets[s + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
@@ -36,7 +36,7 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const AttentionCase *c, i
                 rows[r] = (CacheRow){p.of[s], at - c->offsets[s] + r};
             cached_call(b, ops, c, &p, rows, (size_t)at, n, o);
         }
-    free(p.floats);
+    free(p.layer.base);
 }
 
 static const AttentionShape MLA = {4, 4, 32, 16, 32, 0.14f}, TINY = {2, 2, 12, 8, 12, 0.22f},
@@ -83,7 +83,7 @@ static void decoding_together_equals_training(void **state)
     size_t outputs = (size_t)(c.N * s.H * s.Dv), row = (size_t)(s.H * s.Dv);
     float *want = malloc(outputs * sizeof *want), *lse = malloc((size_t)(c.N * s.H) * sizeof *lse);
     ops->attention_fwd(b, s, case_output(&c, want), lse, c.in.view, c.offsets, c.nseq);
-    Pages p = exact_pages(&c);
+    Pages p = exact_pages(&c, DTYPE_F32);
     AttentionCase step = case_make(s, true, (int[]){CASE_SEQUENCES, -1}, 61); /* the rows of one call */
     float *o = malloc((size_t)step.N * row * sizeof *o);
     for (int t = 0; t < 70; t++) {
@@ -107,7 +107,7 @@ static void decoding_together_equals_training(void **state)
     ops->close(b);
     case_free(&c);
     case_free(&step);
-    free(p.floats);
+    free(p.layer.base);
     free(want);
     free(lse);
     free(o);
@@ -174,7 +174,7 @@ static float *absorb_queries(const AttentionCase *c, const Latents *l)
 static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c, const Latents *l, float *qz, int chunk)
 {
     AttentionShape s = c->s;
-    Pages p = pages_make((size_t)(KEY_TILE * (l->R + s.Dr)));
+    Pages p = pages_make((size_t)(KEY_TILE * (l->R + s.Dr)), DTYPE_F32);
     size_t row = (size_t)(s.H * l->R);
     float *u = malloc((size_t)c->N * row * sizeof *u);
     HeadView q_rope = heads_from(c->in.view.q, (size_t)s.Dn);
@@ -190,7 +190,7 @@ static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c,
             HeadView q_rows = heads_f32(qz + (size_t)at * row, row, (size_t)l->R);
             ops->attention_latent(b, s, l->R, u_rows, q_rows, from_row(q_rope, (size_t)at), p.layer, rows, n);
         }
-    free(p.floats);
+    free(p.layer.base);
     return u;
 }
 
