@@ -195,7 +195,7 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
     }
 }
 
-/* Gradients of n rows, f32; with `from`: those of `of` from row `from` on. */
+/* Gradients of n rows. */
 static Projected projected_alloc(Engine *e, size_t n)
 {
     ProjectedWidths w = projected_widths(e->config);
@@ -206,6 +206,7 @@ static Projected projected_alloc(Engine *e, size_t n)
     return d;
 }
 
+/* The same from row `from` on. */
 static Projected gradients_from(const ModelConfig *c, const Projected *d, size_t from)
 {
     ProjectedWidths w = projected_widths(c);
@@ -213,7 +214,7 @@ static Projected gradients_from(const ModelConfig *c, const Projected *d, size_t
                        d->k ? (float *)d->k + from * w.k : NULL, d->kv ? (float *)d->kv + from * w.kv : NULL};
 }
 
-/* d->in from what attention gave, all of whose queries and keys are raw again. */
+/* d->in through what made queries, keys and values of it. */
 static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d, size_t n)
 {
     const ModelConfig *c = e->config;
@@ -243,7 +244,7 @@ static void gqa_norms_bwd(Engine *e, const LayerWeights *w, const LayerWeights *
                          w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
 }
 
-/* dxn = d->in w->in, part by part: MLA's kv_a first, then q; GQA's q, k, v. */
+/* dxn = d->in w->in, as the sum of its parts: MLA's kv_a, then q; GQA's q, k, v. */
 static void in_bwd_x(Engine *e, const LayerWeights *w, Mat dxn, const Projected *d, size_t n)
 {
     const ModelConfig *c = e->config;
