@@ -155,15 +155,15 @@ static Plan plan_rows(Backend *b, const Group *g, size_t cols)
 /* Few rows: what takes time is reading the weights. So it is with more, where columns are enough for many tasks. */
 static bool weights_matter(const Group *g)
 {
-    return g->rows < MIN_ROW_CHUNK || (g->rows < SOME_ROWS && g->out >= MANY_COLUMNS);
+    return g->gemm->column_unit && (g->rows < MIN_ROW_CHUNK || (g->rows < SOME_ROWS && g->out >= MANY_COLUMNS));
 }
 
 /* Tasks over (expert, column range), smaller towards the end, so that threads end together. */
 static Plan plan_few(Backend *b, const Group *g)
 {
-    size_t team = (size_t)group_team(b, g), unit = team > 1 ? g->gemm->column_unit : 0, left = 0;
-    if (unit && unit < FEW_COLUMNS) unit = FEW_COLUMNS / unit * unit;
-    size_t units = unit ? ceil_div(g->out, unit) : 1;
+    size_t team = (size_t)group_team(b, g), unit = g->gemm->column_unit, left = 0;
+    if (unit < FEW_COLUMNS) unit = FEW_COLUMNS / unit * unit;
+    size_t units = team > 1 ? ceil_div(g->out, unit) : 1;
     for (int e = 0; e < g->E; e++) left += expert_rows(g, e) > 0 ? units : 0;
     Plan plan = plan_open(b, (int)team, left);
     for (int e = 0; e < g->E; e++) {

@@ -104,7 +104,7 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
  * become tiles block by block, so that they are met in the second cache. b: packed, or rows of w. */
 typedef struct Product {
     OperandA a;
-    size_t K, at_once; /* steps of the inner index; of a block */
+    size_t K, block; /* steps of the inner index; of a block of it */
     Mat turned;
     size_t first;
     float *tiles;
@@ -144,9 +144,9 @@ typedef struct Block {
 static Ahead ahead_of_packed(TileKind kind, const Product *p, const Block *b, size_t j, size_t width)
 {
     size_t next = j + width, k0 = b->k0;
-    if (next >= b->to) next = b->from, k0 += p->at_once;
+    if (next >= b->to) next = b->from, k0 += p->block;
     if (k0 >= p->K) return (Ahead){0};
-    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = min_size(p->at_once, p->K - k0);
+    size_t wide = panel_vectors(p->c.cols - next) * VEC, steps = min_size(p->block, p->K - k0);
     const char *at = tile_b(kind, p->packed, next * p->K + k0 * wide);
     size_t lines = (size_t)((const char *)tile_b(kind, at, steps * wide) - at) / LINE, tiles = p->a.rows / TILE_ROWS;
     return (Ahead){at, LINE, 1, lines, lines / (tiles ? tiles : 1) + 1};
@@ -240,13 +240,13 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
     size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
     ArenaMark mark = cpu_mark(b, thread);
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
-    p->at_once = p->packed && p->a.stride && rows <= TILE_ROWS ? K : K_BLOCK;
-    if (K > p->at_once) {
+    p->block = p->packed && p->a.stride && rows <= TILE_ROWS ? K : K_BLOCK; /* one tile meets a packed panel once */
+    if (K > p->block) {
         sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
     }
     for (size_t o = p->from; o < p->to; o += at_once) {
-        for (size_t k0 = 0; k0 < K; k0 += p->at_once) {
-            Block block = {o, min_size(p->to, o + at_once), k0, min_size(p->at_once, K - k0), .copy = copy};
+        for (size_t k0 = 0; k0 < K; k0 += p->block) {
+            Block block = {o, min_size(p->to, o + at_once), k0, min_size(p->block, K - k0), .copy = copy};
             multiply_block(f, p, &block, sums);
         }
     }

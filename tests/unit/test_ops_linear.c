@@ -134,7 +134,8 @@ static void exact_order(void **state)
 {
     (void)state;
     static const size_t shapes[][3] = {{1, 1, 1},   {1, 17, 5},   {2, 64, 33},  {7, 100, 64},  {33, 129, 31}, {5, 8, 1100},
-                                       {48, 1, 48}, {13, 112, 16}, {25, 40, 96}, {200, 65, 70}, {6, 1050, 20}};
+                                       {48, 1, 48}, {13, 112, 16}, {25, 40, 96}, {200, 65, 70}, {6, 1050, 20},
+                                       {1, 330, 600}, {3, 130, 700}, {6, 70, 520}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int add = 0; add < 2; add++) {
             Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], s % 2 ? 3 : 0);
@@ -196,8 +197,8 @@ static void against_double(void **state)
 static void row_alone(void **state)
 {
     (void)state;
-    Layer l = layer_make(50, 130, 200, 0);
-    float *all = calloc(l.M * l.N, sizeof(float)), one[130];
+    Layer l = layer_make(50, 330, 600, 0);
+    float *all = calloc(l.M * l.N, sizeof(float)), one[330];
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     ops->weights_changed(b);
