@@ -194,8 +194,12 @@ int params_find(const ParamTable *t, ParamKind kind, int layer, int expert)
 size_t params_joined_rows(const ParamTable *t, int i)
 {
     if (param_joins(t->params[i].kind)) return 0;
-    size_t rows = t->params[i].rows;
-    while (++i < t->n && param_joins(t->params[i].kind)) rows += t->params[i].rows;
+    const Param *first = &t->params[i], *end = t->params + t->n;
+    size_t rows = first->rows;
+    for (const Param *p = first + 1; p < end && param_joins(p->kind); p++) {
+        CHECK(p->cols == first->cols && p->offset == first->offset + rows * first->cols);
+        rows += p->rows;
+    }
     return rows;
 }
 

@@ -32,7 +32,7 @@ static void write_rows(AttentionShape s, CacheLayer cache, const CacheRow *rows,
         for (int h = 0; h < rope_heads && s.Dr; h++)
             write_column(row_from(page, cache.rope_at + (size_t)h * s.Dr * KEY_TILE + lane), head_at(in.k_rope, row, h), s.Dr);
         for (int h = 0; h < s.Hkv; h++)
-            copy_values(row_from(page, cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv), head_at(in.v, row, h), s.Dv);
+            copy_row(row_from(page, cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv), head_at(in.v, row, h), (size_t)s.Dv);
     }
 }
 

@@ -5,13 +5,13 @@
 
 static void write_latents(CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr)
 {
-    int R = (int)z.cols;
+    size_t R = z.cols, width = R + (size_t)Dr;
 #pragma omp for nowait
     for (int r = 0; r < n; r++) {
         Row page = page_of(&cache, rows[r].pages[rows[r].pos / KEY_TILE]);
-        size_t at = (size_t)(rows[r].pos % KEY_TILE) * (size_t)(R + Dr);
-        copy_values(row_from(page, at), row_of(z, (size_t)r), R);
-        copy_values(row_from(page, at + (size_t)R), head_at(k_rope, (size_t)r, 0), Dr);
+        size_t at = (size_t)(rows[r].pos % KEY_TILE) * width;
+        copy_row(row_from(page, at), row_of(z, (size_t)r), R);
+        copy_row(row_from(page, at + R), head_at(k_rope, (size_t)r, 0), (size_t)Dr);
     }
 }
 

@@ -34,15 +34,6 @@ static inline void pack_columns(float *dst, Row src, size_t row, int rows, int D
         }
 }
 
-/* Any types. */
-static inline void copy_values(Row dst, Row src, int D)
-{
-    for (int d = 0; d < D; d += VEC) {
-        size_t lanes = row_lanes((size_t)(D - d));
-        any_store(dst, (size_t)d, any_load(src, (size_t)d, lanes), lanes);
-    }
-}
-
 /* dst[d] = src[d] for d < D. */
 static inline void pack_row(float *dst, Row src, int D)
 {

@@ -1,17 +1,4 @@
-#include <string.h>
-
 #include "cpu/kernels/rows.h"
-
-static void copy_row(Row y, Row x, size_t n)
-{
-    if (y.dtype == x.dtype) {
-        memcpy(y.p, x.p, n * dtype_size(y.dtype));
-        return;
-    }
-    EACH_V16(j, k, n) {
-        any_store(y, j, any_load(x, j, k), k);
-    }
-}
 
 /* y[i] = x[rows[i]], or x[i]. */
 static void copy_rows(Mat y, Mat x, const int32_t *rows)

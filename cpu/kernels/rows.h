@@ -2,6 +2,8 @@
 #ifndef CPU_KERNELS_ROWS_H
 #define CPU_KERNELS_ROWS_H
 
+#include <string.h>
+
 #include "cpu/internal.h"
 #include "cpu/kernels/vec.h"
 
@@ -59,6 +61,18 @@ VEC_INLINE void any_store(Row r, size_t j, v16 a, size_t k)
 {
     if (r.dtype == DTYPE_F32) row_store((float *)r.p + j, a, k);
     else v16_store_bf16_n((uint16_t *)r.p + j, a, (int)k);
+}
+
+/* y = x for n values of any types. */
+static inline void copy_row(Row y, Row x, size_t n)
+{
+    if (y.dtype == x.dtype) {
+        memcpy(y.p, x.p, n * dtype_size(y.dtype));
+        return;
+    }
+    EACH_V16(j, k, n) {
+        any_store(y, j, any_load(x, j, k), k);
+    }
 }
 
 /* Four running sums hide the latency of the FMA; step i of a row goes to sum i % 4. */

@@ -280,7 +280,7 @@ static void check_rows_alone(const Ops *ops, Backend *b)
     ops->linear_fwd(b, mat_of(all_half, DTYPE_BF16, M, N), layer_x(&l), layer_w(&l), l.bias, false);
     ops->linear_bwd_x(b, mat_f32(dx, M, K), layer_dy(&l), layer_w(&l), false);
     lab_is_rounded("y", mat_of(all_half, DTYPE_BF16, M, N), all);
-    static const size_t parts[] = {1, 2, 3, 6, 7, 23, 31, 32, 33};
+    static const size_t parts[] = {1, 2, 3, 5, 6, 7, 23, 24, 25, 30, 31, 32, 33};
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         for (size_t i = 0; i + parts[p] <= M; i += parts[p]) {
             size_t n = parts[p];
