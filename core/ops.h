@@ -19,7 +19,7 @@
 #include "core/matrix.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 4, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 5, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -113,6 +113,9 @@ typedef struct Ops {
     bool (*fault)(Backend *b, Status *st);
     /* Weights were written: packed copies are stale. */
     void (*weights_changed)(Backend *b);
+    /* Whether forward products from now on pack weights and keep the copies until they change: for sampling, which meets them
+     * once a token. Off at first: copies that are there are used, none are made. Returns what it was. */
+    bool (*keep_packed)(Backend *b, bool keep);
     /* Bytes the backend holds (scratch, packed weights). */
     size_t (*bytes)(const Backend *b);
     void (*close)(Backend *b);

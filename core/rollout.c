@@ -310,11 +310,12 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     Run r = {.s = s, .w = w, .spec = &used, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
     r.prefills = calloc((size_t)n, sizeof *r.prefills);
     CHECK(r.prefills != NULL);
-    bool stopped = false;
+    bool stopped = false, kept = s->e->ops->keep_packed(s->e->backend, true);
     for (admit(&r); r.busy > 0 && !stopped; admit(&r)) {
         decode_step(&r);
         stopped = cancel && *cancel;
     }
+    s->e->ops->keep_packed(s->e->backend, kept);
     close_run(&r);
     r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * used.slots) : 1.0;
     r.stats.cache_bytes = kv_cache_page_bytes(s->e->config, s->cache.kind, s->cache.dtype) * (size_t)s->cache.n_pages;

@@ -136,6 +136,13 @@ static void backend_weights_changed(Backend *b)
     gemm_packs_stale(b->packs);
 }
 
+static bool backend_keep_packed(Backend *b, bool keep)
+{
+    bool before = b->keep_packed;
+    b->keep_packed = keep;
+    return before;
+}
+
 static size_t backend_bytes(const Backend *b)
 {
     size_t total = gemm_packs_bytes(b->packs);
@@ -175,6 +182,7 @@ static void fill_table(Backend *b)
     ops->rows_independent = backend_rows_independent;
     ops->fault = backend_fault;
     ops->weights_changed = backend_weights_changed;
+    ops->keep_packed = backend_keep_packed;
     ops->bytes = backend_bytes;
     ops->close = backend_close;
 }

@@ -32,6 +32,8 @@ typedef struct GemmProvider {
     /* y[:, from:to) = x w^T + bias, or added to y. x: [rows, in]. packed: of the whole w. */
     void (*fwd)(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
                 bool add);
+    /* The same bits from w itself, for weights that are met once or twice before they change. NULL: packed ones only. */
+    void (*fwd_unpacked)(Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to, const float *bias, bool add);
     /* dx[:, from:to) = dy w, or added to dx. */
     void (*bwd_x)(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
     /* dw[o0:o1) += dy^T x: rows [o0, o1) of dw, all its columns; at most TOKEN_BLOCK rows of dy and x. */
@@ -106,8 +108,8 @@ void gemm_packs_close(PackCache *cache);
 size_t gemm_packs_bytes(const PackCache *cache);
 /* The weights changed: every packed copy is stale. Buffers are kept for reuse, those unused for long are freed. */
 void gemm_packs_stale(PackCache *cache);
-/* packed[e] = the packed form of w[e] for provider g, E matrices; packs those not yet there, in parallel. need[e] (NULL: all):
- * skip if false. */
+/* packed[e] = the packed form of w[e] for provider g, E matrices; packs those not yet there, in parallel, or leaves NULL where
+ * Backend.keep_packed is false and the provider can do without. need[e] (NULL: all): skip if false. */
 void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, const Mat *w, const bool *need, int E);
 
 #endif

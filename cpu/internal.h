@@ -42,6 +42,7 @@ struct Backend {
     bool gemm_invariant;        /* the f32 providers passed the start-up self-test (native: by construction) */
     void *onednn;               /* what cpu/gemm_onednn.c keeps */
     PackCache *packs;
+    bool keep_packed;           /* forward products make packed copies and keep them */
     ThreadScratch *scratch;     /* [threads] */
     Status fault;
     char describe[160], machine_kind[64];

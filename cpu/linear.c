@@ -216,8 +216,9 @@ static void group_fwd(Backend *b, Mat y, Mat x, Group g, const float *bias, bool
 #pragma omp parallel for schedule(dynamic) num_threads(plan.team)
     for (size_t i = 0; i < plan.count; i++) {
         Task t = plan.tasks[i];
-        g.gemm->fwd(b, omp_get_thread_num(), mat_rows(y, t.r0, t.r1 - t.r0), mat_rows(x, t.r0, t.r1 - t.r0),
-                     packed[t.e], t.c0, t.c1, bias, add);
+        Mat from = mat_rows(x, t.r0, t.r1 - t.r0), to = mat_rows(y, t.r0, t.r1 - t.r0);
+        if (packed[t.e]) g.gemm->fwd(b, omp_get_thread_num(), to, from, packed[t.e], t.c0, t.c1, bias, add);
+        else g.gemm->fwd_unpacked(b, omp_get_thread_num(), to, from, g.w[t.e], t.c0, t.c1, bias, add);
     }
     cpu_release(b, 0, mark);
 }

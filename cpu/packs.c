@@ -196,6 +196,7 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
     PackCache *cache = b->packs;
     ArenaMark mark = cpu_mark(b, 0);
     size_t most = 0, count = 0;
+    bool make = b->keep_packed || !g->fwd_unpacked;
     for (int e = 0; e < E; e++) {
         most += w[e].rows / PACK_COLUMNS + 1;
     }
@@ -204,6 +205,10 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
         packed[e] = NULL;
         if (need && !need[e]) {
             continue;
+        }
+        if (!make) {
+            Pack *there = slot_of(cache->slots, cache->capacity, w[e]);
+            if (!there->w.p || there->epoch != cache->epoch) continue;
         }
         Pack *pack = find_or_create(cache, w[e], g->pack_bytes(w[e].rows, w[e].cols));
         packed[e] = pack->packed;

@@ -175,9 +175,10 @@ const char *cpu_isa(const Backend *b)
     return b->kernels->isa;
 }
 
-size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in)
+size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in, bool keep_packed)
 {
-    return gemm_of(b, dtype, GEMM_FWD, out, in)->pack_bytes(out, in);
+    const GemmProvider *g = gemm_of(b, dtype, GEMM_FWD, out, in);
+    return keep_packed || !g->fwd_unpacked ? g->pack_bytes(out, in) : 0;
 }
 
 static size_t larger(size_t a, size_t b)

@@ -20,11 +20,11 @@ void cpu_probe_read(Backend *b, const float *x, size_t n);
  * another place is slower, past the cache or through it), so no op that does the same is above 100 %. */
 void cpu_probe_update(Backend *b, float *x, size_t n);
 
-/* What a backend is made of: its threads, its instruction set ("avx2"), and bytes of the packed copy that a forward keeps of a
- * weight [out, in]. */
+/* What a backend is made of: its threads, its instruction set ("avx2"), and bytes of the packed copy of a weight [out, in] that
+ * forwards make with or without Ops.keep_packed. */
 int cpu_threads(const Backend *b);
 const char *cpu_isa(const Backend *b);
-size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in);
+size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in, bool keep_packed);
 
 /* Training on `tokens` tokens in sequences of at most `longest`, `predicted` of them by a head of `vocab` words (0: none);
  * `widest`: the most values that the other matrix products have as their inner index. */

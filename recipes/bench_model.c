@@ -59,7 +59,7 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     if (c->experts) config.E = c->experts;
     if (!config_validate(&config, st)) return NULL;
     ParamTable t = params_build(&config);
-    double need = ((double)blocks + 1) * (double)t.total * sizeof(float) + (double)bytes; /* one more: packed copies */
+    double packed = c->samples > 0 ? 1 : 0, need = (blocks + packed) * (double)t.total * sizeof(float) + (double)bytes;
     double there = (double)machine_free_memory();
     if (need > there) {
         fail(st, "%s needs %.1f GB and %.1f GB are free; try `--only` with a smaller row", c->name, need / 1e9,

@@ -272,6 +272,11 @@ static void weights_changed(Backend *b)
     if (of(b)->inner_ops) of(b)->inner_ops->weights_changed(of(b)->inner);
 }
 
+static bool keep_packed(Backend *b, bool keep)
+{
+    return of(b)->inner_ops ? of(b)->inner_ops->keep_packed(of(b)->inner, keep) : false;
+}
+
 static size_t bytes(const Backend *b)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->bytes(of(b)->inner) : 0;
@@ -290,6 +295,7 @@ static const Ops timed_ops = {
     .rows_independent = rows_independent,
     .fault = fault,
     .weights_changed = weights_changed,
+    .keep_packed = keep_packed,
     .bytes = bytes,
     .close = close_both,
     .sum_squares = timed_sum_squares,

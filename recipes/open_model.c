@@ -22,6 +22,7 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
     }
     m->policy = policy_new(&m->machine, &m->file->config, 0, m->file->weights);
     m->file->weights = NULL;
+    m->machine.ops->keep_packed(m->machine.backend, true); /* nobody trains it */
     return true;
 }
 

@@ -136,25 +136,25 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
     return most;
 }
 
-/* Packed copies of every matrix that a forward multiplies with. */
-static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool latent)
+/* Packed copies of every matrix that a forward multiplies with. sampled: completions are drawn from the model. */
+static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool sampled, bool latent)
 {
     size_t bytes = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *q = &t->params[i];
         size_t rows = params_joined_rows(t, i);
         if (q->ndim != 2 || (q->kind == PARAM_EMBED && !c->tied)) continue;
-        if (rows) bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, rows, q->cols);
+        if (rows) bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, rows, q->cols, sampled);
         if (latent && q->kind == PARAM_KV_B)
-            bytes += (size_t)c->H * cpu_packed_bytes(b, dtype, (size_t)c->Dv, (size_t)c->Rkv);
+            bytes += (size_t)c->H * cpu_packed_bytes(b, dtype, (size_t)c->Dv, (size_t)c->Rkv, true);
     }
     return bytes;
 }
 
-size_t plan_model_bytes(const Machine *m, const ModelConfig *c)
+size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled)
 {
     ParamTable t = params_build(c);
-    size_t bytes = t.total * sizeof(float) + packed_bytes(m->cpu, m->options.dtype, c, &t, false);
+    size_t bytes = t.total * sizeof(float) + packed_bytes(m->cpu, m->options.dtype, c, &t, sampled, false);
     params_free(&t);
     return bytes;
 }
@@ -224,8 +224,9 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     p->gradients = w->trains ? block : 0;
     p->optimizer = w->trains ? 2 * block : 0;
     p->reference = w->reference ? block : 0;
-    size_t packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, samples_latent(w));
-    p->packed = packed * (w->reference ? 2 : 1) + scratch_bytes(m, w, &t);
+    p->packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w)) +
+                scratch_bytes(m, w, &t);
+    if (w->reference) p->packed += packed_bytes(m->cpu, m->options.dtype, w->config, &t, false, false);
     params_free(&t);
 }
 

@@ -53,8 +53,8 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_by
 /* Makes the engine keep what was planned. */
 void plan_apply(const Plan *p, Engine *e);
 
-/* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy. */
-size_t plan_model_bytes(const Machine *m, const ModelConfig *c);
+/* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy where completions are drawn from it. */
+size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled);
 
 /* A line that says it ("peak 412 MB of 11.9 GB: ..."). */
 void plan_describe(const Plan *p, char *out, size_t size);

@@ -131,9 +131,9 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (rl->rollout_bf16 && r->machine.options.dtype == DTYPE_F32) {
         Machine half = r->machine;
         half.options.dtype = DTYPE_BF16;
-        w->beside += plan_model_bytes(&half, w->config);
+        w->beside += plan_model_bytes(&half, w->config, true);
     }
-    if (s->reward_models[0]) w->beside += 2 * plan_model_bytes(&r->machine, w->config);
+    if (s->reward_models[0]) w->beside += 2 * plan_model_bytes(&r->machine, w->config, false);
     return true;
 }
 

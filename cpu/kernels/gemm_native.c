@@ -101,7 +101,7 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
 /* ---- products */
 
 /* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. a: as it is, or columns from `first` on of `turned`, which
- * become tiles block by block, so that they are met in the second cache. b: packed, or rows of w. */
+ * become tiles block by block, so that they are met in the second cache. b: packed, or w, or w transposed. */
 typedef struct Product {
     OperandA a;
     size_t K, block; /* steps of the inner index; of a block of it */
@@ -110,6 +110,7 @@ typedef struct Product {
     float *tiles;
     const void *packed;
     Mat w;
+    bool transposed; /* w [columns, K], of the form's own 4 bytes a step or bf16 */
     Mat c;
     size_t from, to;
     const float *bias;
@@ -162,6 +163,21 @@ static Ahead ahead_of_columns(const Product *p, const Block *b, size_t j, size_t
     return ahead_of((const char *)rows.p + j * size, rows.stride * size, min_size(most, b->to - j) * size, rows.rows);
 }
 
+/* Steps of rows [j, j + width) of w become a panel; those of the next rows come meanwhile. */
+static const void *panel_of_rows(const Product *p, Block *b, size_t j, size_t width)
+{
+    size_t size = dtype_size(p->w.dtype), rows = min_size(p->w.rows - j, width), k0 = b->k0, next = j + width;
+    Mat steps = mat_rows(p->w, j, rows);
+    steps.p = (char *)steps.p + k0 * size;
+    steps.cols = b->K;
+    panel_transpose((Row){b->copy, DTYPE_F32}, steps, width);
+    if (next >= b->to) next = b->from, k0 += p->block;
+    if (k0 < p->K)
+        b->ahead_b = ahead_of(row_from(row_of(p->w, next), k0).p, p->w.stride * size, min_size(p->block, p->K - k0) * size,
+                              min_size(p->w.rows - next, width));
+    return b->copy;
+}
+
 /* The panel of b at column j; copied where that must be or pays, together with those beside it. */
 static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j, size_t width, size_t *b_k)
 {
@@ -174,6 +190,7 @@ static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j,
         panel_copy(b->copy, mat_of((void *)half, DTYPE_BF16, b->K, width), 0, width, width, false, false);
         return b->copy;
     }
+    if (p->transposed) return panel_of_rows(p, b, j, width);
     size_t cols = p->w.cols - j, step = f->kind == TILE_DOT ? 2 : 1;
     if (p->w.dtype == DTYPE_F32 && f->kind == TILE_F32 && !f->rounded && cols >= width && !many) {
         *b_k = p->w.stride; /* not where the last one is cut: it must not be overread */
@@ -264,6 +281,18 @@ static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void 
     cpu_release(b, thread, mark);
 }
 
+static void fwd_unpacked(const Form *f, Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to, const float *bias,
+                         bool add)
+{
+    ArenaMark mark = cpu_mark(b, thread);
+    Product p = {.w = w, .transposed = true, .c = y, .from = from, .to = to, .bias = bias, .add = add};
+    if (f->kind == TILE_DOT) p.w = paired(b, thread, w);
+    p.a = operand_a(f, b, thread, x, to - from);
+    p.K = p.a.K;
+    multiply(f, b, thread, &p);
+    cpu_release(b, thread, mark);
+}
+
 static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
 {
     ArenaMark mark = cpu_mark(b, thread);
@@ -313,6 +342,11 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
     {                                                                                                                  \
         fwd(&f, b, thread, y, x, packed, from, to, bias, add);                                                         \
     }                                                                                                                  \
+    static void title##_fwd_unpacked(Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to,              \
+                                     const float *bias, bool add)                                                      \
+    {                                                                                                                  \
+        fwd_unpacked(&f, b, thread, y, x, w, from, to, bias, add);                                                     \
+    }                                                                                                                  \
     static void title##_bwd_x(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)         \
     {                                                                                                                  \
         bwd_x(&f, b, thread, dx, dy, w, from, to, add);                                                                \
@@ -329,6 +363,7 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
         .pack_bytes = title##_pack_bytes,                                                                              \
         .pack = title##_pack,                                                                                          \
         .fwd = title##_fwd,                                                                                            \
+        .fwd_unpacked = title##_fwd_unpacked,                                                                          \
         .bwd_x = title##_bwd_x,                                                                                        \
         .bwd_w = title##_bwd_w,                                                                                        \
     };

@@ -33,7 +33,7 @@ check() { # NAME ARGUMENTS...: runs, and compares
 check base base.yaml
 check f32 next.yaml
 check bf16 next.yaml --precision bf16
-check small next.yaml --memory 0.62
+check small next.yaml --memory 0.52
 grep -q '([01] of 4 layers kept)' out || { echo 'the budget did not take the interiors away:'; cat out; bad=1; }
 if "$R1" run next.yaml --out none --memory 0.4 >out 2>said; then echo 'a budget of 0.4 GB was enough'; bad=1; fi
 grep -q 'needs .* GB.*budget is 0.40 GB: raise --memory' said || { cat said; bad=1; }

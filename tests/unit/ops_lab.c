@@ -176,11 +176,14 @@ float *lab_run(const LabTrial *t)
 {
     size_t floats = trial_floats(t);
     float *first = lab_run_on(variants[0].ops, variants[0].b, t, variants[0].name);
-    for (int i = 1; i < variant_count; i++) {
-        float *out = lab_run_on(variants[i].ops, variants[i].b, t, variants[i].name);
+    for (int i = 1; i < 2 * variant_count; i++) {
+        const Variant *v = &variants[i / 2];
+        v->ops->keep_packed(v->b, i % 2);
+        float *out = lab_run_on(v->ops, v->b, t, v->name);
+        v->ops->keep_packed(v->b, false);
         for (size_t j = 0; j < floats; j++) {
             if (memcmp(&out[j], &first[j], sizeof(float)) != 0) {
-                fail_msg("%s: element %zu is %.9g, on %s it is %.9g", variants[i].name, j, (double)out[j],
+                fail_msg("%s%s: element %zu is %.9g, on %s it is %.9g", v->name, i % 2 ? ", packed" : "", j, (double)out[j],
                          variants[0].name, (double)first[j]);
             }
         }

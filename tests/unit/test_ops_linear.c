@@ -193,7 +193,7 @@ static void against_double(void **state)
     layer_free(&l);
 }
 
-/* Row i alone equals row i in a batch, whatever provider promises it. */
+/* Row i alone, by packed copies as in sampling, equals row i in a batch, by the weights themselves as in training. */
 static void row_alone(void **state)
 {
     (void)state;
@@ -203,10 +203,12 @@ static void row_alone(void **state)
     Backend *b = lab_backend();
     ops->weights_changed(b);
     ops->linear_fwd(b, mat_f32(all, l.M, l.N), layer_x(&l), layer_w(&l), l.bias, false);
+    ops->keep_packed(b, true);
     for (size_t i = 0; i < l.M; i++) {
         ops->linear_fwd(b, mat_f32(one, 1, l.N), mat_rows(layer_x(&l), i, 1), layer_w(&l), l.bias, false);
         assert_memory_equal(one, all + i * l.N, sizeof one);
     }
+    ops->keep_packed(b, false);
     free(all);
     layer_free(&l);
 }
@@ -277,7 +279,7 @@ static void grouped_equals_apart(void **state)
     check_grouped((int32_t[]){1, 1, 1, 1, 1});
 }
 
-/* Packed copies: stale after weights_changed, and not before (that is the contract). */
+/* Packed copies: stale after weights_changed, and not before (that is the contract); none are made unless asked for. */
 static void packed_weights(void **state)
 {
     (void)state;
@@ -285,6 +287,7 @@ static void packed_weights(void **state)
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     ops->weights_changed(b);
+    assert_false(ops->keep_packed(b, true));
     ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(w, 2, 3), NULL, false);
     assert_true(y[0] == 1.0f && y[1] == 2.0f);
     w[2] = 1.0f;
@@ -297,6 +300,18 @@ static void packed_weights(void **state)
         ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(w, 2, 3), NULL, false);
     }
     assert_true(ops->bytes(b) <= bytes);
+    assert_true(ops->keep_packed(b, false));
+    float other[6] = {0, 0, 1, 2, 0, 0};
+    w[2] = 2.0f;
+    ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(w, 2, 3), NULL, false);
+    assert_true(y[0] == 4.0f && y[1] == 2.0f);
+    ops->weights_changed(b);
+    ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(w, 2, 3), NULL, false);
+    assert_true(y[0] == 7.0f && y[1] == 2.0f);
+    bytes = ops->bytes(b);
+    ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(other, 2, 3), NULL, false);
+    assert_true(y[0] == 3.0f && y[1] == 2.0f);
+    assert_int_equal(ops->bytes(b), bytes);
 }
 
 /* A library's numbers are near ours. */

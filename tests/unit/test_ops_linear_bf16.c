@@ -268,7 +268,8 @@ static void against_double(void **state)
     layer_free(&l);
 }
 
-/* Rows of a batch alone, and in parts on both sides of ROWS_WORTH_A_COPY, on whatever backend is given. */
+/* Rows of a batch alone, and in parts on both sides of ROWS_WORTH_A_COPY, on whatever backend is given: by packed copies, the batch
+ * without. */
 static void check_rows_alone(const Ops *ops, Backend *b)
 {
     enum { M = 50, N = 330, K = 601 };
@@ -280,6 +281,7 @@ static void check_rows_alone(const Ops *ops, Backend *b)
     ops->linear_fwd(b, mat_of(all_half, DTYPE_BF16, M, N), layer_x(&l), layer_w(&l), l.bias, false);
     ops->linear_bwd_x(b, mat_f32(dx, M, K), layer_dy(&l), layer_w(&l), false);
     lab_is_rounded("y", mat_of(all_half, DTYPE_BF16, M, N), all);
+    ops->keep_packed(b, true);
     static const size_t parts[] = {1, 2, 3, 5, 6, 7, 23, 24, 25, 30, 31, 32, 33};
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         for (size_t i = 0; i + parts[p] <= M; i += parts[p]) {
@@ -292,6 +294,7 @@ static void check_rows_alone(const Ops *ops, Backend *b)
             assert_memory_equal(some_half, all_half + i * N, n * N * sizeof *some_half);
             assert_memory_equal(dx_some, dx + i * K, n * K * sizeof *dx);
         }
+    ops->keep_packed(b, false);
     layer_free(&l);
 }
 
@@ -403,6 +406,7 @@ static void packed_weights(void **state)
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     ops->weights_changed(b);
+    assert_false(ops->keep_packed(b, true));
     ops->linear_fwd(b, mat_f32(y, 1, 2), xm, wm, NULL, false);
     assert_true(y[0] == 1.0f && y[1] == 2.0f);
     w_half[2] = lab_round(1.0f);
@@ -415,6 +419,7 @@ static void packed_weights(void **state)
         ops->linear_fwd(b, mat_f32(y, 1, 2), xm, wm, NULL, false);
     }
     assert_true(ops->bytes(b) <= bytes);
+    assert_true(ops->keep_packed(b, false));
     free(x_half), free(w_half);
 }
 
