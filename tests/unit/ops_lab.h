@@ -50,8 +50,8 @@ static inline size_t lab_halves(size_t cols)
 }
 Mat lab_bf16(const LabTrial *t, float *out, int number, size_t cols);
 
-/* Runs on every backend, with and without packed copies, and fails unless all outputs agree bit for bit and nothing else changed. Returns the outputs of
- * the first (free it); address them with lab_mat. */
+/* Runs on every backend, with and without packed copies, and fails unless all outputs agree bit for bit and nothing else
+ * changed. Returns the outputs of the first (free it); address them with lab_mat. */
 float *lab_run(const LabTrial *t);
 
 /* The same on one backend, called `name` in messages. */

@@ -268,8 +268,8 @@ static void against_double(void **state)
     layer_free(&l);
 }
 
-/* Rows of a batch alone, and in parts on both sides of ROWS_WORTH_A_COPY, on whatever backend is given: by packed copies, the batch
- * without. */
+/* Rows alone, and in parts on both sides of ROWS_WORTH_A_COPY, by packed copies as in sampling, equal those of a batch by the
+ * weights themselves, on whatever backend is given. */
 static void check_rows_alone(const Ops *ops, Backend *b)
 {
     enum { M = 50, N = 330, K = 601 };
