@@ -158,8 +158,14 @@ static Pack *find_or_create(PackCache *cache, Mat w, size_t bytes)
         cache->count++;
         cache->bytes += bytes;
     }
-    pack->used = cache->epoch;
     return pack;
+}
+
+/* NULL: not there, or stale. */
+static Pack *find_fresh(const PackCache *cache, Mat w)
+{
+    Pack *pack = slot_of(cache->slots, cache->capacity, w);
+    return pack->w.p && pack->epoch == cache->epoch ? pack : NULL;
 }
 
 /* One stale matrix, or a cut of its columns. */
@@ -206,11 +212,11 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
         if (need && !need[e]) {
             continue;
         }
-        if (!make) {
-            Pack *there = slot_of(cache->slots, cache->capacity, w[e]);
-            if (!there->w.p || there->epoch != cache->epoch) continue;
+        Pack *pack = make ? find_or_create(cache, w[e], g->pack_bytes(w[e].rows, w[e].cols)) : find_fresh(cache, w[e]);
+        if (!pack) {
+            continue;
         }
-        Pack *pack = find_or_create(cache, w[e], g->pack_bytes(w[e].rows, w[e].cols));
+        pack->used = cache->epoch;
         packed[e] = pack->packed;
         if (pack->epoch != cache->epoch) {
             pack->epoch = cache->epoch;

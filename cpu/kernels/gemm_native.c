@@ -110,7 +110,7 @@ typedef struct Product {
     float *tiles;
     const void *packed;
     Mat w;
-    bool transposed; /* w [columns, K], of the form's own 4 bytes a step or bf16 */
+    bool transposed; /* w is [columns, K], a dot's steps as `paired` has them */
     Mat c;
     size_t from, to;
     const float *bias;
