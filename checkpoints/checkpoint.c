@@ -179,7 +179,7 @@ static bool save(const char *path, const Content *c, Status *st)
     bool ok = h5_close(w, st) && stream_open(&stream, c, st) && seal_write(file.temp, path, &pieces, st);
     if (ok) ok = durable_commit(&file, st);
     else durable_abandon(&file);
-    free(stream.buffer);
+    memory_free(stream.buffer);
     pieces_free(&pieces);
     return ok;
 }
@@ -396,10 +396,10 @@ void checkpoint_free(Checkpoint *c)
 {
     if (!c) return;
     params_free(&c->table);
-    free(c->weights);
-    free(c->m);
-    free(c->v);
-    free(c->reference);
+    memory_free(c->weights);
+    memory_free(c->m);
+    memory_free(c->v);
+    memory_free(c->reference);
     free(c->meta.recipe);
     free(c->meta.tokenizer);
     free(c->meta.extra);

@@ -225,7 +225,7 @@ void model_close(LoadedModel *m)
 {
     if (!m) return;
     params_free(&m->table);
-    free(m->weights);
+    memory_free(m->weights);
     tokenizer_free(m->tokenizer);
     checkpoint_free(m->checkpoint);
     attachments_free(&m->attached);

@@ -48,7 +48,7 @@ bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype
 
 void kv_cache_close(KvCache *k)
 {
-    free(k->pages);
+    memory_free(k->pages);
     free(k->references);
     free(k->free_list);
     *k = (KvCache){0};

@@ -5,8 +5,9 @@
 
 #include <stddef.h>
 
-/* bytes, 64-byte aligned, not cleared. NULL when the machine has not that much. free() gives them back. */
+/* bytes, 64-byte aligned, not cleared. NULL when the machine has not that much. Only memory_free gives them back. */
 void *memory_block(size_t bytes);
+void memory_free(void *block);
 
 /* Addresses that get memory, zeros, where they are first touched: of `bytes`, at large pages. NULL: there are not that many.
  * memory_unreserve gives them back. */

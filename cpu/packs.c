@@ -73,13 +73,13 @@ static void slab_give_back(PackCache *cache, const void *packed)
     Slab *slab = cache->slabs;
     while ((const char *)packed < slab->base || (const char *)packed >= slab->base + slab->size) slab++;
     if (--slab->packs) return;
-    free(slab->base);
+    memory_free(slab->base);
     *slab = cache->slabs[--cache->n_slabs];
 }
 
 void gemm_packs_close(PackCache *cache)
 {
-    for (int i = 0; i < cache->n_slabs; i++) free(cache->slabs[i].base);
+    for (int i = 0; i < cache->n_slabs; i++) memory_free(cache->slabs[i].base);
     free(cache->slabs);
     free(cache->slots);
     free(cache);

@@ -146,10 +146,10 @@ static bool adamw_run(void *self, BenchWork *out, Status *st)
 static void adamw_close(void *self)
 {
     AdamW *a = self;
-    free(a->w);
-    free(a->m);
-    free(a->v);
-    free(a->g);
+    memory_free(a->w);
+    memory_free(a->m);
+    memory_free(a->v);
+    memory_free(a->g);
     free(a);
 }
 

@@ -256,7 +256,7 @@ static bool tune_type(Tune *t, const Bench *b, DType dtype, Status *st)
         }
     close_lanes(t);
     float *blocks[] = {t->x, t->w, t->dy, t->out, t->again};
-    for (int i = 0; i < 5; i++) free(blocks[i]);
+    for (int i = 0; i < 5; i++) memory_free(blocks[i]);
     return ok;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "recipes/bench.h"
 #include "recipes/command.h"
 #include "recipes/commands.h"
@@ -21,7 +22,7 @@ static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
 static void close_bench(Bench *b)
 {
     machine_close(&b->machine);
-    free(b->probe);
+    memory_free(b->probe);
     free(b);
 }
 

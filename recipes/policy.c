@@ -41,11 +41,11 @@ void policy_free(Policy *p)
     weights_free(&p->w);
     if (p->grads) weights_free(&p->g);
     if (p->reference) weights_free(&p->ref);
-    free(p->weights);
-    free(p->grads);
-    free(p->m);
-    free(p->v);
-    free(p->reference);
+    memory_free(p->weights);
+    memory_free(p->grads);
+    memory_free(p->m);
+    memory_free(p->v);
+    memory_free(p->reference);
     attachments_free(&p->attached);
     if (p->attached_source) st_close(p->attached_source);
     engine_close(&p->engine);

@@ -23,7 +23,7 @@ typedef struct Policy {
     StFile *attached_source; /* what they may point into; NULL: nothing */
 } Policy;
 
-/* Initial weights from the seed. With weights given, takes that block over instead (malloc'ed, of the table's total). */
+/* Initial weights from the seed. With weights given, takes that block over instead (a memory_block of the table's total). */
 Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, float *weights);
 void policy_free(Policy *p);
 
@@ -32,7 +32,7 @@ void policy_attach(Policy *p, Attachments *attached, StFile *source);
 
 /* Gradient and moment blocks, zeroed (kept when there already). */
 void policy_train_open(Policy *p);
-/* Training goes on: takes over blocks of moments and of the reference (plain f32, malloc'ed; NULL: none). */
+/* Training goes on: takes over blocks of moments and of the reference (plain f32, memory_block; NULL: none). */
 void policy_resume(Policy *p, float *m, float *v, float *reference);
 /* Between the two weights and reference are plain f32 blocks, in every precision, and nothing may be computed with them. */
 void policy_master_open(Policy *p);
