@@ -1,3 +1,4 @@
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,6 +170,25 @@ static void backend_close(Backend *b)
     free(b);
 }
 
+/* New threads may start on the processor of their maker and wait for it there, for 0.1 s and more. Where the team takes all
+ * processors each thread goes to one of its own; what it may run on stays as it was. */
+static void spread_threads(int threads)
+{
+#ifdef __linux__
+#pragma omp parallel num_threads(threads)
+    {
+        cpu_set_t all, own;
+        CPU_ZERO(&own);
+        bool known = sched_getaffinity(0, sizeof all, &all) == 0 && CPU_COUNT(&all) == threads;
+        for (int cpu = 0, left = omp_get_thread_num(); known && cpu < CPU_SETSIZE; cpu++)
+            if (CPU_ISSET(cpu, &all) && left-- == 0) CPU_SET(cpu, &own);
+        if (known && sched_setaffinity(0, sizeof own, &own) == 0) sched_setaffinity(0, sizeof all, &all);
+    }
+#else
+    (void)threads;
+#endif
+}
+
 static void fill_table(Backend *b)
 {
     Ops *ops = b->ops;
@@ -211,6 +231,7 @@ static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
         return fail(st, "cpu backend: out of memory for %d threads", b->threads);
     }
     memset(b->scratch, 0, (size_t)b->threads * sizeof(ThreadScratch));
+    spread_threads(b->threads);
     b->kernels = choose_kernels(o->isa, st);
     if (!b->kernels || !gemm_choice_open(b, o->matmul, o->bf16, st)) {
         return false;
