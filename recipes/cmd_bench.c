@@ -69,7 +69,7 @@ int cmd_bench(int argc, char **argv)
     int count;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
-        {"--quick", NULL, OPTION_FLAG, &quick, 0, 0, "fewer runs of each row: three minutes instead of five"},
+        {"--quick", NULL, OPTION_FLAG, &quick, 0, 0, "fewer runs of each row: half the time"},
         {"--only", "ROW", OPTION_TEXT, &only, 0, 0, "that row alone"},
         {"--list", NULL, OPTION_FLAG, &list, 0, 0, "the names of the rows"},
         {"--json", NULL, OPTION_FLAG, &json, 0, 0, "one object instead of the table"},
