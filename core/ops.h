@@ -113,6 +113,8 @@ typedef struct Ops {
     bool (*fault)(Backend *b, Status *st);
     /* Weights were written: packed copies are stale. */
     void (*weights_changed)(Backend *b);
+    /* A model's weights are about to be freed: packed copies go too. */
+    void (*weights_freed)(Backend *b);
     /* Whether forward products from now on pack weights and keep the copies until they change: for sampling, which meets them
      * once a token. Off at first: copies that are there are used, none are made. Returns what it was. */
     bool (*keep_packed)(Backend *b, bool keep);

@@ -137,6 +137,11 @@ static void backend_weights_changed(Backend *b)
     gemm_packs_stale(b->packs);
 }
 
+static void backend_weights_freed(Backend *b)
+{
+    gemm_packs_drop(b->packs);
+}
+
 static bool backend_keep_packed(Backend *b, bool keep)
 {
     bool before = b->keep_packed;
@@ -202,6 +207,7 @@ static void fill_table(Backend *b)
     ops->rows_independent = backend_rows_independent;
     ops->fault = backend_fault;
     ops->weights_changed = backend_weights_changed;
+    ops->weights_freed = backend_weights_freed;
     ops->keep_packed = backend_keep_packed;
     ops->bytes = backend_bytes;
     ops->close = backend_close;

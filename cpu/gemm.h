@@ -108,6 +108,8 @@ void gemm_packs_close(PackCache *cache);
 size_t gemm_packs_bytes(const PackCache *cache);
 /* The weights changed: every packed copy is stale. Buffers are kept for reuse, those unused for long are freed. */
 void gemm_packs_stale(PackCache *cache);
+/* Frees every packed copy. */
+void gemm_packs_drop(PackCache *cache);
 /* packed[e] = the packed form of w[e] for provider g, E matrices; packs those not yet there, in parallel, or leaves NULL where
  * Backend.keep_packed is false and the provider can do without. need[e] (NULL: all): skip if false. */
 void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, const Mat *w, const bool *need, int E);

@@ -142,6 +142,12 @@ void gemm_packs_stale(PackCache *cache)
     }
 }
 
+void gemm_packs_drop(PackCache *cache)
+{
+    cache->epoch++;
+    rebuild(cache, FIRST_SLOTS, cache->epoch);
+}
+
 static Pack *find_or_create(PackCache *cache, Mat w, size_t bytes)
 {
     Pack *pack = slot_of(cache->slots, cache->capacity, w);

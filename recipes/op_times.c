@@ -272,6 +272,11 @@ static void weights_changed(Backend *b)
     if (of(b)->inner_ops) of(b)->inner_ops->weights_changed(of(b)->inner);
 }
 
+static void weights_freed(Backend *b)
+{
+    if (of(b)->inner_ops) of(b)->inner_ops->weights_freed(of(b)->inner);
+}
+
 static bool keep_packed(Backend *b, bool keep)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->keep_packed(of(b)->inner, keep) : false;
@@ -295,6 +300,7 @@ static const Ops timed_ops = {
     .rows_independent = rows_independent,
     .fault = fault,
     .weights_changed = weights_changed,
+    .weights_freed = weights_freed,
     .keep_packed = keep_packed,
     .bytes = bytes,
     .close = close_both,

@@ -35,7 +35,7 @@ Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, f
 void policy_free(Policy *p)
 {
     if (!p) return;
-    policy_weights_changed(p); /* the addresses may be given to another model */
+    p->engine.ops->weights_freed(p->engine.backend); /* the addresses may be given to another model */
     policy_free(p->half);
     sampler_free(p->sampler);
     weights_free(&p->w);

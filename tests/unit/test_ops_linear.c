@@ -300,6 +300,9 @@ static void packed_weights(void **state)
         ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(w, 2, 3), NULL, false);
     }
     assert_true(ops->bytes(b) <= bytes);
+    ops->weights_freed(b);
+    assert_true(ops->bytes(b) < bytes);
+    ops->linear_fwd(b, mat_f32(y, 1, 2), mat_f32(x, 1, 3), mat_f32(w, 2, 3), NULL, false);
     assert_true(ops->keep_packed(b, false));
     float other[6] = {0, 0, 1, 2, 0, 0};
     w[2] = 2.0f;
