@@ -101,6 +101,12 @@ void gemm_choice_close(Backend *b);
 /* Never by the number of rows: a row's bits must not depend on its neighbours. */
 const GemmProvider *gemm_of(const Backend *b, DType dtype, GemmOp op, size_t out, size_t in);
 
+/* Whether forward products make packed copies of weights; else they use those that are there, or the weights themselves. */
+static inline bool gemm_packs(const GemmProvider *g, bool keep_packed)
+{
+    return keep_packed || !g->fwd_unpacked;
+}
+
 /* Packed weights, kept until gemm_packs_stale. Found by address and shape. */
 typedef struct PackCache PackCache;
 PackCache *gemm_packs_open(void);
@@ -111,7 +117,7 @@ void gemm_packs_stale(PackCache *cache);
 /* Frees every packed copy. */
 void gemm_packs_drop(PackCache *cache);
 /* packed[e] = the packed form of w[e] for provider g, E matrices; packs those not yet there, in parallel, or leaves NULL where
- * Backend.keep_packed is false and the provider can do without. need[e] (NULL: all): skip if false. */
+ * nothing is to be packed (gemm_packs). need[e] (NULL: all): skip if false. */
 void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, const Mat *w, const bool *need, int E);
 
 #endif

@@ -208,7 +208,7 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
     PackCache *cache = b->packs;
     ArenaMark mark = cpu_mark(b, 0);
     size_t most = 0, count = 0;
-    bool make = b->keep_packed || !g->fwd_unpacked;
+    bool make = gemm_packs(g, b->keep_packed);
     for (int e = 0; e < E; e++) {
         most += w[e].rows / PACK_COLUMNS + 1;
     }

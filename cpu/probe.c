@@ -178,7 +178,7 @@ const char *cpu_isa(const Backend *b)
 size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in, bool keep_packed)
 {
     const GemmProvider *g = gemm_of(b, dtype, GEMM_FWD, out, in);
-    return keep_packed || !g->fwd_unpacked ? g->pack_bytes(out, in) : 0;
+    return gemm_packs(g, keep_packed) ? g->pack_bytes(out, in) : 0;
 }
 
 static size_t larger(size_t a, size_t b)

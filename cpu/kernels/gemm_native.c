@@ -163,18 +163,24 @@ static Ahead ahead_of_columns(const Product *p, const Block *b, size_t j, size_t
     return ahead_of((const char *)rows.p + j * size, rows.stride * size, min_size(most, b->to - j) * size, rows.rows);
 }
 
-/* Steps of rows [j, j + width) of w become a panel; those of the next rows come meanwhile. */
+/* Rows [j, j + width) of w behind the ones just turned; behind the last the first, the next steps of them. */
+static Ahead ahead_of_rows(const Product *p, const Block *b, size_t j, size_t width)
+{
+    size_t k0 = b->k0, size = dtype_size(p->w.dtype);
+    if (j >= b->to) j = b->from, k0 += p->block;
+    if (k0 >= p->K) return (Ahead){0};
+    return ahead_of(row_from(row_of(p->w, j), k0).p, p->w.stride * size, min_size(p->block, p->K - k0) * size,
+                    min_size(p->w.rows - j, width));
+}
+
+/* Steps of rows [j, j + width) of w become a panel. */
 static const void *panel_of_rows(const Product *p, Block *b, size_t j, size_t width)
 {
-    size_t size = dtype_size(p->w.dtype), rows = min_size(p->w.rows - j, width), k0 = b->k0, next = j + width;
-    Mat steps = mat_rows(p->w, j, rows);
-    steps.p = (char *)steps.p + k0 * size;
+    Mat steps = mat_rows(p->w, j, min_size(p->w.rows - j, width));
+    steps.p = row_from(row_of(steps, 0), b->k0).p;
     steps.cols = b->K;
     panel_transpose((Row){b->copy, DTYPE_F32}, steps, width);
-    if (next >= b->to) next = b->from, k0 += p->block;
-    if (k0 < p->K)
-        b->ahead_b = ahead_of(row_from(row_of(p->w, next), k0).p, p->w.stride * size, min_size(p->block, p->K - k0) * size,
-                              min_size(p->w.rows - next, width));
+    b->ahead_b = ahead_of_rows(p, b, j + width, width);
     return b->copy;
 }
 
@@ -270,37 +276,35 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
     cpu_release(b, thread, mark);
 }
 
-static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,
-                const float *bias, bool add)
+/* p, whose a are the rows of x. */
+static void multiply_rows(const Form *f, Backend *b, int thread, Product p, Mat x)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    Product p = {.packed = packed, .c = y, .from = from, .to = to, .bias = bias, .add = add};
-    p.a = operand_a(f, b, thread, x, to - from);
+    if (p.transposed && f->kind == TILE_DOT) p.w = paired(b, thread, p.w);
+    p.a = operand_a(f, b, thread, x, p.to - p.from);
     p.K = p.a.K;
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
+}
+
+static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,
+                const float *bias, bool add)
+{
+    Product p = {.packed = packed, .c = y, .from = from, .to = to, .bias = bias, .add = add};
+    multiply_rows(f, b, thread, p, x);
 }
 
 static void fwd_unpacked(const Form *f, Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to, const float *bias,
                          bool add)
 {
-    ArenaMark mark = cpu_mark(b, thread);
     Product p = {.w = w, .transposed = true, .c = y, .from = from, .to = to, .bias = bias, .add = add};
-    if (f->kind == TILE_DOT) p.w = paired(b, thread, w);
-    p.a = operand_a(f, b, thread, x, to - from);
-    p.K = p.a.K;
-    multiply(f, b, thread, &p);
-    cpu_release(b, thread, mark);
+    multiply_rows(f, b, thread, p, x);
 }
 
 static void bwd_x(const Form *f, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
 {
-    ArenaMark mark = cpu_mark(b, thread);
     Product p = {.w = w, .c = dx, .from = from, .to = to, .add = add};
-    p.a = operand_a(f, b, thread, dy, to - from);
-    p.K = p.a.K;
-    multiply(f, b, thread, &p);
-    cpu_release(b, thread, mark);
+    multiply_rows(f, b, thread, p, dy);
 }
 
 static void bwd_w(const Form *f, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
