@@ -36,6 +36,7 @@ typedef struct Bench {
     Peaks peaks;
     float *probe;          /* too large for any cache */
     bool quick, print;
+    double row_seconds;    /* what the runs of a large row are to take together, by the probed peak; 0: no limit */
     BenchRow rows[BENCH_ROWS];
     int n;
 } Bench;
@@ -82,6 +83,8 @@ bool bench_model(const char *name, ModelConfig *out);
 Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Status *st);
 /* Parameters a token meets in matrix products: K of E experts, the head, not the embedding. */
 double bench_active(const Policy *p);
+/* Of `sequences` those that a row's `runs` have time for (row_seconds), at least one: fewer, where the machine is slow. */
+int bench_sequences(const Bench *b, const BenchCase *c, double flops_of_one, int runs);
 /* FLOPs of attention over n sequences of T tokens, forward. */
 double bench_attention_flops(const ModelConfig *c, int n, int T);
 /* Tokens of a batch: ids 0 .. V - 1 in no order, n of them; free(). */
@@ -95,6 +98,9 @@ void bench_print_machine(const Bench *b);
 void bench_print_row(const Bench *b, const BenchRow *r);
 void bench_print_memory(void);
 void bench_print_json(const Bench *b);
+
+/* Seconds that `--quick` has for the runs of a large row. */
+enum { QUICK_ROW_SECONDS = 5 };
 
 /* Runs a case: warms up, then the best of three (large ones: of two; quick: of two, large ones once). Adds its rows. */
 bool bench_run(Bench *b, const BenchCase *c, Status *st);

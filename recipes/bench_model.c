@@ -88,6 +88,14 @@ double bench_active(const Policy *p)
     return active;
 }
 
+int bench_sequences(const Bench *b, const BenchCase *c, double flops_of_one, int runs)
+{
+    const double usual_share = 0.65; /* of the peak */
+    if (b->row_seconds <= 0) return c->sequences;
+    double can = b->row_seconds * usual_share * b->peaks.flops[c->dtype] / (flops_of_one * runs);
+    return can >= c->sequences ? c->sequences : can < 1 ? 1 : (int)can;
+}
+
 double bench_attention_flops(const ModelConfig *c, int n, int T)
 {
     return 2.0 * c->L * c->H * (config_qk_dim(c) + c->Dv) * n * T * (T + 1.0) / 2;

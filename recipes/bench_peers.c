@@ -1,6 +1,6 @@
 /* `r1 bench --peers`: other programs on the same row, in turn with ours. A peer is a script of tests/peers run by the
  * Python of the local virtual environment (tests/peers/setup.sh makes it); it prints one line {"name", "seconds",
- * "tokens_per_s"}. */
+ * "tokens_per_s", "note"}. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,13 @@ static Json *peer_line(FILE *f, const char *name)
     return found;
 }
 
-static bool run_peer(const Bench *b, const BenchCase *c, double *best, double *tokens_per_s, Status *st)
+/* The peer's fastest run so far. */
+typedef struct Peer {
+    double seconds, tokens_per_s;
+    char note[64]; /* in what it differs from the row */
+} Peer;
+
+static bool run_peer(const Bench *b, const BenchCase *c, Peer *best, Status *st)
 {
     char command[512];
     /* as they come: without what this program sets for itself (machine_wait_briefly) */
@@ -48,9 +54,10 @@ static bool run_peer(const Bench *b, const BenchCase *c, double *best, double *t
         return fail(st, "%s/%s %s printed no row (exit status %d); run it by hand: %s", folder, c->peer, c->name, code,
                     command);
     double seconds = json_number(json_get(o, "seconds"));
-    if (seconds > 0 && seconds < *best) {
-        *best = seconds;
-        *tokens_per_s = json_number(json_get(o, "tokens_per_s"));
+    if (seconds > 0 && seconds < best->seconds) {
+        best->seconds = seconds;
+        best->tokens_per_s = json_number(json_get(o, "tokens_per_s"));
+        snprintf(best->note, sizeof best->note, "%s", json_get_string(o, "note", ""));
     }
     json_free(o);
     return true;
@@ -59,10 +66,11 @@ static bool run_peer(const Bench *b, const BenchCase *c, double *best, double *t
 static bool compare(Bench *b, const BenchCase *c, Status *st)
 {
     int turns = b->quick && c->large ? 1 : 3;
-    double ours = INFINITY, peer = INFINITY, ours_rate = 0, peer_rate = 0, percent = 0;
+    double ours = INFINITY, ours_rate = 0, percent = 0;
+    Peer peer = {.seconds = INFINITY};
     for (int i = 0; i < turns; i++) {
         int before = b->n;
-        if (!bench_run(b, c, st) || !run_peer(b, c, &peer, &peer_rate, st)) return false;
+        if (!bench_run(b, c, st) || !run_peer(b, c, &peer, st)) return false;
         if (b->rows[before].seconds < ours) {
             ours = b->rows[before].seconds;
             ours_rate = b->rows[before].tokens / ours;
@@ -70,8 +78,8 @@ static bool compare(Bench *b, const BenchCase *c, Status *st)
         }
         b->n = before;
     }
-    printf("%-28s %10.3f %12.0f %7.1f %10.3f %12.0f %7.2fx\n", c->name, ours, ours_rate, percent, peer, peer_rate,
-           ours_rate / peer_rate); /* of rates: --quick decodes fewer tokens */
+    printf("%-28s %10.3f %12.0f %7.1f %10.3f %12.0f %7.2fx %s\n", c->name, ours, ours_rate, percent, peer.seconds,
+           peer.tokens_per_s, ours_rate / peer.tokens_per_s, peer.note); /* of rates: --quick decodes fewer tokens */
     fflush(stdout);
     return true;
 }

@@ -50,6 +50,16 @@ static bool roll_out(Roll *r, int tokens, Status *st)
     return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, r->n, r->out, NULL, NULL, st);
 }
 
+/* Short prompts, so that what is decoded behind them meets the memory that it will work in. */
+static bool roll_warm(Roll *r, int tokens, Status *st)
+{
+    enum { WARM_TOKENS = 8 };
+    for (int i = 0; i < r->n; i++) r->prompts[i].n = r->length < WARM_TOKENS ? r->length : WARM_TOKENS;
+    bool ok = roll_out(r, tokens, st);
+    for (int i = 0; i < r->n; i++) r->prompts[i].n = r->length;
+    return ok;
+}
+
 /* Forward FLOPs of tokens `from` to `to` of every completion, each attending to what comes before it. */
 static double decode_flops(const Roll *r, int from, int to)
 {
@@ -88,6 +98,13 @@ static void *decode_open(Bench *b, const BenchCase *c, Status *st)
     return NULL;
 }
 
+static bool decode_warm(void *self, Status *st)
+{
+    Decode *d = self;
+    d->seen = 0;
+    return roll_warm(&d->roll, d->tokens + 1, st);
+}
+
 static bool decode_run(void *self, BenchWork *out, Status *st)
 {
     Decode *d = self;
@@ -112,20 +129,34 @@ static void decode_close(void *self)
 }
 
 /* The bound is the larger one of the two times; bench_run decides. */
-const BenchKind bench_decode = {decode_open, NULL, decode_run, decode_close, BOUND_READ, true};
+const BenchKind bench_decode = {decode_open, decode_warm, decode_run, decode_close, BOUND_READ, true};
+
+/* ---- prefill: the prompts and one token each */
+
+static double prefill_flops(const Roll *r)
+{
+    const ModelConfig *c = &r->policy->config;
+    double head = (double)c->V * c->C;
+    return 2 * (r->active - head) * r->length + 2 * head + bench_attention_flops(c, 1, r->length);
+}
+
+static void *prefill_open(Bench *b, const BenchCase *c, Status *st)
+{
+    enum { RUNS = 2 }; /* the first meets the memory */
+    Decode *d = decode_open(b, c, st);
+    if (d) d->roll.n = bench_sequences(b, c, prefill_flops(&d->roll), RUNS);
+    return d;
+}
 
 static bool prefill_run(void *self, BenchWork *out, Status *st)
 {
     Roll *r = &((Decode *)self)->roll;
     if (!roll_out(r, 1, st)) return false;
-    const ModelConfig *c = &r->policy->config;
-    double tokens = (double)r->n * r->length, head = (double)c->V * c->C;
-    *out = (BenchWork){.tokens = tokens, .flops = 2 * (r->active - head) * tokens + 2 * head * r->n +
-                                                  bench_attention_flops(c, r->n, r->length)};
+    *out = (BenchWork){.tokens = (double)r->n * r->length, .flops = r->n * prefill_flops(r)};
     return true;
 }
 
-const BenchKind bench_prefill = {decode_open, NULL, prefill_run, decode_close, BOUND_FLOP, true};
+const BenchKind bench_prefill = {prefill_open, NULL, prefill_run, decode_close, BOUND_FLOP, true};
 
 /* ---- one GRPO step: rollout, rewards, the reference's log-probs, update */
 

@@ -27,15 +27,17 @@ static void *train_open(Bench *b, const BenchCase *c, Status *st)
     t->machine = &b->machine;
     t->policy = p;
     policy_train_open(p);
-    size_t n = (size_t)c->sequences * (size_t)c->length;
+    double flops = 6 * bench_active(p) * c->length + 3 * bench_attention_flops(&p->config, 1, c->length);
+    int sequences = bench_sequences(b, c, flops, 1);
+    size_t n = (size_t)sequences * (size_t)c->length;
     int32_t *ids = bench_tokens(&p->config, n, 7);
-    for (int s = 0; s < c->sequences; s++) batch_add(&t->batch, ids + (size_t)s * (size_t)c->length, c->length, 1);
+    for (int s = 0; s < sequences; s++) batch_add(&t->batch, ids + (size_t)s * (size_t)c->length, c->length, 1);
     free(ids);
     t->weight = malloc((size_t)t->batch.m * sizeof *t->weight);
     CHECK(t->weight != NULL);
     nll_weights_mean(t->weight, t->batch.targets, t->batch.m);
     t->work.tokens = (double)n;
-    t->work.flops = 6 * bench_active(p) * (double)n + 3 * bench_attention_flops(&p->config, c->sequences, c->length);
+    t->work.flops = sequences * flops;
     return t;
 }
 
