@@ -121,48 +121,51 @@ double cpu_probe_bf16(Backend *b, long rounds)
 
 /* A cache line is four of these. */
 typedef float Quad __attribute__((vector_size(16), may_alias));
-enum { LINE = 4, STREAMS = 2 }; /* two places at once keep more of the memory busy than one */
 
-/* Lines [from, to) of n that are thread t's. */
-static void share(const Backend *b, size_t n, size_t *from, size_t *to)
+/* A thread walks several places at once, which keeps more of the memory busy than one does, and all places of all threads lie
+ * at different distances from large powers of two, or they would wait for each other in the same banks. SKEW: in lines. */
+enum { LINE = 4, STREAMS = 4, SKEW = 1089 };
+
+/* Lines of a stream out of n floats; stream s begins at s times as many. */
+static size_t stream_lines(const Backend *b, size_t n)
 {
-    size_t t = (size_t)omp_get_thread_num(), parts = (size_t)b->threads, lines = n / 16;
-    *from = lines * t / parts;
-    *to = lines * (t + 1) / parts;
+    size_t most = n / 16 / ((size_t)b->threads * STREAMS);
+    return most > 2 * SKEW ? most - SKEW : most;
 }
 
-void cpu_probe_read(Backend *b, const float *x, size_t n)
+static double streams_bytes(const Backend *b, size_t n)
 {
+    return 64.0 * STREAMS * (double)stream_lines(b, n) * b->threads;
+}
+
+double cpu_probe_read(Backend *b, const float *x, size_t n)
+{
+    size_t count = stream_lines(b, n) * LINE;
 #pragma omp parallel num_threads(b->threads)
     {
-        size_t from, to;
-        share(b, n, &from, &to);
-        size_t count = (to - from) / STREAMS * LINE;
-        const Quad *low = (const Quad *)x + from * LINE, *high = low + count;
-        Quad s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
-        for (size_t i = 0; i < count; i += LINE) {
-            s0 += low[i], s1 += low[i + 1], s2 += low[i + 2], s3 += low[i + 3];
-            s4 += high[i], s5 += high[i + 1], s6 += high[i + 2], s7 += high[i + 3];
-        }
-        Quad sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
+        const Quad *s0 = (const Quad *)x + (size_t)omp_get_thread_num() * STREAMS * count;
+        const Quad *s1 = s0 + count, *s2 = s1 + count, *s3 = s2 + count;
+        Quad sums[LINE] = {{0}};
+        for (size_t i = 0; i < count; i += LINE)
+            for (int k = 0; k < LINE; k++) sums[k] += (s0[i + (size_t)k] + s1[i + (size_t)k]) + (s2[i + (size_t)k] + s3[i + (size_t)k]);
+        Quad sum = sums[0] + sums[1] + sums[2] + sums[3];
 #pragma omp critical
         sink += sum[0];
     }
+    return streams_bytes(b, n);
 }
 
-void cpu_probe_update(Backend *b, float *x, size_t n)
+double cpu_probe_update(Backend *b, float *x, size_t n)
 {
+    size_t count = stream_lines(b, n) * LINE;
 #pragma omp parallel num_threads(b->threads)
     {
-        size_t from, to;
-        share(b, n, &from, &to);
-        size_t count = (to - from) / STREAMS * LINE;
-        Quad *low = (Quad *)x + from * LINE, *high = low + count;
-        for (size_t i = 0; i < count; i += LINE) {
-            for (int k = 0; k < LINE; k++) low[i + k] *= FACTOR;
-            for (int k = 0; k < LINE; k++) high[i + k] *= FACTOR;
-        }
+        Quad *first = (Quad *)x + (size_t)omp_get_thread_num() * STREAMS * count;
+        for (size_t i = 0; i < count; i += LINE)
+            for (size_t s = 0; s < STREAMS; s++)
+                for (size_t k = 0; k < LINE; k++) first[s * count + i + k] *= FACTOR;
     }
+    return 2 * streams_bytes(b, n);
 }
 
 int cpu_threads(const Backend *b)

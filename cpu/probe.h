@@ -13,12 +13,12 @@ double cpu_probe_fma(Backend *b, long rounds);
  * FMAs that widened operands meet in. */
 double cpu_probe_bf16(Backend *b, long rounds);
 
-/* Every thread reads its share of x [n], each element once. x is aligned to 64 bytes, n a multiple of 32 x threads. */
-void cpu_probe_read(Backend *b, const float *x, size_t n);
+/* Every thread reads its share of x [n], 64-byte aligned, each element once. Returns the bytes read, nearly all of them. */
+double cpu_probe_read(Backend *b, const float *x, size_t n);
 
-/* x = x / 2 [n], alike: 8 bytes of traffic an element. Of the ways to write as much as is read this is the fastest (a copy to
- * another place is slower, past the cache or through it), so no op that does the same is above 100 %. */
-void cpu_probe_update(Backend *b, float *x, size_t n);
+/* Every thread multiplies its share of x [n] in place. Returns the bytes read and written, 8 an element. Of the ways to write as
+ * much as is read this is the fastest (a copy to another place is slower, past the cache or through it). */
+double cpu_probe_update(Backend *b, float *x, size_t n);
 
 /* What a backend is made of: its threads, its instruction set ("avx2"), and bytes of the packed copy of a weight [out, in] that
  * forwards make with or without Ops.keep_packed. */

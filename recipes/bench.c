@@ -71,15 +71,15 @@ static void probe_once(Bench *b)
 {
     double start = machine_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = machine_seconds();
     double dots = cpu_probe_bf16(b->backend, PROBE_ROUNDS), dot = machine_seconds();
-    cpu_probe_read(b->backend, b->probe, PROBE_FLOATS);
+    double bytes_read = cpu_probe_read(b->backend, b->probe, PROBE_FLOATS);
     double read = machine_seconds();
-    cpu_probe_update(b->backend, b->probe, PROBE_FLOATS);
+    double bytes_moved = cpu_probe_update(b->backend, b->probe, PROBE_FLOATS);
     double copy = machine_seconds();
     keep_larger(&b->peaks.flops[DTYPE_F32], flops / (fma - start));
     keep_larger(&b->peaks.flops[DTYPE_BF16], dots / (dot - fma));
     keep_larger(&b->peaks.flops[DTYPE_BF16], b->peaks.flops[DTYPE_F32]);
-    keep_larger(&b->peaks.read, 4.0 * PROBE_FLOATS / (read - dot));
-    keep_larger(&b->peaks.copy, 8.0 * PROBE_FLOATS / (copy - read));
+    keep_larger(&b->peaks.read, bytes_read / (read - dot));
+    keep_larger(&b->peaks.copy, bytes_moved / (copy - read));
 }
 
 bool bench_probe(Bench *b, Status *st)
