@@ -14,8 +14,8 @@ typedef struct Form {
     bool rounded;    /* f32 operands become bf16 values */
 } Form;
 
-/* Columns of b that are done before the next, so that unfinished sums stay in the cache; and those copied together, so that
- * what is read lies side by side. Multiples of PANEL. */
+/* Columns of b that are done before the next where k has several blocks, so that unfinished sums stay in the cache; and those
+ * copied together, so that what is read lies side by side. Multiples of PANEL. */
 enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
 
 /* A packed panel that so many rows meet may come from memory when they do. */
@@ -226,6 +226,22 @@ static void turn_block(const Form *f, Product *p, Block *b)
     b->ahead_a.pace = left / runs + 1;
 }
 
+/* Few rows meet as many panels at once as leave their chains room, and these come from places of the weight far apart, each
+ * read on and on: more of the memory is busy then. Returns the column behind the panels that were met so. */
+static size_t multiply_few(TileKind kind, const Product *p, const Block *b)
+{
+    size_t together = panels_side_by_side(kind, p->a.rows), each = (b->to - b->from) / PANEL / together;
+    Tile t = {.K = p->K, .b_v = each * p->K * PANEL, .c_row = p->c.stride, .c_v = each * PANEL, .cols = together * PANEL,
+              .add = p->add};
+    for (size_t j = b->from; j < b->from + each * PANEL; j += PANEL) {
+        t.b = tile_b(kind, p->packed, j * p->K);
+        t.c = row_from(row_of(p->c, 0), j);
+        t.bias = p->bias ? p->bias + j : NULL;
+        panels_run(kind, t, &p->a);
+    }
+    return b->from + each * together * PANEL;
+}
+
 /* sums: [a.rows * (b.to - b.from)] when there are several blocks of the inner index. */
 static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
 {
@@ -233,25 +249,18 @@ static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
     bool last = b->k0 + b->K >= p->K;
     if (p->turned.p) turn_block(f, p, b);
     TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
-    size_t together = p->packed && p->a.stride ? panels_side_by_side(kind, p->a.rows) : 1;
-    for (size_t j = b->from; j < b->to;) {
+    bool few = p->packed && p->a.stride && panels_side_by_side(kind, p->a.rows) > 1;
+    for (size_t j = few ? multiply_few(kind, p, b) : b->from; j < b->to;) {
         size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
-        bool wide = together > 1 && b->to - j >= together * PANEL;
-        Tile t = {.K = b->K, .start = b->k0 ? sums : NULL, .b_v = p->K * width};
+        Tile t = {.K = b->K, .start = b->k0 ? sums : NULL, .start_row = width, .c_v = VEC};
         t.b = panel_of(f, p, b, j, width, &t.b_k);
         if (p->a.cold && j == p->from && b->k0 == 0) b->ahead_b = ahead_of_tiles(&p->a);
-        width = wide ? together * PANEL : width;
-        t.start_row = width;
         t.c = last ? row_from(row_of(p->c, 0), j) : (Row){sums, DTYPE_F32};
         t.c_row = last ? p->c.stride : width;
         t.cols = last && cols - j < width ? cols - j : width;
         t.bias = last && p->bias ? p->bias + j : NULL;
         t.add = last && p->add;
-        if (wide) {
-            panels_run(kind, t, &p->a, at);
-        } else {
-            panel_run(kind, t, &p->a, at, vectors, &b->ahead_b, &b->ahead_a);
-        }
+        panel_run(kind, t, &p->a, at, vectors, &b->ahead_b, &b->ahead_a);
         sums = sums ? sums + p->a.rows * width : NULL;
         j += width;
     }
@@ -260,10 +269,10 @@ static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
 static void multiply(const Form *f, Backend *b, int thread, Product *p)
 {
     size_t K = p->K, rows = p->c.rows, wide = round_up(p->to - p->from, VEC);
-    size_t at_once = wide < COLUMNS_AT_ONCE ? wide : COLUMNS_AT_ONCE;
     ArenaMark mark = cpu_mark(b, thread);
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
     p->block = p->packed && p->a.stride && rows <= TILE_ROWS ? K : K_BLOCK; /* one tile meets a packed panel once */
+    size_t at_once = K > p->block ? min_size(wide, COLUMNS_AT_ONCE) : wide;
     if (K > p->block) {
         sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
     }

@@ -26,12 +26,12 @@ enum { MAX_ROWS = 14 };
 #define DEFINE_TILE(kind, R, V)                                                                                        \
     static void rows_##kind##_##R##x##V(const Tile *t)                                                                 \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, t->a_row, 1, VEC);                                                                     \
+        tile_run(t, kind, R, V, t->a_row, 1, VEC, VEC);                                                                     \
     }
 #define DEFINE_PACKED_TILE(kind, R, V)                                                                                 \
     static void cols_##kind##_##R##x##V(const Tile *t)                                                                 \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, 1, t->a_k, VEC);                                                                       \
+        tile_run(t, kind, R, V, 1, t->a_k, VEC, VEC);                                                                       \
     }
 EACH_TILE(DEFINE_TILE, TILE_F32)
 EACH_TILE(DEFINE_TILE, TILE_HALF)
@@ -54,7 +54,7 @@ static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {
 #define DEFINE_FEW(kind, R, V)                                                                                         \
     static void few_##kind##_##R##x##V(const Tile *t)                                                                  \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, t->a_row, 1, t->b_v);                                                                  \
+        tile_run(t, kind, R, V, t->a_row, 1, t->b_v, t->c_v);                                                                  \
     }
 EACH_FEW(DEFINE_FEW, TILE_F32)
 EACH_FEW(DEFINE_FEW, TILE_HALF)
@@ -66,14 +66,15 @@ size_t panels_side_by_side(TileKind kind, size_t rows)
     return kind == TILE_DOT || rows > FEW_ROWS ? 1 : rows == 1 ? 4 : 2;
 }
 
-void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
+void panels_run(TileKind kind, Tile t, const OperandA *a)
 {
     size_t panels = panels_side_by_side(kind, a->rows);
     t.a_row = a->stride;
-    t.a = tile_a(a->p, k0);
+    t.a = a->p;
+    t.b_k = PANEL;
     /* The beginnings of the panels that come next; from there on the processor sees them coming. */
     for (size_t v = 0; v < panels; v++) {
-        const char *next = tile_b(kind, t.b, (panels + v) * t.b_v);
+        const char *next = tile_b(kind, t.b, v * t.b_v + t.K * PANEL);
         for (int i = 0; i < 8; i++) __builtin_prefetch(next + i * LINE);
     }
     tiles_of_few[kind][a->rows](&t);
@@ -85,9 +86,10 @@ size_t panels_side_by_side(TileKind kind, size_t rows)
     return 1;
 }
 
-void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0)
+void panels_run(TileKind kind, Tile t, const OperandA *a)
 {
-    panel_run(kind, t, a, k0, PANEL_VECTORS, &(Ahead){0}, &(Ahead){0});
+    t.b_k = PANEL;
+    panel_run(kind, t, a, 0, PANEL_VECTORS, &(Ahead){0}, &(Ahead){0});
 }
 #endif
 

@@ -50,10 +50,11 @@ typedef struct Ahead {
 /* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
 void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead_b, Ahead *ahead_a);
 
-/* How many packed panels a few rows run at once, and running them: t as for panel_run, with b_v the way to the next panel. */
+/* How many packed panels a few rows run at once, and running them through all of K: t without a and b_k, as for the first row and
+ * panel; b_v and c_v lead to the next panel. */
 enum { FEW_ROWS = 3 };
 size_t panels_side_by_side(TileKind kind, size_t rows);
-void panels_run(TileKind kind, Tile t, const OperandA *a, size_t k0);
+void panels_run(TileKind kind, Tile t, const OperandA *a);
 
 /* Columns [from, from + cols) of m as f32 panels, one behind another, with rows of `width`, padded by 0. pairs: a row is two
  * rows of m, (m[2i][from + j], m[2i + 1][from + j]) as bf16; rounded: to bf16 values. */

@@ -10,15 +10,15 @@
 typedef enum { TILE_F32, TILE_HALF, TILE_DOT, TILE_KINDS } TileKind;
 
 /* a(r, k) = a[r * a_row + k * a_k]; vector v of b's row k is at b[k * b_k + v * b_v], all 16 of it readable. The chains start
- * at `start` (NULL: 0), [R][16 V] with row stride start_row. c (f32 or bf16) gets them plus bias (NULL: none), or has them
- * added; `cols` of its columns exist. */
+ * at `start` (NULL: 0), [R][16 V] with row stride start_row. c (f32 or bf16), whose vector v is at column v * c_v, gets them plus
+ * bias (NULL: none), or has them added; `cols` of the 16 V columns exist. */
 typedef struct Tile {
     const void *a, *b;
     size_t a_row, a_k, b_k, b_v, K;
     const float *start;
     size_t start_row;
     Row c;
-    size_t c_row, cols;
+    size_t c_row, c_v, cols;
     const float *bias;
     bool add;
 } Tile;
@@ -38,7 +38,7 @@ VEC_INLINE const void *tile_b(TileKind kind, const void *b, size_t elements)
 static __attribute__((noinline, unused)) void tile_finish_slowly(const Tile *t, const float *sums, size_t R, size_t V)
 {
     for (size_t i = 0; i < R * V; i++) {
-        size_t j = i % V * VEC, k = i % V + 1 < V ? VEC : row_lanes(t->cols - j), at = i / V * t->c_row + j;
+        size_t v = i % V, k = v + 1 < V ? VEC : row_lanes(t->cols - v * VEC), j = v * t->c_v, at = i / V * t->c_row + j;
         v16 sum = v16_load(sums + i * VEC);
         if (t->bias) {
             sum = v16_add(sum, row_load(t->bias + j, k));
@@ -51,9 +51,9 @@ static __attribute__((noinline, unused)) void tile_finish_slowly(const Tile *t, 
 }
 
 /* A whole f32 vector of c. */
-VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t v)
+VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t column)
 {
-    float *c = (float *)t->c.p + r * t->c_row + v * VEC;
+    float *c = (float *)t->c.p + r * t->c_row + column;
     v16_store(c, t->add ? v16_add(v16_load(c), sum) : sum);
 }
 
@@ -69,9 +69,9 @@ VEC_INLINE v16 tile_start(const Tile *t, size_t r, size_t v)
 }
 
 /* c comes from memory while the chains run. */
-VEC_INLINE void tile_prefetch(const Tile *t, size_t r, size_t v)
+VEC_INLINE void tile_prefetch(const Tile *t, size_t r, size_t column)
 {
-    __builtin_prefetch(row_from(t->c, r * t->c_row + v * VEC).p, 1);
+    __builtin_prefetch(row_from(t->c, r * t->c_row + column).p, 1);
 }
 
 VEC_INLINE v16 tile_step(const TileKind kind, const void *a, const void *b, v16 sum)
@@ -82,14 +82,14 @@ VEC_INLINE v16 tile_step(const TileKind kind, const void *a, const void *b, v16 
 }
 
 VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const int V, const size_t a_row, const size_t a_k,
-                         const size_t b_v)
+                         const size_t b_v, const size_t c_v)
 {
     const void *a = t->a, *b = t->b;
     const size_t b_k = t->b_k;
 #define SUM_START(i) v16 sum##i = i < R * V ? tile_start(t, i / V, i % V) : v16_zero();
     EACH_TILE_SUM(SUM_START)
 #define SUM_PREFETCH(i)                                                                                                \
-    if (i < R * V) tile_prefetch(t, i / V, i % V);
+    if (i < R * V) tile_prefetch(t, i / V, i % V * c_v);
     EACH_TILE_SUM(SUM_PREFETCH)
     for (size_t k = t->K; k > 0; k--) {
 #define SUM_STEP(i)                                                                                                    \
@@ -100,7 +100,7 @@ VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const 
     }
     if (t->c.dtype == DTYPE_F32 && !t->bias && t->cols >= (size_t)V * VEC) {
 #define SUM_FINISH(i)                                                                                                  \
-    if (i < R * V) tile_finish(t, sum##i, i / V, i % V);
+    if (i < R * V) tile_finish(t, sum##i, i / V, i % V * c_v);
         EACH_TILE_SUM(SUM_FINISH)
     } else {
         float sums[24 * VEC];
