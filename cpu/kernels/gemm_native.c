@@ -230,16 +230,20 @@ static void turn_block(const Form *f, Product *p, Block *b)
  * read on and on: more of the memory is busy then. Returns the column behind the panels that were met so. */
 static size_t multiply_few(TileKind kind, const Product *p, const Block *b)
 {
-    size_t together = panels_side_by_side(kind, p->a.rows), each = (b->to - b->from) / PANEL / together;
-    Tile t = {.K = p->K, .b_v = each * p->K * PANEL, .c_row = p->c.stride, .c_v = each * PANEL, .cols = together * PANEL,
-              .add = p->add};
-    for (size_t j = b->from; j < b->from + each * PANEL; j += PANEL) {
-        t.b = tile_b(kind, p->packed, j * p->K);
-        t.c = row_from(row_of(p->c, 0), j);
-        t.bias = p->bias ? p->bias + j : NULL;
-        panels_run(kind, t, &p->a);
+    size_t from = b->from;
+    for (size_t together; (together = panels_side_by_side(p->a.rows, (b->to - from) / PANEL)) > 1;) {
+        size_t apart = (b->to - from) / PANEL / together * PANEL;
+        Tile t = {.K = p->K, .b_panel = apart * p->K, .c_row = p->c.stride, .c_panel = apart, .cols = together * PANEL,
+                  .add = p->add};
+        for (size_t j = from; j < from + apart; j += PANEL) {
+            t.b = tile_b(kind, p->packed, j * p->K);
+            t.c = row_from(row_of(p->c, 0), j);
+            t.bias = p->bias ? p->bias + j : NULL;
+            panels_run(kind, t, &p->a, together);
+        }
+        from += apart * together;
     }
-    return b->from + each * together * PANEL;
+    return from;
 }
 
 /* sums: [a.rows * (b.to - b.from)] when there are several blocks of the inner index. */
@@ -249,10 +253,9 @@ static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
     bool last = b->k0 + b->K >= p->K;
     if (p->turned.p) turn_block(f, p, b);
     TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
-    bool few = p->packed && p->a.stride && panels_side_by_side(kind, p->a.rows) > 1;
-    for (size_t j = few ? multiply_few(kind, p, b) : b->from; j < b->to;) {
+    for (size_t j = p->packed && p->a.stride ? multiply_few(kind, p, b) : b->from; j < b->to;) {
         size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
-        Tile t = {.K = b->K, .start = b->k0 ? sums : NULL, .start_row = width, .c_v = VEC};
+        Tile t = {.K = b->K, .start = b->k0 ? sums : NULL, .start_row = width};
         t.b = panel_of(f, p, b, j, width, &t.b_k);
         if (p->a.cold && j == p->from && b->k0 == 0) b->ahead_b = ahead_of_tiles(&p->a);
         t.c = last ? row_from(row_of(p->c, 0), j) : (Row){sums, DTYPE_F32};

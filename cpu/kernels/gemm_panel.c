@@ -26,12 +26,12 @@ enum { MAX_ROWS = 14 };
 #define DEFINE_TILE(kind, R, V)                                                                                        \
     static void rows_##kind##_##R##x##V(const Tile *t)                                                                 \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, t->a_row, 1, VEC, VEC);                                                                     \
+        tile_run(t, kind, R, V, t->a_row, 1);                                                                          \
     }
 #define DEFINE_PACKED_TILE(kind, R, V)                                                                                 \
     static void cols_##kind##_##R##x##V(const Tile *t)                                                                 \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, 1, t->a_k, VEC, VEC);                                                                       \
+        tile_run(t, kind, R, V, 1, t->a_k);                                                                            \
     }
 EACH_TILE(DEFINE_TILE, TILE_F32)
 EACH_TILE(DEFINE_TILE, TILE_HALF)
@@ -47,51 +47,40 @@ static TileRun *const tiles_by_rows[TILE_KINDS][5][MAX_ROWS + 1] = {
 static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {
     EACH_PACKED_TILE(BY_COLS, TILE_F32) EACH_PACKED_TILE(BY_COLS, TILE_DOT)};
 
-/* A few rows leave registers free: their chains of several panels run side by side, or each step would wait for the one
- * before. By rows only. */
-#if !defined(__AVX512F__)
-#define EACH_FEW(TILE, kind) TILE(kind, 1, 4) TILE(kind, 2, 2) TILE(kind, 3, 2)
-#define DEFINE_FEW(kind, R, V)                                                                                         \
-    static void few_##kind##_##R##x##V(const Tile *t)                                                                  \
+/* A few rows leave registers free: the chains of P panels run side by side, or each step would wait for the one before, and
+ * their panels are read at P places at once. By rows only. */
+enum { FEW_ROWS = 3, MOST_PANELS = 4 };
+#define EACH_FEW(TILE, kind) TILE(kind, 1, 4) TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2)
+#define DEFINE_FEW(kind, R, P)                                                                                         \
+    static void few_##kind##_##R##x##P(const Tile *t)                                                                  \
     {                                                                                                                  \
-        tile_run(t, kind, R, V, t->a_row, 1, t->b_v, t->c_v);                                                                  \
+        tile_run(t, kind, R, P * PANEL_VECTORS, t->a_row, 1);                                                          \
     }
 EACH_FEW(DEFINE_FEW, TILE_F32)
 EACH_FEW(DEFINE_FEW, TILE_HALF)
-#define BY_FEW(kind, R, V) [kind][R] = few_##kind##_##R##x##V,
-static TileRun *const tiles_of_few[TILE_KINDS][FEW_ROWS + 1] = {EACH_FEW(BY_FEW, TILE_F32) EACH_FEW(BY_FEW, TILE_HALF)};
+EACH_FEW(DEFINE_FEW, TILE_DOT)
+#define BY_FEW(kind, R, P) [kind][P][R] = few_##kind##_##R##x##P,
+static TileRun *const tiles_of_few[TILE_KINDS][MOST_PANELS + 1][FEW_ROWS + 1] = {
+    EACH_FEW(BY_FEW, TILE_F32) EACH_FEW(BY_FEW, TILE_HALF) EACH_FEW(BY_FEW, TILE_DOT)};
 
-size_t panels_side_by_side(TileKind kind, size_t rows)
+size_t panels_side_by_side(size_t rows, size_t panels)
 {
-    return kind == TILE_DOT || rows > FEW_ROWS ? 1 : rows == 1 ? 4 : 2;
+    if (rows > FEW_ROWS) return 1;
+    return rows == 1 && panels >= 4 ? 4 : panels >= 2 ? 2 : 1;
 }
 
-void panels_run(TileKind kind, Tile t, const OperandA *a)
+void panels_run(TileKind kind, Tile t, const OperandA *a, size_t panels)
 {
-    size_t panels = panels_side_by_side(kind, a->rows);
     t.a_row = a->stride;
     t.a = a->p;
     t.b_k = PANEL;
     /* The beginnings of the panels that come next; from there on the processor sees them coming. */
-    for (size_t v = 0; v < panels; v++) {
-        const char *next = tile_b(kind, t.b, v * t.b_v + t.K * PANEL);
-        for (int i = 0; i < 8; i++) __builtin_prefetch(next + i * LINE);
+    for (size_t i = 0; i < panels; i++) {
+        const char *next = tile_b(kind, t.b, i * t.b_panel + t.K * PANEL);
+        for (int line = 0; line < 8; line++) __builtin_prefetch(next + line * LINE);
     }
-    tiles_of_few[kind][a->rows](&t);
+    tiles_of_few[kind][panels][a->rows](&t);
 }
-#else
-size_t panels_side_by_side(TileKind kind, size_t rows)
-{
-    (void)kind, (void)rows;
-    return 1;
-}
-
-void panels_run(TileKind kind, Tile t, const OperandA *a)
-{
-    t.b_k = PANEL;
-    panel_run(kind, t, a, 0, PANEL_VECTORS, &(Ahead){0}, &(Ahead){0});
-}
-#endif
 
 /* Rows are cut into tiles of nearly equal height, the higher ones first. */
 static size_t tile_count(size_t rows, size_t most)

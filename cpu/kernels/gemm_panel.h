@@ -5,12 +5,6 @@
 
 #include "cpu/kernels/gemm_tile.h"
 
-#if defined(__AVX512F__)
-enum { PANEL_VECTORS = 4 };
-#else
-enum { PANEL_VECTORS = 1 };
-#endif
-
 /* Steps of the inner index a block of both operands holds: a panel of b then fits the first cache (AVX2) or a fraction of the
  * second, the rows of a the second. Between blocks the chains rest in memory, so the bits are those of one pass. */
 enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 256, LINE = 64 };
@@ -50,11 +44,10 @@ typedef struct Ahead {
 /* Runs steps [k0, k0 + t.K) of a panel of `vectors` vectors for all rows of a. t: as for the first row, without a. */
 void panel_run(TileKind kind, Tile t, const OperandA *a, size_t k0, size_t vectors, Ahead *ahead_b, Ahead *ahead_a);
 
-/* How many packed panels a few rows run at once, and running them through all of K: t without a and b_k, as for the first row and
- * panel; b_v and c_v lead to the next panel. */
-enum { FEW_ROWS = 3 };
-size_t panels_side_by_side(TileKind kind, size_t rows);
-void panels_run(TileKind kind, Tile t, const OperandA *a);
+/* How many of `panels` packed panels `rows` rows run at once, where that is more than one; and running them through all of K: t
+ * without a and b_k, as for the first row and panel; b_panel and c_panel lead to the next one. */
+size_t panels_side_by_side(size_t rows, size_t panels);
+void panels_run(TileKind kind, Tile t, const OperandA *a, size_t panels);
 
 /* Columns [from, from + cols) of m as f32 panels, one behind another, with rows of `width`, padded by 0. pairs: a row is two
  * rows of m, (m[2i][from + j], m[2i + 1][from + j]) as bf16; rounded: to bf16 values. */

@@ -193,20 +193,23 @@ static void against_double(void **state)
     layer_free(&l);
 }
 
-/* Row i alone, by packed copies as in sampling, equals row i in a batch, by the weights themselves as in training. */
+/* Rows alone and a few together, by packed copies as in sampling, equal those of a batch, by the weights themselves as in training. */
 static void row_alone(void **state)
 {
     (void)state;
-    Layer l = layer_make(50, 330, 600, 0);
-    float *all = calloc(l.M * l.N, sizeof(float)), one[330];
+    enum { MOST = 5, N = 330 };
+    Layer l = layer_make(50, N, 600, 0);
+    float *all = calloc(l.M * l.N, sizeof(float)), some[MOST * N];
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     ops->weights_changed(b);
     ops->linear_fwd(b, mat_f32(all, l.M, l.N), layer_x(&l), layer_w(&l), l.bias, false);
     ops->keep_packed(b, true);
-    for (size_t i = 0; i < l.M; i++) {
-        ops->linear_fwd(b, mat_f32(one, 1, l.N), mat_rows(layer_x(&l), i, 1), layer_w(&l), l.bias, false);
-        assert_memory_equal(one, all + i * l.N, sizeof one);
+    for (size_t rows = 1; rows <= MOST; rows++) {
+        for (size_t i = 0; i + rows <= l.M; i++) {
+            ops->linear_fwd(b, mat_f32(some, rows, N), mat_rows(layer_x(&l), i, rows), layer_w(&l), l.bias, false);
+            assert_memory_equal(some, all + i * N, rows * N * sizeof *some);
+        }
     }
     ops->keep_packed(b, false);
     free(all);
