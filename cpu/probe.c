@@ -147,7 +147,7 @@ double cpu_probe_read(Backend *b, const float *x, size_t n)
         const Quad *s1 = s0 + count, *s2 = s1 + count, *s3 = s2 + count;
         Quad sums[LINE] = {{0}};
         for (size_t i = 0; i < count; i += LINE)
-            for (int k = 0; k < LINE; k++) sums[k] += (s0[i + (size_t)k] + s1[i + (size_t)k]) + (s2[i + (size_t)k] + s3[i + (size_t)k]);
+            for (size_t k = 0; k < LINE; k++) sums[k] += (s0[i + k] + s1[i + k]) + (s2[i + k] + s3[i + k]);
         Quad sum = sums[0] + sums[1] + sums[2] + sums[3];
 #pragma omp critical
         sink += sum[0];

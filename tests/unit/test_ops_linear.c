@@ -193,7 +193,8 @@ static void against_double(void **state)
     layer_free(&l);
 }
 
-/* Rows alone and a few together, by packed copies as in sampling, equal those of a batch, by the weights themselves as in training. */
+/* Rows alone and a few together, by packed copies as in sampling, equal those of a batch, by the weights themselves as in
+ * training. */
 static void row_alone(void **state)
 {
     (void)state;
