@@ -83,7 +83,8 @@ bool bench_model(const char *name, ModelConfig *out);
 Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Status *st);
 /* Parameters a token meets in matrix products: K of E experts, the head, not the embedding. */
 double bench_active(const Policy *p);
-/* Of `sequences` those that a row's `runs` have time for (row_seconds), at least one: fewer, where the machine is slow. */
+/* Sequences of a row, each of so many FLOPs: of a large row those that its `runs` have time for (Bench.row_seconds), at least
+ * one. */
 int bench_sequences(const Bench *b, const BenchCase *c, double flops_of_one, int runs);
 /* FLOPs of attention over n sequences of T tokens, forward. */
 double bench_attention_flops(const ModelConfig *c, int n, int T);

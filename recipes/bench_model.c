@@ -91,7 +91,7 @@ double bench_active(const Policy *p)
 int bench_sequences(const Bench *b, const BenchCase *c, double flops_of_one, int runs)
 {
     const double usual_share = 0.65; /* of the peak */
-    if (b->row_seconds <= 0) return c->sequences;
+    if (b->row_seconds <= 0 || !c->large) return c->sequences;
     double can = b->row_seconds * usual_share * b->peaks.flops[c->dtype] / (flops_of_one * runs);
     return can >= c->sequences ? c->sequences : can < 1 ? 1 : (int)can;
 }

@@ -50,16 +50,6 @@ static bool roll_out(Roll *r, int tokens, Status *st)
     return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, r->n, r->out, NULL, NULL, st);
 }
 
-/* Short prompts, so that what is decoded behind them meets the memory that it will work in. */
-static bool roll_warm(Roll *r, int tokens, Status *st)
-{
-    enum { WARM_TOKENS = 8 };
-    for (int i = 0; i < r->n; i++) r->prompts[i].n = r->length < WARM_TOKENS ? r->length : WARM_TOKENS;
-    bool ok = roll_out(r, tokens, st);
-    for (int i = 0; i < r->n; i++) r->prompts[i].n = r->length;
-    return ok;
-}
-
 /* Forward FLOPs of tokens `from` to `to` of every completion, each attending to what comes before it. */
 static double decode_flops(const Roll *r, int from, int to)
 {
@@ -98,11 +88,16 @@ static void *decode_open(Bench *b, const BenchCase *c, Status *st)
     return NULL;
 }
 
+/* Short prompts: what is decoded behind them meets the memory that it will work in. */
 static bool decode_warm(void *self, Status *st)
 {
+    enum { WARM_TOKENS = 8 };
     Decode *d = self;
-    d->seen = 0;
-    return roll_warm(&d->roll, d->tokens + 1, st);
+    Roll *r = &d->roll;
+    for (int i = 0; i < r->n; i++) r->prompts[i].n = r->length < WARM_TOKENS ? r->length : WARM_TOKENS;
+    bool ok = roll_out(r, d->tokens + 1, st);
+    for (int i = 0; i < r->n; i++) r->prompts[i].n = r->length;
+    return ok;
 }
 
 static bool decode_run(void *self, BenchWork *out, Status *st)

@@ -40,7 +40,7 @@ const char *loss_kind_name(GrpoKind k);
 const char *kl_kind_name(KlEstimator k);
 const char *schedule_name(ScheduleKind k);
 
-/* model:, student:. config is validated with a placeholder vocabulary; recipe_model_config gives the real one.
+/* model:, student:. config lacks what the tokenizer knows (V, bos, eos): recipe_model_config adds it.
  * from != "": weights and config come from that model (checkpoint, RUN/stage, HF folder) and config is zero. */
 typedef struct RecipeModel {
     bool used; /* student: absent in many recipes */

@@ -1,7 +1,7 @@
 """Training rows by PyTorch and transformers, as they come: `python tests/peers/torch_rows.py ROW`.
 
-A bf16 row runs in the type that is the faster one for PyTorch: without the processor's bf16 instructions its bf16 products
-reach a seventh of its f32 ones, and nobody would train that way, so it is f32 there.
+A bf16 row runs in the type that is the faster one for PyTorch: without the processor's bf16 instructions that is f32, by far,
+and nobody would train in bf16 there.
 """
 import sys
 
