@@ -59,9 +59,9 @@ ISAS         := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx512bf16 av
 
 # ---- Objects --------------------------------------------------------------------------------------------------------
 
-MAIN     := $(wildcard recipes/main.c)
-SOURCES  := $(filter-out $(MAIN),$(foreach f,$(FOLDERS),$(wildcard $f/*.c) $(if $(filter data,$f),$(wildcard data/tasks/*.c))))
-KERNELS  := $(if $(filter cpu,$(FOLDERS)),$(wildcard cpu/kernels/*.c))
+MAIN     := $(wildcard recipes/cli/main.c)
+SOURCES  := $(filter-out $(MAIN),$(filter-out cpu/kernels/%,$(foreach f,$(FOLDERS),$(wildcard $f/*.c $f/*/*.c))))
+KERNELS  := $(if $(filter cpu,$(FOLDERS)),$(wildcard cpu/kernels/*.c cpu/kernels/*/*.c))
 EMBEDDED := $(if $(filter recipes,$(FOLDERS)),$(BUILD)/recipes_embedded.o)
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o) $(if $(KERNELS),$(ISAS:%=$(BUILD)/cpu_%.o)) $(EMBEDDED)
 MAIN_O   := $(MAIN:%.c=$(BUILD)/%.o)
@@ -81,7 +81,7 @@ $(R1): $(MAIN_O) $(LIBRARY)
 
 $(LIBRARY): $(OBJECTS) $(BUILD)/objects.txt
 	rm -f $@
-	$(AR) rcs $@ $(OBJECTS)
+	$(AR) qcs $@ $(OBJECTS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
@@ -126,7 +126,7 @@ $(BUILD)/objects.txt: FORCE
 	@echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml)' | cmp -s - $@ || echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml)' > $@
 
 .SECONDARY:
--include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
 # ---- What a person calls --------------------------------------------------------------------------------------------
 

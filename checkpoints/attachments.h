@@ -3,7 +3,7 @@
 #ifndef CHECKPOINTS_ATTACHMENTS_H
 #define CHECKPOINTS_ATTACHMENTS_H
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/hf/safetensors.h"
 
 typedef struct AttachedFile {
     char *name; /* in the folder, without a slash */

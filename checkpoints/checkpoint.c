@@ -11,7 +11,7 @@
 #include "checkpoints/h5.h"
 #include "checkpoints/halves.h"
 #include "checkpoints/hash.h"
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "checkpoints/seal.h"
 #include "core/check.h"
 #include "core/memory.h"

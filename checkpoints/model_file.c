@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/ggml_type.h"
-#include "checkpoints/hf.h"
+#include "checkpoints/gguf/ggml_type.h"
+#include "checkpoints/hf/hf.h"
 #include "checkpoints/known_models.h"
 #include "core/check.h"
 #include "core/memory.h"

@@ -4,8 +4,8 @@
 #define CHECKPOINTS_MODEL_FILE_H
 
 #include "checkpoints/checkpoint.h"
-#include "checkpoints/gguf.h"
-#include "data/tokenizer.h"
+#include "checkpoints/gguf/gguf.h"
+#include "data/tokenizer/tokenizer.h"
 
 typedef enum { MODEL_CHECKPOINT, MODEL_HF, MODEL_GGUF, MODEL_KNOWN } ModelOrigin;
 

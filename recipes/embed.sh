@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes C source that holds the recipes named on the command line (recipes/embedded.h declares it).
-echo '#include "recipes/embedded.h"'
+# Writes C source that holds the recipes named on the command line (recipes/config/embedded.h declares it).
+echo '#include "recipes/config/embedded.h"'
 echo 'const EmbeddedRecipe embedded_recipes[] = {'
 for file in "$@"; do
     printf '{"%s",\n' "$(basename "$file" .yaml)"

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/simd/rows.h"
 
 enum { SQUARES_BLOCK = 4096 };
 

@@ -1,8 +1,8 @@
 #include <math.h>
 
 #include "cpu/internal.h"
-#include "cpu/kernels/attention_pack.h"
-#include "cpu/kernels/attention_tile.h"
+#include "cpu/kernels/tiles/attention_pack.h"
+#include "cpu/kernels/tiles/attention_tile.h"
 
 /* Keys and values of one sequence and key head, packed tile after tile. */
 typedef struct PackedKeys {

@@ -5,8 +5,8 @@
  * Sums over queries run over the heads that share the key head, then rows; sums over keys over positions; all
  * ascending. */
 #include "cpu/internal.h"
-#include "cpu/kernels/attention_pack.h"
-#include "cpu/kernels/tile_product.h"
+#include "cpu/kernels/tiles/attention_pack.h"
+#include "cpu/kernels/tiles/tile_product.h"
 
 typedef struct BackwardCall {
     Backend *b;

@@ -1,7 +1,7 @@
 #include "cpu/internal.h"
-#include "cpu/kernels/attention_pack.h"
-#include "cpu/kernels/attention_rows.h"
-#include "cpu/kernels/attention_tile.h"
+#include "cpu/kernels/tiles/attention_pack.h"
+#include "cpu/kernels/tiles/attention_rows.h"
+#include "cpu/kernels/tiles/attention_tile.h"
 
 /* dst[d * KEY_TILE] = src[d] */
 static void write_column(Row dst, Row src, int D)

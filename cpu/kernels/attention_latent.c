@@ -1,7 +1,7 @@
 #include "cpu/internal.h"
-#include "cpu/kernels/attention_pack.h"
-#include "cpu/kernels/attention_rows.h"
-#include "cpu/kernels/attention_tile.h"
+#include "cpu/kernels/tiles/attention_pack.h"
+#include "cpu/kernels/tiles/attention_rows.h"
+#include "cpu/kernels/tiles/attention_tile.h"
 
 static void write_latents(CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr)
 {

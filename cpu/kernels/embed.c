@@ -1,4 +1,4 @@
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/simd/rows.h"
 
 static void embed_rows(Mat y, Mat table, const int32_t *ids)
 {

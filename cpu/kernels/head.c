@@ -1,4 +1,4 @@
-#include "cpu/kernels/softmax.h"
+#include "cpu/kernels/simd/softmax.h"
 
 /* p log p with its limit 0 where p is 0 (log p may be -inf there). */
 VEC_INLINE v16 times_p(v16 p, v16 value)

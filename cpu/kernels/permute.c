@@ -1,4 +1,4 @@
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/simd/rows.h"
 
 /* y[i] = x[rows[i]], or x[i]. */
 static void copy_rows(Mat y, Mat x, const int32_t *rows)

@@ -1,6 +1,6 @@
 #include <math.h>
 
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/simd/rows.h"
 
 /* A norm over the columns of a matrix is a norm over one head per row. */
 static HeadView rows_as_heads(Mat m)

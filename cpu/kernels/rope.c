@@ -1,6 +1,6 @@
 #include <math.h>
 
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/simd/rows.h"
 
 /* (a, b) -> (a cos - b sin, a sin + b cos) for pairs first[i * step], first[i * step + gap]. Element-wise: the compiler may
  * take any number of pairs at once, the bits stay. */

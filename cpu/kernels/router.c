@@ -1,7 +1,7 @@
 #include <math.h>
 
 #include "core/config.h"
-#include "cpu/kernels/softmax.h"
+#include "cpu/kernels/simd/softmax.h"
 
 static void score_row(float *s, const float *logits, size_t E, int score)
 {

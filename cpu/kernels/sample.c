@@ -1,4 +1,4 @@
-#include "cpu/kernels/softmax.h"
+#include "cpu/kernels/simd/softmax.h"
 
 /* Heap order of the ids kept by top-k and top-p: the larger probability first, then the lower id. */
 static bool before(const float *p, int32_t a, int32_t b)

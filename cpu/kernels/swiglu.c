@@ -1,4 +1,4 @@
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/simd/rows.h"
 
 static void swiglu_rows(Mat h, Mat gu)
 {

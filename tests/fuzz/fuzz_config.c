@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "core/check.h"
 #include "tests/fuzz/fuzz.h"
 

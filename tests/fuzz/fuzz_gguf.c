@@ -1,7 +1,7 @@
 /* A .gguf file: metadata, tensors, and the model and the tokenizer that it may hold. */
 #include <stdlib.h>
 
-#include "checkpoints/gguf.h"
+#include "checkpoints/gguf/gguf.h"
 #include "core/check.h"
 #include "tests/fuzz/fuzz.h"
 

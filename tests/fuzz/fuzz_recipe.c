@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/recipe.h"
+#include "recipes/config/recipe.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,7 +1,7 @@
 /* A .safetensors file: header, every tensor's values. */
 #include <stdlib.h>
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/hf/safetensors.h"
 #include "core/check.h"
 #include "tests/fuzz/fuzz.h"
 

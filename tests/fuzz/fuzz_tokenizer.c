@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "data/template.h"
-#include "data/tokenizer.h"
+#include "data/template/template.h"
+#include "data/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -11,7 +11,7 @@ sh recipes/embed.sh "$TEST_DIR/odd.yaml" "$TEST_DIR/second.yaml" >"$TEST_DIR/emb
 cat >"$TEST_DIR/main.c" <<'END'
 #include <stdio.h>
 #include <string.h>
-#include "recipes/embedded.h"
+#include "recipes/config/embedded.h"
 int main(int argc, char **argv)
 {
     for (int i = 0; argc == 2 && i < embedded_recipes_count; i++)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "tests/tolerances.h"
 #include "tests/unit/unit.h"
 

@@ -4,10 +4,10 @@
 #ifndef TESTS_UNIT_GOLDEN_H
 #define TESTS_UNIT_GOLDEN_H
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/hf/safetensors.h"
 #include "data/json.h"
-#include "recipes/batches.h"
-#include "recipes/policy.h"
+#include "recipes/model/batches.h"
+#include "recipes/model/policy.h"
 
 typedef struct Golden {
     Machine machine;

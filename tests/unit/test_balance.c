@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/hf/safetensors.h"
 #include "core/balance.h"
 #include "core/philox.h"
 

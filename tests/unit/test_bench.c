@@ -1,7 +1,7 @@
 /* How many sequences of a row `r1 bench --quick` has time for. */
 #include "tests/unit/unit.h"
 
-#include "recipes/bench.h"
+#include "recipes/bench/bench.h"
 
 static int sequences(double row_seconds, bool large, double flops_of_one, int runs)
 {

@@ -14,7 +14,7 @@
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/hash.h"
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "tests/unit/scratch.h"
 
 static ModelConfig config;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/commands.h"
+#include "recipes/cli/commands.h"
 #include "tests/tolerances.h"
 #include "tests/unit/capture.h"
 #include "tests/unit/golden.h"

@@ -5,8 +5,8 @@
 
 #include "checkpoints/checkpoint.h"
 #include "core/check.h"
-#include "data/tokenizer.h"
-#include "recipes/commands.h"
+#include "data/tokenizer/tokenizer.h"
+#include "recipes/cli/commands.h"
 #include "tests/unit/capture.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/scratch.h"

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/ggml_type.h"
-#include "checkpoints/gguf.h"
-#include "checkpoints/gguf_names.h"
+#include "checkpoints/gguf/ggml_type.h"
+#include "checkpoints/gguf/gguf.h"
+#include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/halves.h"
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "core/philox.h"
 #include "tests/unit/scratch.h"
 

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/open_model.h"
-#include "recipes/sampling.h"
+#include "recipes/model/open_model.h"
+#include "recipes/cli/sampling.h"
 #include "tests/tolerances.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/unit.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/hf/safetensors.h"
 #include "core/grpo.h"
 #include "core/philox.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "tests/unit/scratch.h"
 
 static const char *const cases[] = {"v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"};

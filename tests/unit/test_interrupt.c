@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "recipes/interrupt.h"
+#include "recipes/run/interrupt.h"
 
 enum { REACHED_END = 7 };
 

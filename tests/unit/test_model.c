@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/batches.h"
-#include "recipes/policy.h"
+#include "recipes/model/batches.h"
+#include "recipes/model/policy.h"
 #include "tests/tolerances.h"
 #include "tests/unit/unit.h"
 

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "checkpoints/gguf.h"
+#include "checkpoints/gguf/gguf.h"
 #include "checkpoints/hash.h"
-#include "checkpoints/hf.h"
+#include "checkpoints/hf/hf.h"
 #include "checkpoints/known_models.h"
 #include "checkpoints/model_file.h"
 #include "tests/unit/scratch.h"

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "core/check.h"
-#include "recipes/batches.h"
-#include "recipes/plan.h"
-#include "recipes/policy.h"
+#include "recipes/model/batches.h"
+#include "recipes/model/plan.h"
+#include "recipes/model/policy.h"
 #include "tests/unit/unit.h"
 
 static const ModelConfig model = {

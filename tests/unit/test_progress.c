@@ -9,8 +9,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "recipes/machine.h"
-#include "recipes/progress.h"
+#include "recipes/model/machine.h"
+#include "recipes/run/progress.h"
 #include "tests/unit/scratch.h"
 
 static void times(void **state)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/prompts.h"
+#include "recipes/model/prompts.h"
 #include "tests/unit/unit.h"
 
 static const char USER_TURN[] = "<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n";

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/embedded.h"
-#include "recipes/nearest.h"
-#include "recipes/recipe.h"
+#include "recipes/config/embedded.h"
+#include "recipes/config/nearest.h"
+#include "recipes/config/recipe.h"
 #include "tests/unit/scratch.h"
 
 static const char small[] = "seed: 7\n"

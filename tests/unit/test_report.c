@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "recipes/report.h"
-#include "recipes/report_data.h"
-#include "recipes/run_folder.h"
-#include "recipes/svg.h"
-#include "recipes/warnings.h"
+#include "recipes/report/report.h"
+#include "recipes/report/report_data.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/report/svg.h"
+#include "recipes/run/warnings.h"
 #include "tests/unit/scratch.h"
 
 static void put(Json *o, const char *key, double v)

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/external.h"
-#include "data/reward.h"
+#include "data/reward/external.h"
+#include "data/reward/reward.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 

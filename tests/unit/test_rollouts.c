@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/rollouts.h"
+#include "checkpoints/rollouts/rollouts.h"
 #include "tests/unit/scratch.h"
 
 static const char *const names[] = {"zeta/x", "accuracy"};

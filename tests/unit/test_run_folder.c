@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "recipes/run_folder.h"
+#include "recipes/run/run_folder.h"
 #include "tests/unit/scratch.h"
 
 static const char recipe[] = "seed: 1\nstages:\n  -\n    name: zero\n    steps: 5\n";

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "checkpoints/halves.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/hf/safetensors.h"
 #include "tests/unit/scratch.h"
 
 /* A file with this header text and `data` zero bytes behind it. */

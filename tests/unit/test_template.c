@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "data/file.h"
-#include "data/template.h"
+#include "data/template/template.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/tfevents.h"
+#include "recipes/run/tfevents.h"
 #include "tests/unit/scratch.h"
 
 static void crc(void **state)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "data/tasks/words.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

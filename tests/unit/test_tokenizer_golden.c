@@ -5,7 +5,7 @@
 
 #include "data/file.h"
 #include "data/json.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "data/text.h"
-#include "data/tokenizer.h"
-#include "data/unicode.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/unicode.h"
 #include "data/utf8.h"
 
 #include <setjmp.h>

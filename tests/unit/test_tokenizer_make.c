@@ -5,7 +5,7 @@
 
 #include "data/json.h"
 #include "data/text.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

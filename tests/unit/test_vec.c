@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "cpu/kernels/vec.h"
+#include "cpu/kernels/simd/vec.h"
 
 /* Distance of r from the true value in units of the last place of a float of that size. */
 static double ulps(float r, double truth)

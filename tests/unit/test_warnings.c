@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/warnings.h"
+#include "recipes/run/warnings.h"
 #include "tests/unit/scratch.h"
 
 static StepStats healthy(int step)

@@ -1,0 +1,311 @@
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/gguf/gguf.h"
+#include "checkpoints/gguf/gguf_names.h"
+#include "checkpoints/hf/hf.h"
+#include "core/check.h"
+
+/* Reads the keys of one architecture ("llama.block_count"). */
+typedef struct Keys {
+    const GgufFile *f;
+    const char *arch, *path;
+    Status *st;
+    bool ok;
+} Keys;
+
+static const char *full_key(const Keys *k, const char *key)
+{
+    static _Thread_local char full[128];
+    snprintf(full, sizeof full, "%s.%s", k->arch, key);
+    return full;
+}
+
+static bool has_int(const Keys *k, const char *key, int64_t *v)
+{
+    return gguf_int(k->f, full_key(k, key), v);
+}
+
+static int get_int(Keys *k, const char *key, int otherwise)
+{
+    int64_t v = otherwise;
+    has_int(k, key, &v);
+    if (k->ok && (v < INT_MIN || v > INT_MAX)) k->ok = fail(k->st, "%s: %s is too large", k->path, full_key(k, key));
+    return k->ok ? (int)v : otherwise;
+}
+
+static int need_int(Keys *k, const char *key)
+{
+    int64_t v;
+    if (k->ok && !has_int(k, key, &v))
+        k->ok = fail(k->st, "%s has no whole number %s: it does not describe a model that can be built", k->path,
+                     full_key(k, key));
+    return get_int(k, key, 0);
+}
+
+static float get_float(const Keys *k, const char *key, float otherwise)
+{
+    double v = (double)otherwise;
+    gguf_float(k->f, full_key(k, key), &v);
+    return (float)v;
+}
+
+/* Dimension i of a tensor, 0 when there is no such tensor. */
+static int dimension(const GgufFile *f, const char *name, int i)
+{
+    const GgufTensor *t = gguf_find(f, name);
+    return t && t->ne[i] <= INT_MAX ? (int)t->ne[i] : 0;
+}
+
+static void read_arch(Keys *k, ModelConfig *c)
+{
+    int64_t gating = 1;
+    if (!strcmp(k->arch, "deepseek2")) {
+        has_int(k, "expert_gating_func", &gating);
+        c->arch = gating == 2 ? ARCH_DEEPSEEK_V3 : ARCH_DEEPSEEK_V2;
+        return;
+    }
+    for (int a = ARCH_QWEN2; a <= ARCH_LLAMA; a++)
+        if (!strcmp(k->arch, arch_name((Arch)a))) {
+            c->arch = (Arch)a;
+            return;
+        }
+    k->ok = fail(k->st, "%s: architecture %.40s is not supported; llama, qwen2, qwen3 and deepseek2 are", k->path,
+                 k->arch);
+}
+
+static void read_sizes(Keys *k, ModelConfig *c)
+{
+    c->V = dimension(k->f, "token_embd.weight", 1);
+    c->C = need_int(k, "embedding_length");
+    c->L = need_int(k, "block_count");
+    c->H = need_int(k, "attention.head_count");
+    c->Hkv = get_int(k, "attention.head_count_kv", c->H);
+    c->F = need_int(k, "feed_forward_length");
+    c->max_positions = get_int(k, "context_length", 2048);
+    c->eps = get_float(k, "attention.layer_norm_rms_epsilon", 1e-6f);
+    c->rope.theta = get_float(k, "rope.freq_base", 10000.0f);
+    c->tied = !gguf_find(k->f, "output.weight");
+    c->init_std = 0.02f;
+    int64_t id;
+    c->bos = gguf_int(k->f, "tokenizer.ggml.bos_token_id", &id) && id < c->V ? (int)id : -1;
+    c->eos = gguf_int(k->f, "tokenizer.ggml.eos_token_id", &id) && id < c->V ? (int)id : -1;
+    if (k->ok && c->V == 0) k->ok = fail(k->st, "%s has no token_embd.weight: it holds no model", k->path);
+}
+
+static void read_yarn(Keys *k, ModelConfig *c)
+{
+    RopeConfig *r = &c->rope;
+    const char *type = gguf_string(k->f, full_key(k, "rope.scaling.type"));
+    if (!type || !strcmp(type, "none")) return;
+    if (strcmp(type, "yarn")) {
+        k->ok = fail(k->st, "%s: rope.scaling.type %.40s is not supported, only yarn", k->path, type);
+        return;
+    }
+    r->yarn = true;
+    r->mscale = 1.0f;
+    r->factor = get_float(k, "rope.scaling.factor", 1.0f);
+    r->original_positions = get_int(k, "rope.scaling.original_context_length", c->max_positions);
+    r->beta_fast = get_float(k, "rope.scaling.yarn_beta_fast", 32.0f);
+    r->beta_slow = get_float(k, "rope.scaling.yarn_beta_slow", 1.0f);
+    if (c->attention == ATTENTION_GQA) return;
+    /* The key holds 0.1 * mscale_all_dim; six digits take the f32 of the division back to the config's number. */
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.6g", 10.0 * (double)get_float(k, "rope.scaling.yarn_log_multiplier", 0.0f));
+    r->has_mscale = r->has_mscale_all_dim = true;
+    r->mscale = r->mscale_all_dim = strtof(digits, NULL);
+}
+
+static void read_grouped_attention(Keys *k, ModelConfig *c)
+{
+    c->attention = ATTENTION_GQA;
+    c->Dr = c->Dv = get_int(k, "attention.key_length", c->H > 0 ? c->C / c->H : 0);
+    c->qkv_bias = c->arch == ARCH_QWEN2;
+    c->qk_norm = c->arch == ARCH_QWEN3;
+    if (!k->ok) return;
+    if (get_int(k, "rope.dimension_count", c->Dr) != c->Dr || get_int(k, "attention.value_length", c->Dv) != c->Dv)
+        k->ok = fail(k->st, "%s rotates or keeps only a part of a head: not supported", k->path);
+    else if (get_int(k, "expert_count", 0) > 0)
+        k->ok = fail(k->st, "%s: experts are supported in deepseek2 only, not in %s", k->path, k->arch);
+    else if (gguf_find(k->f, "rope_freqs.weight"))
+        k->ok = fail(k->st, "%s scales its rotary frequencies one by one, which is not supported", k->path);
+    else if (!c->qkv_bias && gguf_find(k->f, "blk.0.attn_q.bias"))
+        k->ok = fail(k->st, "%s has biases in its attention, which is not supported for %s", k->path, k->arch);
+    else
+        read_yarn(k, c);
+}
+
+static void read_latent_attention(Keys *k, ModelConfig *c)
+{
+    c->attention = ATTENTION_MLA;
+    c->rope.interleaved = true;
+    c->Hkv = c->H;
+    c->Rq = dimension(k->f, "blk.0.attn_q_a.weight", 1);
+    c->Rkv = need_int(k, "attention.kv_lora_rank");
+    c->Dr = need_int(k, "rope.dimension_count");
+    /* Old files give the heads' sizes in the plain keys; newer ones use those for the latent form. */
+    int64_t mla;
+    bool latent = has_int(k, "attention.key_length_mla", &mla);
+    c->Dn = need_int(k, latent ? "attention.key_length_mla" : "attention.key_length") - c->Dr;
+    c->Dv = need_int(k, latent ? "attention.value_length_mla" : "attention.value_length");
+    read_yarn(k, c);
+}
+
+static void read_experts(Keys *k, ModelConfig *c)
+{
+    bool v3 = c->arch == ARCH_DEEPSEEK_V3;
+    c->E = get_int(k, "expert_count", 0);
+    c->S = get_int(k, "expert_shared_count", 0);
+    c->K = get_int(k, "expert_used_count", 0);
+    c->moe_F = get_int(k, "expert_feed_forward_length", 0);
+    c->first_dense = get_int(k, "leading_dense_block_count", 0);
+    c->n_group = get_int(k, "expert_group_count", 1);
+    c->topk_group = get_int(k, "expert_group_used_count", 1);
+    c->routed_scale = get_float(k, "expert_weights_scale", 1.0f);
+    gguf_bool(k->f, full_key(k, "expert_weights_norm"), &c->norm_topk);
+    c->score = v3 ? SCORE_SIGMOID : SCORE_SOFTMAX;
+    c->topk = v3 ? TOPK_NOAUX : c->n_group > 1 ? TOPK_GROUP_MAX : TOPK_GREEDY;
+}
+
+bool gguf_config(const GgufFile *f, const char *path, ModelConfig *out, Status *st)
+{
+    ModelConfig c = {.moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1.0f};
+    const char *arch = gguf_string(f, "general.architecture");
+    if (!arch) return fail(st, "%s has no general.architecture: it holds no model", path);
+    Keys k = {f, arch, path, st, true};
+    read_arch(&k, &c);
+    if (k.ok) read_sizes(&k, &c);
+    if (k.ok && !strcmp(arch, "deepseek2")) {
+        read_latent_attention(&k, &c);
+        read_experts(&k, &c);
+    } else if (k.ok) {
+        read_grouped_attention(&k, &c);
+    }
+    if (!k.ok) return false;
+    if (!config_loadable(&c, st)) return fail_prefix(st, "%s", path);
+    /* The tensors of the last layer are looked for before a table of that many layers is built. */
+    char last[64];
+    snprintf(last, sizeof last, "blk.%d.attn_norm.weight", c.L - 1);
+    if (!gguf_find(f, last)) return fail(st, "%s announces %d layers, but %s is missing", path, c.L, last);
+    *out = c;
+    return true;
+}
+
+/* ---- Weights ---- */
+
+static bool fail_shape(const GgufTensor *t, const char *path, Status *st)
+{
+    return fail(st, "%s: %s has dimensions %llu x %llu x %llu, which do not fit the file's own keys", path, t->name,
+                (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)t->ne[2]);
+}
+
+static const GgufTensor *find_shaped(const GgufFile *f, const char *path, const char *name, uint64_t ne0, uint64_t ne1,
+                                     uint64_t ne2, Status *st)
+{
+    const GgufTensor *t = gguf_find(f, name);
+    if (!t) fail(st, "%s: tensor %s is missing: the file is incomplete", path, name);
+    else if (t->ne[0] != ne0 || t->ne[1] != ne1 || t->ne[2] != ne2 || t->ne[3] != 1) fail_shape(t, path, st);
+    else return t;
+    return NULL;
+}
+
+/* llama's Q and K: row r of ours is row gguf_permuted_row(r) of the file. */
+static bool read_permuted(const GgufTensor *t, const Param *p, size_t D, float *w, Status *st)
+{
+    for (size_t row = 0; row < p->rows; row++)
+        if (!gguf_read_f32(t, gguf_permuted_row(row, D) * p->cols, p->cols, w + row * p->cols, st)) return false;
+    return true;
+}
+
+/* kv_b [H, Dn + Dv, Rkv] from k_b, each head's [Dn, Rkv] transposed, and v_b, each head's [Dv, Rkv] as it is. */
+static bool read_kv_b(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st)
+{
+    char name[64];
+    uint64_t R = (uint64_t)c->Rkv, Dn = (uint64_t)c->Dn, Dv = (uint64_t)c->Dv, H = (uint64_t)c->H;
+    snprintf(name, sizeof name, "blk.%d.attn_k_b.weight", p->layer);
+    const GgufTensor *k = find_shaped(f, path, name, Dn, R, H, st);
+    snprintf(name, sizeof name, "blk.%d.attn_v_b.weight", p->layer);
+    const GgufTensor *v = find_shaped(f, path, name, R, Dv, H, st);
+    if (!k || !v || !w) return k && v;
+    float *turned = malloc(R * Dn * sizeof *turned);
+    CHECK(turned);
+    bool ok = true;
+    for (uint64_t h = 0; ok && h < H; h++) {
+        float *head = w + h * (Dn + Dv) * R;
+        ok = gguf_read_f32(k, h * R * Dn, R * Dn, turned, st) &&
+             gguf_read_f32(v, h * Dv * R, Dv * R, head + Dn * R, st);
+        for (uint64_t r = 0; r < R; r++)
+            for (uint64_t j = 0; j < Dn; j++) head[j * R + r] = turned[r * Dn + j];
+    }
+    free(turned);
+    return ok;
+}
+
+bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st)
+{
+    char name[96];
+    if (!gguf_name(p, name, sizeof name)) return fail(st, "%s: GGUF has no place for %s", path, p->name);
+    if (p->kind == PARAM_KV_B && !gguf_find(f, name)) return read_kv_b(f, path, c, p, w, st);
+    uint64_t stack = p->expert >= 0 ? (uint64_t)c->E : 1, row = p->ndim == 1 ? p->rows : p->cols;
+    const GgufTensor *t = find_shaped(f, path, name, row, p->ndim == 1 ? 1 : p->rows, stack, st);
+    if (!t || !w) return t != NULL;
+    bool permuted = c->arch == ARCH_LLAMA && (p->kind == PARAM_Q || p->kind == PARAM_K);
+    uint64_t from = p->expert >= 0 ? (uint64_t)p->expert * p->count : 0;
+    bool ok = permuted ? read_permuted(t, p, (size_t)c->Dr, w, st) : gguf_read_f32(t, from, p->count, w, st);
+    gguf_forget(t, from, p->count);
+    return ok || fail_prefix(st, "%s", path);
+}
+
+bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights,
+                  Status *st)
+{
+    for (int i = 0; i < t->n; i++)
+        if (!gguf_param_read(f, path, c, &t->params[i], NULL, st)) return false;
+    if (!weights) return true;
+    size_t end = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        memset(weights + end, 0, (p->offset - end) * sizeof *weights);
+        if (!gguf_param_read(f, path, c, p, weights + p->offset, st)) return false;
+        end = p->offset + p->count;
+    }
+    memset(weights + end, 0, (t->total - end) * sizeof *weights);
+    return true;
+}
+
+/* ---- Tokenizer ---- */
+
+static int token_id(const GgufFile *f, const char *key, size_t vocab)
+{
+    int64_t id;
+    return gguf_int(f, key, &id) && id >= 0 && (uint64_t)id < vocab ? (int)id : -1;
+}
+
+Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st)
+{
+    const char *model = gguf_string(f, "tokenizer.ggml.model"), *pre = gguf_string(f, "tokenizer.ggml.pre");
+    const char *chat = gguf_string(f, "tokenizer.chat_template");
+    if (!model || strcmp(model, "gpt2")) {
+        fail(st, "%s has a tokenizer of kind %.40s; only byte-level BPE (gpt2) is read", path,
+             model ? model : "(none)");
+        return NULL;
+    }
+    size_t n = 0, merges_n = 0, types_n = 0;
+    const char **tokens = gguf_strings(f, "tokenizer.ggml.tokens", &n),
+               **merges = gguf_strings(f, "tokenizer.ggml.merges", &merges_n);
+    int32_t *types = gguf_ints(f, "tokenizer.ggml.token_type", &types_n);
+    Tokenizer *t = NULL;
+    if (!tokens || n > INT_MAX || !merges || merges_n > INT_MAX || (types && types_n != n))
+        fail(st, "%s: its tokenizer's tokens, merges or token types are missing or do not fit together", path);
+    else
+        t = tokenizer_from_gguf(tokens, (int)n, types, merges, (int)merges_n, pre ? pre : "gpt-2",
+                                token_id(f, "tokenizer.ggml.bos_token_id", n),
+                                token_id(f, "tokenizer.ggml.eos_token_id", n), st);
+    if (t && chat) tokenizer_set_chat_template(t, chat);
+    free(tokens);
+    free(merges);
+    free(types);
+    return t;
+}

@@ -1,0 +1,181 @@
+#include "checkpoints/hf/hf.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/halves.h"
+#include "checkpoints/mapping.h"
+#include "core/check.h"
+#include "data/file.h"
+
+enum { FP8_BLOCK = 128 };
+
+static bool has_shape(const StTensor *t, const Param *p)
+{
+    if (p->ndim == 1) return t->ndim == 1 && t->shape[0] == p->rows;
+    return t->ndim == 2 && t->shape[0] == p->rows && t->shape[1] == p->cols;
+}
+
+static bool fail_shape(const StTensor *t, const Param *p, const char *folder, Status *st)
+{
+    char shape[200] = "";
+    for (int i = 0; i < t->ndim; i++)
+        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%" PRIu64, i ? ", " : "", t->shape[i]);
+    if (p->ndim == 1)
+        return fail(st, "%s: %s has shape [%s], but config.json makes it [%zu]: do the two belong together?", folder,
+                    p->name, shape, p->rows);
+    return fail(st, "%s: %s has shape [%s], but config.json makes it [%zu, %zu]: do the two belong together?", folder,
+                p->name, shape, p->rows, p->cols);
+}
+
+/* FP8 releases (DeepSeek-V3): NAME_scale_inv holds one factor for each block of 128 x 128. */
+static bool apply_block_scales(const StFile *f, const StTensor *t, float *w, const char *folder, Status *st)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%.200s_scale_inv", t->name);
+    const StTensor *scales = st_find(f, name);
+    size_t rows = t->shape[0], cols = t->shape[1];
+    size_t down = (rows + FP8_BLOCK - 1) / FP8_BLOCK, across = (cols + FP8_BLOCK - 1) / FP8_BLOCK;
+    if (t->ndim != 2 || !scales || scales->ndim != 2 || scales->shape[0] != down || scales->shape[1] != across)
+        return fail(st, "%s: %s is FP8, but %s is missing or has not shape [%zu, %zu]", folder, t->name, name, down,
+                    across);
+    float *scale = malloc(down * across * sizeof *scale + 1);
+    CHECK(scale);
+    bool ok = st_read_f32(scales, scale, st);
+    for (size_t i = 0; ok && i < rows; i++)
+        for (size_t j = 0; j < cols; j++) w[i * cols + j] *= scale[i / FP8_BLOCK * across + j / FP8_BLOCK];
+    free(scale);
+    return ok;
+}
+
+/* transformers 5 may store a layer's experts fused: gate_up_proj [E, 2F, C] (gate rows first), down_proj [E, C, F].
+ * Element `from` of *fused is the first of p. */
+static const StTensor *find_fused(const StFile *f, const ModelConfig *c, const Param *p, uint64_t *from)
+{
+    if (p->expert < 0) return NULL;
+    bool down = p->kind == PARAM_EXPERT_DOWN;
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%s", p->layer, down ? "down_proj" : "gate_up_proj");
+    const StTensor *t = st_find(f, name);
+    uint64_t rows = down ? p->rows : 2 * p->rows;
+    if (!t || t->ndim != 3 || t->shape[0] != (uint64_t)c->E || t->shape[1] != rows || t->shape[2] != p->cols)
+        return NULL;
+    *from = (uint64_t)p->expert * rows * p->cols + (p->kind == PARAM_EXPERT_UP ? p->count : 0);
+    return t;
+}
+
+bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, const Param *p, float *w, Status *st)
+{
+    const StTensor *t = st_find(f, p->name);
+    if (!t) {
+        uint64_t from;
+        t = find_fused(f, c, p, &from);
+        if (!t)
+            return fail(st, "%s: tensor %s is missing: the folder is incomplete, or config.json is another model's",
+                        folder, p->name);
+        if (!w) return true;
+        bool ok = st_read_f32_part(t, from, p->count, w, st);
+        mapping_forget((const char *)t->data + from * st_dtype_size(t->dtype), p->count * st_dtype_size(t->dtype));
+        return ok;
+    }
+    if (!has_shape(t, p)) return fail_shape(t, p, folder, st);
+    if (!w) return true;
+    bool ok = st_read_f32(t, w, st);
+    mapping_forget(t->data, t->bytes);
+    if (!ok) return fail_prefix(st, "%s", folder);
+    return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
+}
+
+const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
+{
+    uint64_t from = 0;
+    const StTensor *t = st_find(f, p->name);
+    if (!t) t = find_fused(f, c, p, &from);
+    return t && t->dtype == ST_BF16 ? (const char *)t->data + 2 * from : NULL;
+}
+
+bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights,
+                     Status *st)
+{
+    for (int i = 0; i < t->n; i++)
+        if (!hf_param_read(f, folder, c, &t->params[i], NULL, st)) return false;
+    if (!weights) return true;
+    size_t end = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        memset(weights + end, 0, (p->offset - end) * sizeof *weights);
+        if (!hf_param_read(f, folder, c, p, weights + p->offset, st)) return false;
+        end = p->offset + p->count;
+    }
+    memset(weights + end, 0, (t->total - end) * sizeof *weights);
+    return true;
+}
+
+bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)
+{
+    StFile *f = st_open(folder, st);
+    if (!f) return false;
+    bool ok = hf_weights_fill(f, folder, c, t, weights, st);
+    st_close(f);
+    return ok;
+}
+
+/* ---- What an export carries along ---- */
+
+/* The layer of "model.layers.N....", or -1. */
+static int layer_of(const char *name)
+{
+    int layer, end = 0;
+    return sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0 ? layer : -1;
+}
+
+static bool attach_fp8(const StFile *f, const char *folder, const StTensor *t, Attachments *out, Status *st)
+{
+    float *wide = malloc(t->count * sizeof *wide + 1);
+    uint16_t *narrow = malloc(t->count * sizeof *narrow + 1);
+    CHECK(wide && narrow);
+    bool ok = st_read_f32(t, wide, st) && apply_block_scales(f, t, wide, folder, st);
+    for (uint64_t i = 0; ok && i < t->count; i++) narrow[i] = bf16_of_f32(wide[i]);
+    free(wide);
+    StTensor copy = *t;
+    copy.dtype = ST_BF16;
+    copy.bytes = 2 * t->count;
+    copy.data = narrow;
+    if (ok) attach_tensor(out, &copy, true);
+    else free(narrow);
+    return ok;
+}
+
+static bool attach_later_layers(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st)
+{
+    for (size_t i = 0; i < st_count(f); i++) {
+        const StTensor *t = st_at(f, i);
+        int layer = layer_of(t->name);
+        if (layer < c->L || layer >= c->L + c->mtp_layers || strstr(t->name, "_scale_inv")) continue;
+        if (st_dtype_size(t->dtype) == 0)
+            return fail(st, "%s: %.200s has a dtype that cannot be carried along", folder, t->name);
+        if (t->dtype != ST_F8_E4M3) attach_tensor(out, t, false);
+        else if (!attach_fp8(f, folder, t, out, st)) return false;
+    }
+    return true;
+}
+
+bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st)
+{
+    static const char *const names[] = {"generation_config.json", "special_tokens_map.json", "chat_template.jinja",
+                                        "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[8192];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (access(path, F_OK)) continue;
+        size_t length;
+        char *bytes = file_read(path, &length, st);
+        if (!bytes) return false;
+        attach_file(out, names[i], bytes, length);
+        free(bytes);
+    }
+    return attach_later_layers(f, folder, c, out, st);
+}

@@ -1,0 +1,43 @@
+/* A Hugging Face model folder: config.json <-> ModelConfig, weights in, weights out. */
+#ifndef CHECKPOINTS_HF_H
+#define CHECKPOINTS_HF_H
+
+#include "core/params.h"
+#include "checkpoints/attachments.h"
+#include "data/json.h"
+#include "data/tokenizer/tokenizer.h"
+
+/* config_validate, and no more tensors than a table of a sane size holds: for configs of strangers. */
+bool config_loadable(const ModelConfig *c, Status *st);
+/* config.json's object -> config (validated). Unknown model_type fails, naming the known ones. Accepts both spellings
+ * of the rope keys (rope_scaling + rope_theta, rope_parameters), `gready`, missing q_lora_rank (1536) against an
+ * explicit null. */
+bool hf_config_parse(const Json *object, ModelConfig *out, Status *st);
+/* The other way: keys in the order of released configs. */
+Json *hf_config_json(const ModelConfig *c);
+bool hf_config_read(const char *folder, ModelConfig *out, Status *st);
+
+/* Fills weights (table->total elements, zeroed padding) from the folder's safetensors; a missing tensor or a wrong
+ * shape fails with its name. lm_head of a tied model is ignored. */
+bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st);
+/* The same from a file that is open already; weights NULL: only checks that every tensor is there with its shape.
+ * Experts fused by transformers 5 and FP8 blocks (DeepSeek-V3) are understood. */
+bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights,
+                     Status *st);
+/* One parameter of the table: w[p->count]; NULL: only checks. */
+bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, const Param *p, float *w, Status *st);
+/* Its bf16 words as they lie in the mapping (at any address), or NULL when the file holds another type. */
+const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p);
+
+/* What an export carries along: the folder's small files, and the tensors of layers behind the last (MTP). FP8 tensors
+ * become BF16. The attachments point into f for the others. */
+bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st);
+
+/* A folder that transformers loads: config.json (last), generation_config.json, model.safetensors or shards of at most
+ * shard_bytes (0: 5 GB) with their index, the tokenizer's files as they came. dtype: ST_F32, ST_F16 or ST_BF16; the
+ * router's selection bias stays F32. The folder is made; one that holds something already is refused. tokenizer and
+ * attached may be NULL. */
+bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
+              uint64_t shard_bytes, const Tokenizer *tokenizer, const Attachments *attached, Status *st);
+
+#endif

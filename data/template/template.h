@@ -1,0 +1,70 @@
+/* Chat templates: messages -> the text a model was trained on. Named built-ins in place of a Jinja engine; a model's
+ * own Jinja text is recognised by what is distinctive in it, and rendered by the built-in that gives the same text.
+ *
+ * messages is a JSON array of {"role", "content"}; where the family knows tools also "tool_calls" and role "tool", for
+ * Qwen3 "reasoning_content" (spec/formats.md 4 and 6). */
+#ifndef DATA_TEMPLATE_H
+#define DATA_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/status.h"
+#include "data/json.h"
+#include "data/tokenizer/tokenizer.h"
+
+typedef enum {
+    TEMPLATE_R1_TINY,  /* <bos>[system]<user>text<assistant>text<eos> */
+    TEMPLATE_DEEPSEEK_V2,
+    TEMPLATE_DEEPSEEK, /* V3 and R1 */
+    TEMPLATE_CHATML,   /* also Qwen2, SmolLM2 */
+    TEMPLATE_QWEN25,
+    TEMPLATE_QWEN3,
+    TEMPLATE_LLAMA3
+} TemplateFamily;
+
+typedef struct ChatTemplate {
+    const char *name;
+    TemplateFamily family;
+    const char *default_system; /* ChatML, Qwen2.5: what stands where no system message is; NULL: nothing */
+    bool strip_reasoning;       /* DeepSeek: of an assistant's text what follows its last </think> */
+    bool open_think;            /* DeepSeek: the generation prompt ends in "<think>\n" */
+    bool last_system_only;      /* DeepSeek: the last system message counts, not all of them */
+    bool no_tools;              /* tool messages are refused */
+} ChatTemplate;
+
+/* The built-in of that name; else fails and lists the names. */
+bool template_named(const char *name, ChatTemplate *out, Status *st);
+/* The built-in that renders as this Jinja text does; false when it is not recognised. */
+bool template_recognised(const char *jinja, ChatTemplate *out);
+/* The template to use with a tokenizer: the named one, or (name NULL) the tokenizer's own. Fails with a sentence that
+ * names --template when it has none or an unknown one. */
+bool template_for(const Tokenizer *t, const char *name, ChatTemplate *out, Status *st);
+
+typedef struct TemplateOptions {
+    bool add_generation_prompt;
+    bool no_thinking;   /* Qwen3: enable_thinking = false */
+    const Json *tools;  /* Qwen2.5, Qwen3: function signatures; may be NULL */
+    const Tokenizer *tokenizer; /* says how BOS and EOS are spelled where the template asks; NULL: as usual for it */
+} TemplateOptions;
+
+/* Bytes [start, end) of the text that the assistant says: trained on. The end marker is inside, the role header and
+ * ChatML's newline after the marker are not. */
+typedef struct TemplateSpan {
+    size_t start, end;
+} TemplateSpan;
+
+typedef struct RenderedChat {
+    char *text; /* NUL-terminated */
+    size_t length;
+    TemplateSpan *spans;
+    int n;
+} RenderedChat;
+
+/* Renders; *out is the caller's to free with rendered_free. Fails when a message has not the shape the template needs.
+ */
+bool template_render(const ChatTemplate *t, const Json *messages, TemplateOptions options, RenderedChat *out,
+                     Status *st);
+void rendered_free(RenderedChat *r);
+
+#endif

@@ -1,0 +1,122 @@
+/* r1 data: the built-in tasks, and problems of a task with their worked traces. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipes/cli/command.h"
+#include "recipes/cli/commands.h"
+#include "recipes/cli/json_lines.h"
+#include "recipes/cli/task_source.h"
+
+typedef struct DataArgs {
+    const char *task, *split, *language;
+    int n, level, seed;
+    bool list, json, skip_bad;
+} DataArgs;
+
+static const char *kind_name(PromptKind k)
+{
+    return k == KIND_REASONING ? "reasoning" : k == KIND_HELPFUL ? "helpful" : "safety";
+}
+
+static void list_tasks(bool json)
+{
+    for (int i = 0; i < task_count(); i++) {
+        const Task *t = task_at(i);
+        if (json) {
+            Json *o = json_new_object();
+            json_set(o, "name", json_new_text(t->name));
+            json_set(o, "kind", json_new_text(kind_name(t->kind)));
+            json_set(o, "levels", json_new_int(t->levels));
+            json_set(o, "help", json_new_text(t->help));
+            json_set(o, "example", json_new_text(t->example));
+            json_line_print(o);
+        } else {
+            printf("%-10s %-9s  levels 1-%d  %s\n%*s%s\n", t->name, kind_name(t->kind), t->levels, t->help, 35, "e.g. ",
+                   t->example);
+        }
+    }
+}
+
+/* A clean worked completion: the task's, or the one a row of a file came with; NULL when there is none. */
+static char *trace_of(const DataArgs *a, const Problem *p, const Dataset *d, Split split)
+{
+    if (d) {
+        const DatasetRow *row = dataset_row(d, split, p->index);
+        return row->completion ? strdup(row->completion) : NULL;
+    }
+    Rng r = rng_stream((uint32_t)a->seed, RNG_DATA, hash_name("r1 data"), p->index);
+    return task_completion(p, p->language, STYLE_CLEAN, &r);
+}
+
+static void print_problem(const Problem *p, const char *trace, bool json)
+{
+    const char *language = p->language == LANGUAGE_ZH ? "zh" : "en";
+    if (!json) {
+        printf("[level %d, %s] %s\n  answer: %s\n", p->level, language, p->prompt, p->answer ? p->answer : "(none)");
+        if (trace) printf("  trace:  %s\n", trace);
+        return;
+    }
+    Json *o = json_new_object();
+    json_set(o, "prompt", json_new_text(p->prompt));
+    json_set(o, "answer", p->answer ? json_new_text(p->answer) : json_new_null());
+    json_set(o, "trace", trace ? json_new_text(trace) : json_new_null());
+    json_set(o, "level", json_new_int(p->level));
+    json_set(o, "language", json_new_text(language));
+    json_line_print(o);
+}
+
+static void print_problems(const DataArgs *a, const TaskSource *s)
+{
+    CorpusSpec c = {.sources = {s->source}, .n_sources = 1, .zh_share = 0.5f};
+    if (a->language) c.zh_share = strcmp(a->language, "zh") ? 0.0f : 1.0f;
+    Split split = strcmp(a->split, "test") ? SPLIT_TRAIN : SPLIT_TEST;
+    for (int i = 0; i < a->n; i++) {
+        Problem p;
+        corpus_problem(&p, &c, (uint32_t)a->seed, split, (uint64_t)i);
+        char *trace = trace_of(a, &p, s->dataset, split);
+        print_problem(&p, trace, a->json);
+        free(trace);
+        problem_free(&p);
+    }
+}
+
+int cmd_data(int argc, char **argv)
+{
+    DataArgs a = {.split = "train", .n = 10, .seed = 1};
+    const Option options[] = {
+        {"--list", NULL, OPTION_FLAG, &a.list, 0, 0, "the built-in tasks"},
+        {"--split", "NAME", OPTION_TEXT, &a.split, 0, 0, "train (default) or test: apart by a hash of the problem"},
+        {"--n", "N", OPTION_INT, &a.n, 1, 1e9, "problems to print (default 10)"},
+        {"--level", "N", OPTION_INT, &a.level, 1, 1000, "one level (default: all of them, drawn evenly)"},
+        {"--language", "L", OPTION_TEXT, &a.language, 0, 0, "en or zh (default: half of each)"},
+        {"--seed", "N", OPTION_INT, &a.seed, 0, 2147483647, "of the list of problems (default 1)"},
+        {"--json", NULL, OPTION_FLAG, &a.json, 0, 0, "a JSON object a line: prompt, answer, trace, level, language"},
+        {"--skip-bad", NULL, OPTION_FLAG, &a.skip_bad, 0, 0, "leave broken lines of a file out instead of failing"},
+    };
+    const Usage usage = {
+        .name = "data",
+        .arguments = "TASK|FILE.jsonl [options], or --list",
+        .text =
+            "Prints problems of a task: prompt, gold answer, and a worked completion as supervised training sees it.\n",
+        .examples = "r1 data --list\nr1 data add --split test --n 5 --level 2 --json\n",
+        .options = options,
+        .n = sizeof options / sizeof *options,
+        .least = 0,
+        .most = 1};
+    Status st = {0};
+    int count, code = command_read(&usage, argc, argv, &a.task, &count);
+    if (code != COMMAND_GO) return code;
+    if (a.list) return list_tasks(a.json), 0;
+    if (!a.task) return command_usage(&usage, "it needs a task, or --list");
+    if (strcmp(a.split, "train") && strcmp(a.split, "test"))
+        return command_usage(&usage, "--split %s: train or test", a.split);
+    if (a.language && strcmp(a.language, "en") && strcmp(a.language, "zh"))
+        return command_usage(&usage, "--language %s: en or zh", a.language);
+    TaskSource source;
+    if (!task_source_open(&source, a.task, (int[2]){a.level, a.level}, 0.1, a.skip_bad, &st))
+        return command_failed(&st);
+    print_problems(&a, &source);
+    task_source_close(&source);
+    return 0;
+}

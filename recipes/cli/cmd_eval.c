@@ -1,0 +1,242 @@
+/* r1 eval: a model on held-out problems of built-in tasks or of a file. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "recipes/cli/command.h"
+#include "recipes/cli/commands.h"
+#include "recipes/model/eval.h"
+#include "recipes/run/interrupt.h"
+#include "recipes/cli/json_lines.h"
+#include "recipes/model/open_model.h"
+#include "recipes/config/recipe.h"
+#include "recipes/cli/task_source.h"
+
+typedef struct EvalArgs {
+    const char *model, *tasks, *levels, *dump, *cache, *template_name;
+    int n, k, max_tokens, seed;               /* max_tokens 0, seed -1: not given */
+    double temperature, top_p, zh_share;      /* -1: not given */
+    int range[2];
+    bool json;
+    RuntimeOptions runtime;
+} EvalArgs;
+
+typedef struct Evaluation {
+    const EvalArgs *args;
+    OpenModel model;
+    Recipe *recipe; /* of the checkpoint; NULL: none */
+    TaskSource sources[EVAL_TASKS];
+    const char *names[EVAL_TASKS]; /* of the reasoning sources */
+    int n_sources;
+    CorpusSpec reasoning, general;
+    FILE *dump;
+} Evaluation;
+
+/* A source by the recipe's name for it, or by a task's or file's. */
+static bool open_source(Evaluation *e, const char *name, TaskSource *out, Status *st)
+{
+    const RecipeTasks *lists[] = {e->recipe ? &e->recipe->tasks : NULL, e->recipe ? &e->recipe->general : NULL};
+    for (int l = 0; l < 2; l++) {
+        for (int i = 0; lists[l] && i < lists[l]->n; i++) {
+            const RecipeTask *t = &lists[l]->list[i];
+            if (strcmp(t->name, name)) continue;
+            const int *levels = e->args->levels ? e->args->range : t->levels;
+            if (!task_source_open(out, t->task[0] ? t->task : t->file, levels, t->heldout, e->args->runtime.skip_bad,
+                                  st))
+                return false;
+            snprintf(out->name, sizeof out->name, "%s", name);
+            return true;
+        }
+    }
+    return task_source_open(out, name, e->args->range, 0.1, e->args->runtime.skip_bad, st);
+}
+
+static bool add_source(Evaluation *e, const char *name, Status *st)
+{
+    if (e->n_sources == EVAL_TASKS) return fail(st, "at most %d tasks at once", EVAL_TASKS);
+    TaskSource *s = &e->sources[e->n_sources];
+    if (!open_source(e, name, s, st)) return false;
+    e->n_sources++;
+    bool general = s->source.task && s->source.task->kind != KIND_REASONING;
+    CorpusSpec *c = general ? &e->general : &e->reasoning;
+    if (!general) e->names[c->n_sources] = s->name;
+    c->sources[c->n_sources++] = s->source;
+    return true;
+}
+
+/* The named tasks, or all of the recipe. */
+static bool add_sources(Evaluation *e, Status *st)
+{
+    if (!e->args->tasks && !e->recipe) return fail(st, "%s carries no recipe; name tasks with --task", e->args->model);
+    if (!e->args->tasks) {
+        bool ok = true;
+        for (int i = 0; i < e->recipe->tasks.n && ok; i++) ok = add_source(e, e->recipe->tasks.list[i].name, st);
+        for (int i = 0; i < e->recipe->general.n && ok; i++) ok = add_source(e, e->recipe->general.list[i].name, st);
+        return ok;
+    }
+    char *list = strdup(e->args->tasks), *rest = NULL;
+    CHECK(list != NULL);
+    bool ok = true;
+    for (char *name = strtok_r(list, ",", &rest); name && ok; name = strtok_r(NULL, ",", &rest))
+        ok = add_source(e, name, st);
+    free(list);
+    return ok;
+}
+
+/* What was given, or else the recipe's, or else `otherwise`. */
+static double choose(double given, const double *recipe, double otherwise)
+{
+    return given >= 0 ? given : recipe ? *recipe : otherwise;
+}
+
+static EvalSpec spec_of(Evaluation *e)
+{
+    const EvalArgs *a = e->args;
+    const Recipe *r = e->recipe;
+    uint32_t seed = r ? r->seed : 1;
+    int max_tokens = r ? r->eval.max_tokens : 256;
+    e->reasoning.zh_share = e->general.zh_share = (float)choose(a->zh_share, r ? &r->zh_share : NULL, 0.0);
+    return (EvalSpec){.reasoning = &e->reasoning, .general = &e->general, .names = e->names,
+                      .n = a->n, .k = a->k, .general_n = a->n,
+                      .temperature = choose(a->temperature, r ? &r->eval.temperature : NULL, 0.6),
+                      .top_p = choose(a->top_p, r ? &r->eval.top_p : NULL, 0.95),
+                      .max_tokens = a->max_tokens ? a->max_tokens : max_tokens,
+                      .cache = strcmp(a->cache, "latent") ? CACHE_EXACT : CACHE_LATENT,
+                      .seed = a->seed >= 0 ? (uint32_t)a->seed : seed, .slots = 128};
+}
+
+static void dump_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
+{
+    (void)sample;
+    Json *o = json_new_object();
+    json_set(o, "prompt", json_new_text(p->prompt));
+    json_set(o, "completion", json_new_text(completion));
+    json_set(o, "answer", p->answer ? json_new_text(p->answer) : json_new_null());
+    json_set(o, "correct", json_new_bool(v.score >= 1.0f));
+    json_set(o, "reason", json_new_text(reason_name(v.reason)));
+    char *line = json_write(o, false);
+    fprintf(ctx, "%s\n", line);
+    free(line);
+    json_free(o);
+}
+
+static void print_task(const TaskEval *t)
+{
+    printf("%-12s %6.1f +- %-4.1f %8.1f %8.1f %7.0f %9.0f %7.1f %10.1f\n", t->name, 100 * t->pass1, 100 * t->se,
+           100 * t->passk, 100 * t->consk, 100 * t->format, 100 * t->language, t->length, 100 * t->truncated);
+}
+
+static void print_reasons(const TaskEval *t)
+{
+    long samples = (long)t->n * t->k;
+    for (int i = 0; i < REASON_COUNT; i++)
+        if (t->reasons[i])
+            printf("  %5.1f %%  %s\n", 100.0 * (double)t->reasons[i] / (double)samples, reason_name((Reason)i));
+}
+
+static void print_table(const EvalResult *r)
+{
+    if (r->n_tasks) {
+        printf("%-12s %-14s %8s %8s %7s %9s %7s %10s\n", "%", "pass@1", "pass@k", "cons@k", "format", "language",
+               "length", "truncated");
+        for (int i = 0; i < r->n_tasks; i++) print_task(&r->tasks[i]);
+        if (r->n_tasks > 1) print_task(&r->all);
+        printf("%d problems a task, %d samples each; verdicts:\n", r->tasks[0].n, r->all.k);
+        print_reasons(&r->all);
+    }
+    if (r->has_helpful) printf("helpful %.3f +- %.3f (hidden oracle, 0 to 1)\n", r->helpful, r->helpful_se);
+    if (r->has_safe)
+        printf("safe %.1f %% +- %.1f, harmless prompts refused %.1f %%\n", 100 * r->safe, 100 * r->safe_se,
+               100 * r->over_refusal);
+}
+
+static bool run(Evaluation *e, Status *st)
+{
+    const EvalArgs *a = e->args;
+    const LoadedModel *file = e->model.file;
+    EvalResult r;
+    Voice voice;
+    if (!open_model_speaks(&e->model, a->model, st) || !open_model_reads_text(&e->model, a->model, st)) return false;
+    if (!voice_open(&voice, file->tokenizer, a->template_name, &file->config, &file->attached, st)) return false;
+    if (file->checkpoint && file->checkpoint->meta.recipe)
+        e->recipe = recipe_parse(file->checkpoint->meta.recipe, a->model, NULL, 0, st);
+    if (st->failed || !add_sources(e, st)) return false;
+    if (a->dump && !(e->dump = fopen(a->dump, "w")))
+        return fail(st, "%s: cannot be written: %s", a->dump, strerror(errno));
+    EvalSpec spec = spec_of(e);
+    bool ok = evaluate(e->model.policy, &voice, &spec, &r, e->dump ? dump_sample : NULL, e->dump, &interrupted, st);
+    if (e->dump && fclose(e->dump) && ok)
+        ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
+    if (!ok) return false;
+    if (a->json) json_line_print(eval_json(&r));
+    else print_table(&r);
+    free(r.problems);
+    return true;
+}
+
+/* "A,B", or "A" for A alone. */
+static bool parse_levels(const char *text, int range[2])
+{
+    char *end;
+    range[0] = range[1] = (int)strtol(text, &end, 10);
+    if (*end == ',') range[1] = (int)strtol(end + 1, &end, 10);
+    return !*end && range[0] >= 1 && range[1] >= range[0];
+}
+
+static int read_args(int argc, char **argv, EvalArgs *a)
+{
+    const Option options[] = {
+        {"--task", "T[,T..]", OPTION_TEXT, &a->tasks, 0, 0,
+         "built-in tasks, JSONL files, or names of the checkpoint's recipe\n(default: all of that recipe)"},
+        {"--n", "N", OPTION_INT, &a->n, 1, 1 << 20, "held-out problems a task (default 200)"},
+        {"--k", "K", OPTION_INT, &a->k, 1, 4096, "samples a problem (default 16)"},
+        {"--levels", "A,B", OPTION_TEXT, &a->levels, 0, 0, "from level A to B (default: the recipe's, or all)"},
+        {"--temperature", "T", OPTION_REAL, &a->temperature, 0, 100, "0: greedy (default: the recipe's, or 0.6)"},
+        {"--top-p", "P", OPTION_REAL, &a->top_p, 1e-6, 1, "nucleus (default: the recipe's, or 0.95)"},
+        {"--max-tokens", "N", OPTION_INT, &a->max_tokens, 1, 1 << 20,
+         "longest completion (default: the recipe's, or 256)"},
+        {"--zh-share", "X", OPTION_REAL, &a->zh_share, 0, 1, "share of Chinese prompts (default: the recipe's, or 0)"},
+        {"--seed", "N", OPTION_INT, &a->seed, 0, 2147483647, "of problems and samples (default: the recipe's, or 1)"},
+        {"--template", "NAME", OPTION_TEXT, &a->template_name, 0, 0,
+         "a chat template by name instead of the model's own"},
+        {"--cache", "KIND", OPTION_TEXT, &a->cache, 0, 0, "exact (default) or latent"},
+        {"--json", NULL, OPTION_FLAG, &a->json, 0, 0, "one JSON object instead of the table"},
+        {"--dump", "FILE", OPTION_TEXT, &a->dump, 0, 0, "JSON lines: prompt, completion, answer, correct, reason"},
+    };
+    const Usage usage = {
+        .name = "eval",
+        .arguments = "MODEL [--task T] [options]",
+        .text = "pass@1 with its standard error over problems, pass@k, the majority's answer (cons@k), format,\n"
+                "language, length. Two checkpoints of a run are judged on the same problems and random numbers.\n",
+        .examples = "r1 run micro --until zero\nr1 eval runs/micro/zero --task sort --levels 4,5 --n 50 --k 4\n",
+        .options = options,
+        .n = sizeof options / sizeof *options,
+        .least = 1,
+        .most = 1,
+        .runtime = &a->runtime};
+    int count, code = command_read(&usage, argc, argv, &a->model, &count);
+    if (code != COMMAND_GO) return code;
+    if (strcmp(a->cache, "exact") && strcmp(a->cache, "latent"))
+        return command_usage(&usage, "--cache %s: exact or latent", a->cache);
+    if (a->levels && !parse_levels(a->levels, a->range))
+        return command_usage(&usage, "--levels %s: expected A,B with 1 <= A <= B", a->levels);
+    return COMMAND_GO;
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    EvalArgs a = {.n = 200, .k = 16, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .cache = "exact",
+                  .runtime = runtime_defaults()};
+    Evaluation e = {.args = &a};
+    Status st = {0};
+    int code = read_args(argc, argv, &a);
+    if (code != COMMAND_GO) return code;
+    if (!open_model(&e.model, a.model, &a.runtime, &st)) return command_failed(&st);
+    bool ok = run(&e, &st);
+    for (int i = 0; i < e.n_sources; i++) task_source_close(&e.sources[i]);
+    free(e.recipe);
+    open_model_close(&e.model);
+    return ok ? 0 : command_failed(&st);
+}

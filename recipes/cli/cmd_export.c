@@ -1,0 +1,103 @@
+/* r1 export: any model as a Hugging Face folder or a GGUF file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/gguf/gguf.h"
+#include "checkpoints/hf/hf.h"
+#include "checkpoints/model_file.h"
+#include "recipes/cli/command.h"
+#include "recipes/cli/commands.h"
+
+typedef enum { EXPORT_HF, EXPORT_GGUF, EXPORT_FORMATS } ExportFormat;
+
+typedef struct ExportType {
+    const char *name;
+    StDtype hf; /* ST_OTHER: a folder has no such type */
+    GgufTarget gguf;
+} ExportType;
+
+static const ExportType types[] = {
+    {"f32", ST_F32, GGUF_WRITE_F32}, {"f16", ST_F16, GGUF_WRITE_F16},
+    {"bf16", ST_BF16, GGUF_WRITE_BF16}, {"q8_0", ST_OTHER, GGUF_WRITE_Q8_0},
+};
+static const char *const formats[EXPORT_FORMATS] = {"hf", "gguf"};
+
+typedef struct ExportArgs {
+    const char *model, *out;
+    ExportFormat format;
+    const ExportType *type;
+} ExportArgs;
+
+static int read_args(int argc, char **argv, ExportArgs *a)
+{
+    const char *format = NULL, *type = "f32";
+    const Option options[] = {
+        {"--format", "hf|gguf", OPTION_TEXT, &format, 0, 0, "a folder that transformers loads, or a file that llama.cpp loads"},
+        {"--dtype", "TYPE", OPTION_TEXT, &type, 0, 0, "f32 (default), f16, bf16; gguf also q8_0"},
+        {"-o", "OUT", OPTION_TEXT, &a->out, 0, 0, "the folder (new or empty) or the file to write"},
+    };
+    const Usage usage = {
+        .name = "export", .arguments = "MODEL --format hf|gguf [--dtype f32|f16|bf16|q8_0] -o OUT",
+        .text = "Writes a model for other programs: names, layouts and configuration as they expect them, the tokenizer's files\n"
+                "as they came. A model that was imported goes back with what came along with it.\n",
+        .examples = "r1 export runs/tiny/distill --format hf -o student\nr1 export runs/tiny/distill --format gguf --dtype q8_0 "
+                    "-o student.gguf\n",
+        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
+    int count, code = command_read(&usage, argc, argv, &a->model, &count);
+    if (code != COMMAND_GO) return code;
+    if (!format || !a->out) return command_usage(&usage, "it needs --format hf|gguf and -o OUT");
+    for (a->format = 0; a->format < EXPORT_FORMATS && strcmp(format, formats[a->format]); a->format++) {}
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(type, types[i].name)) a->type = &types[i];
+    if (a->format == EXPORT_FORMATS) return command_usage(&usage, "--format %s: hf or gguf", format);
+    if (!a->type) return command_usage(&usage, "--dtype %s: f32, f16, bf16 or q8_0", type);
+    if (a->format == EXPORT_HF && a->type->hf == ST_OTHER) return command_usage(&usage, "--dtype %s is for --format gguf", type);
+    return COMMAND_GO;
+}
+
+/* What GGUF's general.name says: the last part of the model's name, without its ending. */
+static char *base_name(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t from = n;
+    while (from && path[from - 1] != '/') from--;
+    char *name = strndup(path + from, n - from), *dot = name ? strrchr(name, '.') : NULL;
+    if (dot && (!strcmp(dot, ".gguf") || !strcmp(dot, ".h5"))) *dot = 0;
+    return name;
+}
+
+static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
+{
+    if (a->format == EXPORT_HF)
+        return hf_write(a->out, &m->config, &m->table, m->weights, a->type->hf, 0, m->tokenizer, &m->attached, st);
+    char *name = base_name(a->model);
+    if (m->attached.ntensors)
+        fprintf(stderr, "r1 export: GGUF has no place for the %d tensors of multi-token prediction; they stay behind\n",
+                m->attached.ntensors);
+    if (m->config.topk == TOPK_GROUP_MAX && m->config.n_group > 1)
+        fprintf(stderr, "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "
+                        "other logits from this file (r1 does not)\n");
+    bool ok = gguf_write(a->out, name, &m->config, &m->table, m->weights, a->type->gguf, m->tokenizer, st);
+    free(name);
+    return ok;
+}
+
+int cmd_export(int argc, char **argv)
+{
+    ExportArgs a = {0};
+    Status st = {0};
+    int code = read_args(argc, argv, &a);
+    if (code != COMMAND_GO) return code;
+    LoadedModel *m = model_open(a.model, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
+    if (!m) return command_failed(&st);
+    bool ok = model_has_weights(m, a.model, &st);
+    ok = ok && (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
+    if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
+    ok = ok && save(&a, m, &st);
+    if (ok)
+        printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), m->table.count, a.type->name);
+    model_close(m);
+    return ok ? 0 : command_failed(&st);
+}

@@ -1,0 +1,88 @@
+/* r1 plan: what a recipe's stages, or steps of a model, will take in memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/model_file.h"
+#include "recipes/cli/command.h"
+#include "recipes/cli/commands.h"
+#include "recipes/stages/pipeline.h"
+#include "recipes/model/plan.h"
+
+typedef struct PlanOptions {
+    int sequences, length, samples, tokens;
+    bool reference, latent;
+} PlanOptions;
+
+static bool plan_recipe(const Recipe *recipe, const RuntimeOptions *runtime, Status *st)
+{
+    Run r = {.recipe = recipe};
+    RuntimeOptions options = *runtime;
+    if (!options.dtype_given) options.dtype = recipe->precision;
+    bool ok = machine_open(&r.machine, &options, st) && pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
+    for (int i = 0; i < r.n_datasets; i++) dataset_free(r.datasets[i]);
+    if (r.tokenizer) tokenizer_free(r.tokenizer);
+    free(r.tokenizer_bytes);
+    machine_close(&r.machine);
+    return ok;
+}
+
+static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOptions *runtime, Status *st)
+{
+    LoadedModel *model = model_open(name, 0, st);
+    Machine m = {0};
+    bool ok = model && machine_open(&m, runtime, st);
+    if (ok) {
+        PlanWork work = {.config = &model->config, .trains = true, .sequences = o->sequences, .length = o->length,
+                         .predicted = o->length - 1, .reference = o->reference};
+        if (o->samples) {
+            int tokens = o->tokens < o->length ? o->tokens : o->length - 1;
+            work.predicted = tokens;
+            work.rollouts[work.n_rollouts++] =
+                (PlanRollout){(o->sequences + o->samples - 1) / o->samples, o->length - tokens, o->samples, tokens, o->sequences,
+                              o->latent ? CACHE_LATENT : CACHE_EXACT};
+        }
+        Plan plan;
+        ok = plan_make(&plan, &m, &work, SIZE_MAX, name, st);
+        plan_print(&plan, name);
+    }
+    machine_close(&m);
+    if (model) model_close(model);
+    return ok;
+}
+
+int cmd_plan(int argc, char **argv)
+{
+    PlanOptions o = {.sequences = 8, .length = 512, .tokens = 256};
+    const char *arguments[1];
+    int count;
+    RuntimeOptions runtime = runtime_defaults();
+    const Option options[] = {
+        {"--batch", "N", OPTION_INT, &o.sequences, 1, 1 << 20, "a model's step: sequences (default 8)"},
+        {"--length", "N", OPTION_INT, &o.length, 2, 1 << 24, "tokens of a sequence (default 512)"},
+        {"--samples", "N", OPTION_INT, &o.samples, 1, 1 << 16, "the step is one of RL, so many samples a prompt"},
+        {"--tokens", "N", OPTION_INT, &o.tokens, 1, 1 << 24, "tokens of a completion (default 256)"},
+        {"--reference", NULL, OPTION_FLAG, &o.reference, 0, 0, "with a reference model"},
+        {"--latent", NULL, OPTION_FLAG, &o.latent, 0, 0, "sampled with the latent cache"},
+    };
+    const Usage usage = {
+        "plan",
+        "RECIPE|MODEL [options]",
+        "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
+        "model folder, a known model's name), before anything is allocated. Fails when it does not fit.\n",
+        "  r1 plan tiny\n"
+        "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n",
+        options,
+        sizeof options / sizeof options[0],
+        1,
+        1,
+        &runtime};
+    int code = command_read(&usage, argc, argv, arguments, &count);
+    if (code != COMMAND_GO) return code;
+    Status st = {0}, as_recipe = {0};
+    Recipe *recipe = recipe_load(arguments[0], NULL, 0, &as_recipe);
+    bool model = !recipe && !strstr(arguments[0], ".yaml");
+    bool ok = recipe ? plan_recipe(recipe, &runtime, &st) : model ? plan_model(arguments[0], &o, &runtime, &st) : false;
+    free(recipe);
+    return ok ? 0 : command_failed(recipe || model ? &st : &as_recipe);
+}

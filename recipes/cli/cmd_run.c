@@ -1,0 +1,89 @@
+/* r1 run: a recipe from its first stage to its last, resumed wherever it stopped. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "recipes/cli/command.h"
+#include "recipes/cli/commands.h"
+#include "recipes/run/interrupt.h"
+#include "recipes/stages/pipeline.h"
+
+enum { MAX_SETS = 128 };
+
+/* Takes every `--set K=V` out of argv (it may be given many times); returns their number, -1 when one lacks its value. */
+static int take_sets(int *argc, char **argv, const char **sets)
+{
+    int n = 0, kept = 1;
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--set")) {
+            argv[kept++] = argv[i];
+            continue;
+        }
+        if (i + 1 >= *argc || n == MAX_SETS) return -1;
+        sets[n++] = argv[++i];
+    }
+    *argc = kept;
+    return n;
+}
+
+/* runs/NAME for a recipe called NAME or FOLDER/NAME.yaml. */
+static char *default_folder(const char *recipe)
+{
+    const char *slash = strrchr(recipe, '/'), *name = slash ? slash + 1 : recipe;
+    size_t n = strcspn(name, ".");
+    char *out = NULL;
+    CHECK(asprintf(&out, "runs/%.*s", (int)n, name) > 0);
+    return out;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *unused_set = NULL;
+    bool schema = false, quiet = false;
+    RuntimeOptions runtime = runtime_defaults();
+    const Option options[] = {
+        {"--out", "DIR", OPTION_TEXT, &out, 0, 0,
+         "the run's folder (default: runs/RECIPE); an existing one is resumed"},
+        {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
+         "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
+        {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
+        {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
+        {"--help-recipe", NULL, OPTION_FLAG, &schema, 0, 0, "every key of a recipe, with its default"},
+    };
+    const Usage usage = {
+        "run",
+        "RECIPE [options]",
+        "Runs a recipe, a built-in one by name (micro, tiny, lab) or a YAML file, stage by stage. A folder that\n"
+        "holds the run already is resumed: finished stages are skipped, an unfinished one goes on at its last\n"
+        "checkpoint and ends in the same weights as one never stopped.\n",
+        "  r1 run micro --out runs/first\n"
+        "  r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
+        options,
+        sizeof options / sizeof options[0],
+        0,
+        1,
+        &runtime};
+    int n_sets = take_sets(&argc, argv, sets), count = 0;
+    if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
+    int code = command_read(&usage, argc, argv, arguments, &count);
+    if (code != COMMAND_GO) return code;
+    if (schema) return recipe_print_schema(stdout), 0;
+    if (count < 1) return command_usage(&usage, "run needs a recipe: micro, tiny, lab or a YAML file");
+    if (runtime.dtype_given && n_sets < MAX_SETS)
+        sets[n_sets++] = runtime.dtype == DTYPE_BF16 ? "precision=bf16" : "precision=f32";
+    Status st = {0};
+    Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &st);
+    if (!recipe) return command_failed(&st);
+    char *folder = out ? strdup(out) : default_folder(arguments[0]);
+    interrupt_catch();
+    PipelineOptions p = {.folder = folder,
+                         .until = until,
+                         .quiet = quiet,
+                         .runtime = runtime,
+                         .recipe_name = n_sets ? NULL : arguments[0]};
+    bool ok = pipeline_run(recipe, &p, &interrupted, &st);
+    free(folder);
+    free(recipe);
+    return ok ? 0 : command_failed(&st);
+}

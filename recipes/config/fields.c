@@ -1,0 +1,453 @@
+#include "recipes/config/fields.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "core/check.h"
+#include "recipes/config/nearest.h"
+
+enum { PATH = 256 };
+
+static void append(char *out, size_t size, const char *text)
+{
+    size_t used = strlen(out);
+    snprintf(out + used, size - used, "%s", text);
+}
+
+static void append_names(const Field *f, char *out, size_t size)
+{
+    for (int i = 0; f->name(i); i++) {
+        append(out, size, i ? ", " : "");
+        append(out, size, f->name(i));
+    }
+}
+
+static void append_range(const Field *f, char *out, size_t size)
+{
+    char text[96];
+    if (f->high >= 1e9) snprintf(text, sizeof text, "%.15g or more", f->low);
+    else snprintf(text, sizeof text, "from %.15g to %.15g", f->low, f->high);
+    append(out, size, text);
+}
+
+void field_expectation(const Field *f, char *out, size_t size)
+{
+    out[0] = 0;
+    char text[64];
+    switch (f->type) {
+    case FIELD_INT:
+    case FIELD_SEED:
+        append(out, size, "an integer ");
+        append_range(f, out, size);
+        return;
+    case FIELD_REAL:
+    case FIELD_FLOAT:
+        append(out, size, "a number ");
+        append_range(f, out, size);
+        return;
+    case FIELD_BOOL: append(out, size, "true or false"); return;
+    case FIELD_TEXT: snprintf(out, size, "text of at most %d bytes", f->size - 1); return;
+    case FIELD_ENUM:
+        append(out, size, "one of ");
+        append_names(f, out, size);
+        return;
+    case FIELD_SET:
+        append(out, size, "a list of ");
+        append_names(f, out, size);
+        return;
+    case FIELD_LEVELS:
+        append(out, size, "[first, last] or one integer, ");
+        append_range(f, out, size);
+        return;
+    case FIELD_REALS:
+        snprintf(text, sizeof text, f->count == FIELD_NONE ? "a list of %d numbers " : "a list of at most %d numbers ",
+                 f->size);
+        append(out, size, text);
+        append_range(f, out, size);
+        return;
+    case FIELD_BLOCK: append(out, size, "a mapping of keys"); return;
+    case FIELD_LIST: snprintf(out, size, "a list of at most %d, or a mapping by name", f->size); return;
+    }
+}
+
+/* ---- Reading ---- */
+
+typedef struct Place {
+    const Field *field;
+    const Node *node;
+    const char *path; /* of the block */
+    Status *st;
+} Place;
+
+static void full_key(char *out, const char *path, const char *key)
+{
+    snprintf(out, PATH, "%.160s%s%.64s", path, path[0] ? "." : "", key);
+}
+
+static bool wrong(const Place *p)
+{
+    char expected[400], key[PATH], hint[80] = "";
+    field_expectation(p->field, expected, sizeof expected);
+    full_key(key, p->path, p->field->key);
+    const Node *n = p->node;
+    bool scalar = n->kind == NODE_SCALAR;
+    if (scalar && p->field->name) {
+        Nearest near = nearest_start(n->text);
+        for (int i = 0; p->field->name(i); i++) nearest_try(&near, p->field->name(i));
+        nearest_hint(&near, hint, sizeof hint);
+    }
+    return fail(p->st, "%s: %s must be %s, not %s%.80s%s%s", n->where, key, expected, scalar ? "'" : "",
+                scalar                 ? n->text
+                : n->kind == NODE_LIST ? "a list"
+                                       : "a mapping",
+                scalar ? "'" : "", hint);
+}
+
+static bool scan_real(const Place *p, const Node *n, double *out)
+{
+    if (n->kind != NODE_SCALAR || n->quoted || !n->text[0] || isspace((unsigned char)n->text[0])) return wrong(p);
+    char *end;
+    double v = strtod(n->text, &end);
+    if (*end || !isfinite(v) || v < p->field->low || v > p->field->high) return wrong(p);
+    *out = v;
+    return true;
+}
+
+static bool scan_int(const Place *p, const Node *n, int64_t *out)
+{
+    if (n->kind != NODE_SCALAR || n->quoted || !n->text[0] || isspace((unsigned char)n->text[0])) return wrong(p);
+    char *end;
+    errno = 0;
+    long long v = strtoll(n->text, &end, 10);
+    if (*end || errno || (double)v < p->field->low || (double)v > p->field->high) return wrong(p);
+    *out = v;
+    return true;
+}
+
+static bool scan_bool(const Place *p, bool *out)
+{
+    const Node *n = p->node;
+    static const char *const yes[] = {"true", "yes", "on"}, *const no[] = {"false", "no", "off"};
+    if (n->kind != NODE_SCALAR || n->quoted) return wrong(p);
+    for (int i = 0; i < 3; i++) {
+        if (!strcasecmp(n->text, yes[i])) return *out = true, true;
+        if (!strcasecmp(n->text, no[i])) return *out = false, true;
+    }
+    return wrong(p);
+}
+
+static int name_index(const Field *f, const Node *n)
+{
+    if (n->kind != NODE_SCALAR) return -1;
+    for (int i = 0; f->name(i); i++)
+        if (!strcmp(f->name(i), n->text)) return i;
+    return -1;
+}
+
+static bool read_set(const Place *p, unsigned *out)
+{
+    unsigned bits = 0;
+    if (p->node->kind == NODE_MAP) return wrong(p);
+    int n = p->node->kind == NODE_SCALAR ? 1 : p->node->n;
+    for (int i = 0; i < n; i++) {
+        const Node *item = p->node->kind == NODE_SCALAR ? p->node : p->node->items[i];
+        int bit = name_index(p->field, item);
+        if (bit < 0) return wrong(&(Place){p->field, item, p->path, p->st});
+        bits |= 1u << bit;
+    }
+    if (!bits) return wrong(p);
+    *out = bits;
+    return true;
+}
+
+static bool read_levels(const Place *p, int *out)
+{
+    int64_t v[2];
+    if (p->node->kind == NODE_SCALAR) {
+        if (!scan_int(p, p->node, &v[0])) return false;
+        v[1] = v[0];
+    } else {
+        if (p->node->kind != NODE_LIST || p->node->n != 2) return wrong(p);
+        for (int i = 0; i < 2; i++)
+            if (!scan_int(p, p->node->items[i], &v[i])) return false;
+    }
+    if (v[0] > v[1]) return wrong(p);
+    out[0] = (int)v[0];
+    out[1] = (int)v[1];
+    return true;
+}
+
+static bool read_reals(const Place *p, char *base)
+{
+    const Field *f = p->field;
+    const Node *n = p->node;
+    bool fixed = f->count == FIELD_NONE;
+    if (n->kind != NODE_LIST || (fixed ? n->n != f->size : n->n > f->size)) return wrong(p);
+    for (int i = 0; i < n->n; i++)
+        if (!scan_real(p, n->items[i], (double *)(void *)(base + f->offset) + i)) return false;
+    if (!fixed) *(int *)(void *)(base + f->count) = n->n;
+    return true;
+}
+
+static bool read_text(const Place *p, char *out)
+{
+    const Node *n = p->node;
+    if (n->kind != NODE_SCALAR) return wrong(p);
+    if (node_is_null(n)) return true;
+    if (strlen(n->text) >= (size_t)p->field->size) return wrong(p);
+    strcpy(out, n->text);
+    return true;
+}
+
+static bool read_list(const Place *p, char *base)
+{
+    const Field *f = p->field;
+    const Node *n = p->node;
+    if (n->kind != NODE_LIST || n->n > f->size) return wrong(p);
+    for (int i = 0; i < n->n; i++) {
+        const Node *name = node_get(n->items[i], f->block->identity);
+        char key[PATH], path[PATH], number[16];
+        snprintf(number, sizeof number, "%d", i);
+        full_key(key, p->path, f->key);
+        full_key(path, key, name && name->kind == NODE_SCALAR ? name->text : number);
+        if (n->items[i]->kind != NODE_MAP)
+            return fail(p->st, "%s: %s must be a mapping of keys", n->items[i]->where, path);
+        if (!fields_read(f->block, n->items[i], base + f->offset + (size_t)i * f->block->size, path, p->st))
+            return false;
+    }
+    *(int *)(void *)(base + f->count) = n->n;
+    return true;
+}
+
+static bool read_block(const Place *p, char *base, bool given)
+{
+    const Field *f = p->field;
+    if (f->count != FIELD_NONE) {
+        if (!given) return true;
+        *(bool *)(base + f->count) = true;
+    }
+    char path[PATH];
+    full_key(path, p->path, f->key);
+    Node *empty = node_is_null(p->node) ? node_new(NODE_MAP, NULL, p->node->where) : NULL;
+    const Node *map = empty ? empty : p->node;
+    bool ok = map->kind == NODE_MAP ? fields_read(f->block, map, base + f->offset, path, p->st) : wrong(p);
+    node_free(empty);
+    return ok;
+}
+
+static bool read_value(const Place *p, char *base, bool given)
+{
+    void *out = base + p->field->offset;
+    int64_t integer;
+    double real;
+    int i;
+    switch (p->field->type) {
+    case FIELD_INT: return scan_int(p, p->node, &integer) && (*(int *)out = (int)integer, true);
+    case FIELD_SEED: return scan_int(p, p->node, &integer) && (*(uint32_t *)out = (uint32_t)integer, true);
+    case FIELD_REAL: return scan_real(p, p->node, &real) && (*(double *)out = real, true);
+    case FIELD_FLOAT: return scan_real(p, p->node, &real) && (*(float *)out = (float)real, true);
+    case FIELD_BOOL: return scan_bool(p, out);
+    case FIELD_TEXT: return read_text(p, out);
+    case FIELD_ENUM: return (i = name_index(p->field, p->node)) >= 0 ? (*(int *)out = i, true) : wrong(p);
+    case FIELD_SET: return read_set(p, out);
+    case FIELD_LEVELS: return read_levels(p, out);
+    case FIELD_REALS: return read_reals(p, base);
+    case FIELD_BLOCK: return read_block(p, base, given);
+    case FIELD_LIST: return read_list(p, base);
+    }
+    return false;
+}
+
+static bool read_field(const Field *f, const Node *map, void *out, const char *path, Status *st)
+{
+    Node *given = node_get(map, f->key);
+    if (given) return read_value(&(Place){f, given, path, st}, out, true);
+    if (!f->initial)
+        return fail(st, "%s: %s needs the key '%s' (%s)", map->where, path[0] ? path : "the recipe", f->key, f->help);
+    if (!f->initial[0]) return true;
+    Node *initial = node_parse(f->initial, map->where, false, st);
+    CHECK(initial);
+    bool ok = read_value(&(Place){f, initial, path, st}, out, false);
+    node_free(initial);
+    return ok;
+}
+
+/* Value of the variant key: what decides which rows count. */
+static int variant_of(const Block *b, const void *in)
+{
+    return b->variant ? *(const int *)(const void *)((const char *)in + block_field(b, b->variant, -1)->offset) : -1;
+}
+
+static bool unknown_key(const Block *b, const Node *node, int variant, const char *path, Status *st)
+{
+    Nearest near = nearest_start(node->key);
+    const char *elsewhere = NULL;
+    char hint[80], what[80] = "";
+    for (int i = 0; i < b->n; i++) {
+        if (block_field(b, b->fields[i].key, variant)) nearest_try(&near, b->fields[i].key);
+        else if (!strcmp(b->fields[i].key, node->key)) elsewhere = b->fields[i].key;
+    }
+    if (b->variant) snprintf(what, sizeof what, " (%s %s)", b->variant, block_field(b, b->variant, -1)->name(variant));
+    if (elsewhere)
+        return fail(st, "%s: '%s' is no key of %s%s, only of another %s; remove it", node->where, node->key, path, what,
+                    b->variant);
+    return fail(st, "%s: unknown key '%s' in %s%s%s (`r1 run --help-recipe` lists all keys)", node->where, node->key,
+                path[0] ? path : "the recipe", what, nearest_hint(&near, hint, sizeof hint));
+}
+
+static bool check_alone(const Block *b, const Node *map, const void *out, const char *path, Status *st)
+{
+    if (!b->alone || !((const char *)out)[block_field(b, b->alone, -1)->offset]) return true;
+    for (int i = 0; i < map->n; i++)
+        if (strcmp(map->items[i]->key, b->alone))
+            return fail(st, "%s: %s.%s says what the model is, so '%s' may not be given beside it",
+                        map->items[i]->where, path, b->alone, map->items[i]->key);
+    return true;
+}
+
+bool fields_read(const Block *b, const Node *map, void *out, const char *path, Status *st)
+{
+    int variant = -1;
+    if (b->variant) {
+        if (!read_field(block_field(b, b->variant, -1), map, out, path, st)) return false;
+        variant = variant_of(b, out);
+    }
+    for (int i = 0; i < map->n; i++)
+        if (!block_field(b, map->items[i]->key, variant)) return unknown_key(b, map->items[i], variant, path, st);
+    for (int i = 0; i < b->n; i++) {
+        const Field *f = &b->fields[i];
+        if (f != block_field(b, f->key, variant)) continue;
+        if (!read_field(f, map, out, path, st)) return false;
+    }
+    return check_alone(b, map, out, path, st);
+}
+
+/* ---- Writing ---- */
+
+static void write_real(FILE *f, double v)
+{
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    fputs(text, f);
+}
+
+static void write_float(FILE *f, float v)
+{
+    char text[40];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if ((float)strtod(text, NULL) == v) break;
+    }
+    fputs(text, f);
+}
+
+static bool is_plain(const char *s)
+{
+    static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off"};
+    if (!isalpha((unsigned char)s[0])) return false;
+    for (const char *c = s; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("_./-", *c)) return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcasecmp(s, words[i])) return false;
+    return true;
+}
+
+static void write_text(FILE *f, const char *s)
+{
+    if (is_plain(s)) {
+        fputs(s, f);
+        return;
+    }
+    fputc('"', f);
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\') fprintf(f, "\\%c", c);
+        else if (c == '\n') fputs("\\n", f);
+        else if (c < 32 || c == 127) fprintf(f, "\\x%02x", c);
+        else fputc(c, f);
+    }
+    fputc('"', f);
+}
+
+static void write_set(const Field *f, unsigned bits, FILE *out)
+{
+    const char *between = "";
+    fputc('[', out);
+    for (int i = 0; f->name(i); i++) {
+        if (!(bits >> i & 1)) continue;
+        fprintf(out, "%s%s", between, f->name(i));
+        between = ", ";
+    }
+    fputc(']', out);
+}
+
+static void write_reals(const Field *f, const char *base, FILE *out)
+{
+    int n = f->count == FIELD_NONE ? f->size : *(const int *)(const void *)(base + f->count);
+    const double *v = (const double *)(const void *)(base + f->offset);
+    fputc('[', out);
+    for (int i = 0; i < n; i++) {
+        fputs(i ? ", " : "", out);
+        write_real(out, v[i]);
+    }
+    fputc(']', out);
+}
+
+static void write_list(const Field *f, const char *base, FILE *out, int indent)
+{
+    int n = *(const int *)(const void *)(base + f->count);
+    if (!n) fputs(" []", out);
+    fputc('\n', out);
+    for (int i = 0; i < n; i++) {
+        fprintf(out, "%*s-\n", indent + 2, "");
+        fields_write(f->block, base + f->offset + (size_t)i * f->block->size, out, indent + 4);
+    }
+}
+
+static void write_scalar(const Field *f, const char *base, FILE *out)
+{
+    const void *in = base + f->offset;
+    switch (f->type) {
+    case FIELD_INT: fprintf(out, "%d", *(const int *)in); break;
+    case FIELD_SEED: fprintf(out, "%u", *(const uint32_t *)in); break;
+    case FIELD_REAL: write_real(out, *(const double *)in); break;
+    case FIELD_FLOAT: write_float(out, *(const float *)in); break;
+    case FIELD_BOOL: fputs(*(const bool *)in ? "true" : "false", out); break;
+    case FIELD_TEXT: write_text(out, in); break;
+    case FIELD_ENUM: fputs(f->name(*(const int *)in), out); break;
+    case FIELD_SET: write_set(f, *(const unsigned *)in, out); break;
+    case FIELD_LEVELS: fprintf(out, "[%d, %d]", ((const int *)in)[0], ((const int *)in)[1]); break;
+    case FIELD_REALS: write_reals(f, base, out); break;
+    default: CHECK(false);
+    }
+    fputc('\n', out);
+}
+
+void fields_write(const Block *b, const void *in, FILE *out, int indent)
+{
+    const char *base = in;
+    int variant = variant_of(b, in);
+    bool alone = b->alone && base[block_field(b, b->alone, -1)->offset];
+    for (int i = 0; i < b->n; i++) {
+        const Field *f = &b->fields[i];
+        if (f != block_field(b, f->key, variant) || (alone && strcmp(f->key, b->alone))) continue;
+        if (f->type == FIELD_BLOCK && f->count != FIELD_NONE && !*(const bool *)(base + f->count)) continue;
+        fprintf(out, "%*s%s:", indent, "", f->key);
+        if (f->type == FIELD_LIST) write_list(f, base, out, indent);
+        else if (f->type == FIELD_BLOCK) {
+            fputc('\n', out);
+            fields_write(f->block, base + f->offset, out, indent + 2);
+        } else {
+            fputc(' ', out);
+            write_scalar(f, base, out);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+/* A recipe: what a run is, read from YAML. schema.c holds the one table of keys that gives types, defaults, ranges,
+ * help and the resolved recipe; this struct is where its values land.
+ *
+ * YAML rules beyond the table:
+ *  - `extends: tiny` (a built-in recipe, from any folder) or a path relative to the file: its values are the defaults.
+ *  - A list of named things (stages, tasks, general, rewards) may be written as a list, which replaces the list of the extended
+ *    recipe, or as a mapping by name, which changes its elements and keeps the rest. In a list of stages, an element whose
+ *    name the extended recipe has starts from that stage's settings, so `stages: [base, zero]` selects two of them.
+ *  - `--set a.b=c`: a path of keys and names; a stage's name may come first (`zero.steps=50`); the value is YAML.
+ *  - Paths in values (from, file, path) are relative to the working folder. */
+#ifndef RECIPES_RECIPE_H
+#define RECIPES_RECIPE_H
+
+#include <stdio.h>
+
+#include "core/config.h"
+#include "core/grpo.h"
+#include "core/kv_cache.h"
+#include "core/matrix.h"
+#include "core/schedule.h"
+#include "data/corpus.h"
+#include "data/reward/reward.h"
+
+enum { RECIPE_NAME = 64, RECIPE_PATH = 512, RECIPE_STAGES = 24, RECIPE_TASKS = CORPUS_MAX_SOURCES, RECIPE_LRS = 8 };
+
+typedef enum {
+    STAGE_PRETRAIN,     /* next-token loss on every token of the corpus */
+    STAGE_SFT,          /* loss on completions only */
+    STAGE_RL,           /* GRPO */
+    STAGE_REJECTION,    /* sample, filter, SFT */
+    STAGE_REWARD_MODEL, /* helpful (pairwise) and safety (pointwise) */
+    STAGE_DISTILL,      /* SFT of the student on a teacher's samples; the same student by RL beside it */
+    STAGE_KINDS
+} StageKind;
+
+typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
+typedef enum { BLOCK_MODEL, BLOCK_STUDENT } ModelBlock;
+const char *stage_kind_name(StageKind k);
+const char *loss_kind_name(GrpoKind k);
+const char *kl_kind_name(KlEstimator k);
+const char *schedule_name(ScheduleKind k);
+
+/* model:, student:. config lacks what the tokenizer knows (V, bos, eos): recipe_model_config adds it.
+ * from != "": weights and config come from that model (checkpoint, RUN/stage, HF folder) and config is zero. */
+typedef struct RecipeModel {
+    bool used; /* student: absent in many recipes */
+    char from[RECIPE_PATH];
+    ModelConfig config;
+} RecipeModel;
+
+typedef struct RecipeTokenizer {
+    TokenizerKind kind;
+    char path[RECIPE_PATH]; /* file: a folder or tokenizer.json */
+    char template_name[RECIPE_NAME]; /* of a chat template; "": the tokenizer's own */
+    int vocab;              /* bpe: ids to train */
+    int documents;          /* bpe: corpus documents it is trained on */
+} RecipeTokenizer;
+
+/* One source of problems: a built-in task or a user's JSONL file; exactly one of task, file is set. */
+typedef struct RecipeTask {
+    char name[RECIPE_NAME]; /* how logs and evals call it: the task's or file's name unless set */
+    char task[RECIPE_NAME];
+    char file[RECIPE_PATH];
+    int levels[2];          /* inclusive */
+    double weight;
+    double heldout;         /* file: share of rows for validation */
+} RecipeTask;
+
+typedef struct RecipeTasks {
+    RecipeTask list[RECIPE_TASKS];
+    int n;
+} RecipeTasks;
+
+typedef struct RecipeRewards {
+    RewardSpec list[REWARD_MAX];
+    int n;
+} RecipeRewards;
+
+/* DeepSeek-V2's balance losses (arXiv:2405.04434, section 2.2.3): alpha 1 .. 3, D devices, M devices a token; and what
+ * DeepSeek-V3 has instead (arXiv:2412.19437, section 2.1.2): the sequence-wise loss and the speed of the bias. */
+typedef struct RecipeBalance {
+    double expert, device, communication;
+    int devices, limit;
+    double sequence, bias_speed;
+} RecipeBalance;
+
+/* Evaluation after every stage (n, k) and during one (quick_n, quick_k). */
+typedef struct RecipeEval {
+    int n, k;
+    int quick_n, quick_k;
+    double temperature, top_p;
+    int max_tokens;
+    int general_n; /* prompts of each general family, one sample each */
+} RecipeEval;
+
+typedef struct RecipeOptim {
+    double lr;
+    double lr_final;        /* last rate as a share of lr (cosine, linear); step: factor at each milestone */
+    ScheduleKind schedule;
+    double milestones[2];   /* step: shares of the steps */
+    int warmup;             /* steps, linear from 0 */
+    double weight_decay;
+    double betas[2];
+    double clip;            /* global gradient norm; 0: none */
+} RecipeOptim;
+
+typedef struct RecipeRl {
+    int prompts, group;     /* prompts a step, samples a prompt */
+    int max_tokens;         /* of a completion */
+    double temperature;
+    GrpoKind loss;
+    bool std_normalise;     /* divide advantages by the group's standard deviation */
+    double clip_low, clip_high;
+    double beta;            /* 0: no reference model is kept */
+    KlEstimator kl;
+    double kl_clamp;        /* largest |log ratio| inside the estimator */
+    double entropy_bonus;
+    int inner_epochs, mini_batches;
+    int refill;             /* times a zero-variance group may be replaced by a new prompt; 0: none */
+    bool mask_truncated;
+    int reference_reset;    /* steps; 0: never */
+    double preference_last; /* share of the steps, at the end, in which helpful and safety rewards act */
+    CacheKind cache;
+    bool rollout_bf16;          /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
+    RecipeRewards rewards;
+} RecipeRl;
+
+/* One stage. Only the keys of its kind are read, checked and written; the others are zero. */
+typedef struct RecipeStage {
+    char name[RECIPE_NAME];
+    StageKind kind;
+    ModelBlock model;           /* whose initial weights when from = "": distill always the student's */
+    char from[RECIPE_PATH];     /* "" (initial weights of the model block), an earlier stage, RUN/stage, a model */
+    char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
+    char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
+
+    int steps;                  /* 0 in sft-like kinds: epochs decide */
+    int batch;                  /* sequences a step */
+    int max_length;             /* tokens of a training sequence; longer ones are dropped and counted */
+    double epochs;
+    RecipeOptim optim;
+
+    RecipeTasks tasks;          /* replaces the recipe's when n > 0 */
+    double general_share;       /* pretrain, sft: share of documents; rl: share of prompts */
+    double styles[STYLE_COUNT]; /* pretrain: weights of document styles */
+    double swap_en, swap_zh;    /* share of traces written in the other language than their prompt */
+    int traces;                 /* sft: clean traces */
+    double seed_share;          /* sft: share of traces that are filtered samples of sample_from */
+    double stop_at_pass1[2];    /* sft: stop as soon as the quick eval is at or above [0]; more than [1] is warned of */
+
+    RecipeRl rl;                /* rl; distill: the rival */
+
+    int sample_prompts, samples, keep; /* rejection, distill: prompts, samples a prompt, kept a prompt at most */
+    double sample_temperature;
+    double general_ratio;       /* rejection: general documents per reasoning sample */
+    double general_clean;       /* rejection: share of general documents without flaws */
+
+    int pairs, safety_examples; /* reward_model */
+    double noise;               /* reward_model: share of flipped labels */
+    int heldout_pairs;
+
+    double rival_lrs[RECIPE_LRS]; /* distill: learning rates tried for the same student by RL; none: no rival */
+    int n_rival_lrs;
+
+    int eval_every;             /* steps between quick evals; 0: none */
+    int rollout_block;          /* rl: steps of one rollout shard */
+    bool eval_after;            /* the full evaluation when the stage is over */
+} RecipeStage;
+
+typedef struct Recipe {
+    uint32_t seed;
+    DType precision; /* of every model of the run */
+    char title[128];
+    RecipeModel model, student;
+    RecipeTokenizer tokenizer;
+    double zh_share;
+    RecipeTasks tasks, general; /* reasoning families; helpful and refusal families */
+    RecipeRewards rewards;      /* of rl and distill stages that name none */
+    RecipeBalance balance;
+    RecipeEval eval;
+    RecipeStage stages[RECIPE_STAGES];
+    int n_stages;
+} Recipe;
+
+/* Reads a built-in recipe by name or a file by path, applies n `--set` texts in order, checks everything. One heap block;
+ * free with free(). NULL with a sentence "FILE:LINE: ..." on unknown keys, wrong types, values out of range, a stage that
+ * starts from one that does not come before it, impossible model sizes. */
+Recipe *recipe_load(const char *name_or_path, const char *const *sets, int n, Status *st);
+/* The same from text; `where` names it in sentences, `extends` paths are relative to the working folder. */
+Recipe *recipe_parse(const char *text, const char *where, const char *const *sets, int n, Status *st);
+
+/* The resolved recipe: every key with its value, as YAML that recipe_parse reads back to an equal Recipe. Caller frees. */
+char *recipe_write(const Recipe *r);
+/* Whether two resolved recipes say the same; if not, difference becomes "KEY is A here and B there" (a's value first). */
+bool recipe_same(const char *a, const char *b, char *difference, size_t size);
+
+const RecipeStage *recipe_stage(const Recipe *r, const char *name); /* NULL when there is none */
+int recipe_stage_index(const Recipe *r, const char *name);          /* -1 */
+/* The sources a stage draws from: its own tasks or the recipe's. */
+const RecipeTasks *recipe_tasks(const Recipe *r, const RecipeStage *s);
+
+/* The block's config with the tokenizer's sizes in it, validated. The block must have no `from`. */
+bool recipe_model_config(const RecipeModel *m, int vocab, int bos, int eos, ModelConfig *out, Status *st);
+
+/* Every key with type, default, range and help (`r1 run --help-recipe`). */
+void recipe_print_schema(FILE *out);
+
+#endif

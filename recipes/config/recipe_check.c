@@ -1,0 +1,313 @@
+#include "recipes/config/recipe_check.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recipes/config/nearest.h"
+
+/* The stages of the R1 paper: a recipe that names one needs to say only what differs. */
+typedef struct BuiltInStage {
+    const char *name, *kind, *from, *sample_from, *reward_models, *model;
+} BuiltInStage;
+
+static const BuiltInStage built_in[] = {
+    {"base", "pretrain", NULL, NULL, NULL, NULL},
+    {"zero", "rl", "base", NULL, NULL, NULL},
+    {"cold_start", "sft", "base", NULL, NULL, NULL},
+    {"rl_reason", "rl", "cold_start", NULL, NULL, NULL},
+    {"reject_sft", "rejection", "base", "rl_reason", NULL, NULL},
+    {"reward_models", "reward_model", "reject_sft", NULL, NULL, NULL},
+    {"rl_all", "rl", "reject_sft", NULL, "reward_models", NULL},
+    {"student_base", "pretrain", NULL, NULL, NULL, "student"},
+    {"distill", "distill", "student_base", "rl_all", NULL, NULL},
+};
+
+static void put_missing(Node *map, const char *key, const char *value)
+{
+    if (value && !node_get(map, key)) node_put(map, key, node_new(NODE_SCALAR, value, map->where));
+}
+
+static const char *text_of(const Node *map, const char *key)
+{
+    const Node *n = node_get(map, key);
+    return n && n->kind == NODE_SCALAR && n->text[0] ? n->text : NULL;
+}
+
+static void complete_rewards(Node *owner)
+{
+    Node *list = node_get(owner, "rewards");
+    for (int i = 0; list && list->kind == NODE_LIST && i < list->n; i++)
+        if (list->items[i]->kind == NODE_MAP) put_missing(list->items[i], "kind", text_of(list->items[i], "name"));
+}
+
+static void complete_tasks(Node *owner, const char *key)
+{
+    Node *list = node_get(owner, key);
+    for (int i = 0; list && list->kind == NODE_LIST && i < list->n; i++) {
+        Node *t = list->items[i];
+        if (t->kind == NODE_MAP && !text_of(t, "file")) put_missing(t, "task", text_of(t, "name"));
+    }
+}
+
+static void complete_stage(Node *stage)
+{
+    const char *name = text_of(stage, "name"), *kind = text_of(stage, "kind");
+    for (size_t i = 0; name && i < sizeof built_in / sizeof *built_in; i++) {
+        const BuiltInStage *b = &built_in[i];
+        if (strcmp(b->name, name) || (kind && strcmp(kind, b->kind))) continue;
+        put_missing(stage, "kind", b->kind);
+        put_missing(stage, "from", b->from);
+        put_missing(stage, "sample_from", b->sample_from);
+        put_missing(stage, "reward_models", b->reward_models);
+        put_missing(stage, "model", b->model);
+    }
+    const char *loss = text_of(stage, "loss");
+    if (loss && strcmp(loss, "dr_grpo")) put_missing(stage, "std_normalise", "true");
+    complete_rewards(stage);
+    complete_tasks(stage, "tasks");
+}
+
+void recipe_complete_tree(Node *tree)
+{
+    complete_rewards(tree);
+    complete_tasks(tree, "tasks");
+    complete_tasks(tree, "general");
+    const Node *stages = node_get(tree, "stages");
+    for (int i = 0; stages && stages->kind == NODE_LIST && i < stages->n; i++)
+        if (stages->items[i]->kind == NODE_MAP) complete_stage(stages->items[i]);
+}
+
+/* ---- Derived values ---- */
+
+static void derive_model(ModelConfig *c)
+{
+    bool mla = c->arch == ARCH_DEEPSEEK_V2 || c->arch == ARCH_DEEPSEEK_V3;
+    c->attention = mla ? ATTENTION_MLA : ATTENTION_GQA;
+    c->head = HEAD_LM;
+    c->rope.interleaved = mla;
+    c->bos = c->eos = -1;
+    if (mla) {
+        c->Hkv = c->H;
+        return;
+    }
+    c->Dn = 0;
+    c->Dv = c->Dr;
+    c->qk_norm = c->arch == ARCH_QWEN3;
+    c->n_group = c->topk_group = c->moe_freq = 1;
+    c->routed_scale = 1;
+}
+
+bool recipe_model_config(const RecipeModel *m, int vocab, int bos, int eos, ModelConfig *out, Status *st)
+{
+    ModelConfig c = m->config;
+    c.V = vocab;
+    c.bos = bos;
+    c.eos = eos;
+    if (!config_validate(&c, st)) return false;
+    *out = c;
+    return true;
+}
+
+/* ---- Checks ---- */
+
+/* The place of a key of a map, or of the map itself where the key is a default. */
+static const char *place(const Node *map, const char *key)
+{
+    const Node *n = node_get(map, key);
+    return n ? n->where : map->where;
+}
+
+static bool check_model(RecipeModel *m, const Node *tree, const char *key, Status *st)
+{
+    if (m->from[0]) {
+        memset(&m->config, 0, sizeof m->config);
+        return true;
+    }
+    derive_model(&m->config);
+    ModelConfig ignored;
+    if (recipe_model_config(m, 1024, -1, -1, &ignored, st)) return true;
+    return fail_prefix(st, "%s: %s", place(tree, key), key);
+}
+
+static bool check_task(const RecipeTask *t, const Node *node, bool general, Status *st)
+{
+    if (t->task[0] && t->file[0]) return fail(st, "%s: '%s' names a task and a file; keep one", node->where, t->name);
+    if (t->file[0]) return true;
+    const Task *task = task_find(t->task);
+    if (!task) {
+        char hint[80];
+        Nearest near = nearest_start(t->task);
+        for (int i = 0; i < task_count(); i++) nearest_try(&near, task_at(i)->name);
+        return fail(st, "%s: there is no task '%s'%s (`r1 data --list`)", place(node, "task"), t->task,
+                    nearest_hint(&near, hint, sizeof hint));
+    }
+    if (t->levels[0] < 1 || t->levels[1] > task->levels)
+        return fail(st, "%s: task '%s' has levels 1 to %d, not [%d, %d]", place(node, "levels"), t->task, task->levels,
+                    t->levels[0], t->levels[1]);
+    if ((task->kind != KIND_REASONING) != general)
+        return fail(st, "%s: task '%s' is a %s family; put it under `%s`", node->where, t->task,
+                    general ? "reasoning" : "general", general ? "tasks" : "general");
+    return true;
+}
+
+static bool check_tasks(const RecipeTasks *tasks, const Node *owner, const char *key, bool general, Status *st)
+{
+    const Node *list = node_get(owner, key);
+    double sum = 0;
+    for (int i = 0; i < tasks->n; i++) {
+        if (!check_task(&tasks->list[i], list->items[i], general, st)) return false;
+        sum += tasks->list[i].weight;
+    }
+    return !tasks->n || sum > 0 ? true : fail(st, "%s: the weights of `%s` sum to 0", list->where, key);
+}
+
+static bool name_is_good(const char *s)
+{
+    if (!isalnum((unsigned char)s[0])) return false;
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '-') return false;
+    return true;
+}
+
+static bool check_name(const Recipe *r, int i, const Node *node, Status *st)
+{
+    const char *name = r->stages[i].name;
+    if (!name_is_good(name))
+        return fail(st, "%s: stage name '%s' must be letters, digits, - and _", place(node, "name"), name);
+    for (int j = 0; j < i; j++)
+        if (!strcmp(r->stages[j].name, name)) return fail(st, "%s: two stages are called '%s'", node->where, name);
+    return true;
+}
+
+/* A name must be an earlier stage (or a part of one: "distill.rival2"), unless it is a path. */
+static bool check_reference(const Recipe *r, int i, const Node *node, const char *key, const char *ref, bool reward,
+                            Status *st)
+{
+    if (!ref[0] || strchr(ref, '/')) return true;
+    size_t n = strcspn(ref, ".");
+    const char *name = r->stages[i].name, *where = place(node, key);
+    Nearest near = nearest_start(ref);
+    char hint[80];
+    for (int j = 0; j < r->n_stages; j++) {
+        if (j < i) nearest_try(&near, r->stages[j].name);
+        if (strncmp(r->stages[j].name, ref, n) || r->stages[j].name[n]) continue;
+        if (j >= i) return fail(st, "%s: stage '%s' has %s: %s, which does not come before it", where, name, key, ref);
+        bool is_reward = r->stages[j].kind == STAGE_REWARD_MODEL;
+        if (is_reward == reward) return true;
+        return fail(st, "%s: stage '%s' has %s: %s, which trains %s", where, name, key, ref,
+                    is_reward ? "reward models" : "no reward models");
+    }
+    if (!access(ref, F_OK)) return true;
+    return fail(
+        st,
+        "%s: stage '%s' has %s: %s, but no earlier stage has this name%s; name one of this recipe, or another run's as "
+        "RUN/%s",
+        where, name, key, ref, nearest_hint(&near, hint, sizeof hint), ref);
+}
+
+static bool check_sources(const Recipe *r, int i, const Node *node, Status *st)
+{
+    const RecipeStage *s = &r->stages[i];
+    if (!check_reference(r, i, node, "from", s->from, false, st) ||
+        !check_reference(r, i, node, "sample_from", s->sample_from, false, st) ||
+        !check_reference(r, i, node, "reward_models", s->reward_models, true, st))
+        return false;
+    const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->student : &r->model;
+    if (s->model == BLOCK_STUDENT && !s->from[0] && !block->used)
+        return fail(st, "%s: stage '%s' trains the student, but the recipe has no `student:` block", node->where,
+                    s->name);
+    bool fresh = s->kind == STAGE_PRETRAIN || s->kind == STAGE_SFT || s->kind == STAGE_DISTILL;
+    if (!s->from[0] && !block->from[0] && !fresh)
+        return fail(st, "%s: stage '%s' has no weights to start from; set from: to an earlier stage or RUN/stage",
+                    node->where, s->name);
+    if (!s->sample_from[0] && (s->kind == STAGE_REJECTION || s->kind == STAGE_DISTILL))
+        return fail(st, "%s: stage '%s' needs sample_from: the policy whose samples it learns from", node->where,
+                    s->name);
+    if (s->kind == STAGE_SFT && s->seed_share > 0 && !s->sample_from[0])
+        return fail(st, "%s: stage '%s' has a seed_share, so it needs sample_from", place(node, "seed_share"), s->name);
+    return true;
+}
+
+static bool check_data(const Recipe *r, const RecipeStage *s, const Node *node, Status *st)
+{
+    if (!check_tasks(&s->tasks, node, "tasks", false, st)) return false;
+    bool general =
+        s->general_share > 0 || s->kind == STAGE_REWARD_MODEL || (s->kind == STAGE_REJECTION && s->general_ratio > 0);
+    if (general && !r->general.n)
+        return fail(st, "%s: stage '%s' draws general prompts, but the recipe's `general:` list is empty", node->where,
+                    s->name);
+    if (s->kind != STAGE_REWARD_MODEL && s->general_share < 1 && !recipe_tasks(r, s)->n)
+        return fail(st, "%s: stage '%s' has no tasks: neither its own nor the recipe's `tasks:`", node->where, s->name);
+    double styles = 0;
+    for (int i = 0; i < STYLE_COUNT; i++) styles += s->styles[i];
+    if (s->kind == STAGE_PRETRAIN && styles <= 0)
+        return fail(st, "%s: the weights of stage '%s's styles sum to 0", place(node, "styles"), s->name);
+    return true;
+}
+
+static bool check_rewards(RecipeStage *s, const Recipe *r, const Node *node, Status *st)
+{
+    if (!s->rl.rewards.n) s->rl.rewards = r->rewards;
+    if (!s->rl.rewards.n)
+        return fail(
+            st,
+            "%s: stage '%s' has no rewards: neither its own nor the recipe's; try rewards: {accuracy: 1, format: 0.1}",
+            node->where, s->name);
+    for (int i = 0; i < s->rl.rewards.n; i++) {
+        const RewardSpec *w = &s->rl.rewards.list[i];
+        bool model = w->kind == REWARD_HELPFUL_RM || w->kind == REWARD_SAFETY_RM;
+        if (model && w->weight != 0 && !s->reward_models[0])
+            return fail(st, "%s: stage '%s' has the reward %s, so it needs reward_models: the stage that trained it",
+                        place(node, "rewards"), s->name, w->name);
+        for (int j = 0; j < i; j++)
+            if (!strcmp(s->rl.rewards.list[j].name, w->name))
+                return fail(st, "%s: two rewards of stage '%s' are called '%s'; give one another name",
+                            place(node, "rewards"), s->name, w->name);
+    }
+    return true;
+}
+
+static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *st)
+{
+    const RecipeRl *rl = &s->rl;
+    if (!check_rewards(s, r, node, st)) return false;
+    if (rl->mini_batches > rl->prompts * rl->group)
+        return fail(st, "%s: stage '%s' has more mini_batches than its %d x %d completions",
+                    place(node, "mini_batches"), s->name, rl->prompts, rl->group);
+    const RecipeModel *m = s->model == BLOCK_STUDENT ? &r->student : &r->model;
+    bool known = !m->from[0] && (m->used || m == &r->model);
+    if (known && rl->cache == CACHE_LATENT && m->config.attention != ATTENTION_MLA)
+        return fail(st, "%s: stage '%s' asks for the latent cache, which only MLA models (deepseek_*) have",
+                    place(node, "cache"), s->name);
+    if (known && rl->max_tokens >= m->config.max_positions)
+        return fail(st, "%s: stage '%s' samples up to %d tokens, but the model's max_position_embeddings is %d",
+                    place(node, "max_tokens"), s->name, rl->max_tokens, m->config.max_positions);
+    return true;
+}
+
+static bool check_stage(Recipe *r, int i, const Node *node, Status *st)
+{
+    RecipeStage *s = &r->stages[i];
+    if (s->kind == STAGE_DISTILL) s->model = BLOCK_STUDENT;
+    if (!check_name(r, i, node, st) || !check_sources(r, i, node, st) || !check_data(r, s, node, st)) return false;
+    bool steps = s->steps > 0 || s->epochs > 0;
+    if (!steps) return fail(st, "%s: stage '%s' has neither steps nor epochs", node->where, s->name);
+    if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && !s->eval_every)
+        return fail(st, "%s: stage '%s' stops at a measured pass@1, so it needs eval_every",
+                    place(node, "stop_at_pass1"), s->name);
+    bool rolls = s->kind == STAGE_RL || (s->kind == STAGE_DISTILL && s->n_rival_lrs);
+    return !rolls || check_rl(r, s, node, st);
+}
+
+bool recipe_check(Recipe *r, const Node *tree, Status *st)
+{
+    if (!check_model(&r->model, tree, "model", st)) return false;
+    if (r->student.used && !check_model(&r->student, tree, "student", st)) return false;
+    if (!check_tasks(&r->tasks, tree, "tasks", false, st) || !check_tasks(&r->general, tree, "general", true, st))
+        return false;
+    if (!r->n_stages) return fail(st, "%s: the recipe has no stages", tree->where);
+    for (int i = 0; i < r->n_stages; i++)
+        if (!check_stage(r, i, node_get(tree, "stages")->items[i], st)) return false;
+    return true;
+}

@@ -1,0 +1,471 @@
+#include "recipes/config/schema.h"
+
+#include <string.h>
+
+#include "recipes/config/recipe.h"
+
+/* ---- Names of enum values: one function each, NULL after the last ---- */
+
+const char *stage_kind_name(StageKind k)
+{
+    static const char *const names[STAGE_KINDS] = {"pretrain", "sft", "rl", "rejection", "reward_model", "distill"};
+    return (unsigned)k < STAGE_KINDS ? names[k] : NULL;
+}
+
+const char *loss_kind_name(GrpoKind k)
+{
+    static const char *const names[] = {"grpo", "dr_grpo", "dapo"};
+    return (unsigned)k < 3 ? names[k] : NULL;
+}
+
+const char *kl_kind_name(KlEstimator k)
+{
+    static const char *const names[] = {"k1", "k2", "k3", "exact"};
+    return (unsigned)k < 4 ? names[k] : NULL;
+}
+
+const char *schedule_name(ScheduleKind k)
+{
+    static const char *const names[] = {"constant", "linear", "cosine", "step"};
+    return (unsigned)k < 4 ? names[k] : NULL;
+}
+
+static const char *name_stage(int i)
+{
+    return stage_kind_name((StageKind)i);
+}
+static const char *name_loss(int i)
+{
+    return loss_kind_name((GrpoKind)i);
+}
+static const char *name_kl(int i)
+{
+    return kl_kind_name((KlEstimator)i);
+}
+static const char *name_schedule(int i)
+{
+    return schedule_name((ScheduleKind)i);
+}
+static const char *name_arch(int i)
+{
+    return i < ARCH_COUNT ? arch_name((Arch)i) : NULL;
+}
+static const char *name_reward(int i)
+{
+    return i < REWARD_KINDS ? reward_kind_name((RewardKind)i) : NULL;
+}
+
+static const char *name_prompt_kind(int i)
+{
+    static const char *const names[] = {"reasoning", "helpful", "safety", NULL};
+    return names[i];
+}
+
+static const char *name_precision(int i)
+{
+    return i <= DTYPE_BF16 ? dtype_name((DType)i) : NULL;
+}
+
+static const char *name_cache(int i)
+{
+    static const char *const names[] = {"exact", "latent", NULL};
+    return names[i];
+}
+
+static const char *name_tokenizer(int i)
+{
+    static const char *const names[] = {"char", "bpe", "file", NULL};
+    return names[i];
+}
+
+static const char *name_block_of(int i) /* which model block a stage trains */
+{
+    static const char *const names[] = {"model", "student", NULL};
+    return names[i];
+}
+
+static const char *name_topk(int i) /* as config.json spells them */
+{
+    static const char *const names[] = {"greedy", "group_limited_greedy", "noaux_tc", NULL};
+    return names[i];
+}
+
+static const char *name_score(int i)
+{
+    static const char *const names[] = {"softmax", "sigmoid", NULL};
+    return names[i];
+}
+
+/* ---- Rows ---- */
+
+#define COUNT(rows) (int)(sizeof(rows) / sizeof *(rows))
+#define AT(field)   offsetof(OWNER, field)
+#define INT(k, f, init, lo, hi, o, h)                                                                                  \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_INT, .offset = AT(f), .count = FIELD_NONE, .initial = init, .low = lo, .high = hi,     \
+        .only = o, .help = h                                                                                           \
+    }
+#define REAL(k, f, init, lo, hi, o, h)                                                                                 \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_REAL, .offset = AT(f), .count = FIELD_NONE, .initial = init, .low = lo, .high = hi,    \
+        .only = o, .help = h                                                                                           \
+    }
+#define FLOAT(k, f, init, lo, hi, o, h)                                                                                \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_FLOAT, .offset = AT(f), .count = FIELD_NONE, .initial = init, .low = lo, .high = hi,   \
+        .only = o, .help = h                                                                                           \
+    }
+#define BOOL(k, f, init, o, h)                                                                                         \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_BOOL, .offset = AT(f), .count = FIELD_NONE, .initial = init, .only = o, .help = h      \
+    }
+#define TEXT(k, f, init, o, h)                                                                                         \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_TEXT, .offset = AT(f), .count = FIELD_NONE, .size = (int)sizeof(((OWNER *)0)->f),      \
+        .initial = init, .only = o, .help = h                                                                          \
+    }
+#define ENUM(k, f, init, names, o, h)                                                                                  \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_ENUM, .offset = AT(f), .count = FIELD_NONE, .initial = init, .name = names, .only = o, \
+        .help = h                                                                                                      \
+    }
+#define SET(k, f, init, names, o, h)                                                                                   \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_SET, .offset = AT(f), .count = FIELD_NONE, .initial = init, .name = names, .only = o,  \
+        .help = h                                                                                                      \
+    }
+#define REALS(k, f, cnt, sz, init, lo, hi, o, h)                                                                       \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_REALS, .offset = AT(f), .count = cnt, .size = sz, .initial = init, .low = lo,          \
+        .high = hi, .only = o, .help = h                                                                               \
+    }
+#define BLOCK(k, f, cnt, b, o, h)                                                                                      \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_BLOCK, .offset = AT(f), .count = cnt, .initial = "{}", .block = b, .only = o,          \
+        .help = h                                                                                                      \
+    }
+#define LIST(k, f, b, o, h)                                                                                            \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_LIST, .offset = AT(f.list), .count = AT(f.n), .size = COUNT(((OWNER *)0)->f.list),     \
+        .initial = "[]", .block = b, .only = o, .help = h                                                              \
+    }
+
+enum { BIG = 1000000000, WIDE = 1 << 20 };
+
+/* model:, student: */
+#define OWNER RecipeModel
+enum {
+    V2 = 1 << ARCH_DEEPSEEK_V2,
+    V3 = 1 << ARCH_DEEPSEEK_V3,
+    MLA = V2 | V3,
+    Q2 = 1 << ARCH_QWEN2,
+    Q3 = 1 << ARCH_QWEN3,
+    LL = 1 << ARCH_LLAMA,
+    GQA = Q2 | Q3 | LL
+};
+static const Field model_fields[] = {
+    ENUM("architecture", config.arch, "deepseek_v2", name_arch, 0,
+         "deepseek_*: MLA + DeepSeekMoE; the others: dense, GQA"),
+    TEXT("from", from, "", 0,
+         "start from this model (checkpoint, RUN/stage, HF folder); then no other key may be given"),
+    INT("hidden_size", config.C, "96", 1, WIDE, 0, "model width"),
+    INT("num_hidden_layers", config.L, "3", 1, 4096, 0, "blocks"),
+    INT("num_attention_heads", config.H, "4", 1, 4096, 0, "query heads"),
+    INT("num_key_value_heads", config.Hkv, "4", 1, 4096, GQA, "key and value heads"),
+    INT("head_dim", config.Dr, "24", 1, 4096, GQA, "width of a head, all of it rotated"),
+    BOOL("attention_bias", config.qkv_bias, "true", Q2, "bias of the q, k and v projections"),
+    INT("q_lora_rank", config.Rq, "0", 0, WIDE, MLA, "latent rank of queries; 0: one plain projection"),
+    INT("kv_lora_rank", config.Rkv, "48", 1, WIDE, MLA, "latent rank of keys and values, what the latent cache keeps"),
+    INT("qk_nope_head_dim", config.Dn, "24", 1, 4096, MLA, "part of a head without position"),
+    INT("qk_rope_head_dim", config.Dr, "16", 2, 4096, MLA, "part of a head that is rotated, one key for all heads"),
+    INT("v_head_dim", config.Dv, "24", 1, 4096, MLA, "value width of a head"),
+    INT("intermediate_size", config.F, "256", 1, WIDE, 0, "width of a dense SwiGLU block"),
+    INT("n_routed_experts", config.E, "8", 0, 4096, MLA, "routed experts of a layer; 0: every layer is dense"),
+    INT("n_shared_experts", config.S, "1", 0, 64, MLA, "experts every token meets"),
+    INT("num_experts_per_tok", config.K, "2", 1, 4096, MLA, "routed experts a token meets"),
+    INT("moe_intermediate_size", config.moe_F, "64", 1, WIDE, MLA, "width of an expert"),
+    INT("first_k_dense_replace", config.first_dense, "1", 0, 4096, MLA, "first layers that are dense"),
+    INT("moe_layer_freq", config.moe_freq, "1", 1, 4096, MLA, "every so many layers has experts"),
+    ENUM("topk_method", config.topk, "greedy", name_topk, V2, "how a token's experts are chosen"),
+    ENUM("topk_method", config.topk, "noaux_tc", name_topk, V3, "how a token's experts are chosen"),
+    ENUM("scoring_func", config.score, "softmax", name_score, V2, "router scores"),
+    ENUM("scoring_func", config.score, "sigmoid", name_score, V3, "router scores"),
+    INT("n_group", config.n_group, "1", 1, 4096, MLA, "groups of experts (group-limited routing)"),
+    INT("topk_group", config.topk_group, "1", 1, 4096, MLA, "groups a token may reach"),
+    BOOL("norm_topk_prob", config.norm_topk, "false", V2, "scale the chosen experts' weights to a sum of 1"),
+    BOOL("norm_topk_prob", config.norm_topk, "true", V3, "scale the chosen experts' weights to a sum of 1"),
+    FLOAT("routed_scaling_factor", config.routed_scale, "1", 0, 1000, MLA, "multiplies the routed experts' sum"),
+    FLOAT("rms_norm_eps", config.eps, "1e-6", 0, 1, 0, "RMSNorm epsilon"),
+    FLOAT("rope_theta", config.rope.theta, "1000", 1, 1e9, 0, "base of the rotary frequencies"),
+    INT("max_position_embeddings", config.max_positions, "1024", 1, 1 << 24, 0, "longest sequence"),
+    BOOL("tie_word_embeddings", config.tied, "false", 0, "the output head is the embedding"),
+    FLOAT("initializer_range", config.init_std, "0.02", 0, 10, 0, "standard deviation of initial matrices"),
+};
+#undef OWNER
+static const Block model_block = {"model", sizeof(RecipeModel), model_fields, COUNT(model_fields), NULL,
+                                  NULL,    "architecture",      "from"};
+
+#define OWNER RecipeTokenizer
+enum { T_BPE = 1 << TOKENIZER_BPE, T_FILE = 1 << TOKENIZER_FILE };
+static const Field tokenizer_fields[] = {
+    ENUM("kind", kind, "char", name_tokenizer, 0,
+         "char: one id a character; bpe: trained on the corpus; file: tokenizer.json"),
+    INT("vocab", vocab, "512", 300, WIDE, T_BPE, "ids to train"),
+    INT("documents", documents, "2000", 1, BIG, T_BPE, "corpus documents to train on"),
+    TEXT("path", path, NULL, T_FILE, "tokenizer.json or the folder that holds it"),
+    TEXT("template", template_name, "", 0, "a chat template by name (`r1 template --help`); default: the tokenizer's own"),
+};
+#undef OWNER
+static const Block tokenizer_block = {
+    "tokenizer", sizeof(RecipeTokenizer), tokenizer_fields, COUNT(tokenizer_fields), NULL, NULL, "kind", NULL};
+
+#define OWNER RecipeTask
+static const Field task_fields[] = {
+    TEXT("name", name, "", 0, "how logs and evaluations call it; default: the task's or the file's name"),
+    TEXT("task", task, "", 0, "a built-in task (`r1 data --list`); default: the name"),
+    TEXT("file", file, "", 0, "instead of a task: a JSONL file of yours"),
+    {.key = "levels",
+     .type = FIELD_LEVELS,
+     .offset = AT(levels),
+     .count = FIELD_NONE,
+     .initial = "[1, 1]",
+     .low = 1,
+     .high = 100,
+     .help = "first and last level drawn, or one number"},
+    REAL("weight", weight, "1", 0, 1e6, 0, "share of the mix, relative to the others"),
+    REAL("heldout", heldout, "0.1", 0, 0.5, 0, "file: share of rows kept for validation"),
+};
+#undef OWNER
+static const Block task_block = {"task", sizeof(RecipeTask), task_fields, COUNT(task_fields),
+                                 "name", "weight",           NULL,        NULL};
+
+#define OWNER RewardSpec
+enum {
+    R_OVERLONG = 1 << REWARD_OVERLONG,
+    R_EXTERNAL = 1 << REWARD_EXTERNAL,
+    R_RULE = 1 << REWARD_ACCURACY,
+    R_HELPFUL = 1 << REWARD_HELPFUL_RM,
+    R_SAFETY = 1 << REWARD_SAFETY_RM,
+    R_OTHER = ((1 << REWARD_KINDS) - 1) & ~(R_RULE | R_HELPFUL | R_SAFETY)
+};
+static const Field reward_fields[] = {
+    TEXT("name", name, "", 0, "shown in logs; default: the kind"),
+    ENUM("kind", kind, "accuracy", name_reward, 0, "what is measured; default: the name"),
+    FLOAT("weight", weight, "1", -1e6, 1e6, 0, "factor in the sum"),
+    SET("applies_to", kinds, "[reasoning]", name_prompt_kind, R_RULE, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[helpful]", name_prompt_kind, R_HELPFUL, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[helpful, safety]", name_prompt_kind, R_SAFETY, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[reasoning, helpful, safety]", name_prompt_kind, R_OTHER, "kinds of prompts it is for"),
+    INT("buffer", buffer, "8", 1, BIG, R_OVERLONG, "last tokens over which the penalty falls to -1"),
+    TEXT("command", command, NULL, R_EXTERNAL, "program run by /bin/sh -c: JSON lines in, JSON lines out"),
+    REAL("timeout", timeout, "10", 0.001, 86400, R_EXTERNAL, "seconds a batch may take"),
+};
+#undef OWNER
+const Block reward_block = {"reward", sizeof(RewardSpec), reward_fields, COUNT(reward_fields),
+                            "name",   "weight",           "kind",        NULL};
+
+#define OWNER RecipeStage
+enum {
+    PRE = 1 << STAGE_PRETRAIN,
+    SFT = 1 << STAGE_SFT,
+    RL = 1 << STAGE_RL,
+    REJ = 1 << STAGE_REJECTION,
+    RM = 1 << STAGE_REWARD_MODEL,
+    DIS = 1 << STAGE_DISTILL,
+    TEACH = SFT | REJ | RM | DIS,
+    ROLL = RL | DIS
+};
+static const Field style_fields[] = {
+    REAL("clean", styles[STYLE_CLEAN], "0.15", 0, 1e6, 0, "tags, correct trace"),
+    REAL("direct", styles[STYLE_DIRECT], "0.4", 0, 1e6, 0, "the answer without tags"),
+    REAL("untagged", styles[STYLE_UNTAGGED], "0.15", 0, 1e6, 0, "correct trace and answer without tags"),
+    REAL("empty", styles[STYLE_EMPTY], "0.1", 0, 1e6, 0, "tags, nothing in the think part"),
+    REAL("corrupt", styles[STYLE_CORRUPT], "0.12", 0, 1e6, 0, "tags, a slip, usually the wrong answer"),
+    REAL("half", styles[STYLE_HALF], "0.08", 0, 1e6, 0, "tags, first half of the steps missing"),
+};
+static const Block style_block = {"styles", sizeof(RecipeStage), style_fields, COUNT(style_fields), NULL, NULL, NULL,
+                                  NULL};
+
+static const Field stage_fields[] = {
+    TEXT("name", name, NULL, 0, "letters, digits, - and _; built-in names have their kind"),
+    ENUM("kind", kind, NULL, name_stage, 0, "what the stage does"),
+    ENUM("model", model, "model", name_block_of, PRE, "which model block is trained from initial weights"),
+    TEXT("from", from, "", 0,
+         "weights to start from: an earlier stage, RUN/stage, a checkpoint or model; empty: initial weights"),
+    TEXT("sample_from", sample_from, "", SFT | REJ | DIS,
+         "the policy that samples (rejection), teaches (distill), seeds traces (sft)"),
+    TEXT("reward_models", reward_models, "", RL,
+         "stage or RUN/stage of the reward models; needed by helpful_rm and safety_rm"),
+
+    INT("steps", steps, "1000", 1, BIG, PRE, "updates"),
+    INT("steps", steps, "150", 1, BIG, RL, "rollouts, each followed by inner_epochs x mini_batches updates"),
+    INT("steps", steps, "0", 0, BIG, TEACH, "updates; 0: as many as `epochs` takes"),
+    REAL("epochs", epochs, "3", 0, 10000, SFT | REJ | DIS, "passes over the traces"),
+    REAL("epochs", epochs, "1", 0, 10000, RM, "passes over the pairs"),
+    INT("batch", batch, "32", 1, BIG, PRE | TEACH, "sequences an update"),
+    INT("max_length", max_length, "256", 2, 1 << 24, PRE | TEACH,
+        "tokens of a sequence; longer ones are dropped and counted"),
+
+    REAL("lr", optim.lr, "2e-3", 0, 10, PRE, "peak learning rate"),
+    REAL("lr", optim.lr, "5e-4", 0, 10, SFT | RM, "peak learning rate"),
+    REAL("lr", optim.lr, "3e-4", 0, 10, RL, "peak learning rate"),
+    REAL("lr", optim.lr, "1e-3", 0, 10, REJ | DIS, "peak learning rate"),
+    ENUM("schedule", optim.schedule, "cosine", name_schedule, PRE | TEACH,
+         "how the learning rate falls after the warm-up"),
+    ENUM("schedule", optim.schedule, "linear", name_schedule, RL, "how the learning rate falls after the warm-up"),
+    REAL("lr_final", optim.lr_final, "0.2", 0, 1, PRE | TEACH,
+         "last learning rate as a share of lr (step: factor of a drop)"),
+    REAL("lr_final", optim.lr_final, "0.3", 0, 1, RL, "last learning rate as a share of lr (step: factor of a drop)"),
+    REALS("milestones", optim.milestones, FIELD_NONE, 2, "[0.6, 0.9]", 0, 1, 0,
+          "step schedule: shares of the steps after which the learning rate is multiplied by lr_final"),
+    INT("warmup", optim.warmup, "20", 0, BIG, PRE, "steps of linear warm-up"),
+    INT("warmup", optim.warmup, "10", 0, BIG, TEACH | RL, "steps of linear warm-up"),
+    REAL("weight_decay", optim.weight_decay, "0.01", 0, 10, PRE | TEACH, "decoupled, matrices only"),
+    REAL("weight_decay", optim.weight_decay, "0", 0, 10, RL, "decoupled, matrices only"),
+    REALS("betas", optim.betas, FIELD_NONE, 2, "[0.9, 0.95]", 0, 0.9999999, 0, "AdamW's"),
+    REAL("clip", optim.clip, "1", 0, 1e9, 0, "largest global gradient norm; 0: none"),
+
+    LIST("tasks", tasks, &task_block, 0, "replaces the recipe's tasks in this stage; empty: the recipe's"),
+    REAL("general_share", general_share, "0", 0, 1, PRE | SFT | RL,
+         "share of documents (prompts) from the general families"),
+    {.key = "styles",
+     .type = FIELD_BLOCK,
+     .offset = 0,
+     .count = FIELD_NONE,
+     .initial = "{}",
+     .block = &style_block,
+     .only = PRE,
+     .help = "weights of the styles of reasoning documents"},
+    REAL("swap_en", swap_en, "0.05", 0, 1, PRE, "share of English prompts whose trace is in Chinese"),
+    REAL("swap_zh", swap_zh, "0.3", 0, 1, PRE, "share of Chinese prompts whose trace is in English"),
+    REAL("swap_en", swap_en, "0", 0, 1, SFT, "share of English prompts whose trace is in Chinese"),
+    REAL("swap_zh", swap_zh, "0", 0, 1, SFT, "share of Chinese prompts whose trace is in English"),
+    INT("traces", traces, "400", 1, BIG, SFT, "clean traces to train on"),
+    REAL("seed_share", seed_share, "0", 0, 1, SFT, "share of traces that are filtered samples of sample_from"),
+    REALS("stop_at_pass1", stop_at_pass1, FIELD_NONE, 2, "[0, 1]", 0, 1, SFT,
+          "stop when a quick eval's pass@1 reaches the first number (0: never); above the second is warned of"),
+
+    INT("prompts", rl.prompts, "16", 1, 1 << 20, ROLL, "prompts a step"),
+    INT("group", rl.group, "16", 2, 4096, ROLL, "samples a prompt (G)"),
+    INT("max_tokens", rl.max_tokens, "96", 1, 1 << 24, ROLL | REJ, "longest completion"),
+    REAL("temperature", rl.temperature, "1", 0.01, 10, ROLL, "of the rollouts, in rollout, training and reference"),
+    ENUM("loss", rl.loss, "dr_grpo", name_loss, ROLL,
+         "grpo: DeepSeekMath's token form; dr_grpo: no length or std division; dapo"),
+    BOOL("std_normalise", rl.std_normalise, "false", ROLL,
+         "divide advantages by the group's std; default: true for grpo and dapo"),
+    REAL("clip_low", rl.clip_low, "0.2", 0, 1e6, ROLL, "lower clip of the ratio"),
+    REAL("clip_high", rl.clip_high, "0.28", 0, 1e6, ROLL, "upper clip of the ratio"),
+    REAL("beta", rl.beta, "0", 0, 1000, ROLL, "weight of the KL term; 0: no reference model"),
+    ENUM("kl", rl.kl, "k3", name_kl, ROLL, "estimator in the loss; the exact KL is logged beside it"),
+    REAL("kl_clamp", rl.kl_clamp, "20", 0.001, 80, ROLL, "largest |log ratio| in the estimator; clamps are counted"),
+    REAL("entropy_bonus", rl.entropy_bonus, "0", 0, 100, ROLL, "weight of the entropy in the objective"),
+    INT("inner_epochs", rl.inner_epochs, "1", 1, 100, ROLL, "passes over a rollout"),
+    INT("mini_batches", rl.mini_batches, "1", 1, 4096, ROLL, "updates a pass"),
+    INT("refill", rl.refill, "0", 0, 100, ROLL, "times a group without variance is replaced by a new prompt; 0: none"),
+    BOOL("mask_truncated", rl.mask_truncated, "false", ROLL, "leave truncated completions out of the loss"),
+    INT("reference_reset", rl.reference_reset, "100", 0, BIG, ROLL,
+        "steps after which the reference becomes the policy; 0: never"),
+    REAL("preference_last", rl.preference_last, "0.25", 0, 1, RL,
+         "share of the steps, the last, in which the reward models act"),
+    ENUM("cache", rl.cache, "exact", name_cache, ROLL,
+         "exact: sampler and trainer agree bit for bit; latent: MLA's small cache"),
+    BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
+         "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),
+    LIST("rewards", rl.rewards, &reward_block, ROLL,
+         "replaces the recipe's rewards in this stage; empty: the recipe's"),
+    INT("rollout_block", rollout_block, "25", 1, BIG, RL, "steps in one shard of rollouts.h5"),
+
+    INT("sample_prompts", sample_prompts, "1536", 1, BIG, REJ | DIS, "training prompts to sample"),
+    INT("samples", samples, "8", 1, 4096, REJ, "samples a prompt"),
+    INT("samples", samples, "2", 1, 4096, DIS, "samples a prompt"),
+    INT("keep", keep, "2", 1, 4096, REJ | DIS, "kept a prompt, at most"),
+    REAL("sample_temperature", sample_temperature, "1", 0, 10, REJ | DIS | SFT, "of these samples"),
+    REAL("general_ratio", general_ratio, "0.3333333333333333", 0, 100, REJ,
+         "general documents for each kept sample (R1: 1 to 3)"),
+    REAL("general_clean", general_clean, "1", 0, 1, REJ,
+         "share of general documents of the best quality; the others have flaws, as data written by people has"),
+
+    INT("pairs", pairs, "2000", 1, BIG, RM, "training pairs of the helpful model"),
+    INT("safety_examples", safety_examples, "2000", 1, BIG, RM, "training examples of the safety model"),
+    INT("heldout_pairs", heldout_pairs, "200", 1, BIG, RM, "held-out pairs and examples for the reported accuracy"),
+    REAL("noise", noise, "0.05", 0, 0.5, RM, "share of flipped labels"),
+
+    REALS("rival_lrs", rival_lrs, AT(n_rival_lrs), RECIPE_LRS, "[]", 0, 10, DIS,
+          "learning rates of the rival, the same student by RL at equal FLOPs; empty: no rival"),
+
+    INT("eval_every", eval_every, "0", 0, BIG, 0, "steps between quick evaluations; 0: none"),
+    BOOL("eval_after", eval_after, "true", PRE | SFT | RL | REJ | DIS, "the full evaluation when the stage is over"),
+};
+#undef OWNER
+const Block stage_block = {"stage", sizeof(RecipeStage), stage_fields, COUNT(stage_fields), "name", NULL, "kind", NULL};
+
+#define OWNER RecipeBalance
+static const Field balance_fields[] = {
+    REAL("expert", expert, "0.01", 0, 100, 0, "deepseek_v2: alpha 1, expert-level"),
+    REAL("device", device, "0", 0, 100, 0, "deepseek_v2: alpha 2, device-level"),
+    REAL("communication", communication, "0", 0, 100, 0, "deepseek_v2: alpha 3, communication"),
+    INT("devices", devices, "1", 1, 4096, 0, "D, groups of experts the last two count"),
+    INT("limit", limit, "1", 1, 4096, 0, "M, devices a token may reach"),
+    REAL("sequence", sequence, "1e-4", 0, 100, 0, "deepseek_v3: alpha of the sequence-wise loss"),
+    REAL("bias_speed", bias_speed, "1e-3", 0, 10, 0, "deepseek_v3: step of the selection bias after an update; 0: it stays"),
+};
+#undef OWNER
+static const Block balance_block = {
+    "balance", sizeof(RecipeBalance), balance_fields, COUNT(balance_fields), NULL, NULL, NULL, NULL};
+
+#define OWNER RecipeEval
+static const Field eval_fields[] = {
+    INT("n", n, "200", 1, BIG, 0, "held-out problems after a stage, over all families"),
+    INT("k", k, "16", 1, 4096, 0, "samples a problem (pass@1, pass@k, cons@k)"),
+    INT("quick_n", quick_n, "64", 1, BIG, 0, "problems of an evaluation during a stage"),
+    INT("quick_k", quick_k, "4", 1, 4096, 0, "samples a problem during a stage"),
+    REAL("temperature", temperature, "0.6", 0, 10, 0, "0: greedy"),
+    REAL("top_p", top_p, "0.95", 0.01, 1, 0, "1: off"),
+    INT("max_tokens", max_tokens, "96", 1, 1 << 24, 0, "longest completion"),
+    INT("general_n", general_n, "64", 0, BIG, 0, "held-out prompts of each general family"),
+};
+#undef OWNER
+static const Block eval_block = {"eval", sizeof(RecipeEval), eval_fields, COUNT(eval_fields), NULL, NULL, NULL, NULL};
+
+#define OWNER Recipe
+static const Field recipe_fields[] = {
+    TEXT("title", title, "", 0, "a line for the report"),
+    {.key = "seed",
+     .type = FIELD_SEED,
+     .offset = AT(seed),
+     .count = FIELD_NONE,
+     .initial = "0",
+     .low = 0,
+     .high = 4294967295.0,
+     .help = "everything random follows from it"},
+    ENUM("precision", precision, "f32", name_precision, 0,
+         "f32, or bf16: weights and activations in bf16; sums, norms, router, softmax and master weights in f32"),
+    BLOCK("model", model, FIELD_NONE, &model_block, 0, "the model, in config.json's words"),
+    BLOCK("student", student, AT(student.used), &model_block, 0, "the student that distillation trains"),
+    BLOCK("tokenizer", tokenizer, FIELD_NONE, &tokenizer_block, 0, "text to ids"),
+    REAL("zh_share", zh_share, "0", 0, 1, 0, "share of prompts in Chinese"),
+    LIST("tasks", tasks, &task_block, 0, "reasoning families"),
+    LIST("general", general, &task_block, 0, "helpful and refusal families"),
+    LIST("rewards", rewards, &reward_block, 0, "rewards of the stages that name none"),
+    BLOCK("balance", balance, FIELD_NONE, &balance_block, 0, "balance of experts: losses, and the bias of deepseek_v3"),
+    BLOCK("eval", eval, FIELD_NONE, &eval_block, 0, "evaluation on held-out problems"),
+    {.key = "stages",
+     .type = FIELD_LIST,
+     .offset = AT(stages),
+     .count = AT(n_stages),
+     .size = RECIPE_STAGES,
+     .initial = "[]",
+     .block = &stage_block,
+     .help = "what is done, in this order"},
+};
+#undef OWNER
+const Block recipe_block = {"recipe", sizeof(Recipe), recipe_fields, COUNT(recipe_fields), NULL, NULL, NULL, NULL};
+
+const Field *block_field(const Block *b, const char *key, int variant)
+{
+    for (int i = 0; i < b->n; i++) {
+        const Field *f = &b->fields[i];
+        if (!strcmp(f->key, key) && (!f->only || (variant >= 0 && f->only >> variant & 1))) return f;
+    }
+    return NULL;
+}

@@ -1,0 +1,58 @@
+#include "recipes/model/batches.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+
+static void grow(int32_t **list, int *capacity, int need)
+{
+    if (need <= *capacity) return;
+    int bigger = 2 * *capacity > need ? 2 * *capacity : need;
+    *list = realloc(*list, (size_t)bigger * sizeof **list);
+    CHECK(*list != NULL);
+    *capacity = bigger;
+}
+
+void batch_reset(BatchBuilder *b)
+{
+    b->n = b->nseq = b->m = 0;
+}
+
+int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first)
+{
+    CHECK(n > 0 && first >= 1);
+    int predicted = n > first ? n - first : 0, start = b->m, capacity = b->rows_capacity;
+    grow(&b->ids, &b->ids_capacity, b->n + n);
+    grow(&b->offsets, &b->offsets_capacity, b->nseq + 2);
+    grow(&b->rows, &capacity, b->m + predicted);
+    grow(&b->targets, &b->rows_capacity, b->m + predicted);
+    b->offsets[0] = 0;
+    memcpy(b->ids + b->n, ids, (size_t)n * sizeof *ids);
+    for (int i = first; i < n; i++, b->m++) {
+        b->rows[b->m] = b->n + i - 1;
+        b->targets[b->m] = ids[i];
+    }
+    b->n += n;
+    b->offsets[++b->nseq] = b->n;
+    return start;
+}
+
+Batch batch_view(const BatchBuilder *b)
+{
+    return (Batch){b->n, b->nseq, b->ids, b->offsets};
+}
+
+Predictions batch_predictions(const BatchBuilder *b)
+{
+    return (Predictions){b->m, b->rows, b->targets};
+}
+
+void batch_free(BatchBuilder *b)
+{
+    free(b->ids);
+    free(b->offsets);
+    free(b->rows);
+    free(b->targets);
+    *b = (BatchBuilder){0};
+}

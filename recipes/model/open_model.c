@@ -1,0 +1,64 @@
+#include "recipes/model/open_model.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* The precision of the run that made a checkpoint; f32 for models from elsewhere. */
+static DType trained_precision(const LoadedModel *m)
+{
+    const char *recipe = m->checkpoint ? m->checkpoint->meta.recipe : NULL; /* resolved: it has a line for every key */
+    return recipe && strstr(recipe, "\nprecision: bf16\n") ? DTYPE_BF16 : DTYPE_F32;
+}
+
+bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
+{
+    *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
+    if (!m->file) return false;
+    RuntimeOptions options = *o;
+    if (!options.dtype_given) options.dtype = trained_precision(m->file);
+    if (!model_has_weights(m->file, name, st) || !machine_open(&m->machine, &options, st)) {
+        model_close(m->file);
+        return false;
+    }
+    m->policy = policy_new(&m->machine, &m->file->config, 0, m->file->weights);
+    m->file->weights = NULL;
+    m->machine.ops->keep_packed(m->machine.backend, true); /* nobody trains it */
+    return true;
+}
+
+void open_model_close(OpenModel *m)
+{
+    policy_free(m->policy);
+    machine_close(&m->machine);
+    model_close(m->file);
+    *m = (OpenModel){0};
+}
+
+bool open_model_speaks(const OpenModel *m, const char *name, Status *st)
+{
+    return m->policy->config.head == HEAD_LM ||
+           fail(st, "%s is a reward model: it gives one score, no log-probs", name);
+}
+
+bool open_model_reads_text(const OpenModel *m, const char *name, Status *st)
+{
+    if (m->file->tokenizer) return true;
+    if (m->file->tokenizer_fault[0]) return fail(st, "%s", m->file->tokenizer_fault);
+    return fail(st, "%s has no tokenizer; put tokenizer.json beside its weights, or give token ids with --ids", name);
+}
+
+Tokenizer *open_tokenizer(const char *name, Status *st)
+{
+    char stage[4096];
+    struct stat info;
+    size_t n = strlen(name);
+    bool file = stat(name, &info) == 0 && S_ISREG(info.st_mode), json = n > 5 && !strcmp(name + n - 5, ".json");
+    if (json || (!file && !model_stage_path(name, stage, sizeof stage))) return tokenizer_load(name, st);
+    LoadedModel *m = model_open(name, MODEL_TOKENIZER, st);
+    if (!m) return NULL;
+    Tokenizer *t = m->tokenizer;
+    m->tokenizer = NULL;
+    if (!t) fail(st, "%s", m->tokenizer_fault[0] ? m->tokenizer_fault : "the model carries no tokenizer");
+    model_close(m);
+    return t;
+}

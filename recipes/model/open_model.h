@@ -1,0 +1,27 @@
+/* MODEL of a command line, opened ready to compute. */
+#ifndef RECIPES_OPEN_MODEL_H
+#define RECIPES_OPEN_MODEL_H
+
+#include "checkpoints/model_file.h"
+#include "recipes/model/policy.h"
+
+typedef struct OpenModel {
+    Machine machine;
+    Policy *policy;
+    LoadedModel *file; /* what came with it: tokenizer (NULL: none), checkpoint; its weights are the policy's */
+} OpenModel;
+
+/* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine, in the precision that was given or
+ * else in that of the run which made the checkpoint. Free with open_model_close. */
+bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
+void open_model_close(OpenModel *m);
+
+/* Fails for a reward model, which has no words to say. */
+bool open_model_speaks(const OpenModel *m, const char *name, Status *st);
+/* Fails when the model has no tokenizer, saying why or what works without. */
+bool open_model_reads_text(const OpenModel *m, const char *name, Status *st);
+
+/* TOKENIZER of a command line: a folder, a tokenizer.json, or a model that carries one. */
+Tokenizer *open_tokenizer(const char *name, Status *st);
+
+#endif

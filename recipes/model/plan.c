@@ -1,0 +1,341 @@
+#include "recipes/model/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/optimizer.h"
+#include "core/rollout.h"
+#include "core/train.h"
+#include "cpu/probe.h"
+#include "recipes/model/batches.h"
+#include "recipes/model/op_times.h"
+
+/* A model on a backend that computes nothing. Its weights are addresses without memory. */
+typedef struct Dry {
+    OpTimes *times;
+    Engine engine;
+    void *block;
+    size_t block_bytes;
+    Weights w, g;
+} Dry;
+
+static bool dry_open(Dry *d, const ModelConfig *c, DType dtype, int chunk, size_t keep_bytes, Status *st)
+{
+    d->times = op_times_open(NULL, NULL);
+    engine_open(&d->engine, c, op_times_ops(), op_times_backend(d->times), dtype, chunk, keep_bytes);
+    d->block_bytes = d->engine.table.total * sizeof(float);
+    d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (d->block == MAP_FAILED) {
+        engine_close(&d->engine);
+        op_times_ops()->close(op_times_backend(d->times));
+        return fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
+    }
+    d->w = weights_view(c, &d->engine.table, d->block, dtype);
+    d->g = weights_view(c, &d->engine.table, d->block, DTYPE_F32);
+    return true;
+}
+
+static void dry_close(Dry *d)
+{
+    weights_free(&d->w);
+    weights_free(&d->g);
+    munmap(d->block, d->block_bytes);
+    engine_close(&d->engine);
+    op_times_ops()->close(op_times_backend(d->times));
+}
+
+static void no_loss(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss,
+                    float *dlp, float *dentropy, float *dkl)
+{
+    (void)ctx, (void)lp, (void)entropy, (void)kl, (void)dlp, (void)dentropy, (void)dkl;
+    memset(loss, 0, (size_t)(n1 - n0) * sizeof *loss);
+}
+
+static void batch_of(BatchBuilder *b, const PlanWork *w)
+{
+    int32_t *ids = calloc((size_t)w->length, sizeof *ids);
+    CHECK(ids != NULL);
+    for (int i = 0; i < w->sequences; i++) batch_add(b, ids, w->length, w->length - w->predicted);
+    free(ids);
+}
+
+static double flops_of(const OpTimes *t)
+{
+    int n;
+    const OpTime *list = op_times_list(t, &n);
+    double flops = 0;
+    for (int i = 0; i < n; i++) flops += list[i].flops;
+    return flops;
+}
+
+static int slots_of(const PlanRollout *r)
+{
+    return r->prompts <= r->slots / r->samples ? r->prompts * r->samples : r->slots;
+}
+
+/* A rollout's first prefill and a decode step of all slots, as core/rollout.c takes them from the arena. */
+static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *w)
+{
+    Engine *e = &d->engine;
+    Arena *arena = &e->arena;
+    int slots = slots_of(w), started = (slots + w->samples - 1) / w->samples;
+    int count = started < w->prompts ? started : w->prompts;
+    int total = count * w->prompt_length, most = total > slots ? total : slots;
+    int32_t *zeros = calloc((size_t)most + 1, sizeof *zeros), *offsets = calloc((size_t)count + 1, sizeof *offsets);
+    CacheRow *cached = calloc((size_t)most, sizeof *cached);
+    CHECK(zeros && offsets && cached);
+    for (int i = 0; i <= count; i++) offsets[i] = i * w->prompt_length;
+    KvCache cache = {.kind = w->cache, .config = c, .dtype = e->dtype, .pages = d->block};
+    Rows rows = {.n = total, .pos = zeros, .offsets = offsets, .nseq = count, .cache = &cache, .cached = cached};
+    arena_reset(arena);
+    model_forward_rows(e, &d->w, zeros, &rows);
+    arena_floats(arena, (size_t)count * (size_t)(c->C + c->V));
+    arena_reset(arena);
+    rows = (Rows){.n = slots, .pos = zeros, .cache = &cache, .cached = cached};
+    model_forward_rows(e, &d->w, zeros, &rows);
+    arena_floats(arena, (size_t)slots * (size_t)c->V);
+    arena_reset(arena);
+    free(zeros);
+    free(offsets);
+    free(cached);
+}
+
+/* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
+static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, const PlanWork *w, size_t keep_bytes,
+                       Status *st)
+{
+    Dry d;
+    if (!dry_open(&d, c, o->dtype, o->chunk ? o->chunk : 4096, keep_bytes, st)) return 0;
+    Engine *e = &d.engine;
+    BatchBuilder b = {0};
+    for (int i = 0; i < w->n_rollouts; i++) dry_rollout(&d, w->config, &w->rollouts[i]);
+    if (w->sequences) {
+        batch_of(&b, w);
+        Predictions predict = batch_predictions(&b);
+        Loss loss = {.eval = no_loss};
+        TrainTask task = {.batch = batch_view(&b), .predict = predict, .inv_temperature = 1, .loss = &loss,
+                          .balance = w->balance, .reference = w->exact_kl ? &d.w : NULL, .entropy = w->entropy};
+        TrainOut out;
+        float *lp = malloc((size_t)predict.M * sizeof *lp);
+        CHECK(lp != NULL);
+        if (!w->trains || (w->reference && !w->exact_kl))
+            train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
+        free(lp);
+        op_times_reset(d.times);
+        if (w->trains) train_gradients(e, &d.w, &d.g, &task, &out);
+        p->flops = flops_of(d.times);
+        p->layers_kept = e->layers_kept;
+    }
+    size_t most = e->arena.peak;
+    batch_free(&b);
+    dry_close(&d);
+    return most;
+}
+
+/* Packed copies of every matrix that a forward multiplies with. sampled: completions are drawn from the model. */
+static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool sampled, bool latent)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *q = &t->params[i];
+        size_t rows = params_joined_rows(t, i);
+        if (q->ndim != 2 || (q->kind == PARAM_EMBED && !c->tied)) continue;
+        if (rows) bytes += cpu_packed_bytes(b, q->split ? dtype : DTYPE_F32, rows, q->cols, sampled);
+        if (latent && q->kind == PARAM_KV_B)
+            bytes += (size_t)c->H * cpu_packed_bytes(b, dtype, (size_t)c->Dv, (size_t)c->Rkv, true);
+    }
+    return bytes;
+}
+
+size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled)
+{
+    ParamTable t = params_build(c);
+    size_t bytes = t.total * sizeof(float) + packed_bytes(m->cpu, m->options.dtype, c, &t, sampled, false);
+    params_free(&t);
+    return bytes;
+}
+
+static size_t tiles(int tokens)
+{
+    return (size_t)((tokens + KEY_TILE - 1) / KEY_TILE);
+}
+
+/* Pages as core/rollout.c reserves them, and the ids and log-probs of all completions. */
+static size_t cache_bytes(const Machine *m, const PlanWork *w)
+{
+    size_t pages = 0, storage = 0;
+    for (int i = 0; i < w->n_rollouts; i++) {
+        const PlanRollout *r = &w->rollouts[i];
+        size_t slots = (size_t)slots_of(r), samples = (size_t)r->samples;
+        size_t n = slots * tiles(r->prompt_length + r->tokens) + (slots / samples + 2) * tiles(r->prompt_length);
+        size_t bytes = n * kv_cache_page_bytes(w->config, r->cache, m->options.dtype);
+        size_t tokens = (size_t)r->prompts * samples * (size_t)r->tokens * 8;
+        if (bytes > pages) pages = bytes;
+        if (tokens > storage) storage = tokens;
+    }
+    return pages + storage;
+}
+
+static bool samples_latent(const PlanWork *w)
+{
+    for (int i = 0; i < w->n_rollouts; i++)
+        if (w->rollouts[i].cache == CACHE_LATENT) return true;
+    return false;
+}
+
+/* Resident pages of this process. */
+static size_t resident(void)
+{
+    long pages = 0, unused;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fscanf(f, "%ld %ld", &unused, &pages) != 2) pages = 0;
+    if (f) fclose(f);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* What the backend's threads work in. */
+static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTable *t)
+{
+    const ModelConfig *c = w->config;
+    ScratchWork work = {.attention = {.H = c->H, .Hkv = c->Hkv, .Dn = c->Dn, .Dr = c->Dr, .Dv = c->Dv},
+                        .vocab = w->trains ? (size_t)c->V : 0,
+                        .tokens = (size_t)w->sequences * (size_t)w->length,
+                        .longest = (size_t)w->length,
+                        .predicted = (size_t)w->sequences * (size_t)w->predicted};
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        bool multiplied = p->ndim == 2 && p->kind != PARAM_EMBED && p->kind != PARAM_HEAD;
+        size_t rows = multiplied && w->trains ? params_joined_rows(t, i) : 0;
+        if (p->cols > work.widest) work.widest = p->cols;
+        if (rows > work.widest) work.widest = rows;
+    }
+    return cpu_scratch_bytes(m->cpu, &work);
+}
+
+static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
+{
+    ParamTable t = params_build(w->config);
+    size_t block = t.total * sizeof(float);
+    p->weights = block;
+    p->gradients = w->trains ? block : 0;
+    p->optimizer = w->trains ? 2 * block : 0;
+    p->reference = w->reference ? block : 0;
+    p->packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w)) +
+                scratch_bytes(m, w, &t);
+    if (w->reference) p->packed += packed_bytes(m->cpu, m->options.dtype, w->config, &t, false, false);
+    params_free(&t);
+}
+
+/* Interiors of the first `layers` layers. */
+static size_t interior_bytes(const PlanWork *w, DType dtype, int layers)
+{
+    size_t bytes = 0, n = (size_t)w->sequences * (size_t)w->length;
+    for (int l = 0; l < layers; l++) bytes += layer_acts_bytes(w->config, l, n, dtype);
+    return bytes;
+}
+
+static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
+{
+    const ModelConfig *c = w->config;
+    size_t N = (size_t)w->sequences * (size_t)w->length;
+    p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
+    p->kept = interior_bytes(w, dtype, p->layers_kept);
+    p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
+    p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
+               p->kept + p->workspace + p->cache + p->beside;
+}
+
+static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+{
+    p->keep_bytes = keep_bytes;
+    add_step(p, w, m->options.dtype, dry_step(p, w->config, &m->options, w, keep_bytes, st));
+}
+
+/* As many layers as fit, by halving. */
+static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
+{
+    int low = 0, high = w->config->L;
+    plan_with(p, m, w, interior_bytes(w, m->options.dtype, high), st);
+    if (p->total <= p->budget) return;
+    while (low + 1 < high) {
+        int middle = (low + high) / 2;
+        plan_with(p, m, w, interior_bytes(w, m->options.dtype, middle), st);
+        if (p->total <= p->budget) low = middle;
+        else high = middle;
+    }
+    plan_with(p, m, w, interior_bytes(w, m->options.dtype, low), st);
+}
+
+bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
+{
+    Plan p = {.process = resident(),
+              .beside = w->beside,
+              .cache = cache_bytes(m, w),
+              .budget = m->memory,
+              .layers = w->config->L};
+    add_blocks(&p, m, w);
+    if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
+    else plan_with(&p, m, w, keep_bytes, st);
+    *out = p;
+    if (st->failed) return false;
+    if (p.total <= p.budget) return true;
+    size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
+    if (fixed > p.budget)
+        return fail(st, "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
+                        "take a smaller model", what, (double)fixed / 1e9, (double)p.budget / 1e9);
+    double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
+    return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
+                (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));
+}
+
+void plan_apply(const Plan *p, Engine *e)
+{
+    e->keep_bytes = p->keep_bytes;
+}
+
+static void amount(char *out, size_t size, size_t bytes)
+{
+    if (bytes < 10000000000u) snprintf(out, size, "%.0f MB", (double)bytes / 1e6);
+    else snprintf(out, size, "%.1f GB", (double)bytes / 1e9);
+}
+
+void plan_describe(const Plan *p, char *out, size_t size)
+{
+    char total[32], budget[32], fixed[32], step[32], cache[32];
+    amount(total, sizeof total, p->total);
+    amount(budget, sizeof budget, p->budget);
+    amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
+    amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
+    amount(cache, sizeof cache, p->cache);
+    snprintf(out, size, "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s", total,
+             budget, fixed, step, p->layers_kept, p->layers, cache);
+}
+
+void plan_print(const Plan *p, const char *what)
+{
+    const struct {
+        const char *name;
+        size_t bytes;
+    } parts[] = {{"process now", p->process},
+                 {"weights", p->weights},
+                 {"gradients", p->gradients},
+                 {"optimizer", p->optimizer},
+                 {"reference", p->reference},
+                 {"packed weights", p->packed},
+                 {"boundary activations", p->boundaries},
+                 {"kept interiors", p->kept},
+                 {"workspace", p->workspace},
+                 {"key/value cache", p->cache},
+                 {"other models", p->beside},
+                 {"peak", p->total},
+                 {"budget", p->budget}};
+    printf("%s\n", what);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].bytes) printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
+    if (p->boundaries)
+        printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
+}

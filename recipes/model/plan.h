@@ -1,0 +1,70 @@
+/* The memory a stage will take at its peak, predicted before anything is allocated: blocks of parameters from the
+ * table, caches from their layout, activations by running the step's own code on a backend that computes nothing. */
+#ifndef RECIPES_PLAN_H
+#define RECIPES_PLAN_H
+
+#include "core/balance.h"
+#include "core/engine.h"
+#include "core/kv_cache.h"
+#include "recipes/model/machine.h"
+
+/* One kind of sampling: `tokens` is of a completion at most. */
+typedef struct PlanRollout {
+    int prompts, prompt_length, samples, tokens, slots;
+    CacheKind cache;
+} PlanRollout;
+
+enum { PLAN_ROLLOUTS = 4 };
+
+/* The largest step of a stage. Counts of 0: no such part. */
+typedef struct PlanWork {
+    const ModelConfig *config;
+    bool trains;              /* gradients, moments, and a training step */
+    bool reference;           /* a second policy's weights */
+    bool exact_kl;            /* its states and logits beside the policy's in training */
+    bool entropy;             /* entropies are kept */
+    const BalanceConfig *balance; /* NULL: none */
+    int sequences, length;    /* of a training batch: tokens of each */
+    int predicted;            /* tokens of a sequence that are predicted, at its end */
+    PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
+    int n_rollouts;
+    size_t beside;            /* bytes of other models in memory, and of anything else */
+} PlanWork;
+
+/* Bytes. total = the sum of all but `budget`. */
+typedef struct Plan {
+    size_t process;           /* resident now: program, libraries, data already read */
+    size_t weights, gradients, optimizer, reference; /* blocks of the parameter table */
+    size_t packed;            /* the backend's copies of weights and its scratch */
+    size_t boundaries;        /* N x C x (L + 1) */
+    size_t kept, workspace;   /* layer interiors kept for backward; everything else of a step */
+    size_t cache;             /* keys and values, and the sampled tokens */
+    size_t beside;
+    size_t total, budget;
+    int layers, layers_kept;
+    size_t keep_bytes;        /* what Engine.keep_bytes should be */
+    double flops;             /* of the training step, attention included, recomputed layers too */
+} Plan;
+
+/* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Always fills
+ * *out; fails, with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
+bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
+
+/* Makes the engine keep what was planned. */
+void plan_apply(const Plan *p, Engine *e);
+
+/* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy where completions are drawn from it. */
+size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled);
+
+/* A line that says it ("peak 412 MB of 11.9 GB: ..."). */
+void plan_describe(const Plan *p, char *out, size_t size);
+/* The same as a table, a row a part. */
+void plan_print(const Plan *p, const char *what);
+
+struct Run;
+
+/* stages/plan_stages.c. Every stage of a run whose tokenizer is open: fills r->plans, prints a line each (print), fails when one
+ * does not fit. Lengths are those of a stage's first 256 problems. */
+bool plan_run(struct Run *r, bool print, Status *st);
+
+#endif

@@ -1,0 +1,56 @@
+/* A policy: one model's weights with what training and sampling it need. */
+#ifndef RECIPES_POLICY_H
+#define RECIPES_POLICY_H
+
+#include "checkpoints/attachments.h"
+#include "core/optimizer.h"
+#include "core/rollout.h"
+#include "core/train.h"
+#include "recipes/model/machine.h"
+
+typedef struct Policy {
+    ModelConfig config;
+    Engine engine;
+    float *weights;       /* block of engine.table, split when the engine is bf16 (core/split.h), as is reference */
+    float *grads, *m, *v; /* NULL until policy_train_open */
+    float *reference;     /* NULL until policy_reference_set */
+    Weights w, g, ref;
+    Sampler *sampler;
+    struct Policy *half;  /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
+    bool half_stale;
+    int64_t optimizer_step;
+    Attachments attached;    /* what came with the model and goes out with it */
+    StFile *attached_source; /* what they may point into; NULL: nothing */
+} Policy;
+
+/* Initial weights from the seed. With weights given, takes that block over instead (a memory_block of the table's total). */
+Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, float *weights);
+void policy_free(Policy *p);
+
+/* Takes over what came with the model. source may be NULL. */
+void policy_attach(Policy *p, Attachments *attached, StFile *source);
+
+/* Gradient and moment blocks, zeroed (kept when there already). */
+void policy_train_open(Policy *p);
+/* Training goes on: takes over blocks of moments and of the reference (plain f32, memory_block; NULL: none). */
+void policy_resume(Policy *p, float *m, float *v, float *reference);
+/* Between the two weights and reference are plain f32 blocks, in every precision, and nothing may be computed with them. */
+void policy_master_open(Policy *p);
+void policy_master_close(Policy *p);
+/* The reference policy becomes a copy of the present weights. */
+void policy_reference_set(Policy *p);
+/* One AdamW update from policy->grads. */
+bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st);
+/* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (core/balance.h).
+ * routing [L]: of the update's whole batch. */
+void policy_bias_update(Policy *p, const Routing *routing, float rate);
+/* The policy that samples: p, or with bf16 a copy of an f32 p in bf16, made anew when p's weights were written since. m: the
+ * machine p was made for. */
+Policy *policy_that_samples(Policy *p, const Machine *m, bool bf16);
+/* Tells the backend that some weights of this policy were written. */
+void policy_weights_changed(Policy *p);
+
+/* Bytes of the blocks, the backend and the largest step so far. */
+size_t policy_bytes(const Policy *p);
+
+#endif

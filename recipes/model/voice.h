@@ -1,0 +1,27 @@
+/* How a model is spoken to: its tokenizer, its chat template, what ends its turn. */
+#ifndef RECIPES_VOICE_H
+#define RECIPES_VOICE_H
+
+#include "checkpoints/attachments.h"
+#include "core/config.h"
+#include "data/template/template.h"
+
+enum { VOICE_STOPS = 8 };
+
+typedef struct Voice {
+    const Tokenizer *tokenizer;
+    ChatTemplate chat;
+    bool has_template;
+    int32_t stops[VOICE_STOPS]; /* ids that end the model's turn; the first is the one its training texts end with */
+    int n_stops;
+} Voice;
+
+/* The template is the named one, or (name NULL or "") the tokenizer's own, or that of the built-in recipes where the tokenizer
+ * has their tokens; without any of these has_template is false. Turns end with the template's marker, the tokenizer's and
+ * the config's end of text (config may be NULL), those of an attached generation_config.json (a may be NULL), and
+ * well-known markers. Fails on an unknown name and on a template that is there but not known. */
+bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const ModelConfig *config, const Attachments *a,
+                Status *st);
+bool voice_stops(const Voice *v, int32_t id);
+
+#endif

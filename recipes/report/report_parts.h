@@ -1,0 +1,27 @@
+/* The sections of a report, each in a file of its own; report.c puts them on a page. Nothing is written for a section without
+ * data. */
+#ifndef RECIPES_REPORT_PARTS_H
+#define RECIPES_REPORT_PARTS_H
+
+#include <stdio.h>
+
+#include "recipes/report/report_data.h"
+
+extern const char report_style[]; /* the page's CSS */
+
+enum { REPORT_COLUMNS = 32 };
+
+void report_marks(FILE *out, const ReportRun *runs, int n);       /* pass@1 by stage */
+void report_tables(FILE *out, const ReportRun *runs, int n);      /* the stage table */
+void report_student(FILE *out, const ReportRun *r);               /* distilled against RL, with cost */
+void report_reward_models(FILE *out, const ReportRun *r);         /* held-out accuracy */
+void report_curves(FILE *out, const ReportRun *runs, int n);
+void report_reasons(FILE *out, const ReportRun *r);               /* failed verdicts by stage */
+void report_samples(FILE *out, const ReportRun *r);
+void report_warnings(FILE *out, const ReportRun *runs, int n);
+
+/* "1:05", "12.3M", "4.56G"; "-" for NAN. */
+void report_number(FILE *out, double v, int digits);
+void report_count(FILE *out, double v);
+
+#endif

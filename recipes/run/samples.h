@@ -1,0 +1,11 @@
+/* Files of sampled traces that SFT reads: RUN/samples/STAGE.jsonl, one object a line: {"prompt", "completion", "kind": reasoning
+ * or general}. */
+#ifndef RECIPES_SAMPLES_H
+#define RECIPES_SAMPLES_H
+
+#include "recipes/stages/documents.h"
+
+/* Adds the stage's samples to d: at most `most` (-1: all). */
+bool samples_load(Run *r, const char *stage, int most, int max_length, Documents *d, Status *st);
+
+#endif

@@ -1,0 +1,46 @@
+/* The samples of an RL step: groups of G completions with rewards and advantages, kept until the update is done. */
+#ifndef RECIPES_GROUPS_H
+#define RECIPES_GROUPS_H
+
+#include "recipes/stages/rewards.h"
+
+typedef struct Sample {
+    int32_t *ids;      /* the completion's, owned */
+    float *logprobs;   /* the sampler's */
+    float *entropy, *ref_logprobs; /* [n], owned; NULL until the trainer has seen it, and without a reference */
+    int n;
+    bool truncated;
+    char *text;        /* owned */
+    RewardOutput reward;
+    float advantage;
+    float language;    /* share of the prompt's language in the think part; 1 when it is empty */
+    bool format_ok, thinks;
+} Sample;
+
+typedef struct Group {
+    Problem problem;
+    Ids prompt;
+    uint32_t index;    /* global prompt index */
+    Sample *samples;   /* [G] */
+    bool signal;       /* its rewards differ */
+} Group;
+
+/* Where rollouts and rewards of a stage come from. */
+typedef struct GroupSource {
+    Run *run;
+    const RecipeStage *stage;
+    const RecipeRl *rl;
+    const CorpusSpec *mix;
+    RewardSet *rewards;
+    RewardModel *helpful, *safety; /* NULL: their components get nothing */
+    uint32_t data_seed;
+    uint32_t rng_stage; /* of the sampling's counters */
+    int slots;
+} GroupSource;
+
+/* n groups of prompts first .. first + n - 1, sampled from the policy and scored. by_std as in grpo_advantages. */
+bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, int64_t first, int n, bool by_std,
+                   RolloutStats *stats, Status *st);
+void group_free(Group *g, int G);
+
+#endif

@@ -1,0 +1,183 @@
+#include "recipes/stages/pipeline.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/hash.h"
+#include "checkpoints/model_file.h"
+#include "core/check.h"
+#include "recipes/model/op_times.h"
+#include "recipes/model/plan.h"
+#include "recipes/report/report.h"
+
+/* A byte-level BPE of the corpus that the first pretraining stage would see. */
+static Tokenizer *train_tokenizer(Run *r, Status *st)
+{
+    CorpusSpec corpus;
+    const RecipeStage *base = NULL;
+    for (int i = 0; i < r->recipe->n_stages && !base; i++)
+        if (r->recipe->stages[i].kind == STAGE_PRETRAIN) base = &r->recipe->stages[i];
+    if (!run_mix(r, base, base ? base->general_share : 0.2, &corpus, st)) return NULL;
+    for (int i = 0; base && i < STYLE_COUNT; i++) corpus.styles[i] = (float)base->styles[i];
+    char *text = NULL;
+    size_t length = 0;
+    FILE *f = open_memstream(&text, &length);
+    CHECK(f != NULL);
+    for (int i = 0; i < r->recipe->tokenizer.documents; i++) {
+        Document d;
+        corpus_document(&d, &corpus, r->recipe->seed, (uint64_t)i);
+        fprintf(f, "%s%s\n", d.prompt, d.completion);
+        free(d.prompt);
+        free(d.completion);
+    }
+    fclose(f);
+    Tokenizer *t = tokenizer_train_bpe(text, length, r->recipe->tokenizer.vocab, st);
+    free(text);
+    return t;
+}
+
+/* The voice of the model that the run starts from, with its tokenizer. */
+static bool voice_of_model(Run *r, const char *from, Status *st)
+{
+    LoadedModel *m = model_open(from, MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    if (!m) return false;
+    r->tokenizer = m->tokenizer;
+    m->tokenizer = NULL;
+    const char *why = m->tokenizer_fault[0] ? m->tokenizer_fault : "it has no tokenizer; put tokenizer.json beside it";
+    bool ok = r->tokenizer || fail(st, "%s: %s", from, why);
+    ok = ok && voice_open(&r->voice, r->tokenizer, r->recipe->tokenizer.template_name, &m->config, &m->attached, st);
+    model_close(m);
+    if (ok && !r->voice.has_template)
+        return fail(st, "%s has no chat template; name one with `tokenizer: {template: chatml}`", from);
+    return ok;
+}
+
+bool pipeline_open_tokenizer(Run *r, Status *st)
+{
+    const RecipeTokenizer *spec = &r->recipe->tokenizer;
+    const char *from = r->recipe->model.from;
+    if (from[0]) {
+        if (!voice_of_model(r, from, st)) return false;
+    } else if (spec->kind == TOKENIZER_CHAR) {
+        r->tokenizer = tokenizer_new_char();
+    } else if (spec->kind == TOKENIZER_BPE) {
+        r->tokenizer = train_tokenizer(r, st);
+    } else {
+        r->tokenizer = tokenizer_load(spec->path, st);
+    }
+    if (!r->tokenizer) return false;
+    if (!from[0] && !voice_open(&r->voice, r->tokenizer, spec->template_name, NULL, NULL, st)) return false;
+    r->tokenizer_bytes = tokenizer_serialize(r->tokenizer, &r->tokenizer_length);
+    return true;
+}
+
+static bool list_units(Run *r, const char *until, Status *st)
+{
+    int last = r->recipe->n_stages - 1;
+    if (until) {
+        last = recipe_stage_index(r->recipe, until);
+        if (last < 0) return fail(st, "--until %s: the recipe has no stage of that name", until);
+    }
+    for (int i = 0; i <= last; i++) r->n_units += run_units(r, i, r->units + r->n_units, UNITS_MAX - r->n_units);
+    return true;
+}
+
+static bool write_head(Run *r, Status *st)
+{
+    char hash[65];
+    sha256_of(r->recipe_text, strlen(r->recipe_text), hash);
+    return run_summary_set(r->folder, "seed", json_new_int(r->recipe->seed), st) &&
+           run_summary_set(r->folder, "recipe_sha256", json_new_text(hash), st) &&
+           run_summary_set(r->folder, "machine", json_new_text(r->machine.ops->machine_kind(r->machine.backend)), st);
+}
+
+static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, const volatile int *cancel, Status *st)
+{
+    *r = (Run){.recipe = recipe, .cancel = cancel, .last_pass1 = -1};
+    r->recipe_text = recipe_write(recipe);
+    RuntimeOptions runtime = o->runtime;
+    runtime.dtype = recipe->precision;
+    if (!machine_open(&r->machine, &runtime, st)) return false;
+    if (runtime.verbose) op_times_machine(&r->machine);
+    r->progress = progress_new(stderr, o->quiet);
+    r->warnings = warnings_new();
+    if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st)) return false;
+    bool resumed = false;
+    r->folder = run_folder_open(o->folder, r->recipe_text, &resumed, st);
+    if (!r->folder) return false;
+    progress_note(r->progress, "%s %s: seed %u, %s", resumed ? "resuming" : "run", o->folder, recipe->seed,
+                  r->machine.ops->describe(r->machine.backend));
+    bool fits = write_head(r, st) && plan_run(r, !o->quiet, st);
+    fflush(stdout);
+    return fits;
+}
+
+static void close_run(Run *r)
+{
+    if (r->folder) run_folder_close(r->folder);
+    if (r->progress) progress_free(r->progress);
+    if (r->warnings) warnings_free(r->warnings);
+    for (int i = 0; i < r->n_datasets; i++) dataset_free(r->datasets[i]);
+    if (r->tokenizer) tokenizer_free(r->tokenizer);
+    free(r->tokenizer_bytes);
+    free(r->recipe_text);
+    machine_close(&r->machine);
+}
+
+static double number(const Json *entry, const char *block, const char *key)
+{
+    const Json *eval = json_get(entry, "eval"), *from = block ? json_get(eval, block) : eval, *v = json_get(from, key);
+    return v && json_is_number(v) ? 100 * json_number(v) : (double)NAN;
+}
+
+static void print_cell(double v)
+{
+    if (isnan(v)) printf(" %8s", "-");
+    else printf(" %8.1f", v);
+}
+
+/* One line a unit that was evaluated. */
+static void print_table(const Run *r)
+{
+    printf("\n%-20s %8s %8s %8s %8s %8s %8s %8s %8s %8s\n", "stage", "pass@1", "+-", "cons", "pass@k", "format",
+           "language", "helpful", "safe", "seconds");
+    for (int i = 0; i < r->n_units; i++) {
+        const Json *e = run_summary_get(r->folder, r->units[i].name);
+        if (!e || !json_get(e, "eval")) continue;
+        char cons[24], pass[24];
+        snprintf(cons, sizeof cons, "cons@%d", r->recipe->eval.k);
+        snprintf(pass, sizeof pass, "pass@%d", r->recipe->eval.k);
+        printf("%-20s", r->units[i].name);
+        const char *const keys[] = {"pass@1", "se", cons, pass, "format", "language"};
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) print_cell(number(e, "all", keys[k]));
+        print_cell(number(e, NULL, "helpful"));
+        print_cell(number(e, NULL, "safe"));
+        printf(" %8.1f\n", json_number(json_get(e, "seconds")));
+    }
+}
+
+bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile int *cancel, Status *st)
+{
+    Run r;
+    double start = machine_seconds();
+    bool ok = open_run(&r, recipe, o, cancel, st);
+    for (int i = 0; i < r.n_units && ok; i++) ok = unit_execute(&r, &r.units[i], st);
+    if (ok) ok = report_write(&o->folder, 1, NULL, st);
+    if (ok) {
+        print_table(&r);
+        if (r.machine.times) op_times_print(r.machine.times, stdout);
+        printf("\n%.1f s in this process, peak memory %zu MB; report: %s/report.html\n", machine_seconds() - start,
+               machine_peak_memory() >> 20, o->folder);
+    } else if (cancel && *cancel) {
+        char own[4096];
+        snprintf(own, sizeof own, "%s/recipe.yaml", o->folder);
+        status_clear(st);
+        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s",
+             o->recipe_name ? o->recipe_name : own, o->folder);
+    }
+    close_run(&r);
+    return ok;
+}

@@ -1,0 +1,231 @@
+/* From a recipe's stages to the largest step each will make. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/model_file.h"
+#include "core/check.h"
+#include "recipes/model/plan.h"
+#include "recipes/model/prompts.h"
+#include "recipes/run/run.h"
+#include "recipes/stages/stage_distill.h"
+
+enum { PLAN_PROBLEMS = 256, EVAL_SLOTS = 256 };
+
+/* The config of the model a name stands for: a stage before, or a file, of which only the head is read. */
+static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st);
+
+static bool config_of_stage(Run *r, const RecipeStage *s, ModelConfig *out, Status *st)
+{
+    const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
+    if (s->from[0]) return config_of_name(r, s->from, out, st);
+    if (block->from[0]) return config_of_name(r, block->from, out, st);
+    return recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
+                               tokenizer_eos(r->tokenizer), out, st);
+}
+
+static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st)
+{
+    const RecipeStage *stage = recipe_stage(r->recipe, from);
+    if (stage) return config_of_stage(r, stage, out, st);
+    LoadedModel *m = model_open(from, 0, st);
+    if (!m) return false;
+    *out = m->config;
+    model_close(m);
+    return true;
+}
+
+/* Tokens of `count` sequences whose lengths have this mean and deviation: one step in some thousand has more. */
+static int tokens_of(int count, double mean, double deviation, int longest)
+{
+    double tokens = count * mean + 3.5 * sqrt(count) * deviation, most = (double)count * longest;
+    return (int)ceil(tokens < most ? tokens : most);
+}
+
+typedef struct Lengths {
+    double sum, squares;
+    int n, longest;
+} Lengths;
+
+static void add_length(Lengths *l, int n)
+{
+    l->sum += n;
+    l->squares += (double)n * n;
+    l->n++;
+    if (n > l->longest) l->longest = n;
+}
+
+static double mean_of(const Lengths *l)
+{
+    return l->n ? l->sum / l->n : 0;
+}
+
+static double deviation_of(const Lengths *l)
+{
+    double mean = mean_of(l), variance = l->n ? l->squares / l->n - mean * mean : 0;
+    return variance > 0 ? sqrt(variance) : 0;
+}
+
+/* predicted: of the documents' part that is trained on. */
+static Lengths document_lengths(const Run *r, const CorpusSpec *c, int max_length, Lengths *predicted)
+{
+    Lengths l = {0};
+    *predicted = (Lengths){0};
+    for (int i = 0; i < PLAN_PROBLEMS; i++) {
+        Document d;
+        Ids ids = {0};
+        int first;
+        corpus_document(&d, c, r->recipe->seed, (uint64_t)i);
+        document_encode(&r->voice, d.prompt, d.completion, &ids, &first);
+        if (ids.n <= max_length) {
+            add_length(&l, ids.n);
+            add_length(predicted, ids.n - first);
+        }
+        free(ids.ids);
+        free(d.prompt);
+        free(d.completion);
+    }
+    return l;
+}
+
+static Lengths prompt_lengths(const Run *r, const CorpusSpec *c)
+{
+    Lengths l = {0};
+    PromptSet set;
+    prompts_draw(&set, &r->voice, c, r->recipe->seed, SPLIT_TRAIN, 0, PLAN_PROBLEMS);
+    for (int i = 0; i < set.n; i++) add_length(&l, set.prompts[i].n);
+    prompts_free(&set);
+    return l;
+}
+
+/* The batch is `sequences` of a mean length, so that N is what it will be. */
+static void train_on(PlanWork *w, int sequences, int tokens, int predicted)
+{
+    w->trains = true;
+    w->sequences = sequences;
+    w->length = (tokens + sequences - 1) / sequences;
+    w->predicted = (predicted + sequences - 1) / sequences;
+    if (w->predicted > w->length - 1) w->predicted = w->length - 1;
+}
+
+static void roll(PlanWork *w, PlanRollout rollout)
+{
+    CHECK(w->n_rollouts < PLAN_ROLLOUTS);
+    w->rollouts[w->n_rollouts++] = rollout;
+}
+
+static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    const RecipeRl *rl = &s->rl;
+    CorpusSpec mix;
+    if (!run_mix(r, s, s->general_share, &mix, st)) return false;
+    Lengths l = prompt_lengths(r, &mix);
+    int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1,
+        n = (all + parts - 1) / parts;
+    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, n * rl->max_tokens);
+    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, EVAL_SLOTS, rl->cache});
+    w->entropy = true;
+    w->reference = rl->beta > 0;
+    w->exact_kl = w->reference && rl->kl == KL_EXACT;
+    if (rl->rollout_bf16 && r->machine.options.dtype == DTYPE_F32) {
+        Machine half = r->machine;
+        half.options.dtype = DTYPE_BF16;
+        w->beside += plan_model_bytes(&half, w->config, true);
+    }
+    if (s->reward_models[0]) w->beside += 2 * plan_model_bytes(&r->machine, w->config, false);
+    return true;
+}
+
+static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    CorpusSpec mix;
+    bool pretrain = s->kind == STAGE_PRETRAIN;
+    if (!run_mix(r, s, s->general_share, &mix, st)) return false;
+    if (pretrain)
+        for (int i = 0; i < STYLE_COUNT; i++) mix.styles[i] = (float)s->styles[i];
+    Lengths predicted, l = document_lengths(r, &mix, s->max_length > 0 ? s->max_length : 1 << 24, &predicted);
+    if (l.n == 0) add_length(&l, s->max_length);
+    if (s->kind != STAGE_SFT || predicted.n == 0) predicted = l;
+    int n = s->batch * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
+    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
+             tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest));
+    return true;
+}
+
+/* Evaluations sample family by family, with a cache of their own in place of the rollouts'. */
+static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    const RecipeEval *e = &r->recipe->eval;
+    CorpusSpec reasoning, general;
+    if (s->kind == STAGE_REWARD_MODEL || !(s->eval_after || s->eval_every)) return true;
+    if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
+    int longest = prompt_lengths(r, &reasoning).longest, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
+    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    PlanRollout quick = {(e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    if (s->eval_after) roll(w, full);
+    if (s->eval_every) roll(w, quick);
+    if (s->eval_after && general.n_sources && e->general_n > 0)
+        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, EVAL_SLOTS, CACHE_EXACT});
+    return true;
+}
+
+/* Policies that sample for a stage: their weights and a cache, before anything is trained. */
+static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, PlanWork *w, Status *st)
+{
+    CorpusSpec reasoning;
+    if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
+    if (!run_reasoning(r, s, &reasoning, st)) return false;
+    int tokens = s->kind == STAGE_SFT ? r->recipe->eval.max_tokens : s->rl.max_tokens;
+    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, s->samples > 0 ? s->samples : 4, tokens,
+                          SAMPLE_SLOTS, CACHE_EXACT});
+    return true;
+}
+
+static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out, Status *st)
+{
+    const RecipeStage *s = u->stage;
+    *out = (PlanWork){.config = config};
+    if (u->kind->makes_samples) return samples_work(r, s, config, out, st);
+    if (!config_of_stage(r, s, config, st)) return false;
+    if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
+    bool rl = s->kind == STAGE_RL || u->kind == &unit_rival;
+    return (rl ? rl_work(r, s, out, st) : sft_work(r, s, out, st)) && add_evaluation(r, s, out, st);
+}
+
+/* *out: the plan of the stage's largest unit; its keep_bytes do for all of them. */
+static bool plan_stage(Run *r, int index, Plan *out, Status *st)
+{
+    Unit units[UNITS_MAX];
+    int n = run_units(r, index, units, UNITS_MAX);
+    size_t keep = SIZE_MAX;
+    bool ok = true;
+    *out = (Plan){0};
+    for (int i = 0; i < n && ok; i++) {
+        ModelConfig config;
+        PlanWork work;
+        Plan plan;
+        char what[RECIPE_NAME + 16];
+        if (!unit_work(r, &units[i], &config, &work, st)) return false;
+        BalanceConfig balance = run_balance(r, &config);
+        if (config.E) work.balance = &balance;
+        snprintf(what, sizeof what, "stage %s", units[i].stage->name);
+        ok = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
+        if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;
+        if (plan.total > out->total || !ok) *out = plan;
+    }
+    out->keep_bytes = keep;
+    return ok;
+}
+
+bool plan_run(Run *r, bool print, Status *st)
+{
+    for (int i = 0; i < r->recipe->n_stages; i++) {
+        char line[256];
+        bool fits = plan_stage(r, i, &r->plans[i], st);
+        plan_describe(&r->plans[i], line, sizeof line);
+        if (print && r->plans[i].total) printf("%-14s %s\n", r->recipe->stages[i].name, line);
+        if (!fits) return false;
+    }
+    return true;
+}

@@ -1,0 +1,46 @@
+#include "recipes/stages/rewards.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/checkpoint.h"
+#include "core/check.h"
+
+/* mean and std that training wrote into the checkpoint's extra state. */
+static bool read_calibration(RewardModel *m, const char *extra, const char *where, Status *st)
+{
+    Json *o = extra ? json_parse(extra, strlen(extra), where, st) : json_new_object();
+    if (!o) return false;
+    bool ok = json_get_double(o, "mean", 0, &m->mean, st) && json_get_double(o, "std", 1, &m->std, st);
+    if (m->std <= 0) m->std = 1;
+    json_free(o);
+    return ok;
+}
+
+RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *st)
+{
+    char name[RECIPE_PATH + 16], extra_name[RECIPE_PATH + 32];
+    snprintf(name, sizeof name, "%s.%s", stage, helpful ? "helpful" : "safety");
+    snprintf(extra_name, sizeof extra_name, "the state of %s", name);
+    char *extra = NULL;
+    RewardModel *m = calloc(1, sizeof *m);
+    CHECK(m != NULL);
+    m->answer_only = helpful;
+    m->policy = run_policy_extra(r, name, false, &extra, st);
+    if (m->policy && m->policy->config.head != HEAD_SCALAR)
+        fail(st, "%s is not a reward model: reward_models names a reward_model stage", name);
+    if (!m->policy || st->failed || !read_calibration(m, extra, extra_name, st)) {
+        reward_model_free(m);
+        m = NULL;
+    }
+    free(extra);
+    return m;
+}
+
+void reward_model_free(RewardModel *m)
+{
+    if (!m) return;
+    policy_free(m->policy);
+    free(m);
+}

@@ -1,0 +1,28 @@
+/* Rewards of a rollout: rules and programs (data/reward), reward models (here). */
+#ifndef RECIPES_REWARDS_H
+#define RECIPES_REWARDS_H
+
+#include "data/reward/reward.h"
+#include "recipes/run/run.h"
+
+/* A trained reward model: a policy with a scalar head and the calibration of its values. */
+typedef struct RewardModel {
+    Policy *policy;
+    double mean, std; /* of its values on held-out examples: score = sigma((value - mean) / std) */
+    bool answer_only; /* helpful: sees the prompt and the final answer only; safety: everything */
+} RewardModel;
+
+/* The model of a reward_model stage ("STAGE", "RUN/STAGE"), helpful or safety. */
+RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *st);
+void reward_model_free(RewardModel *m);
+
+/* The token sequence a reward model reads for a completion: appends to out. */
+void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n,
+                        const int32_t *completion, int n, Ids *out);
+/* score[i] in (0, 1) of n sequences; offsets [n + 1] into ids. */
+void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score);
+
+/* Values of the scalar head at the last token of each sequence. */
+void scalar_values(Policy *p, Batch batch, float *value);
+
+#endif

@@ -1,0 +1,102 @@
+/* What an RL step reports about its samples. */
+#include <math.h>
+
+#include "recipes/stages/stage_rl.h"
+
+typedef struct Means {
+    double length_correct, length_wrong, helpful, oracle, language, reasoning;
+    int correct, wrong, helpful_prompts, thinking;
+} Means;
+
+static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s, const RecipeRewards *rewards)
+{
+    bool correct = s->reward.verdict.score >= 1;
+    r->reward += (double)s->reward.total;
+    for (int i = 0; i < rewards->n; i++) r->parts[i] += (double)s->reward.parts[i];
+    r->format += s->format_ok;
+    r->thinks += s->thinks;
+    r->truncated += s->truncated;
+    r->length += s->n;
+    r->reasons[s->reward.verdict.reason]++;
+    *(correct ? &m->length_correct : &m->length_wrong) += s->n;
+    *(correct ? &m->correct : &m->wrong) += 1;
+    if (s->thinks) {
+        m->language += (double)s->language;
+        m->thinking++;
+    }
+    if (p->kind == KIND_REASONING) {
+        r->pass1 += (double)s->reward.verdict.score;
+        m->reasoning++;
+    }
+    for (int i = 0; i < rewards->n; i++) {
+        if (rewards->list[i].kind != REWARD_HELPFUL_RM || !s->reward.applies[i]) continue;
+        m->helpful += (double)s->reward.parts[i];
+        m->oracle += (double)s->reward.verdict.score;
+        m->helpful_prompts++;
+    }
+}
+
+static double ratio(double sum, double n)
+{
+    return n > 0 ? sum / n : (double)NAN;
+}
+
+RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards)
+{
+    RlNumbers r = {.samples = n * G, .groups = n, .gap = (double)NAN, .kl_exact = (double)NAN};
+    Means m = {0};
+    for (int g = 0; g < n; g++) {
+        r.zero_groups += !groups[g].signal;
+        for (int i = 0; i < G; i++) add_sample(&r, &m, &groups[g].problem, &groups[g].samples[i], rewards);
+    }
+    double count = n * G;
+    r.reward /= count;
+    for (int i = 0; i < rewards->n; i++) r.parts[i] /= count;
+    r.pass1 = ratio(r.pass1, m.reasoning);
+    r.format /= count;
+    r.thinks /= count;
+    r.truncated /= count;
+    r.length /= count;
+    r.language = ratio(m.language, m.thinking);
+    r.length_correct = ratio(m.length_correct, m.correct);
+    r.length_wrong = ratio(m.length_wrong, m.wrong);
+    r.helpful = ratio(m.helpful, m.helpful_prompts);
+    r.oracle = ratio(m.oracle, m.helpful_prompts);
+    return r;
+}
+
+static void number(Json *o, const char *key, double v)
+{
+    json_set(o, key, json_new_number(v));
+}
+
+void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
+{
+    Json *parts = json_new_object(), *reasons = json_new_object();
+    number(o, "loss", r->loss);
+    number(o, "grad_norm", r->grad_norm);
+    number(o, "reward", r->reward);
+    for (int i = 0; i < rewards->n; i++) number(parts, rewards->list[i].name, r->parts[i]);
+    json_set(o, "reward_parts", parts);
+    number(o, "pass@1", r->pass1);
+    number(o, "zero_groups", (double)r->zero_groups / r->groups);
+    number(o, "refills", r->refills);
+    number(o, "truncated", r->truncated);
+    number(o, "length", r->length);
+    number(o, "length_correct", r->length_correct);
+    number(o, "length_wrong", r->length_wrong);
+    number(o, "format", r->format);
+    number(o, "thinks", r->thinks);
+    number(o, "language", r->language);
+    number(o, "entropy", r->entropy);
+    number(o, "kl", r->kl);
+    number(o, "kl_exact", r->kl_exact);
+    number(o, "clip_low", r->clip_low);
+    number(o, "clip_high", r->clip_high);
+    number(o, "kl_clamps", (double)r->kl_clamps);
+    number(o, "gap", r->gap);
+    number(o, "oracle", r->oracle);
+    for (int i = 0; i < REASON_COUNT; i++)
+        if (r->reasons[i]) json_set(reasons, reason_name((Reason)i), json_new_int(r->reasons[i]));
+    json_set(o, "reasons", reasons);
+}

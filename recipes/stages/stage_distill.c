@@ -1,0 +1,32 @@
+/* distill: SFT of a dense student on the teacher's correct samples (its units are those of rejection sampling); beside it
+ * the same initial student trained by RL at several learning rates, each until sampling + training took as many FLOPs as
+ * the teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
+#include <stdio.h>
+
+#include "recipes/stages/stage_distill.h"
+#include "recipes/stages/stage_rl.h"
+
+/* FLOPs of the stage's units before this one: sampling and SFT, as they left them in the run folder. */
+static double distill_flops(const UnitRun *u, Status *st)
+{
+    double flops = 0;
+    const char *parts[] = {".samples", ""};
+    for (int i = 0; i < 2; i++) {
+        char name[UNIT_NAME];
+        snprintf(name, sizeof name, "%.60s%s", u->unit->stage->name, parts[i]);
+        double part = unit_flops(u->run, name);
+        if (part <= 0) fail(st, "the summary of the run does not hold the FLOPs of %s; start the stage again", name);
+        flops += part;
+    }
+    return flops;
+}
+
+static bool rival_open(UnitRun *u, Status *st)
+{
+    double flops = distill_flops(u, st);
+    if (st->failed) return false;
+    u->total = INT32_MAX; /* the budget ends it */
+    return rl_open(u, u->unit->stage->rival_lrs[u->unit->variant], flops, st);
+}
+
+const UnitKind unit_rival = {.verb = "train", .open = rival_open, .step = rl_step, .save = rl_save, .close = rl_close};

@@ -1,0 +1,58 @@
+/* pretrain: a base model on a synthetic bilingual corpus of problems, answers, imperfect traces and general text; the loss is
+ * on every token. The corpus is endless: document i of the mix, in order. */
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "recipes/stages/documents.h"
+
+typedef struct Pretrain {
+    CorpusSpec corpus;
+    BatchBuilder batch;
+} Pretrain;
+
+static bool pretrain_open(UnitRun *u, Status *st)
+{
+    const RecipeStage *s = u->unit->stage;
+    Pretrain *p = calloc(1, sizeof *p);
+    CHECK(p != NULL);
+    u->self = p;
+    u->total = s->steps;
+    if (!run_mix(u->run, s, s->general_share, &p->corpus, st)) return false;
+    for (int i = 0; i < STYLE_COUNT; i++) p->corpus.styles[i] = (float)s->styles[i];
+    p->corpus.swap_en = (float)s->swap_en;
+    p->corpus.swap_zh = (float)s->swap_zh;
+    return true;
+}
+
+static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
+{
+    (void)done;
+    Pretrain *p = u->self;
+    const RecipeStage *s = u->unit->stage;
+    Documents one = {0};
+    batch_reset(&p->batch);
+    for (int i = 0; i < s->batch; i++) {
+        Document doc;
+        corpus_document(&doc, &p->corpus, run_seed(u->run, u->unit), (uint64_t)u->cursor++);
+        documents_add(&one, &u->run->voice, doc.prompt, doc.completion, s->max_length, true);
+        free(doc.prompt);
+        free(doc.completion);
+    }
+    for (int i = 0; i < one.n; i++) batch_add(&p->batch, one.list[i].ids, one.list[i].n, one.list[i].first);
+    int dropped = one.dropped;
+    documents_free(&one);
+    if (p->batch.m == 0)
+        return fail(st, "every document of a step of %s is longer than max_length %d; raise max_length", s->name,
+                    s->max_length);
+    if (dropped) json_set(metrics, "dropped", json_new_int(dropped));
+    return sft_update(u, &p->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), metrics, st);
+}
+
+static void pretrain_close(UnitRun *u)
+{
+    Pretrain *p = u->self;
+    if (p) batch_free(&p->batch);
+    free(p);
+}
+
+const UnitKind unit_pretrain = {.verb = "train", .open = pretrain_open, .step = pretrain_step, .close = pretrain_close};
