@@ -101,8 +101,8 @@ endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
 
 # The built-in recipes, found by name from any folder.
-$(BUILD)/recipes_embedded.c: recipes/embed.sh $(wildcard recipes/*.yaml) $(BUILD)/objects.txt
-	sh recipes/embed.sh $(wildcard recipes/*.yaml) > $@
+$(BUILD)/recipes_embedded.c: recipes/recipes_to_c.sh $(wildcard recipes/*.yaml) $(BUILD)/objects.txt
+	sh recipes/recipes_to_c.sh $(wildcard recipes/*.yaml) > $@
 $(BUILD)/recipes_embedded.o: $(BUILD)/recipes_embedded.c $(BUILD)/flags.txt
 	$(CC) $(CFLAGS_ALL) $(DEPFLAGS) -c $< -o $@
 

@@ -9,7 +9,7 @@
 
 #include "checkpoints/durable.h"
 #include "checkpoints/h5.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
 #include "checkpoints/seal.h"

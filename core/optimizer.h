@@ -14,7 +14,7 @@ typedef struct OptimizerConfig {
 /* sqrt of the sum of squares of all trained gradients, added in f64 in table order. Blocks are the table's. */
 double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, const float *g);
 
-/* One step on blocks of t->total elements (w split when dtype is bf16, see core/split.h): w, m, v are updated, g is only
+/* One step on blocks of t->total elements (w split when dtype is bf16, see core/split_master.h): w, m, v are updated, g is only
  * read (the clip is a factor inside AdamW). step counts from 1 and gives the bias corrections 1 - beta^step. Parameters
  * that are not trained, and padding (zero in all four), stay as they are.
  * norm (may be NULL): the norm before clipping. Fails, with w, m, v untouched, when the norm is not finite or the

@@ -39,7 +39,7 @@ typedef struct Param {
     size_t offset;      /* of the first element in a role's block */
     ParamInit init;
     bool decay;         /* weight decay: matrices only */
-    bool split;         /* bf16 in bf16 mode, with its lower halves (core/split.h): matrices but the router and a scalar head */
+    bool split;         /* bf16 in bf16 mode, with its lower halves (core/split_master.h): matrices but the router and a scalar head */
     bool trained;       /* false: e_score_correction_bias (no gradient, no optimizer state used) */
 } Param;
 

@@ -10,7 +10,7 @@
 #include "core/arena.h"
 #include "core/check.h"
 #include "core/ops.h"
-#include "cpu/matmul/gemm.h"
+#include "cpu/matmul/provider.h"
 
 /* Raised when a kernel's bits change: part of machine_kind, so that a run is not resumed on other bits unnoticed. */
 enum { KERNELS_VERSION = 2 };
@@ -40,7 +40,7 @@ struct Backend {
     const struct KernelTable *kernels;
     GemmChoice gemm;            /* what linear_* and grouped_* run on */
     bool gemm_invariant;        /* the f32 providers passed the start-up self-test (native: by construction) */
-    void *onednn;               /* what cpu/matmul/gemm_onednn.c keeps */
+    void *onednn;               /* what cpu/matmul/onednn.c keeps */
     PackCache *packs;
     bool keep_packed;           /* forward products make packed copies and keep them */
     ThreadScratch *scratch;     /* [threads] */

@@ -18,8 +18,8 @@ BEGIN {
     libc = "^(assert|ctype|errno|fcntl|fenv|float|inttypes|limits|locale|math|signal|stdalign|stdarg|stdatomic|stdbool" \
            "|stddef|stdint|stdio|stdlib|string|strings|time|unistd|sys/[a-z]+)\\.h$"
 
-    home["^(dnnl|oneapi/)"] = "^cpu/matmul/gemm_onednn"
-    home["^(cblas|openblas)"] = "^cpu/matmul/gemm_openblas"
+    home["^(dnnl|oneapi/)"] = "^cpu/matmul/onednn"
+    home["^(cblas|openblas)"] = "^cpu/matmul/openblas"
     home["^omp\\.h$"] = "^cpu/"
     home["^([a-z]+intrin|cpuid)\\.h$"] = "^cpu/"
     home["^(cuda|cublas|nccl|driver_types)"] = "^gpu/"

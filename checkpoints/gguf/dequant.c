@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "checkpoints/gguf/ggml_type.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 
 enum { SMALL = 32, SUPER = 256 }; /* elements of a block, of a K-quant's super-block */
 

@@ -7,7 +7,7 @@
 #include "checkpoints/durable.h"
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf_names.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "core/check.h"
 
 enum { ALIGNMENT = 32, CHUNK = 1 << 14 }; /* CHUNK: elements converted at a time, a multiple of 32 */

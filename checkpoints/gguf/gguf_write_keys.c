@@ -2,7 +2,7 @@
 
 #include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/gguf/gguf_write.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 
 enum { VALUE_U32 = 4, VALUE_F32 = 6, VALUE_BOOL = 7, VALUE_STRING = 8, VALUE_ARRAY = 9 };
 

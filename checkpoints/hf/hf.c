@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "checkpoints/mapping.h"
 #include "core/check.h"
 #include "data/file.h"

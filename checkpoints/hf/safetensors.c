@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "core/check.h"
 #include "data/json.h"
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "checkpoints/durable.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "checkpoints/hf/safetensors.h"
 #include "core/check.h"
 #include "data/json.h"

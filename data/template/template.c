@@ -1,4 +1,4 @@
-#include "data/template/template_parts.h"
+#include "data/template/parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -76,7 +76,7 @@ typedef struct BenchCase {
 extern const BenchKind bench_train, bench_grpo, bench_adamw, bench_decode, bench_prefill;
 const BenchCase *bench_cases(int *n);
 
-/* recipes/bench/bench_model.c. Config by name; false when unknown. */
+/* recipes/bench/model.c. Config by name; false when unknown. */
 bool bench_model(const char *name, ModelConfig *out);
 /* A policy with cheap pseudo-random weights of the config's init_std. Fails when it would not fit: `blocks`
  * weights-sized blocks and `bytes` more. */
@@ -94,7 +94,7 @@ int32_t *bench_tokens(const ModelConfig *c, size_t n, uint32_t seed);
 /* recipes/bench/bench.c. Probes the machine three times, keeping the best ever; allocates its buffers once. */
 bool bench_probe(Bench *b, Status *st);
 
-/* recipes/bench/bench_report.c. */
+/* recipes/bench/report.c. */
 void bench_print_machine(const Bench *b);
 void bench_print_row(const Bench *b, const BenchRow *r);
 void bench_print_memory(void);
@@ -106,10 +106,10 @@ enum { QUICK_ROW_SECONDS = 5 };
 /* Runs a case: warms up, then the best of three (large ones: of two; quick: of two, large ones once). Adds its rows. */
 bool bench_run(Bench *b, const BenchCase *c, Status *st);
 
-/* recipes/bench/bench_peers.c. Ours and the peer's in turn, for every case (or the one named) with a peer; prints ratios. */
+/* recipes/bench/peers.c. Ours and the peer's in turn, for every case (or the one named) with a peer; prints ratios. */
 bool bench_peers(Bench *b, const char *only, Status *st);
 
-/* bench_tune.c. Times every provider of matrix products on the weights of the rows' models (or of the one named), prints
+/* tune.c. Times every provider of matrix products on the weights of the rows' models (or of the one named), prints
  * that, and writes the table of the fastest for `--matmul`. */
 bool bench_tune(Bench *b, const char *path, const char *model, Status *st);
 

@@ -8,7 +8,7 @@
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/run/interrupt.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
 {

@@ -8,7 +8,7 @@
 #include "recipes/cli/commands.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/sampling.h"
-#include "recipes/cli/speech.h"
+#include "recipes/cli/chat_turn.h"
 
 typedef struct ChatArgs {
     const char *model, *template_name, *system;

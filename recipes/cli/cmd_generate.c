@@ -9,7 +9,7 @@
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/cli/sampling.h"
-#include "recipes/cli/speech.h"
+#include "recipes/cli/chat_turn.h"
 #include "recipes/cli/token_lines.h"
 
 typedef struct GenerateArgs {

@@ -7,7 +7,7 @@
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/stages/pipeline.h"
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 
 typedef struct PlanOptions {
     int sequences, length, samples, tokens;

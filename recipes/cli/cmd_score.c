@@ -8,7 +8,7 @@
 #include "recipes/model/batches.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
 #include "recipes/cli/score_file.h"
 #include "recipes/cli/token_lines.h"

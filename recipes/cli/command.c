@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "recipes/run/interrupt.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 static void print_option(const Option *o)
 {

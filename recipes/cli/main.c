@@ -4,7 +4,7 @@
 #include "recipes/cli/commands.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/model/machine.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 typedef struct Command {
     const char *name;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 static bool unknown(const char *name, Status *st)
 {

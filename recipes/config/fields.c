@@ -9,7 +9,7 @@
 #include <strings.h>
 
 #include "core/check.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 enum { PATH = 256 };
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 /* The row of a key whatever the variant: lists and blocks have one row each. */
 static const Field *any_field(const Block *b, const char *key)

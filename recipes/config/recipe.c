@@ -9,8 +9,8 @@
 #include "recipes/config/embedded.h"
 #include "recipes/config/fields.h"
 #include "recipes/config/merge.h"
-#include "recipes/config/nearest.h"
-#include "recipes/config/recipe_check.h"
+#include "recipes/config/did_you_mean.h"
+#include "recipes/config/check.h"
 
 enum { MAX_FILE = 1 << 20, MAX_EXTENDS = 8 };
 

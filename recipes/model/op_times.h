@@ -21,7 +21,7 @@ typedef struct OpTimes OpTimes;
 
 /* Times the ops of backend b from now on: use op_times_ops with op_times_backend in their place. Its `close` closes b
  * too. With ops NULL nothing is computed and nothing but the router's choice is written: a model's step then only
- * counts, and only takes the memory it would take (recipes/model/plan.c). */
+ * counts, and only takes the memory it would take (recipes/plan/plan.c). */
 OpTimes *op_times_open(const Ops *ops, Backend *b);
 const Ops *op_times_ops(void);
 Backend *op_times_backend(OpTimes *t);

@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "core/memory.h"
-#include "core/split.h"
+#include "core/split_master.h"
 
 /* Zeros. All threads meet the pages: where the system has to find and clear them that takes longest. */
 static float *block_new(const Policy *p)

@@ -11,7 +11,7 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    float *weights;       /* block of engine.table, split when the engine is bf16 (core/split.h), as is reference */
+    float *weights;       /* block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
     float *grads, *m, *v; /* NULL until policy_train_open */
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;

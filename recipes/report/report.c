@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "recipes/run/progress.h"
-#include "recipes/report/report_parts.h"
+#include "recipes/report/parts.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/report/svg.h"
 

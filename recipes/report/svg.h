@@ -1,5 +1,5 @@
 /* Charts as inline SVG. Colours are CSS classes of the page: strokes and fills c0 .. c7, text and axes by its own classes
- * (recipes/report/report_style.c), so that one drawing serves light and dark. */
+ * (recipes/report/style.c), so that one drawing serves light and dark. */
 #ifndef RECIPES_SVG_H
 #define RECIPES_SVG_H
 

@@ -7,7 +7,7 @@
 #include "data/corpus.h"
 #include "data/tokenizer/tokenizer.h"
 #include "recipes/model/eval.h"
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 #include "recipes/model/policy.h"
 #include "recipes/run/progress.h"
 #include "recipes/config/recipe.h"

@@ -10,7 +10,7 @@
 #include "checkpoints/hash.h"
 #include "core/check.h"
 #include "recipes/model/op_times.h"
-#include "recipes/stages/stage_rl.h"
+#include "recipes/stages/rl.h"
 
 char *run_path(const Run *r, const char *folder, const char *name, const char *suffix)
 {

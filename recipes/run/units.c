@@ -8,7 +8,7 @@
 #include "core/schedule.h"
 #include "recipes/model/op_times.h"
 #include "recipes/run/run.h"
-#include "recipes/stages/stage_distill.h"
+#include "recipes/stages/distill.h"
 
 static void add_unit(Unit *out, int *n, int max, const Run *r, int stage_index, const UnitKind *kind, int variant,
                      const char *suffix)

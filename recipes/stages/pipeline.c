@@ -10,7 +10,7 @@
 #include "checkpoints/model_file.h"
 #include "core/check.h"
 #include "recipes/model/op_times.h"
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 #include "recipes/report/report.h"
 
 /* A byte-level BPE of the corpus that the first pretraining stage would see. */

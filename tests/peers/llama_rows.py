@@ -1,7 +1,7 @@
 """Sampling rows by llama.cpp: `python tests/peers/llama_rows.py ROW`, with `sh tests/peers/setup.sh llama` done before.
 
 A GGUF file of the row's shape and type with random weights is written to .venv once. Ids are drawn, not sampled: what is
-timed is the model, as in recipes/bench/bench_rollout.c.
+timed is the model, as in recipes/bench/rollout.c.
 """
 import os
 import sys

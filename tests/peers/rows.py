@@ -1,6 +1,6 @@
 """What the peer scripts share: the models of `r1 bench` as transformers configs, and how a row is timed and printed.
 
-The shapes are those of recipes/bench/bench_model.c and recipes/bench/bench.c.
+The shapes are those of recipes/bench/model.c and recipes/bench/bench.c.
 """
 import json
 import time

@@ -8,7 +8,7 @@
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/gguf/gguf_names.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "checkpoints/hf/hf.h"
 #include "core/philox.h"
 #include "tests/unit/scratch.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/split.h"
+#include "core/split_master.h"
 #include "cpu/cpu.h"
 
 typedef struct Step {

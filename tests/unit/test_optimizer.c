@@ -7,7 +7,7 @@
 
 #include "core/optimizer.h"
 #include "core/philox.h"
-#include "core/split.h"
+#include "core/split_master.h"
 
 struct Backend {
     int changed;

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "recipes/model/batches.h"
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 #include "recipes/model/policy.h"
 #include "tests/unit/unit.h"
 

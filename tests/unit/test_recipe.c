@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "recipes/config/embedded.h"
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 #include "recipes/config/recipe.h"
 #include "tests/unit/scratch.h"
 

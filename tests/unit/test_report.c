@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "recipes/report/report.h"
-#include "recipes/report/report_data.h"
+#include "recipes/report/data.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/report/svg.h"
 #include "recipes/run/warnings.h"

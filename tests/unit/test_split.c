@@ -8,7 +8,7 @@
 
 #include "core/params.h"
 #include "core/philox.h"
-#include "core/split.h"
+#include "core/split_master.h"
 
 static float float_of(uint32_t bits)
 {

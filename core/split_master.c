@@ -1,4 +1,4 @@
-#include "core/split.h"
+#include "core/split_master.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef CPU_KERNELS_GEMM_PANEL_H
 #define CPU_KERNELS_GEMM_PANEL_H
 
-#include "cpu/kernels/gemm/gemm_tile.h"
+#include "cpu/kernels/gemm/tile.h"
 
 /* Steps of the inner index a block of both operands holds: a panel of b then fits the first cache (AVX2) or a fraction of the
  * second, the rows of a the second. Between blocks the chains rest in memory, so the bits are those of one pass. */

@@ -6,10 +6,10 @@
 
 #include "checkpoints/model_file.h"
 #include "core/check.h"
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/run.h"
-#include "recipes/stages/stage_distill.h"
+#include "recipes/stages/distill.h"
 
 enum { PLAN_PROBLEMS = 256, EVAL_SLOTS = 256 };
 

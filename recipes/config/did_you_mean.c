@@ -1,4 +1,4 @@
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 #include <stdbool.h>
 #include <stdio.h>

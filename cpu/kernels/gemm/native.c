@@ -4,7 +4,7 @@
  *  dot:    pairs of bf16 with neighbouring inner index go through v16_dot, one instruction on CPUs with AVX512_BF16. An odd
  *          one gets a 0 beside it.
  * Under the last two x and w are bf16, and gradients are rounded to bf16 before they are multiplied; sums are f32. */
-#include "cpu/kernels/gemm/gemm_panel.h"
+#include "cpu/kernels/gemm/panel.h"
 #include "cpu/kernels/table.h"
 
 /* How a form holds its operands. */

@@ -1,6 +1,6 @@
 /* rl: GRPO. A step draws prompts, samples a group of completions of each, scores them, turns rewards into advantages and makes
  * inner_epochs x mini_batches updates (DeepSeekMath, arXiv:2402.03300, section 4.1; DeepSeek-R1, section 2.2). */
-#include "recipes/stages/stage_rl.h"
+#include "recipes/stages/rl.h"
 
 #include <math.h>
 #include <stdlib.h>

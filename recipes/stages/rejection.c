@@ -12,7 +12,7 @@
 #include "core/check.h"
 #include "recipes/model/op_times.h"
 #include "recipes/stages/rewards.h"
-#include "recipes/run/samples.h"
+#include "recipes/stages/samples.h"
 
 typedef struct Samples {
     CorpusSpec reasoning, general;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "recipes/stages/stage_rl.h"
+#include "recipes/stages/rl.h"
 
 enum { RIVAL_BLOCK = 25 }; /* steps of a shard where the recipe has no rollout_block: distillation's rivals */
 

@@ -1,4 +1,4 @@
-#include "recipes/report/report_data.h"
+#include "recipes/report/data.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
  * the teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
 #include <stdio.h>
 
-#include "recipes/stages/stage_distill.h"
-#include "recipes/stages/stage_rl.h"
+#include "recipes/stages/distill.h"
+#include "recipes/stages/rl.h"
 
 /* FLOPs of the stage's units before this one: sampling and SFT, as they left them in the run folder. */
 static double distill_flops(const UnitRun *u, Status *st)

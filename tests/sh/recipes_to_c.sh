@@ -7,7 +7,7 @@ cat >"$TEST_DIR/odd.yaml" <<'END'
 key: "a\tb"   
 END
 printf 'name: second\n' >"$TEST_DIR/second.yaml"
-sh recipes/embed.sh "$TEST_DIR/odd.yaml" "$TEST_DIR/second.yaml" >"$TEST_DIR/embedded.c"
+sh recipes/recipes_to_c.sh "$TEST_DIR/odd.yaml" "$TEST_DIR/second.yaml" >"$TEST_DIR/embedded.c"
 cat >"$TEST_DIR/main.c" <<'END'
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/report/report_parts.h"
+#include "recipes/report/parts.h"
 #include "recipes/report/svg.h"
 
 enum { SHOWN = 8, PROMPTS_MAX = 512 };

@@ -1,5 +1,5 @@
 /* `r1 bench --tune FILE`: every provider of matrix products on every shape of a weight, and a table of the fastest
- * (gemm_choice.c reads it). A provider whose rows depend on the batch, or whose weight gradients depend on the threads, is
+ * (cpu/matmul/choice.c). A provider whose rows depend on the batch, or whose weight gradients depend on the threads, is
  * never chosen for that shape. */
 #include <errno.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "recipes/report/report_data.h"
+#include "recipes/report/data.h"
 
 extern const char report_style[]; /* the page's CSS */
 

@@ -1,4 +1,4 @@
-#include "cpu/kernels/gemm/gemm_panel.h"
+#include "cpu/kernels/gemm/panel.h"
 
 /* Tile heights by vectors a tile: sums, one row of b and a broadcast must fit the registers. */
 #if defined(__AVX512F__)

@@ -1,5 +1,5 @@
 /* DeepSeek-V3 and R1. */
-#include "data/template/template_parts.h"
+#include "data/template/parts.h"
 
 static void put_system(Render *r)
 {

@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "recipes/stages/documents.h"
-#include "recipes/run/samples.h"
+#include "recipes/stages/samples.h"
 
 typedef struct Sft {
     Documents documents;

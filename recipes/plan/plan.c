@@ -1,4 +1,4 @@
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -63,7 +63,7 @@ void plan_print(const Plan *p, const char *what);
 
 struct Run;
 
-/* stages/plan_stages.c. Every stage of a run whose tokenizer is open: fills r->plans, prints a line each (print), fails when one
+/* plan_stages.c. Every stage of a run whose tokenizer is open: fills r->plans, prints a line each (print), fails when one
  * does not fit. Lengths are those of a stage's first 256 problems. */
 bool plan_run(struct Run *r, bool print, Status *st);
 

@@ -1,5 +1,5 @@
 /* ChatML and its relatives: Qwen2, Qwen2.5, Qwen3, SmolLM2. */
-#include "data/template/template_parts.h"
+#include "data/template/parts.h"
 
 #include <string.h>
 

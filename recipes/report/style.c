@@ -1,4 +1,4 @@
-#include "recipes/report/report_parts.h"
+#include "recipes/report/parts.h"
 
 const char report_style[] =
     ":root{color-scheme:light "

@@ -44,7 +44,7 @@ typedef struct GemmProvider {
 typedef void Sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
                    const float *bp, size_t ldb, bool add, float *c, size_t ldc);
 
-/* The calls above in terms of sgemm alone (cpu/matmul/gemm_blas.c), for a library that packs for itself. */
+/* The calls above in terms of sgemm alone (cpu/matmul/blas.c), for a library that packs for itself. */
 size_t blas_pack_bytes(size_t out, size_t in);
 void blas_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t to);
 void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
@@ -75,7 +75,7 @@ void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, siz
 const GemmProvider *gemm_onednn(void);
 const GemmProvider *gemm_openblas(void);
 
-/* ---- the choice (cpu/matmul/gemm_choice.c): one provider for all products of a type, and a table of exceptions */
+/* ---- the choice (cpu/matmul/choice.c): one provider for all products of a type, and a table of exceptions */
 
 typedef enum { GEMM_FWD, GEMM_BWD_X, GEMM_BWD_W, GEMM_OPS } GemmOp;
 

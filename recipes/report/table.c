@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "recipes/run/progress.h"
-#include "recipes/report/report_parts.h"
+#include "recipes/report/parts.h"
 #include "recipes/report/svg.h"
 
 void report_number(FILE *out, double v, int digits)

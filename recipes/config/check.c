@@ -1,10 +1,10 @@
-#include "recipes/config/recipe_check.h"
+#include "recipes/config/check.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/config/nearest.h"
+#include "recipes/config/did_you_mean.h"
 
 /* The stages of the R1 paper: a recipe that names one needs to say only what differs. */
 typedef struct BuiltInStage {

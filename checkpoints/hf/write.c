@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "checkpoints/durable.h"
-#include "checkpoints/halves.h"
+#include "checkpoints/float16.h"
 #include "checkpoints/hf/hf.h"
 #include "core/check.h"
 

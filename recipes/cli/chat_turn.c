@@ -1,4 +1,4 @@
-#include "recipes/cli/speech.h"
+#include "recipes/cli/chat_turn.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "recipes/model/batches.h"
 #include "recipes/bench/bench.h"
-#include "recipes/model/plan.h"
+#include "recipes/plan/plan.h"
 
 static const OptimizerConfig adamw_of_bench = {
     .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/report/report_parts.h"
+#include "recipes/report/parts.h"
 #include "recipes/report/svg.h"
 
 typedef struct Metric {
