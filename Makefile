@@ -71,7 +71,7 @@ TEST_SOURCES := $(wildcard tests/unit/test_*.c)
 TEST_SHARED  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SOURCES),$(wildcard tests/unit/*.c)))
 TESTS        := $(foreach t,$(TEST_SOURCES:tests/unit/%.c=%),$(if $(or $(if $(T),,all),$(findstring $(T),$t)),$(BUILD)/tests/$t))
 
-.PHONY: all objects unit fuzzers test test-asan test-peers fuzz demo deps clean help FORCE
+.PHONY: all objects unit fuzzers test test-asan test-peers fuzz demo deps format format-check lint clean help FORCE
 all: $(if $(MAIN),$(R1),objects) ## build ./r1
 objects: $(LIBRARY) $(MAIN_O) ## compile everything but link nothing
 unit: $(TESTS) ## build the unit tests into build/tests (T=pattern: some)
@@ -161,6 +161,17 @@ FUZZ := BUILD=build/fuzz CC=clang OPT=-O1 FOLDERS="core data checkpoints recipes
 fuzz: deps ## libFuzzer on the readers of foreign files, FUZZ_SECONDS=120 each (T=pattern: some)
 	@+$(BUILD_ALL) $(FUZZ) fuzzers
 	@T='$(T)' sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
+
+FORMATTED := $(foreach f,core cpu gpu data checkpoints recipes tests,$(shell find $f -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh'))
+format: ## clang-format (14) on every source file, in place
+	clang-format -i $(FORMATTED)
+format-check: ## fails when `make format` would change a file
+	clang-format --dry-run --Werror $(FORMATTED)
+
+lint: ## clang's warnings on every source file, shellcheck on every script
+	@printf '%s\n' $(filter %.c,$(filter-out gpu/%,$(FORMATTED))) | xargs -P $$(nproc) -n 8 clang -fsyntax-only -Werror \
+	    $(filter-out -O%,$(CFLAGS_ALL)) $(HDF5_CFLAGS) -DR1_ISA=plain -fopenmp
+	@shellcheck -S warning -e SC2086 install.sh $$(find tests recipes -name '*.sh')
 
 clean: ## remove build/ and ./r1
 	rm -rf build r1

@@ -62,7 +62,8 @@ static void write_meta(H5Writer *w, const CheckpointMeta *m, const char *config)
 }
 
 /* A dataset whose bytes seal_write writes. */
-static void reserve(H5Writer *w, Pieces *pieces, const char *name, H5Type type, int ndim, const uint64_t *shape, Piece piece)
+static void reserve(H5Writer *w, Pieces *pieces, const char *name, H5Type type, int ndim, const uint64_t *shape,
+                    Piece piece)
 {
     piece.at = h5_reserve(w, name, type, ndim, shape, &piece.bytes);
     if (piece.bytes) pieces_add(pieces, piece);
@@ -92,7 +93,8 @@ static void write_block(H5Writer *w, Pieces *pieces, const char *name, const flo
 }
 
 /* The parameters: of a block, or of a source as bf16 words where it has them, else to be converted. */
-static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const float *weights, const WeightSource *source)
+static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const float *weights,
+                        const WeightSource *source)
 {
     char name[128];
     for (int i = 0; i < t->n; i++) {
@@ -161,7 +163,8 @@ static bool stream_open(Stream *s, const Content *c, Status *st)
         if (p->count > largest && !c->source->bf16(c->source->from, p)) largest = p->count;
     }
     if (largest) s->buffer = memory_block(largest * sizeof(float));
-    return !largest || s->buffer || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
+    return !largest || s->buffer ||
+           fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
 }
 
 static bool save(const char *path, const Content *c, Status *st)
@@ -202,7 +205,8 @@ static float *new_block(size_t n, const char *path, Status *st)
 {
     float *block = memory_block(n * sizeof(float));
     if (!block)
-        fail(st, "%s needs %.1f GB for its weights, which this machine does not give", path, (double)n * sizeof(float) / 1e9);
+        fail(st, "%s needs %.1f GB for its weights, which this machine does not give", path,
+             (double)n * sizeof(float) / 1e9);
     return block;
 }
 
@@ -361,10 +365,9 @@ static bool read_all(H5Reader *r, const char *path, unsigned parts, Checkpoint *
     read_meta(r, &c->meta);
     if (parts & CHECKPOINT_WEIGHTS && !read_weights(r, path, c, st)) return false;
     if (parts & CHECKPOINT_ATTACHED) read_attachments(r, &c->meta.attached);
-    return !(parts & CHECKPOINT_OPTIMIZER) ||
-           (read_block(r, path, "optim/m", &c->table, &c->m, st) &&
-            read_block(r, path, "optim/v", &c->table, &c->v, st) &&
-            read_block(r, path, "reference", &c->table, &c->reference, st));
+    return !(parts & CHECKPOINT_OPTIMIZER) || (read_block(r, path, "optim/m", &c->table, &c->m, st) &&
+                                               read_block(r, path, "optim/v", &c->table, &c->v, st) &&
+                                               read_block(r, path, "reference", &c->table, &c->reference, st));
 }
 
 Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st)

@@ -14,28 +14,28 @@
 
 /* What a checkpoint holds besides the model: everything that resuming needs. Strings may be NULL. */
 typedef struct CheckpointMeta {
-    char stage[64];          /* name of the stage that wrote it */
+    char stage[64]; /* name of the stage that wrote it */
     int stage_index;
-    int64_t step;            /* steps of the stage done */
-    bool finished;           /* the stage is over: this is RUN/stage */
+    int64_t step;                                                   /* steps of the stage done */
+    bool finished;                                                  /* the stage is over: this is RUN/stage */
     int64_t tokens_trained, tokens_sampled, optimizer_step, cursor; /* cursor: next index of the stage's data */
-    double seconds;          /* of work in this stage so far */
+    double seconds;                                                 /* of work in this stage so far */
     uint32_t seed;
     char machine_kind[256];
-    char *recipe;            /* resolved YAML */
-    char *tokenizer;         /* tokenizer_serialize */
+    char *recipe;    /* resolved YAML */
+    char *tokenizer; /* tokenizer_serialize */
     size_t tokenizer_length;
-    char *extra;             /* JSON of the stage's own state (RL: prompt index, history of warnings, ...) */
-    Attachments attached;    /* of a model that was imported */
+    char *extra;          /* JSON of the stage's own state (RL: prompt index, history of warnings, ...) */
+    Attachments attached; /* of a model that was imported */
 } CheckpointMeta;
 
 typedef struct Checkpoint {
     ModelConfig config;
     ParamTable table;
-    float *weights, *m, *v;  /* blocks of table.total elements; m, v NULL when the file has none */
-    float *reference;        /* RL: weights of the reference policy, NULL when none */
+    float *weights, *m, *v; /* blocks of table.total elements; m, v NULL when the file has none */
+    float *reference;       /* RL: weights of the reference policy, NULL when none */
     CheckpointMeta meta;
-    bool has_f32, has_bf16;  /* types of the tensors in the file */
+    bool has_f32, has_bf16; /* types of the tensors in the file */
 } Checkpoint;
 
 /* Writes; m, v, reference may be NULL. */

@@ -40,8 +40,9 @@ bool model_stage_path(const char *name, char *path, size_t size)
 static bool allocate_weights(LoadedModel *m, Status *st)
 {
     m->weights = memory_block(m->table.total * sizeof(float));
-    return m->weights ? true : fail(st, "%s needs %.1f GB for its weights, which this machine does not give", m->path,
-                                    (double)m->table.total * sizeof(float) / 1e9);
+    return m->weights ? true
+                      : fail(st, "%s needs %.1f GB for its weights, which this machine does not give", m->path,
+                             (double)m->table.total * sizeof(float) / 1e9);
 }
 
 /* Adds a type to the list in file_types unless it is there. */
@@ -250,6 +251,7 @@ const void *model_param_bf16(const LoadedModel *m, const Param *p)
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st)
 {
     return m->origin != MODEL_KNOWN ||
-           fail(st, "%s is a model's name, without weights; give a checkpoint, RUN/stage, a model folder or a .gguf file",
+           fail(st,
+                "%s is a model's name, without weights; give a checkpoint, RUN/stage, a model folder or a .gguf file",
                 name);
 }

@@ -15,18 +15,18 @@ enum { MODEL_WEIGHTS = 1, MODEL_OPTIMIZER = 2, MODEL_TOKENIZER = 4, MODEL_ATTACH
 
 typedef struct LoadedModel {
     ModelOrigin origin;
-    char path[4096];          /* what was opened: the checkpoint of RUN/stage, ... */
+    char path[4096]; /* what was opened: the checkpoint of RUN/stage, ... */
     ModelConfig config;
     ParamTable table;
-    float *weights;           /* table.total elements, 64-byte aligned; NULL when not asked for, and for a name */
-    Tokenizer *tokenizer;     /* NULL when there is none */
+    float *weights;             /* table.total elements, 64-byte aligned; NULL when not asked for, and for a name */
+    Tokenizer *tokenizer;       /* NULL when there is none */
     char tokenizer_fault[1024]; /* why a tokenizer that is there could not be read; "" otherwise */
-    Checkpoint *checkpoint;   /* the rest of an r1 checkpoint (its weights have moved here); NULL otherwise */
-    Attachments attached;     /* what an export carries along; may point into what `source` maps */
-    int file_tensors;         /* tensors in the file(s), and their types as the file calls them: "BF16", "Q4_K, F32" */
+    Checkpoint *checkpoint;     /* the rest of an r1 checkpoint (its weights have moved here); NULL otherwise */
+    Attachments attached;       /* what an export carries along; may point into what `source` maps */
+    int file_tensors; /* tensors in the file(s), and their types as the file calls them: "BF16", "Q4_K, F32" */
     char file_types[128];
-    int layers;               /* what was asked for: 0 all */
-    StFile *source;           /* MODEL_HF, MODEL_GGUF: what is still mapped */
+    int layers;     /* what was asked for: 0 all */
+    StFile *source; /* MODEL_HF, MODEL_GGUF: what is still mapped */
     GgufFile *gguf;
 } LoadedModel;
 

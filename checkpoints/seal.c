@@ -43,7 +43,7 @@ typedef struct Hashing {
     pthread_cond_t more;
     size_t size, ready; /* of the file; bytes before `ready` are final */
     bool stopped;
-    int error;          /* errno of a failed read */
+    int error; /* errno of a failed read */
     char hex[65];
 } Hashing;
 
@@ -177,7 +177,10 @@ bool seal_write(const char *temp, const char *shown, Pieces *pieces, Status *st)
         return durable_fail(shown, error, st);
     }
     if (pieces->n) qsort(pieces->list, (size_t)pieces->n, sizeof *pieces->list, compare_places);
-    Hashing h = {.fd = fd, .pieces = pieces, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER,
+    Hashing h = {.fd = fd,
+                 .pieces = pieces,
+                 .lock = PTHREAD_MUTEX_INITIALIZER,
+                 .more = PTHREAD_COND_INITIALIZER,
                  .size = (size_t)info.st_size};
     bool ok = write_and_hash(&h, pieces, shown, st);
     if (ok) {
@@ -244,12 +247,16 @@ bool seal_verify(int fd, const char *path, Status *st)
         return fail(st, "%s is too short for a checkpoint: it is truncated, take an earlier one", path);
     if (memcmp(found, format_name, strlen(format_name)))
         return fail(st, "%s is no checkpoint of this program (or its first bytes are damaged)", path);
-    Hashing h = {.fd = fd, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER,
-                 .size = (size_t)info.st_size, .ready = (size_t)info.st_size};
+    Hashing h = {.fd = fd,
+                 .lock = PTHREAD_MUTEX_INITIALIZER,
+                 .more = PTHREAD_COND_INITIALIZER,
+                 .size = (size_t)info.st_size,
+                 .ready = (size_t)info.st_size};
     hash_file(&h);
     seal_text(seal, &h);
     if (h.error || memcmp(seal, found, SEAL))
-        return fail(st, "%s is damaged: its length or SHA-256 is not what was written; take an earlier checkpoint", path);
+        return fail(st, "%s is damaged: its length or SHA-256 is not what was written; take an earlier checkpoint",
+                    path);
     if (settled) remember_whole(&info);
     return true;
 }

@@ -21,7 +21,8 @@ void *arena_alloc(Arena *a, size_t bytes)
     if (need == 0) need = ALIGN;
     if (!a->base) open_range(a);
     if (!a->base || need > a->size - a->used) {
-        fprintf(stderr, "r1: out of memory: no addresses for %zu MB of a step's workspace; try --memory or a smaller batch\n",
+        fprintf(stderr,
+                "r1: out of memory: no addresses for %zu MB of a step's workspace; try --memory or a smaller batch\n",
                 (a->used + need) >> 20);
         exit(1);
     }

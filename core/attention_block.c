@@ -89,7 +89,8 @@ static void mla_project(Engine *e, const LayerWeights *w, AttentionActs *a, size
         ops->rmsnorm_fwd(b, qan, a->rstd_q, in_first(c, &a->p, n), w->q_a_norm, LATENT_NORM_EPS);
         ops->linear_fwd(b, queries(c, &a->p, n), qan, w->q_b, NULL, false);
     }
-    ops->rmsnorm_fwd(b, act_mat(e, a->z, n, (size_t)c->Rkv), a->rstd_kv, in_latent(c, &a->p, n), w->kv_a_norm, LATENT_NORM_EPS);
+    ops->rmsnorm_fwd(b, act_mat(e, a->z, n, (size_t)c->Rkv), a->rstd_kv, in_latent(c, &a->p, n), w->kv_a_norm,
+                     LATENT_NORM_EPS);
 }
 
 static void mla_expand(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n)
@@ -131,7 +132,8 @@ static void latent_attend(Engine *e, const LayerWeights *w, AttentionActs *a, in
         ops->linear_bwd_x(b, mat_cols(qz_all, (size_t)h * R, R), mat_cols(q_all, (size_t)h * qk, (size_t)c->Dn),
                           kv_b_head(c, w, h, 0, c->Dn), false);
     ops->attention_latent(b, e->attention, c->Rkv, heads_in(u_all, R), heads_in(qz_all, R),
-                          heads_from(heads_in(q_all, qk), (size_t)c->Dn), kv_cache_layer(r->cache, layer), r->cached, r->n);
+                          heads_from(heads_in(q_all, qk), (size_t)c->Dn), kv_cache_layer(r->cache, layer), r->cached,
+                          r->n);
     for (int h = 0; h < c->H; h++)
         ops->linear_fwd(b, mat_cols(o_all, (size_t)h * Dv, Dv), mat_cols(u_all, (size_t)h * R, R),
                         kv_b_head(c, w, h, c->Dn, c->Dv), NULL, false);
@@ -183,12 +185,14 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
     const ModelConfig *c = e->config;
     size_t n = (size_t)r->n, C = (size_t)c->C, o_width = (size_t)c->H * (size_t)c->Dv;
     Mat in = mat_f32((float *)x, n, C), h = mat_f32(a->h, n, C), o = act_mat(e, a->o, n, o_width);
-    EACH_SLICE(from, rows, n) {
+    EACH_SLICE(from, rows, n)
+    {
         AttentionActs slice = attention_acts_from(e, a, from);
         project(e, w, &slice, mat_rows(in, from, rows), r->pos + from, !absorbed(r));
     }
     attend(e, w, a, layer, r);
-    EACH_SLICE(from, rows, n) {
+    EACH_SLICE(from, rows, n)
+    {
         Mat out = mat_rows(h, from, rows);
         e->ops->copy(e->backend, out, mat_rows(in, from, rows));
         e->ops->linear_fwd(e->backend, out, mat_rows(o, from, rows), w->o, NULL, true);
@@ -215,7 +219,8 @@ static Projected gradients_from(const ModelConfig *c, const Projected *d, size_t
 }
 
 /* d->in through what made queries, keys and values of it. */
-static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d, size_t n)
+static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d,
+                    size_t n)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
@@ -232,16 +237,16 @@ static void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, con
     ops->rmsnorm_bwd(b, in_first(c, d, n), g->q_a_norm, dqan, in_first(c, &a->p, n), w->q_a_norm, a->rstd_q, false);
 }
 
-static void gqa_norms_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d,
-                          size_t n)
+static void gqa_norms_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a,
+                          const Projected *d, size_t n)
 {
     const ModelConfig *c = e->config;
     size_t D = (size_t)c->Dv;
     AttentionInputs in = inputs_of(c, d);
-    e->ops->headnorm_bwd(e->backend, heads_in(in_first(c, d, n), D), g->q_norm, in.q, heads_in(in_first(c, &a->p, n), D),
-                         w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
-    e->ops->headnorm_bwd(e->backend, heads_in(in_kv(c, d, n, 0), D), g->k_norm, in.k_rope, heads_in(in_kv(c, &a->p, n, 0), D),
-                         w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
+    e->ops->headnorm_bwd(e->backend, heads_in(in_first(c, d, n), D), g->q_norm, in.q,
+                         heads_in(in_first(c, &a->p, n), D), w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
+    e->ops->headnorm_bwd(e->backend, heads_in(in_kv(c, d, n, 0), D), g->k_norm, in.k_rope,
+                         heads_in(in_kv(c, &a->p, n, 0), D), w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
 }
 
 /* dxn = d->in w->in, as the sum of its parts: MLA's kv_a, then q; GQA's q, k, v. */
@@ -255,7 +260,8 @@ static void in_bwd_x(Engine *e, const LayerWeights *w, Mat dxn, const Projected 
     e->ops->linear_bwd_x(e->backend, dxn, first, w_first, mla);
     if (mla) return;
     e->ops->linear_bwd_x(e->backend, dxn, second, w_second, true);
-    e->ops->linear_bwd_x(e->backend, dxn, in_kv(c, d, n, 1), mat_rows(w->in, first.cols + second.cols, second.cols), true);
+    e->ops->linear_bwd_x(e->backend, dxn, in_kv(c, d, n, 1), mat_rows(w->in, first.cols + second.cols, second.cols),
+                         true);
 }
 
 /* dx += the gradient through the projections of a slice of rows and the norm before them. */
@@ -268,7 +274,8 @@ static void project_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     rotate(e, inputs_of(c, d), pos, x.rows, true);
     if (c->attention == ATTENTION_MLA) mla_bwd(e, w, g, a, d, x.rows);
     if (c->qk_norm) gqa_norms_bwd(e, w, g, a, d, x.rows);
-    e->ops->linear_bwd_w(e->backend, g->in, g->in_bias, in_part(c, d, x.rows, 0, w->in.rows), act_mat(e, a->xn, x.rows, x.cols));
+    e->ops->linear_bwd_w(e->backend, g->in, g->in_bias, in_part(c, d, x.rows, 0, w->in.rows),
+                         act_mat(e, a->xn, x.rows, x.cols));
     in_bwd_x(e, w, dxn, d, x.rows);
     e->ops->rmsnorm_bwd(e->backend, dx, g->attn_norm, dxn, x, w->attn_norm, a->rstd, true);
     arena_release(&e->arena, mark);
@@ -284,14 +291,16 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     ArenaMark mark = arena_mark(&e->arena);
     Mat dh = mat_f32(dx, n, C), in = mat_f32((float *)x, n, C), o = act_mat(e, a->o, n, o_width);
     Mat d_o = mat_f32(arena_floats(&e->arena, n * o_width), n, o_width);
-    EACH_SLICE(from, rows, n) {
+    EACH_SLICE(from, rows, n)
+    {
         ops->linear_bwd_w(b, g->o, NULL, mat_rows(dh, from, rows), mat_rows(o, from, rows));
         ops->linear_bwd_x(b, mat_rows(d_o, from, rows), mat_rows(dh, from, rows), w->o, false);
     }
     Projected d = projected_alloc(e, n);
-    ops->attention_bwd(b, e->attention, inputs_of(c, &d), heads_in(d_o, Dv), heads_in(o, Dv), a->lse, inputs_of(c, &a->p),
-                       r->offsets, r->nseq);
-    EACH_SLICE(from, rows, n) {
+    ops->attention_bwd(b, e->attention, inputs_of(c, &d), heads_in(d_o, Dv), heads_in(o, Dv), a->lse,
+                       inputs_of(c, &a->p), r->offsets, r->nseq);
+    EACH_SLICE(from, rows, n)
+    {
         AttentionActs slice = attention_acts_from(e, a, from);
         Projected part = gradients_from(c, &d, from);
         project_bwd(e, w, g, &slice, mat_rows(dh, from, rows), mat_rows(in, from, rows), &part, r->pos + from);

@@ -8,10 +8,10 @@
 typedef struct Span {
     const BalanceConfig *b;
     int E, K, T;
-    const float *scores; /* [T, E] */
-    const int32_t *idx;  /* [T, K] */
-    double slope[CONFIG_MAX_EXPERTS];      /* d (V2 losses) / d P_i, alphas included */
-    double frequency[CONFIG_MAX_EXPERTS];  /* V3: f_i */
+    const float *scores;                  /* [T, E] */
+    const int32_t *idx;                   /* [T, K] */
+    double slope[CONFIG_MAX_EXPERTS];     /* d (V2 losses) / d P_i, alphas included */
+    double frequency[CONFIG_MAX_EXPERTS]; /* V3: f_i */
 } Span;
 
 bool balance_on(const BalanceConfig *b)
@@ -27,8 +27,10 @@ bool balance_validate(const BalanceConfig *b, const ModelConfig *c, Status *st)
         return fail(st, "the balance losses have %d devices, but n_routed_experts is %d: it must be a multiple of them",
                     b->devices, c->E);
     if (b->comm != 0.0f && (b->limit < 1 || b->limit > b->devices))
-        return fail(st, "the communication loss has a limit of %d devices a token, but it must lie between 1 and the %d "
-                        "devices", b->limit, b->devices);
+        return fail(st,
+                    "the communication loss has a limit of %d devices a token, but it must lie between 1 and the %d "
+                    "devices",
+                    b->limit, b->devices);
     return true;
 }
 

@@ -26,7 +26,8 @@ static inline size_t slice_of(size_t left)
 }
 
 /* for each slice [from, from + rows) of n rows */
-#define EACH_SLICE(from, rows, n) for (size_t from = 0, rows = slice_of(n); from < (n); from += rows, rows = slice_of((n) - from))
+#define EACH_SLICE(from, rows, n)                                                                                      \
+    for (size_t from = 0, rows = slice_of(n); from < (n); from += rows, rows = slice_of((n)-from))
 
 /* What attention reads of a layer's input, row-major, in forward of the engine's dtype; or the gradients of it, f32. */
 typedef struct Projected {

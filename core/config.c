@@ -106,14 +106,18 @@ static bool check_attention(const ModelConfig *c, Status *st)
 {
     bool mla = c->arch == ARCH_DEEPSEEK_V2 || c->arch == ARCH_DEEPSEEK_V3;
     if (mla != (c->attention == ATTENTION_MLA))
-        return fail(st, "model_type %s does not go with this kind of attention: DeepSeek models have latent attention, "
-                        "the others grouped heads", arch_name(c->arch));
+        return fail(st,
+                    "model_type %s does not go with this kind of attention: DeepSeek models have latent attention, "
+                    "the others grouped heads",
+                    arch_name(c->arch));
     if (c->Dr % 2)
         return fail(st, "%s is %d in the model's config, but rotary positions turn pairs: make it even",
                     mla ? "qk_rope_head_dim" : "head_dim", c->Dr);
     if (mla && c->Hkv != c->H)
-        return fail(st, "num_key_value_heads is %d in the model's config, but latent attention needs it equal to "
-                        "num_attention_heads, %d", c->Hkv, c->H);
+        return fail(st,
+                    "num_key_value_heads is %d in the model's config, but latent attention needs it equal to "
+                    "num_attention_heads, %d",
+                    c->Hkv, c->H);
     if (mla && (c->qkv_bias || c->qk_norm))
         return fail(st, "attention_bias is set in the model's config, but latent attention has no biases here: set it "
                         "to false");
@@ -121,8 +125,10 @@ static bool check_attention(const ModelConfig *c, Status *st)
         return fail(st, "num_attention_heads is %d in the model's config, not a multiple of num_key_value_heads, %d",
                     c->H, c->Hkv);
     if (!mla && (c->Dn != 0 || c->Dv != c->Dr))
-        return fail(st, "head_dim is %d in the model's config, but values of %d and %d unrotated dimensions were given "
-                        "with it: grouped attention has one head size", c->Dr, c->Dv, c->Dn);
+        return fail(st,
+                    "head_dim is %d in the model's config, but values of %d and %d unrotated dimensions were given "
+                    "with it: grouped attention has one head size",
+                    c->Dr, c->Dv, c->Dn);
     return true;
 }
 
@@ -146,11 +152,15 @@ static bool check_experts(const ModelConfig *c, Status *st)
         return fail(st, "topk_group is %d in the model's config, but there are only n_group = %d", c->topk_group,
                     c->n_group);
     if (c->K > c->topk_group * (c->E / c->n_group))
-        return fail(st, "num_experts_per_tok is %d in the model's config, but topk_group = %d groups hold only %d "
-                        "experts", c->K, c->topk_group, c->topk_group * (c->E / c->n_group));
+        return fail(st,
+                    "num_experts_per_tok is %d in the model's config, but topk_group = %d groups hold only %d "
+                    "experts",
+                    c->K, c->topk_group, c->topk_group * (c->E / c->n_group));
     if (c->topk == TOPK_NOAUX && c->n_group > 1 && c->E / c->n_group < 2)
-        return fail(st, "n_group is %d in the model's config, but topk_method noaux_tc rates a group by its two best "
-                        "experts: use at most %d groups", c->n_group, c->E / 2);
+        return fail(st,
+                    "n_group is %d in the model's config, but topk_method noaux_tc rates a group by its two best "
+                    "experts: use at most %d groups",
+                    c->n_group, c->E / 2);
     return true;
 }
 

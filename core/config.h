@@ -22,8 +22,8 @@ enum { CONFIG_MAX_EXPERTS = 4096 }; /* routed, a layer */
 
 typedef struct RopeConfig {
     float theta;
-    bool interleaved;      /* pairs (2i, 2i+1) as DeepSeek; false: (i, i + D/2) as Llama and Qwen */
-    bool yarn;             /* the rest only when yarn */
+    bool interleaved; /* pairs (2i, 2i+1) as DeepSeek; false: (i, i + D/2) as Llama and Qwen */
+    bool yarn;        /* the rest only when yarn */
     float factor, beta_fast, beta_slow, mscale, mscale_all_dim;
     bool has_mscale, has_mscale_all_dim;
     int original_positions;
@@ -33,9 +33,9 @@ typedef struct ModelConfig {
     Arch arch;
     AttentionKind attention;
     HeadKind head;
-    int V, C, L, H, Hkv;    /* Hkv = H for MLA */
-    int Rq, Rkv;            /* MLA ranks; Rq = 0: a plain q_proj */
-    int Dn, Dr, Dv;         /* MLA: nope, rope, value dims of a head. GQA: Dn = 0, Dr = Dv = head_dim (rope covers all of it) */
+    int V, C, L, H, Hkv; /* Hkv = H for MLA */
+    int Rq, Rkv;         /* MLA ranks; Rq = 0: a plain q_proj */
+    int Dn, Dr, Dv; /* MLA: nope, rope, value dims of a head. GQA: Dn = 0, Dr = Dv = head_dim (rope covers all of it) */
     bool qkv_bias, qk_norm; /* Qwen2; Qwen3 */
     int F;                  /* dense FFN width */
     int E, S, K, moe_F;     /* E = 0: all layers dense */
@@ -43,16 +43,16 @@ typedef struct ModelConfig {
     TopkMethod topk;
     ScoreFunction score;
     int n_group, topk_group;
-    bool norm_topk;         /* normalise the K weights */
-    bool mask_zero;         /* V3 compatibility: rejected groups count as 0 instead of -inf */
-    float routed_scale;     /* routed_scaling_factor */
-    float eps;              /* RMSNorm; the two latent norms of MLA always use 1e-6 */
+    bool norm_topk;     /* normalise the K weights */
+    bool mask_zero;     /* V3 compatibility: rejected groups count as 0 instead of -inf */
+    float routed_scale; /* routed_scaling_factor */
+    float eps;          /* RMSNorm; the two latent norms of MLA always use 1e-6 */
     RopeConfig rope;
     int max_positions;
-    bool tied;              /* lm_head = embed_tokens */
-    float init_std;         /* initializer_range */
-    int bos, eos;           /* -1: none */
-    int mtp_layers;         /* V3 num_nextn_predict_layers: carried through import and export, not trained */
+    bool tied;      /* lm_head = embed_tokens */
+    float init_std; /* initializer_range */
+    int bos, eos;   /* -1: none */
+    int mtp_layers; /* V3 num_nextn_predict_layers: carried through import and export, not trained */
 } ModelConfig;
 
 /* "deepseek_v2", ...: the model_type of config.json. */

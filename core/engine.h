@@ -13,7 +13,8 @@ typedef struct Engine {
     const Ops *ops;
     Backend *backend;
     const ModelConfig *config;
-    DType dtype; /* of matrices and of a layer's interior; the residual stream, norms, router, softmax and gradients are f32 */
+    DType
+        dtype; /* of matrices and of a layer's interior; the residual stream, norms, router, softmax and gradients are f32 */
     ParamTable table;
     AttentionShape attention; /* of training, prefill and exact decode */
     RouterShape router;

@@ -73,7 +73,8 @@ static ExpertSlice expert_slice(Engine *e, const Routing *r, int first)
     const int32_t *offsets = r->offsets + first;
     int most = e->config->E - first, count = 1;
     while (count < most && (offsets[count + 1] - offsets[0] <= SLICE_ROWS || offsets[count] == offsets[0] ||
-                            offsets[count + 1] == offsets[count])) count++;
+                            offsets[count + 1] == offsets[count]))
+        count++;
     int32_t *own = arena_ints(&e->arena, (size_t)count + 1);
     for (int i = 0; i <= count; i++) own[i] = offsets[i] - offsets[0];
     return (ExpertSlice){first, count, (size_t)offsets[0], (size_t)own[count], own};
@@ -90,7 +91,8 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
     ArenaMark mark = arena_mark(&e->arena);
     for (int first = 0; first < c->E;) {
         ExpertSlice s = expert_slice(e, r, first);
-        Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows), act = mat_rows(all_act, s.from, s.rows);
+        Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows),
+            act = mat_rows(all_act, s.from, s.rows);
         ops->gather_rows(b, xs, xn, r->rows + s.from);
         ops->grouped_fwd(b, gu, xs, w->expert_gate_up + first, s.offsets, s.count);
         ops->swiglu_fwd(b, act, gu);
@@ -110,7 +112,8 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, boo
     Mat all_h = mat_f32((float *)h, n, C), all_y = mat_f32(y, n, C), all_xn = act_mat(e, a->xn, n, C);
     Mlp mlp = mlp_of(e, w, a, r != NULL, n);
     Mat shared = r && mlp.down.p ? act_mat(e, a->sy, n, C) : (Mat){0};
-    EACH_SLICE(from, rows, n) {
+    EACH_SLICE(from, rows, n)
+    {
         Mat in = mat_rows(all_h, from, rows), out = mat_rows(all_y, from, rows), xn = mat_rows(all_xn, from, rows);
         ops->rmsnorm_fwd(b, xn, a->rstd + from, in, w->ffn_norm, c->eps);
         ops->copy(b, out, in);
@@ -127,7 +130,8 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, boo
 static void mlp_bwd(Engine *e, Mlp m, Mlp g, Mat dxn, Mat dy, Mat xn, bool add)
 {
     size_t n = xn.rows, F = m.down.cols;
-    Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F), dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
+    Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F),
+        dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
     e->ops->linear_bwd_w(e->backend, g.down, NULL, dy, m.act);
     e->ops->linear_bwd_x(e->backend, dact, dy, m.down, false);
     e->ops->swiglu_bwd(e->backend, dgu, dact, m.gu);
@@ -149,7 +153,8 @@ static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, 
 }
 
 /* d holds the gradients of the experts' outputs on entry and of their inputs on return, both [pairs, C] in sorted order. */
-static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r, Mat d)
+static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
+                        Mat d)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
@@ -181,7 +186,8 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
     Arena *arena = &e->arena;
     size_t C = (size_t)c->C, K = (size_t)c->K;
     ArenaMark mark = arena_mark(arena);
-    Mat all_dy = mat_f32(dx, n, C), all_xn = act_mat(e, a->xn, n, C), all_h = mat_f32((float *)h, n, C), dweights = {0}, d = {0};
+    Mat all_dy = mat_f32(dx, n, C), all_xn = act_mat(e, a->xn, n, C), all_h = mat_f32((float *)h, n, C), dweights = {0},
+        d = {0};
     Mlp mlp = mlp_of(e, w, a, r != NULL, n), dmlp = mlp_of(e, g, a, r != NULL, n);
     if (r) {
         d = mat_f32(arena_floats(arena, n * K * C), n * K, C);
@@ -189,7 +195,8 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
         ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
         experts_bwd(e, w, g, a, r, d);
     }
-    EACH_SLICE(from, rows, n) {
+    EACH_SLICE(from, rows, n)
+    {
         ArenaMark slice = arena_mark(arena);
         Mat dy = mat_rows(all_dy, from, rows), xn = mat_rows(all_xn, from, rows);
         Mat dxn = mat_f32(arena_floats(arena, rows * C), rows, C);

@@ -76,8 +76,8 @@ Loss grpo_loss(GrpoLoss *ctx)
     bool exact = c->estimator == KL_EXACT;
     CHECK(ctx->ratio && ctx->flags && c->log_clamp > 0.0f);
     CHECK(c->beta == 0.0f || (ctx->kl && (exact || ctx->ref_lp)));
-    return (Loss){.eval = grpo_eval, .ctx = ctx, .needs_entropy = c->entropy_bonus != 0.0f,
-                  .needs_kl = c->beta != 0.0f && exact};
+    return (Loss){
+        .eval = grpo_eval, .ctx = ctx, .needs_entropy = c->entropy_bonus != 0.0f, .needs_kl = c->beta != 0.0f && exact};
 }
 
 GrpoStats grpo_stats(const GrpoLoss *ctx, int N)

@@ -17,9 +17,9 @@ typedef struct GrpoConfig {
     float clip_low, clip_high; /* the ratio is clipped to [1 - clip_low, 1 + clip_high] */
     float beta;                /* of the KL term; 0: no reference needed */
     KlEstimator estimator;
-    float log_clamp;           /* d and lp - old_lp are clamped to +-log_clamp, no gradient beyond; each clamp is counted */
-    float entropy_bonus;       /* loss -= entropy_bonus * entropy */
-    int max_length;            /* dr_grpo's constant: the longest completion allowed */
+    float log_clamp;     /* d and lp - old_lp are clamped to +-log_clamp, no gradient beyond; each clamp is counted */
+    float entropy_bonus; /* loss -= entropy_bonus * entropy */
+    int max_length;      /* dr_grpo's constant: the longest completion allowed */
 } GrpoConfig;
 
 /* What happened at a row. */

@@ -3,9 +3,9 @@
 #include "core/check.h"
 
 typedef struct Chunk {
-    void *x, *ref_x;              /* [chunk, C] of the engine's dtype: the policy's, the reference's */
-    float *logits, *ref_logits;   /* [chunk, V] */
-    float *dlp, *dentropy, *dkl;  /* [chunk] */
+    void *x, *ref_x;             /* [chunk, C] of the engine's dtype: the policy's, the reference's */
+    float *logits, *ref_logits;  /* [chunk, V] */
+    float *dlp, *dentropy, *dkl; /* [chunk] */
 } Chunk;
 
 static void logits_of(Engine *e, const Weights *w, Mat logits, Mat x)

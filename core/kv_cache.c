@@ -57,8 +57,8 @@ void kv_cache_close(KvCache *k)
 CacheLayer kv_cache_layer(const KvCache *k, int layer)
 {
     char *base = (char *)k->pages + (size_t)layer * k->page_values * dtype_size(k->dtype);
-    return (CacheLayer){base, k->dtype, k->page_values * (size_t)k->config->L, k->rope_at, k->v_at,
-                        k->config->attention == ATTENTION_MLA};
+    return (CacheLayer){base,       k->dtype, k->page_values * (size_t)k->config->L,
+                        k->rope_at, k->v_at,  k->config->attention == ATTENTION_MLA};
 }
 
 int kv_page_take(KvCache *k)

@@ -34,7 +34,8 @@ static size_t block_offset(void)
 void *memory_block(size_t bytes)
 {
     bool large = bytes >= 2 * (size_t)LARGE_PAGE;
-    size_t unit = large ? LARGE_PAGE : LINE, offset = large ? block_offset() : LINE, rounded = round_up(offset + bytes, unit);
+    size_t unit = large ? LARGE_PAGE : LINE, offset = large ? block_offset() : LINE,
+           rounded = round_up(offset + bytes, unit);
     char *start = aligned_alloc(unit, rounded);
     if (!start) return NULL;
     if (large) ask_for_large_pages(start, rounded);

@@ -77,10 +77,10 @@ typedef struct CacheRow {
 
 typedef struct RouterShape {
     int E, K;
-    int topk;        /* TopkMethod */
-    int score;       /* ScoreFunction */
+    int topk;  /* TopkMethod */
+    int score; /* ScoreFunction */
     int n_group, topk_group;
-    bool norm_topk;  /* w /= sum + 1e-20 */
+    bool norm_topk;        /* w /= sum + 1e-20 */
     bool scale_after_norm; /* V3: multiply by scale even when normalised; V2: only when not normalised */
     bool mask_zero;
     float scale;
@@ -88,7 +88,7 @@ typedef struct RouterShape {
 
 typedef struct AdamWArgs {
     float lr, beta1, beta2, eps, weight_decay;
-    float grad_scale;            /* g *= grad_scale first (clipping) */
+    float grad_scale;               /* g *= grad_scale first (clipping) */
     float correction1, correction2; /* 1 - beta1^t, 1 - beta2^t */
 } AdamWArgs;
 
@@ -131,7 +131,8 @@ typedef struct Ops {
     void (*rmsnorm_fwd)(Backend *b, Mat y, float *rstd, Mat x, const float *w, float eps);
     void (*rmsnorm_bwd)(Backend *b, Mat dx, float *dw, Mat dy, Mat x, const float *w, const float *rstd, bool add_dx);
     /* The same per head: view of `heads` heads of D values in each of n rows (Qwen3 q_norm, k_norm); rstd [n * heads]. */
-    void (*headnorm_fwd)(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads, int D);
+    void (*headnorm_fwd)(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads,
+                         int D);
     void (*headnorm_bwd)(Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd,
                          int n, int heads, int D);
 
@@ -151,8 +152,8 @@ typedef struct Ops {
 
     /* Rotates `heads` heads of Dr values in n rows in place by the angle of pos[n] (Su et al., arXiv:2104.09864).
      * cos, sin: [positions][Dr / 2]. interleaved: pairs (2i, 2i+1), else (i, i + Dr/2). inverse: by minus the angle (bwd). */
-    void (*rope)(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
-                 bool interleaved, bool inverse);
+    void (*rope)(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads,
+                 int Dr, bool interleaved, bool inverse);
 
     /* h = silu(g) * u with gu = [g | u] of 2F columns, h [n, F].  bwd: dgu from dh and gu. */
     void (*swiglu_fwd)(Backend *b, Mat h, Mat gu);
@@ -162,15 +163,16 @@ typedef struct Ops {
      * absolute positions, walked in ascending order with an online softmax: row n's result depends on its sequence only and
      * equals attention_cached's, bit for bit. bwd overwrites its outputs; dk_rope of a shared rope key is the sum over heads
      * in ascending order. offsets [nseq + 1]. */
-    void (*attention_fwd)(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets,
-                          int nseq);
-    void (*attention_bwd)(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
-                          AttentionInputs in, const int32_t *offsets, int nseq);
+    void (*attention_fwd)(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in,
+                          const int32_t *offsets, int nseq);
+    void (*attention_bwd)(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o,
+                          const float *lse, AttentionInputs in, const int32_t *offsets, int nseq);
 
     /* Exact cache: writes the keys and values of n rows to their pages; attends each row to positions 0 .. pos. */
-    void (*cache_write)(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in);
-    void (*attention_cached)(Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows,
-                             int n);
+    void (*cache_write)(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n,
+                        AttentionInputs in);
+    void (*attention_cached)(Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache,
+                             const CacheRow *rows, int n);
     /* Latent cache (DeepSeek-V2 section 2.1.2, absorbed form): writes z [n, Rkv] and k_rope [n, Dr];
      * u[h] = sum_j softmax_j(scale * (qz[h] . z_j + q_rope[h] . k_rope_j)) z_j. qz, u [n][H][Rkv]; q_rope [n][H][Dr]. */
     void (*latent_write)(Backend *b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr);

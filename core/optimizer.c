@@ -36,8 +36,10 @@ bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, DType dtype
     if (norm) *norm = n;
     if (!ops->fault(b, st)) return false;
     if (!isfinite(n))
-        return fail(st, "the gradient norm is %f at optimizer step %lld: the loss has diverged, try a lower learning rate "
-                        "or a longer warm-up", n, (long long)step);
+        return fail(st,
+                    "the gradient norm is %f at optimizer step %lld: the loss has diverged, try a lower learning rate "
+                    "or a longer warm-up",
+                    n, (long long)step);
     AdamWArgs args = {.lr = lr, .beta1 = config->beta1, .beta2 = config->beta2, .eps = config->eps, .grad_scale = 1.0f};
     if (config->max_norm > 0.0f) args.grad_scale = (float)fmin(1.0, config->max_norm / (n + 1e-6));
     args.correction1 = (float)(1.0 - pow(config->beta1, (double)step));

@@ -20,10 +20,8 @@ static void write_name(Param *p, const char *name)
     int length;
     if (p->expert >= 0)
         length = snprintf(p->name, sizeof p->name, "model.layers.%d.mlp.experts.%d.%s", p->layer, p->expert, name);
-    else if (p->layer >= 0)
-        length = snprintf(p->name, sizeof p->name, "model.layers.%d.%s", p->layer, name);
-    else
-        length = snprintf(p->name, sizeof p->name, "%s", name);
+    else if (p->layer >= 0) length = snprintf(p->name, sizeof p->name, "model.layers.%d.%s", p->layer, name);
+    else length = snprintf(p->name, sizeof p->name, "%s", name);
     CHECK(length > 0 && (size_t)length < sizeof p->name);
 }
 
@@ -35,11 +33,20 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
         t->params = realloc(t->params, (size_t)b->capacity * sizeof *t->params);
         CHECK(t->params);
     }
-    bool inside_slab = param_joins(kind) || kind == PARAM_DOWN || kind == PARAM_EXPERT_DOWN || kind == PARAM_SHARED_DOWN;
+    bool inside_slab =
+        param_joins(kind) || kind == PARAM_DOWN || kind == PARAM_EXPERT_DOWN || kind == PARAM_SHARED_DOWN;
     if (!inside_slab) t->total = (t->total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     Param *p = &t->params[t->n++];
-    *p = (Param){.kind = kind, .layer = b->layer, .expert = b->expert, .ndim = ndim, .rows = rows, .cols = cols,
-                 .count = rows * cols, .offset = t->total, .init = init, .decay = ndim == 2,
+    *p = (Param){.kind = kind,
+                 .layer = b->layer,
+                 .expert = b->expert,
+                 .ndim = ndim,
+                 .rows = rows,
+                 .cols = cols,
+                 .count = rows * cols,
+                 .offset = t->total,
+                 .init = init,
+                 .decay = ndim == 2,
                  .split = ndim == 2 && kind != PARAM_ROUTER && kind != PARAM_SCORE,
                  .trained = kind != PARAM_ROUTER_BIAS};
     write_name(p, name);
@@ -117,16 +124,12 @@ static void expert_ffn(Builder *b, const ModelConfig *c)
 static void layer(Builder *b, const ModelConfig *c)
 {
     vector(b, PARAM_ATTN_NORM, "input_layernorm.weight", c->C, INIT_ONES);
-    if (c->attention == ATTENTION_MLA)
-        latent_attention(b, c);
-    else
-        grouped_attention(b, c);
+    if (c->attention == ATTENTION_MLA) latent_attention(b, c);
+    else grouped_attention(b, c);
     matrix(b, PARAM_O, "self_attn.o_proj.weight", c->C, c->H * c->Dv);
     vector(b, PARAM_FFN_NORM, "post_attention_layernorm.weight", c->C, INIT_ONES);
-    if (config_is_moe(c, b->layer))
-        expert_ffn(b, c);
-    else
-        dense_ffn(b, c);
+    if (config_is_moe(c, b->layer)) expert_ffn(b, c);
+    else dense_ffn(b, c);
 }
 
 static int compare_names(const void *a, const void *b, void *params)
@@ -150,10 +153,8 @@ ParamTable params_build(const ModelConfig *c)
     b.t.layer_first[c->L] = b.t.n;
     b.layer = -1;
     vector(&b, PARAM_NORM, "model.norm.weight", c->C, INIT_ONES);
-    if (c->head == HEAD_SCALAR)
-        matrix(&b, PARAM_SCORE, "score.weight", 1, c->C);
-    else if (!c->tied)
-        matrix(&b, PARAM_HEAD, "lm_head.weight", c->V, c->C);
+    if (c->head == HEAD_SCALAR) matrix(&b, PARAM_SCORE, "score.weight", 1, c->C);
+    else if (!c->tied) matrix(&b, PARAM_HEAD, "lm_head.weight", c->V, c->C);
     b.t.total = (b.t.total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     b.t.active = b.t.count - idle;
 
@@ -209,10 +210,8 @@ int params_find_name(const ParamTable *t, const char *name)
     while (low < high) {
         int middle = low + (high - low) / 2, order = strcmp(name, t->params[t->by_name[middle]].name);
         if (order == 0) return t->by_name[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
+        if (order < 0) high = middle;
+        else low = middle + 1;
     }
     return -1;
 }

@@ -13,10 +13,38 @@
 #include "core/matrix.h"
 
 typedef enum {
-    PARAM_EMBED, PARAM_ATTN_NORM, PARAM_Q, PARAM_Q_A, PARAM_Q_A_NORM, PARAM_Q_B, PARAM_KV_A, PARAM_KV_A_NORM, PARAM_KV_B,
-    PARAM_K, PARAM_V, PARAM_Q_BIAS, PARAM_K_BIAS, PARAM_V_BIAS, PARAM_Q_NORM, PARAM_K_NORM, PARAM_O, PARAM_FFN_NORM,
-    PARAM_GATE, PARAM_UP, PARAM_DOWN, PARAM_ROUTER, PARAM_ROUTER_BIAS, PARAM_EXPERT_GATE, PARAM_EXPERT_UP,
-    PARAM_EXPERT_DOWN, PARAM_SHARED_GATE, PARAM_SHARED_UP, PARAM_SHARED_DOWN, PARAM_NORM, PARAM_HEAD, PARAM_SCORE,
+    PARAM_EMBED,
+    PARAM_ATTN_NORM,
+    PARAM_Q,
+    PARAM_Q_A,
+    PARAM_Q_A_NORM,
+    PARAM_Q_B,
+    PARAM_KV_A,
+    PARAM_KV_A_NORM,
+    PARAM_KV_B,
+    PARAM_K,
+    PARAM_V,
+    PARAM_Q_BIAS,
+    PARAM_K_BIAS,
+    PARAM_V_BIAS,
+    PARAM_Q_NORM,
+    PARAM_K_NORM,
+    PARAM_O,
+    PARAM_FFN_NORM,
+    PARAM_GATE,
+    PARAM_UP,
+    PARAM_DOWN,
+    PARAM_ROUTER,
+    PARAM_ROUTER_BIAS,
+    PARAM_EXPERT_GATE,
+    PARAM_EXPERT_UP,
+    PARAM_EXPERT_DOWN,
+    PARAM_SHARED_GATE,
+    PARAM_SHARED_UP,
+    PARAM_SHARED_DOWN,
+    PARAM_NORM,
+    PARAM_HEAD,
+    PARAM_SCORE,
     PARAM_KINDS
 } ParamKind;
 
@@ -30,27 +58,28 @@ static inline bool param_joins(ParamKind kind)
 typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS } ParamInit;
 
 typedef struct Param {
-    char name[88];      /* the HF checkpoint's name */
+    char name[88]; /* the HF checkpoint's name */
     ParamKind kind;
-    int layer, expert;  /* -1 where there is none */
-    int ndim;           /* 1 or 2 */
-    size_t rows, cols;  /* [out, in]; a vector is rows x 1 */
-    size_t count;       /* rows * cols */
-    size_t offset;      /* of the first element in a role's block */
+    int layer, expert; /* -1 where there is none */
+    int ndim;          /* 1 or 2 */
+    size_t rows, cols; /* [out, in]; a vector is rows x 1 */
+    size_t count;      /* rows * cols */
+    size_t offset;     /* of the first element in a role's block */
     ParamInit init;
-    bool decay;         /* weight decay: matrices only */
-    bool split;         /* bf16 in bf16 mode, with its lower halves (core/split_master.h): matrices but the router and a scalar head */
-    bool trained;       /* false: e_score_correction_bias (no gradient, no optimizer state used) */
+    bool decay; /* weight decay: matrices only */
+    bool
+        split; /* bf16 in bf16 mode, with its lower halves (core/split_master.h): matrices but the router and a scalar head */
+    bool trained; /* false: e_score_correction_bias (no gradient, no optimizer state used) */
 } Param;
 
 typedef struct ParamTable {
     Param *params;
-    int n, L;           /* tensors, layers */
-    size_t total;       /* elements of a role's block, padding included */
-    size_t count;       /* parameters proper */
-    int *layer_first;   /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
-    size_t active;      /* parameters a token meets (K experts), embedding and head included */
-    int *by_name;       /* [n] indices in ascending order of names */
+    int n, L;         /* tensors, layers */
+    size_t total;     /* elements of a role's block, padding included */
+    size_t count;     /* parameters proper */
+    int *layer_first; /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
+    size_t active;    /* parameters a token meets (K experts), embedding and head included */
+    int *by_name;     /* [n] indices in ascending order of names */
 } ParamTable;
 
 /* Builds the table for a validated config. Free with params_free. */

@@ -19,14 +19,10 @@ float schedule_rate(const Schedule *s, int64_t step)
     double x = 1.0, peak = s->peak, last = s->last;
     if (step < s->steps) x = (double)(step - s->warmup) / (double)(s->steps - s->warmup);
     switch (s->kind) {
-    case SCHEDULE_LINEAR:
-        return (float)(peak + (last - peak) * x);
-    case SCHEDULE_COSINE:
-        return (float)(last + (peak - last) * (0.5 + 0.5 * cos(M_PI * x)));
-    case SCHEDULE_STEP:
-        return (float)step_rate(s, step);
-    case SCHEDULE_CONSTANT:
-        break;
+    case SCHEDULE_LINEAR: return (float)(peak + (last - peak) * x);
+    case SCHEDULE_COSINE: return (float)(last + (peak - last) * (0.5 + 0.5 * cos(M_PI * x)));
+    case SCHEDULE_STEP: return (float)step_rate(s, step);
+    case SCHEDULE_CONSTANT: break;
     }
     return s->peak;
 }

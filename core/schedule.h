@@ -9,10 +9,10 @@ typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STE
 typedef struct Schedule {
     ScheduleKind kind;
     float peak;
-    float last;           /* linear, cosine: the rate of the last step */
+    float last;            /* linear, cosine: the rate of the last step */
     int64_t warmup, steps; /* warm-up steps are part of steps */
-    float factor;         /* step: the rate is multiplied by it at each milestone (DeepSeek-V2: 0.316 at 0.6 and 0.9) */
-    float milestones[2];  /* shares of steps, ascending; 1 or more: never reached */
+    float factor;        /* step: the rate is multiplied by it at each milestone (DeepSeek-V2: 0.316 at 0.6 and 0.9) */
+    float milestones[2]; /* shares of steps, ascending; 1 or more: never reached */
 } Schedule;
 
 /* The rate of step 1 .. steps (later steps: as the last).

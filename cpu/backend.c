@@ -218,8 +218,8 @@ static void name_machine(Backend *b)
     const GemmProvider *gemm = b->gemm.by_type[b->dtype];
     const char *table = b->gemm.table;
     bool matters = gemm->isa_matters || *table;
-    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d%s%s%s%s", gemm->name, dtype_name(b->dtype), KERNELS_VERSION,
-             *table ? "/" : "", table, matters ? "/" : "", matters ? b->kernels->isa : "");
+    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d%s%s%s%s", gemm->name, dtype_name(b->dtype),
+             KERNELS_VERSION, *table ? "/" : "", table, matters ? "/" : "", matters ? b->kernels->isa : "");
     snprintf(b->describe, sizeof b->describe, "cpu: %s kernels, %s matmul %s%s%s (%s), %d thread%s", b->kernels->isa,
              dtype_name(b->dtype), gemm->name, *table ? " and " : "", table,
              backend_rows_independent(b) ? "rows independent of the batch" : "rows depend on the batch: gap measured",

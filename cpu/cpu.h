@@ -5,11 +5,12 @@
 #include "core/ops.h"
 
 typedef struct CpuOptions {
-    int threads;         /* 0: as many as processors the process may use */
-    DType dtype;         /* of the models that run on it: what machine_kind and rows_independent speak of */
-    const char *matmul;  /* "native", "onednn", "openblas", or a table's path (cpu/matmul/choice.c); NULL: native */
-    const char *isa;     /* "avx512bf16", "avx512", "avx2", "plain"; NULL: as R1_ISA of the environment says, or the best here */
-    const char *bf16;    /* bf16 products by "dot" or "widen" (kernels/gemm/native.c); NULL: the faster one here */
+    int threads;        /* 0: as many as processors the process may use */
+    DType dtype;        /* of the models that run on it: what machine_kind and rows_independent speak of */
+    const char *matmul; /* "native", "onednn", "openblas", or a table's path (cpu/matmul/choice.c); NULL: native */
+    const char
+        *isa; /* "avx512bf16", "avx512", "avx2", "plain"; NULL: as R1_ISA of the environment says, or the best here */
+    const char *bf16; /* bf16 products by "dot" or "widen" (kernels/gemm/native.c); NULL: the faster one here */
 } CpuOptions;
 
 /* Opens the backend and gives its op table. Fails when a name is unknown, not built in, or not possible on this CPU. */

@@ -34,16 +34,16 @@ typedef struct ThreadScratch {
 } ThreadScratch;
 
 struct Backend {
-    DType dtype;                /* CpuOptions.dtype */
-    int threads;                /* the size of every team that is larger than 1 */
+    DType dtype; /* CpuOptions.dtype */
+    int threads; /* the size of every team that is larger than 1 */
     Ops *ops;
     const struct KernelTable *kernels;
-    GemmChoice gemm;            /* what linear_* and grouped_* run on */
-    bool gemm_invariant;        /* the f32 providers passed the start-up self-test (native: by construction) */
-    void *onednn;               /* what cpu/matmul/onednn.c keeps */
+    GemmChoice gemm;     /* what linear_* and grouped_* run on */
+    bool gemm_invariant; /* the f32 providers passed the start-up self-test (native: by construction) */
+    void *onednn;        /* what cpu/matmul/onednn.c keeps */
     PackCache *packs;
-    bool keep_packed;           /* forward products make packed copies and keep them */
-    ThreadScratch *scratch;     /* [threads] */
+    bool keep_packed;       /* forward products make packed copies and keep them */
+    ThreadScratch *scratch; /* [threads] */
     Status fault;
     char describe[160], machine_kind[64];
 };
@@ -92,16 +92,20 @@ static inline void check_f32(Mat m)
 }
 
 /* Every op that lives in cpu/kernels/, by its name in Ops. */
+/* clang-format off */
 #define CPU_KERNEL_OPS(OP)                                                                                             \
     OP(embed_fwd) OP(embed_bwd) OP(rmsnorm_fwd) OP(rmsnorm_bwd) OP(headnorm_fwd) OP(headnorm_bwd) OP(rope)            \
     OP(swiglu_fwd) OP(swiglu_bwd) OP(attention_fwd) OP(attention_bwd) OP(cache_write) OP(attention_cached)            \
     OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(gather_rows) OP(scatter_add_rows)          \
     OP(combine_fwd) OP(combine_bwd) OP(add) OP(copy) OP(head_stats) OP(head_grad) OP(sample) OP(adamw)             \
     OP(sum_squares) OP(fill)
+/* clang-format on */
 
 /* Those of cpu/linear.c. */
+/* clang-format off */
 #define CPU_LINEAR_OPS(OP)                                                                                             \
     OP(linear_fwd) OP(linear_bwd_x) OP(linear_bwd_w) OP(grouped_fwd) OP(grouped_bwd_x) OP(grouped_bwd_w)
+/* clang-format on */
 
 /* Prototypes cpu_<op> with exactly the signatures of Ops. */
 #define CPU_DECLARE_OP(name) __typeof__(*((Ops *)0)->name) cpu_##name;
@@ -112,9 +116,9 @@ CPU_LINEAR_OPS(CPU_DECLARE_OP)
 typedef struct KernelTable {
     const char *isa;
     Ops ops;
-    const GemmProvider *native;       /* f32 */
-    const GemmProvider *widen, *dot;  /* bf16 */
-    bool dot_is_fast;                 /* this instruction set has a bf16 dot product */
+    const GemmProvider *native;      /* f32 */
+    const GemmProvider *widen, *dot; /* bf16 */
+    bool dot_is_fast;                /* this instruction set has a bf16 dot product */
     /* sum[j] += (in blocks of TOKEN_BLOCK rows) sum_n x[n][j] for columns [from, to). One thread. */
     void (*column_sums)(float *sum, Mat x, size_t from, size_t to);
 } KernelTable;

@@ -37,7 +37,8 @@ static size_t expert_rows(const Group *g, int e)
 }
 
 /* dtype: of the product's operands. */
-static Group group_make(const Backend *b, GemmOp op, DType dtype, const Mat *w, const int32_t *offsets, int E, size_t rows)
+static Group group_make(const Backend *b, GemmOp op, DType dtype, const Mat *w, const int32_t *offsets, int E,
+                        size_t rows)
 {
     Group g = {gemm_of(b, dtype, op, w[0].rows, w[0].cols), w, offsets, E, w[0].rows, w[0].cols, rows};
     CHECK(E >= 1 && g.out > 0 && g.in > 0);
@@ -86,11 +87,14 @@ static void cut_tail(Plan *plan, size_t unit, size_t least, bool by_rows, size_t
     for (size_t i = 0; i < n; i++) {
         Task t = tail[i];
         size_t rows = t.r1 - t.r0, cols = t.c1 - t.c0, units = ceil_div(cols, unit), work = (rows + 16) * cols * depth;
-        size_t across = pieces_of(cols, least, work), down = across > 1 || !by_rows ? 1 : pieces_of(rows, LEAST_ROWS, work);
+        size_t across = pieces_of(cols, least, work),
+               down = across > 1 || !by_rows ? 1 : pieces_of(rows, LEAST_ROWS, work);
         for (size_t k = 0; k < across; k++) {
-            size_t from = t.c0 + units * k / across * unit, to = k + 1 < across ? t.c0 + units * (k + 1) / across * unit : t.c1;
+            size_t from = t.c0 + units * k / across * unit,
+                   to = k + 1 < across ? t.c0 + units * (k + 1) / across * unit : t.c1;
             for (size_t j = 0; j < down; j++)
-                plan->tasks[plan->count++] = (Task){t.e, t.r0 + rows * j / down, t.r0 + rows * (j + 1) / down, from, to};
+                plan->tasks[plan->count++] =
+                    (Task){t.e, t.r0 + rows * j / down, t.r0 + rows * (j + 1) / down, from, to};
         }
     }
 }
@@ -111,7 +115,8 @@ static size_t count_row_tasks(const Group *g, size_t chunk)
 
 static Cut cut_rows(const Group *g, int team, size_t cols)
 {
-    size_t unit = g->gemm->column_unit, tasks = g->rows < MIN_ROW_CHUNK ? 1 : 2, want = team > 1 ? tasks * (size_t)team : 1;
+    size_t unit = g->gemm->column_unit, tasks = g->rows < MIN_ROW_CHUNK ? 1 : 2,
+           want = team > 1 ? tasks * (size_t)team : 1;
     Cut cut = {.chunk = TASK_CHUNK, .parts = 1};
     if (!unit) cut.chunk = min_size(TASK_CHUNK, ceil_div(g->rows, (size_t)team) + 1);
     cut.row_tasks = count_row_tasks(g, cut.chunk);
@@ -191,8 +196,8 @@ static Plan plan_outs(Backend *b, const Group *g)
     Plan plan = plan_open(b, (int)team, busy * parts);
     for (int e = 0; e < g->E; e++) {
         for (size_t i = 0; expert_rows(g, e) > 0 && i < parts; i++) {
-            plan.tasks[plan.count++] =
-                (Task){e, (size_t)g->offsets[e], (size_t)g->offsets[e + 1], g->out * i / parts, g->out * (i + 1) / parts};
+            plan.tasks[plan.count++] = (Task){e, (size_t)g->offsets[e], (size_t)g->offsets[e + 1], g->out * i / parts,
+                                              g->out * (i + 1) / parts};
         }
     }
     cut_tail(&plan, MIN_OUT_CHUNK, LEAST_OUTS, false, g->in);
@@ -235,7 +240,7 @@ static void group_bwd_x(Backend *b, Mat dx, Mat dy, Group g, bool add)
     for (size_t i = 0; i < plan.count; i++) {
         Task t = plan.tasks[i];
         g.gemm->bwd_x(b, omp_get_thread_num(), mat_rows(dx, t.r0, t.r1 - t.r0), mat_rows(dy, t.r0, t.r1 - t.r0),
-                       g.w[t.e], t.c0, t.c1, add);
+                      g.w[t.e], t.c0, t.c1, add);
     }
     cpu_release(b, 0, mark);
 }
@@ -254,7 +259,7 @@ static void group_bwd_w(Backend *b, Group g, Mat dy, Mat x)
         for (size_t from = t.r0; from < t.r1; from += TOKEN_BLOCK) {
             size_t rows = min_size(TOKEN_BLOCK, t.r1 - from);
             g.gemm->bwd_w(b, omp_get_thread_num(), g.w[t.e], mat_rows(dy, from, rows), mat_rows(x, from, rows), t.c0,
-                           t.c1);
+                          t.c1);
         }
     }
     cpu_release(b, 0, mark);

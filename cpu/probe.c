@@ -38,7 +38,8 @@ __attribute__((target("avx512f"))) static float fma_avx512(long rounds)
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) static float dot_avx512(long rounds)
 {
     __m512 s[CHAINS];
-    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = (__m512bh)_mm512_set1_epi32(0x3f80bf80); /* 1 - 1 is added */
+    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80),
+             b = (__m512bh)_mm512_set1_epi32(0x3f80bf80); /* 1 - 1 is added */
 #pragma GCC unroll 12
     for (int i = 0; i < CHAINS; i++) s[i] = _mm512_set1_ps((float)i);
     for (long r = 0; r < rounds; r++) {
@@ -211,7 +212,8 @@ size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
 {
     const AttentionShape *s = &w->attention;
     size_t product = product_scratch(w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
-    size_t attention = w->longest * row * sizeof(float) + OTHER, wave = larger(w->longest, min_size(w->tokens, WAVE_TOKENS));
+    size_t attention = w->longest * row * sizeof(float) + OTHER,
+           wave = larger(w->longest, min_size(w->tokens, WAVE_TOKENS));
     size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
     return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);
 }

@@ -17,8 +17,7 @@ static bool is_blank(char c)
 
 static const char *skip_blanks(const char *s)
 {
-    while (is_blank(*s))
-        s++;
+    while (is_blank(*s)) s++;
     return s;
 }
 
@@ -29,8 +28,7 @@ static void trim(const char **s, size_t *n)
         (*s)++;
         (*n)--;
     }
-    while (*n > 0 && is_blank((*s)[*n - 1]))
-        (*n)--;
+    while (*n > 0 && is_blank((*s)[*n - 1])) (*n)--;
 }
 
 /* What stands between open and the next close, trimmed; the position behind close in *after. */
@@ -38,12 +36,10 @@ static bool find_pair(const char *text, const char *open, const char *close, con
                       const char **after)
 {
     const char *from = strstr(text, open);
-    if (from == NULL)
-        return false;
+    if (from == NULL) return false;
     from += strlen(open);
     const char *to = strstr(from, close);
-    if (to == NULL)
-        return false;
+    if (to == NULL) return false;
     *inside = from;
     *length = (size_t)(to - from);
     *after = to + strlen(close);
@@ -55,22 +51,17 @@ static int count_tags(const char *text)
 {
     int n = 0;
     for (const char *s = strchr(text, '<'); s != NULL; s = strchr(s + 1, '<')) {
-        for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++)
-            n += strncmp(s, tags[i], strlen(tags[i])) == 0;
+        for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) n += strncmp(s, tags[i], strlen(tags[i])) == 0;
     }
     return n;
 }
 
 static Reason judge_format(const Parsed *c, const char *text, const char *after_think)
 {
-    if (!c->has_think)
-        return REASON_NO_THINK_TAG;
-    if (c->think_length == 0)
-        return REASON_EMPTY_THINK;
-    if (!c->has_answer)
-        return REASON_NO_ANSWER_TAG;
-    if (c->answer_length == 0)
-        return REASON_EMPTY_ANSWER;
+    if (!c->has_think) return REASON_NO_THINK_TAG;
+    if (c->think_length == 0) return REASON_EMPTY_THINK;
+    if (!c->has_answer) return REASON_NO_ANSWER_TAG;
+    if (c->answer_length == 0) return REASON_EMPTY_ANSWER;
     bool in_place = strncmp(skip_blanks(text), think_open, strlen(think_open)) == 0 &&
                     strncmp(skip_blanks(after_think), answer_open, strlen(answer_open)) == 0;
     return in_place && c->answer_final && count_tags(text) == 4 ? REASON_CORRECT : REASON_EXTRA_TEXT;

@@ -17,12 +17,10 @@ static Rng stream(const char *what, uint32_t seed, Split split, uint64_t index)
 static int draw_weighted(const float *weights, int n, int otherwise, Rng *r)
 {
     double total = 0, at = rng_double(r);
-    for (int i = 0; i < n; i++)
-        total += weights[i];
+    for (int i = 0; i < n; i++) total += weights[i];
     at *= total;
     for (int i = 0; i < n; i++) {
-        if (weights[i] > 0 && at < weights[i])
-            return i;
+        if (weights[i] > 0 && at < weights[i]) return i;
         at -= weights[i];
     }
     return otherwise;
@@ -38,8 +36,7 @@ static const Source *draw_source(const CorpusSpec *c, int kind, Rng *r)
         const Source *s = &c->sources[i];
         bool fits = kind < 0 || (s->task != NULL && (int)s->task->kind == kind);
         weights[i] = fits ? s->weight : 0.0f;
-        if (fits && first < 0)
-            first = i;
+        if (fits && first < 0) first = i;
     }
     CHECK(first >= 0);
     return &c->sources[draw_weighted(weights, c->n_sources, first, r)];
@@ -48,8 +45,7 @@ static const Source *draw_source(const CorpusSpec *c, int kind, Rng *r)
 bool corpus_has(const CorpusSpec *c, PromptKind kind)
 {
     for (int i = 0; i < c->n_sources; i++) {
-        if (c->sources[i].task != NULL && c->sources[i].task->kind == kind)
-            return true;
+        if (c->sources[i].task != NULL && c->sources[i].task->kind == kind) return true;
     }
     return false;
 }

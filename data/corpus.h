@@ -10,7 +10,7 @@ enum { CORPUS_MAX_SOURCES = 16 };
 
 /* One source of problems: a built-in task at levels [level_min, level_max], or a user's file. */
 typedef struct Source {
-    const Task *task;        /* NULL: dataset */
+    const Task *task; /* NULL: dataset */
     const Dataset *dataset;
     int level_min, level_max;
     float weight;
@@ -19,9 +19,9 @@ typedef struct Source {
 typedef struct CorpusSpec {
     Source sources[CORPUS_MAX_SOURCES];
     int n_sources;
-    float zh_share;                     /* prompts in Chinese */
-    float styles[STYLE_COUNT];          /* weights of the styles of documents; all 0: clean */
-    float swap_en, swap_zh;             /* probability that the trace of an EN / ZH prompt is in the other language */
+    float zh_share;            /* prompts in Chinese */
+    float styles[STYLE_COUNT]; /* weights of the styles of documents; all 0: clean */
+    float swap_en, swap_zh;    /* probability that the trace of an EN / ZH prompt is in the other language */
 } CorpusSpec;
 
 /* Which problem stands at `index` of the mix (train or test split), chosen by weight with a counter-based draw. A
@@ -29,8 +29,8 @@ typedef struct CorpusSpec {
 void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index);
 
 typedef struct Document {
-    char *prompt;      /* rendered: with template tokens */
-    char *completion;  /* without end token */
+    char *prompt;     /* rendered: with template tokens */
+    char *completion; /* without end token */
 } Document;
 /* The training document at `index` (train split): problem + completion in a drawn style. Rows of a file give their own
  * completion (preference rows the chosen one, text rows <bos> and the text). Free both strings. */

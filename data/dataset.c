@@ -21,8 +21,7 @@ static void mark_test(Dataset *d, double heldout)
 {
     uint64_t lowest = UINT64_MAX, highest = 0;
     d->n_test = 0;
-    if (heldout <= 0 || d->n < 2)
-        return;
+    if (heldout <= 0 || d->n < 2) return;
     uint64_t *hashes = malloc((size_t)d->n * sizeof *hashes);
     CHECK(hashes != NULL);
     for (int i = 0; i < d->n; i++) {
@@ -46,8 +45,7 @@ static void split_rows(Dataset *d, double heldout)
     DatasetRow *sorted = malloc((size_t)(d->n > 0 ? d->n : 1) * sizeof *sorted);
     CHECK(sorted != NULL);
     int train = 0, test = d->n_train;
-    for (int i = 0; i < d->n; i++)
-        sorted[d->rows[i].test ? test++ : train++] = d->rows[i];
+    for (int i = 0; i < d->n; i++) sorted[d->rows[i].test ? test++ : train++] = d->rows[i];
     free(d->rows);
     d->rows = sorted;
 }
@@ -80,16 +78,12 @@ static bool read_lines(Dataset *d, FILE *file, bool skip_bad, Status *st)
     for (ssize_t n; ok && (n = getline(&line, &size, file)) >= 0;) {
         Status fault = {0};
         const char *start = ++number == 1 && n >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0 ? line + 3 : line;
-        if (start[strspn(start, " \t\r\n")] == '\0' && strlen(start) == (size_t)(line + n - start))
-            continue;
-        if (read_line(d, &capacity, start, (size_t)(line + n - start), number, &fault))
-            continue;
+        if (start[strspn(start, " \t\r\n")] == '\0' && strlen(start) == (size_t)(line + n - start)) continue;
+        if (read_line(d, &capacity, start, (size_t)(line + n - start), number, &fault)) continue;
         d->skipped++;
-        if (!skip_bad)
-            ok = fail(st, "%s", fault.text);
+        if (!skip_bad) ok = fail(st, "%s", fault.text);
     }
-    if (ok && ferror(file))
-        ok = fail(st, "%s: reading failed: %s", d->path, strerror(errno));
+    if (ok && ferror(file)) ok = fail(st, "%s: reading failed: %s", d->path, strerror(errno));
     free(line);
     return ok;
 }
@@ -127,8 +121,7 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
     };
     bool ok = read_lines(d, file, skip_bad, st);
     fclose(file);
-    if (ok && d->n == 0)
-        ok = fail(st, "%s holds no usable row (%d broken)", path, d->skipped);
+    if (ok && d->n == 0) ok = fail(st, "%s holds no usable row (%d broken)", path, d->skipped);
     if (!ok) {
         dataset_free(d);
         return NULL;
@@ -139,10 +132,8 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
 
 void dataset_free(Dataset *d)
 {
-    if (d == NULL)
-        return;
-    for (int i = 0; i < d->n; i++)
-        row_free(&d->rows[i]);
+    if (d == NULL) return;
+    for (int i = 0; i < d->n; i++) row_free(&d->rows[i]);
     free(d->rows);
     free(d->path);
     free(d->name);
@@ -151,8 +142,7 @@ void dataset_free(Dataset *d)
 
 const DatasetRow *dataset_row(const Dataset *d, Split split, uint64_t index)
 {
-    if (split == SPLIT_TEST && d->n_test > 0)
-        return &d->rows[d->n_train + (int)(index % (uint64_t)d->n_test)];
+    if (split == SPLIT_TEST && d->n_test > 0) return &d->rows[d->n_train + (int)(index % (uint64_t)d->n_test)];
     return &d->rows[index % (uint64_t)d->n_train];
 }
 

@@ -10,15 +10,15 @@ typedef enum { ROW_TEXT, ROW_COMPLETION, ROW_MESSAGES, ROW_PREFERENCE, ROW_RL, R
 
 typedef struct DatasetRow {
     RowKind kind;
-    int line;            /* 1-based */
+    int line;               /* 1-based */
     PromptKind prompt_kind; /* the row's "kind": reasoning (default), helpful, safety */
-    Language language;   /* the row's "language": en, zh; else what most words of the prompt are */
-    char *prompt;        /* rendered later by prompt_render; earlier turns stand in it with their roles; "" for text */
-    char *completion;    /* the last turn, or chosen, or the text; RL rows: "trace" and "answer", or NULL */
-    char *rejected;      /* preference rows, else NULL */
-    char *answer;        /* gold; completion rows without one: the completion's answer part (all, without tags) */
+    Language language;      /* the row's "language": en, zh; else what most words of the prompt are */
+    char *prompt;     /* rendered later by prompt_render; earlier turns stand in it with their roles; "" for text */
+    char *completion; /* the last turn, or chosen, or the text; RL rows: "trace" and "answer", or NULL */
+    char *rejected;   /* preference rows, else NULL */
+    char *answer;     /* gold; completion rows without one: the completion's answer part (all, without tags) */
     Json *row;
-    bool test;           /* in the held-out share: hash of the prompt */
+    bool test; /* in the held-out share: hash of the prompt */
 } DatasetRow;
 
 typedef struct Dataset {

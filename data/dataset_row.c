@@ -10,8 +10,7 @@ static Verifier row_verifier(const Json *row)
 {
     Verifier v = json_is_number(json_get(row, "answer")) ? VERIFIER_RATIONAL : VERIFIER_EXACT;
     const char *name = json_get_string(row, "verifier", NULL);
-    if (name != NULL)
-        verifier_find(name, &v);
+    if (name != NULL) verifier_find(name, &v);
     return v;
 }
 
@@ -19,14 +18,11 @@ static Verifier row_verifier(const Json *row)
 static int row_numbers(const Json *row, long *out, int max)
 {
     const Json *list = json_get(row, "numbers");
-    if (list == NULL)
-        return -1;
-    if (!json_is_array(list) || json_count(list) > (size_t)max)
-        return 0;
+    if (list == NULL) return -1;
+    if (!json_is_array(list) || json_count(list) > (size_t)max) return 0;
     int n = (int)json_count(list);
     for (int i = 0; i < n; i++) {
-        if (!json_is_integer_value(json_at(list, (size_t)i)))
-            return 0;
+        if (!json_is_integer_value(json_at(list, (size_t)i))) return 0;
         out[i] = (long)json_integer(json_at(list, (size_t)i));
     }
     return n;
@@ -35,19 +31,15 @@ static int row_numbers(const Json *row, long *out, int max)
 Verdict row_verify(const Problem *p, const char *answer)
 {
     long numbers[VERIFY_MAX_NUMBERS];
-    if (p->answer[0] == '\0')
-        return verdict_of(REASON_UNPARSEABLE);
+    if (p->answer[0] == '\0') return verdict_of(REASON_UNPARSEABLE);
     int n = row_numbers(p->row, numbers, VERIFY_MAX_NUMBERS);
     switch (row_verifier(p->row)) {
-    case VERIFIER_INTEGER:
-        return verdict_of(verify_integer(p->answer, answer));
-    case VERIFIER_RATIONAL:
-        return verdict_of(verify_rational(p->answer, answer));
+    case VERIFIER_INTEGER: return verdict_of(verify_integer(p->answer, answer));
+    case VERIFIER_RATIONAL: return verdict_of(verify_rational(p->answer, answer));
     case VERIFIER_EXPRESSION:
         return verdict_of(n < 0 ? verify_expression_like(p->answer, answer)
                                 : verify_expression(p->answer, numbers, n, answer));
-    default:
-        return verdict_of(verify_exact(p->answer, answer));
+    default: return verdict_of(verify_exact(p->answer, answer));
     }
 }
 
@@ -59,8 +51,7 @@ static char *copy_trimmed(const char *s, size_t n)
         s++;
         n--;
     }
-    while (n > 0 && strchr(blanks, s[n - 1]) != NULL)
-        n--;
+    while (n > 0 && strchr(blanks, s[n - 1]) != NULL) n--;
     return text_copy(s, n);
 }
 
@@ -87,8 +78,7 @@ static bool join_turns(Text *out, const Json *messages, size_t from, size_t to, 
     bool first_user = true;
     for (size_t i = from; i < to; i++) {
         const char *role, *content = message_content(json_at(messages, i), &role, st);
-        if (content == NULL)
-            return false;
+        if (content == NULL) return false;
         if (role[0] == 's') {
             text_addf(out, "%s\n\n", content);
         } else if (role[0] == 'u') {
@@ -121,8 +111,7 @@ static bool read_prompt(DatasetRow *row, const Json *prompt, Status *st)
         row->prompt = copy_trimmed(json_string(prompt, NULL), strlen(json_string(prompt, NULL)));
         return true;
     }
-    if (!json_is_array(prompt))
-        return fail(st, "\"prompt\" must be a string or a list of messages");
+    if (!json_is_array(prompt)) return fail(st, "\"prompt\" must be a string or a list of messages");
     bool ok = join_turns(&text, prompt, 0, json_count(prompt), st);
     row->prompt = text_take(&text);
     return ok;
@@ -142,11 +131,9 @@ static char *read_reply(const Json *v, const char *key, Status *st)
 
 static bool read_messages(DatasetRow *row, const Json *messages, Status *st)
 {
-    if (!json_is_array(messages))
-        return fail(st, "\"messages\" must be a list");
+    if (!json_is_array(messages)) return fail(st, "\"messages\" must be a list");
     const char *reply = last_assistant(messages, st);
-    if (st->failed)
-        return false;
+    if (st->failed) return false;
     size_t n = json_count(messages);
     row->kind = reply != NULL ? ROW_MESSAGES : ROW_RL;
     row->completion = reply != NULL ? text_copy(reply, strlen(reply)) : NULL;
@@ -161,10 +148,8 @@ static bool read_messages(DatasetRow *row, const Json *messages, Status *st)
 static size_t common_start(const char *a, const char *b)
 {
     size_t n = 0;
-    while (a[n] != '\0' && a[n] == b[n])
-        n++;
-    while (n > 0 && ((unsigned char)a[n] & 0xc0) == 0x80)
-        n--;
+    while (a[n] != '\0' && a[n] == b[n]) n++;
+    while (n > 0 && ((unsigned char)a[n] & 0xc0) == 0x80) n--;
     return n > 0 && a[n - 1] == ' ' ? n - 1 : n;
 }
 
@@ -195,8 +180,7 @@ static bool read_preference(DatasetRow *row, Status *st)
     const Json *prompt = json_get(row->row, "prompt"), *chosen = json_get(row->row, "chosen");
     const Json *rejected = json_get(row->row, "rejected");
     row->kind = ROW_PREFERENCE;
-    if (rejected == NULL)
-        return fail(st, "\"chosen\" stands without \"rejected\"");
+    if (rejected == NULL) return fail(st, "\"chosen\" stands without \"rejected\"");
     bool ok;
     if (prompt == NULL) {
         ok = read_implicit(row, chosen, rejected, st);
@@ -206,8 +190,7 @@ static bool read_preference(DatasetRow *row, Status *st)
         row->rejected = row->completion != NULL ? read_reply(rejected, "rejected", st) : NULL;
         ok = row->rejected != NULL;
     }
-    if (ok && strcmp(row->completion, row->rejected) == 0)
-        return fail(st, "\"chosen\" and \"rejected\" are equal");
+    if (ok && strcmp(row->completion, row->rejected) == 0) return fail(st, "\"chosen\" and \"rejected\" are equal");
     return ok;
 }
 
@@ -222,11 +205,10 @@ static bool read_answer(DatasetRow *row, Status *st)
         return fail(st, "unknown verifier \"%s\" (integer, rational, exact, expression)", name);
     if (answer == NULL || json_is_null_value(answer)) {
         Parsed c = completion_parse(row->completion != NULL ? row->completion : "");
-        row->answer = c.has_answer             ? text_copy(c.answer, c.answer_length)
+        row->answer = c.has_answer              ? text_copy(c.answer, c.answer_length)
                       : row->completion != NULL ? copy_trimmed(row->completion, strlen(row->completion))
                                                 : text_copy("", 0);
-        if (row->answer[0] == '\0')
-            return name == NULL || fail(st, "\"verifier\" stands without \"answer\"");
+        if (row->answer[0] == '\0') return name == NULL || fail(st, "\"verifier\" stands without \"answer\"");
     } else if (json_is_string(answer)) {
         row->answer = copy_trimmed(json_string(answer, NULL), strlen(json_string(answer, NULL)));
     } else if (json_is_number(answer)) {
@@ -251,17 +233,14 @@ static bool read_labels(DatasetRow *row, Status *st)
     const char *kind = json_get_string(row->row, "kind", kinds[0]);
     const char *language = json_get_string(row->row, "language", NULL);
     int k = 0;
-    while (k < 3 && strcmp(kind, kinds[k]) != 0)
-        k++;
-    if (k == 3)
-        return fail(st, "unknown kind \"%s\" (reasoning, helpful, safety)", kind);
+    while (k < 3 && strcmp(kind, kinds[k]) != 0) k++;
+    if (k == 3) return fail(st, "unknown kind \"%s\" (reasoning, helpful, safety)", kind);
     row->prompt_kind = (PromptKind)k;
     bool english = language_share(row->prompt, strlen(row->prompt), LANGUAGE_EN) >= 0.5f;
     row->language = english ? LANGUAGE_EN : LANGUAGE_ZH;
     if (language != NULL && strcmp(language, "en") != 0 && strcmp(language, "zh") != 0)
         return fail(st, "unknown language \"%s\" (en, zh)", language);
-    if (language != NULL)
-        row->language = strcmp(language, "en") == 0 ? LANGUAGE_EN : LANGUAGE_ZH;
+    if (language != NULL) row->language = strcmp(language, "en") == 0 ? LANGUAGE_EN : LANGUAGE_ZH;
     return true;
 }
 
@@ -269,13 +248,10 @@ static bool read_labels(DatasetRow *row, Status *st)
 static char *rl_completion(const DatasetRow *row)
 {
     const char *trace = json_get_string(row->row, "trace", NULL);
-    if (row->answer[0] == '\0')
-        return NULL;
+    if (row->answer[0] == '\0') return NULL;
     Text text = {0};
-    if (trace != NULL)
-        text_addf(&text, "<think>%s</think><answer>%s</answer>", trace, row->answer);
-    else
-        text_add(&text, row->answer);
+    if (trace != NULL) text_addf(&text, "<think>%s</think><answer>%s</answer>", trace, row->answer);
+    else text_add(&text, row->answer);
     return text_take(&text);
 }
 
@@ -283,8 +259,7 @@ bool row_read(DatasetRow *row, Status *st)
 {
     const Json *prompt = json_get(row->row, "prompt"), *completion = json_get(row->row, "completion");
     bool ok;
-    if (!json_is_object(row->row))
-        return fail(st, "a line must be one JSON object");
+    if (!json_is_object(row->row)) return fail(st, "a line must be one JSON object");
     if (json_get(row->row, "label") != NULL || json_get(row->row, "labels") != NULL)
         return fail(st, "rows with \"label\" (unpaired preferences, step labels) are not read");
     if (json_get(row->row, "chosen") != NULL) {
@@ -294,8 +269,7 @@ bool row_read(DatasetRow *row, Status *st)
     } else if (prompt != NULL) {
         row->kind = completion != NULL ? ROW_COMPLETION : ROW_RL;
         ok = read_prompt(row, prompt, st);
-        if (ok && completion != NULL)
-            ok = (row->completion = read_reply(completion, "completion", st)) != NULL;
+        if (ok && completion != NULL) ok = (row->completion = read_reply(completion, "completion", st)) != NULL;
     } else if (json_is_string(json_get(row->row, "text"))) {
         const char *text = json_string(json_get(row->row, "text"), NULL);
         row->kind = ROW_TEXT;
@@ -306,8 +280,7 @@ bool row_read(DatasetRow *row, Status *st)
         return fail(st, "the row has none of \"prompt\", \"messages\", \"chosen\", \"text\"");
     }
     ok = ok && read_answer(row, st) && read_labels(row, st);
-    if (ok && row->kind == ROW_RL)
-        row->completion = rl_completion(row);
+    if (ok && row->kind == ROW_RL) row->completion = rl_completion(row);
     return ok;
 }
 

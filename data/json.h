@@ -13,9 +13,9 @@
 typedef struct json_t Json;
 
 /* jansson exports these three names itself; under ours the linker would put our functions in the place of its own. */
-#define json_string r1_json_string
+#define json_string  r1_json_string
 #define json_integer r1_json_integer
-#define json_copy r1_json_copy
+#define json_copy    r1_json_copy
 
 /* Parses `length` bytes (strings may hold U+0000; duplicate keys, keys with U+0000 and nesting deeper than 2,048 are
  * refused). `where` names the source in the sentence: "WHERE: line L: what". */
@@ -33,14 +33,14 @@ bool json_is_bool(const Json *v);
 bool json_is_null_value(const Json *v);
 
 const Json *json_get(const Json *object, const char *key); /* NULL when absent or not an object */
-size_t json_count(const Json *v);                           /* elements of an array or object */
+size_t json_count(const Json *v);                          /* elements of an array or object */
 const Json *json_at(const Json *array, size_t i);
 /* Member i of an object in insertion order: its key, and the value in *value. */
 const char *json_member(const Json *object, size_t i, const Json **value);
 /* Walks a large object in insertion order: *cursor starts as NULL; returns the key, NULL after the last member. */
 const char *json_next(const Json *object, void **cursor, const Json **value);
-const char *json_string(const Json *v, size_t *length);     /* NULL when not a string; length may be NULL */
-double json_number(const Json *v);   /* 0 when not a number */
+const char *json_string(const Json *v, size_t *length); /* NULL when not a string; length may be NULL */
+double json_number(const Json *v);                      /* 0 when not a number */
 int64_t json_integer(const Json *v); /* a real is cut towards 0; 0 when not a number or out of range */
 bool json_bool(const Json *v);
 
@@ -57,7 +57,7 @@ Json *json_new_array(void);
 Json *json_new_string(const char *text, size_t length);
 Json *json_new_text(const char *text); /* NUL-terminated; bytes that are not UTF-8 become U+FFFD */
 Json *json_new_int(int64_t v);
-Json *json_new_number(double v);       /* NaN and infinities become null */
+Json *json_new_number(double v); /* NaN and infinities become null */
 Json *json_new_bool(bool v);
 Json *json_new_null(void);
 void json_set(Json *object, const char *key, Json *value); /* key is UTF-8 */

@@ -61,8 +61,7 @@ const Task *task_at(int i)
 const Task *task_find(const char *name)
 {
     for (int i = 0; i < task_count(); i++) {
-        if (strcmp(tasks[i]->name, name) == 0)
-            return tasks[i];
+        if (strcmp(tasks[i]->name, name) == 0) return tasks[i];
     }
     return NULL;
 }
@@ -88,8 +87,7 @@ void task_problem(Problem *out, const Task *t, int level, Language language, uin
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         *out = (Problem){.task = t, .index = index, .level = level, .language = language, .kind = t->kind};
         t->generate(out, &r);
-        if ((out->key % TEST_SHARE == 0) == (split == SPLIT_TEST))
-            return;
+        if ((out->key % TEST_SHARE == 0) == (split == SPLIT_TEST)) return;
         problem_free(out);
     }
     CHECK(!"every level of every task has problems in both splits");
@@ -99,8 +97,7 @@ void task_problem(Problem *out, const Task *t, int level, Language language, uin
 static void add_steps(Text *out, char **steps, int n, int first, const char *separator)
 {
     for (int i = first; i < n; i++) {
-        if (i > first)
-            text_add(out, separator);
+        if (i > first) text_add(out, separator);
         text_add(out, steps[i]);
     }
 }
@@ -114,28 +111,21 @@ char *task_completion(const Problem *p, Language trace_language, TraceStyle styl
     bool tags = style != STYLE_DIRECT && style != STYLE_UNTAGGED;
     bool worked = style != STYLE_DIRECT && style != STYLE_EMPTY;
     Text out = {0};
-    if (tags)
-        text_add(&out, "<think>");
-    if (worked)
-        add_steps(&out, steps, n, style == STYLE_HALF ? n / 2 : 0, p->task->separator);
+    if (tags) text_add(&out, "<think>");
+    if (worked) add_steps(&out, steps, n, style == STYLE_HALF ? n / 2 : 0, p->task->separator);
     text_add(&out, tags ? "</think><answer>" : worked ? " " : "");
     text_add(&out, answer);
-    if (tags)
-        text_add(&out, "</answer>");
-    for (int i = 0; i < n; i++)
-        free(steps[i]);
+    if (tags) text_add(&out, "</answer>");
+    for (int i = 0; i < n; i++) free(steps[i]);
     free(answer);
     return text_take(&out);
 }
 
 static Reason answer_fault(const Parsed *c, bool truncated)
 {
-    if (truncated)
-        return REASON_TRUNCATED;
-    if (!c->has_answer)
-        return REASON_NO_ANSWER_TAG;
-    if (!c->answer_final)
-        return REASON_EXTRA_TEXT;
+    if (truncated) return REASON_TRUNCATED;
+    if (!c->has_answer) return REASON_NO_ANSWER_TAG;
+    if (!c->answer_final) return REASON_EXTRA_TEXT;
     return c->answer_length == 0 ? REASON_EMPTY_ANSWER : REASON_CORRECT;
 }
 

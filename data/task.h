@@ -19,12 +19,12 @@ typedef enum { KIND_REASONING, KIND_HELPFUL, KIND_SAFETY } PromptKind;
 
 /* How a worked document is written (spec: recipe-evidence section 3). */
 typedef enum {
-    STYLE_CLEAN,     /* <think>correct trace</think><answer>a</answer> */
-    STYLE_DIRECT,    /* answer without any tag */
-    STYLE_UNTAGGED,  /* correct trace, then the answer, without tags */
-    STYLE_EMPTY,     /* <think></think><answer>a</answer> */
-    STYLE_CORRUPT,   /* tags, a trace with a slip in it, and the (usually wrong) answer that follows from it */
-    STYLE_HALF,      /* tags, the first half of the steps missing */
+    STYLE_CLEAN,    /* <think>correct trace</think><answer>a</answer> */
+    STYLE_DIRECT,   /* answer without any tag */
+    STYLE_UNTAGGED, /* correct trace, then the answer, without tags */
+    STYLE_EMPTY,    /* <think></think><answer>a</answer> */
+    STYLE_CORRUPT,  /* tags, a trace with a slip in it, and the (usually wrong) answer that follows from it */
+    STYLE_HALF,     /* tags, the first half of the steps missing */
     STYLE_COUNT
 } TraceStyle;
 
@@ -32,24 +32,39 @@ typedef struct Task Task;
 
 typedef struct Problem {
     const Task *task;
-    uint64_t index;      /* in its list */
-    int level;           /* 1 .. task->levels */
-    Language language;   /* of the prompt; the reasoning should be in it too */
+    uint64_t index;    /* in its list */
+    int level;         /* 1 .. task->levels */
+    Language language; /* of the prompt; the reasoning should be in it too */
     PromptKind kind;
-    bool unsafe;         /* refusal family: the right answer is to refuse */
-    uint64_t key;        /* hash of the problem itself, the same in both languages: decides its split */
-    char *prompt;        /* owned, as everything below */
-    char *answer;        /* the gold answer; for helpful prompts the best answer */
-    Json *row;           /* the JSONL row for rows of a user's file, else NULL */
+    bool unsafe;  /* refusal family: the right answer is to refuse */
+    uint64_t key; /* hash of the problem itself, the same in both languages: decides its split */
+    char *prompt; /* owned, as everything below */
+    char *answer; /* the gold answer; for helpful prompts the best answer */
+    Json *row;    /* the JSONL row for rows of a user's file, else NULL */
 } Problem;
 void problem_free(Problem *p); /* what it owns, not the struct */
 
 /* A verdict: score in [0, 1], a reason code and the time it took. */
 typedef enum {
-    REASON_CORRECT, REASON_WRONG_ANSWER, REASON_NO_ANSWER_TAG, REASON_NO_THINK_TAG, REASON_EMPTY_THINK,
-    REASON_EMPTY_ANSWER, REASON_EXTRA_TEXT, REASON_UNPARSEABLE, REASON_NUMBER_REUSED, REASON_NUMBER_UNKNOWN,
-    REASON_NUMBER_MISSING, REASON_DIVISION_BY_ZERO, REASON_NOT_A_PERMUTATION, REASON_NOT_SORTED, REASON_TRUNCATED,
-    REASON_NOT_HELPFUL, REASON_UNSAFE, REASON_OVER_REFUSAL, REASON_COUNT
+    REASON_CORRECT,
+    REASON_WRONG_ANSWER,
+    REASON_NO_ANSWER_TAG,
+    REASON_NO_THINK_TAG,
+    REASON_EMPTY_THINK,
+    REASON_EMPTY_ANSWER,
+    REASON_EXTRA_TEXT,
+    REASON_UNPARSEABLE,
+    REASON_NUMBER_REUSED,
+    REASON_NUMBER_UNKNOWN,
+    REASON_NUMBER_MISSING,
+    REASON_DIVISION_BY_ZERO,
+    REASON_NOT_A_PERMUTATION,
+    REASON_NOT_SORTED,
+    REASON_TRUNCATED,
+    REASON_NOT_HELPFUL,
+    REASON_UNSAFE,
+    REASON_OVER_REFUSAL,
+    REASON_COUNT
 } Reason;
 const char *reason_name(Reason r); /* "correct", "wrong answer", "no answer tag", ... */
 
@@ -61,7 +76,7 @@ typedef struct Verdict {
 
 struct Task {
     const char *name, *help, *example; /* example: one prompt and answer for `r1 data --list` */
-    const char *separator; /* between the steps of a trace */
+    const char *separator;             /* between the steps of a trace */
     PromptKind kind;
     int levels;
     /* Fills prompt, answer, key (and unsafe) of a problem whose task, level, language are set; draws only from r. */

@@ -9,11 +9,9 @@
 
 static void reserve(Text *t, size_t more)
 {
-    if (t->p != NULL && t->n + more + 1 <= t->capacity)
-        return;
+    if (t->p != NULL && t->n + more + 1 <= t->capacity) return;
     size_t capacity = t->capacity < 32 ? 64 : t->capacity * 2;
-    while (capacity < t->n + more + 1)
-        capacity *= 2;
+    while (capacity < t->n + more + 1) capacity *= 2;
     t->p = realloc(t->p, capacity);
     CHECK(t->p != NULL);
     t->capacity = capacity;
@@ -22,8 +20,7 @@ static void reserve(Text *t, size_t more)
 void text_add_bytes(Text *t, const char *bytes, size_t n)
 {
     reserve(t, n);
-    if (n > 0)
-        memcpy(t->p + t->n, bytes, n);
+    if (n > 0) memcpy(t->p + t->n, bytes, n);
     t->n += n;
     t->p[t->n] = '\0';
 }
@@ -60,8 +57,7 @@ char *text_copy(const char *bytes, size_t n)
 {
     char *p = malloc(n + 1);
     CHECK(p != NULL);
-    if (n > 0)
-        memcpy(p, bytes, n);
+    if (n > 0) memcpy(p, bytes, n);
     p[n] = '\0';
     return p;
 }
@@ -70,8 +66,7 @@ uint64_t hash_bytes(const void *bytes, size_t n, uint64_t seed)
 {
     const unsigned char *p = bytes;
     uint64_t h = seed != 0 ? seed : 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
     return h;
 }
 

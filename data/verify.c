@@ -29,8 +29,7 @@ Verdict verdict_of(Reason r)
 static size_t digits_at(const char *s)
 {
     size_t n = 0;
-    while (s[n] >= '0' && s[n] <= '9')
-        n++;
+    while (s[n] >= '0' && s[n] <= '9') n++;
     return n;
 }
 
@@ -48,14 +47,11 @@ typedef struct Integer {
 
 static bool integer_read(const char *s, Integer *out)
 {
-    if (too_long(s))
-        return false;
+    if (too_long(s)) return false;
     bool negative = *s == '-';
-    if (*s == '-' || *s == '+')
-        s++;
+    if (*s == '-' || *s == '+') s++;
     size_t n = digits_at(s);
-    if (n == 0 || s[n] != '\0')
-        return false;
+    if (n == 0 || s[n] != '\0') return false;
     while (n > 1 && *s == '0') {
         s++;
         n--;
@@ -67,8 +63,7 @@ static bool integer_read(const char *s, Integer *out)
 Reason verify_integer(const char *gold, const char *answer)
 {
     Integer g, a;
-    if (!integer_read(gold, &g) || !integer_read(answer, &a))
-        return REASON_UNPARSEABLE;
+    if (!integer_read(gold, &g) || !integer_read(answer, &a)) return REASON_UNPARSEABLE;
     bool equal = g.negative == a.negative && g.n == a.n && memcmp(g.digits, a.digits, g.n) == 0;
     return equal ? REASON_CORRECT : REASON_WRONG_ANSWER;
 }
@@ -87,30 +82,22 @@ static void decimal_set(mpq_t value, const char *whole, size_t nwhole, const cha
 /* REASON_CORRECT when s was read into value (canonical), REASON_DIVISION_BY_ZERO for a/0, else REASON_UNPARSEABLE. */
 static Reason rational_read(const char *s, mpq_t value)
 {
-    if (too_long(s))
-        return REASON_UNPARSEABLE;
+    if (too_long(s)) return REASON_UNPARSEABLE;
     bool negative = *s == '-';
-    if (*s == '-' || *s == '+')
-        s++;
+    if (*s == '-' || *s == '+') s++;
     size_t n = digits_at(s);
-    if (n == 0)
-        return REASON_UNPARSEABLE;
+    if (n == 0) return REASON_UNPARSEABLE;
     if (s[n] == '\0') {
         mpq_set_str(value, s, 10);
     } else {
         size_t rest = digits_at(s + n + 1);
-        if ((s[n] != '.' && s[n] != '/') || rest == 0 || s[n + 1 + rest] != '\0')
-            return REASON_UNPARSEABLE;
-        if (s[n] == '.')
-            decimal_set(value, s, n, s + n + 1, rest);
-        else
-            mpq_set_str(value, s, 10);
-        if (mpz_sgn(mpq_denref(value)) == 0)
-            return REASON_DIVISION_BY_ZERO;
+        if ((s[n] != '.' && s[n] != '/') || rest == 0 || s[n + 1 + rest] != '\0') return REASON_UNPARSEABLE;
+        if (s[n] == '.') decimal_set(value, s, n, s + n + 1, rest);
+        else mpq_set_str(value, s, 10);
+        if (mpz_sgn(mpq_denref(value)) == 0) return REASON_DIVISION_BY_ZERO;
         mpq_canonicalize(value);
     }
-    if (negative)
-        mpq_neg(value, value);
+    if (negative) mpq_neg(value, value);
     return REASON_CORRECT;
 }
 
@@ -119,8 +106,7 @@ Reason verify_rational(const char *gold, const char *answer)
     mpq_t g, a;
     mpq_inits(g, a, NULL);
     Reason r = rational_read(gold, g) == REASON_CORRECT ? rational_read(answer, a) : REASON_UNPARSEABLE;
-    if (r == REASON_CORRECT && !mpq_equal(g, a))
-        r = REASON_WRONG_ANSWER;
+    if (r == REASON_CORRECT && !mpq_equal(g, a)) r = REASON_WRONG_ANSWER;
     mpq_clears(g, a, NULL);
     return r;
 }
@@ -132,18 +118,13 @@ Reason verify_exact(const char *gold, const char *answer)
 
 Reason verify_digits(const char *gold, const char *answer)
 {
-    if (*answer == '\0' || too_long(answer) || answer[digits_at(answer)] != '\0')
-        return REASON_UNPARSEABLE;
-    if (strcmp(gold, answer) == 0)
-        return REASON_CORRECT;
+    if (*answer == '\0' || too_long(answer) || answer[digits_at(answer)] != '\0') return REASON_UNPARSEABLE;
+    if (strcmp(gold, answer) == 0) return REASON_CORRECT;
     int count[10] = {0};
-    for (const char *s = gold; *s != '\0'; s++)
-        count[*s - '0']++;
-    for (const char *s = answer; *s != '\0'; s++)
-        count[*s - '0']--;
+    for (const char *s = gold; *s != '\0'; s++) count[*s - '0']++;
+    for (const char *s = answer; *s != '\0'; s++) count[*s - '0']--;
     for (int d = 0; d < 10; d++) {
-        if (count[d] != 0)
-            return REASON_NOT_A_PERMUTATION;
+        if (count[d] != 0) return REASON_NOT_A_PERMUTATION;
     }
     return REASON_NOT_SORTED;
 }
@@ -161,8 +142,7 @@ typedef struct Expression {
 
 static void skip_blanks(Expression *e)
 {
-    while (*e->p == ' ')
-        e->p++;
+    while (*e->p == ' ') e->p++;
 }
 
 static bool read_sum(Expression *e, mpq_t out);
@@ -171,8 +151,7 @@ static bool read_factor(Expression *e, mpq_t out)
 {
     skip_blanks(e);
     if (*e->p == '(') {
-        if (++e->depth > EXPRESSION_DEPTH)
-            return false;
+        if (++e->depth > EXPRESSION_DEPTH) return false;
         e->p++;
         bool ok = read_sum(e, out);
         skip_blanks(e);
@@ -180,11 +159,9 @@ static bool read_factor(Expression *e, mpq_t out)
         return ok && *e->p++ == ')';
     }
     size_t n = digits_at(e->p);
-    if (n == 0 || e->n == VERIFY_MAX_NUMBERS)
-        return false;
+    if (n == 0 || e->n == VERIFY_MAX_NUMBERS) return false;
     long value = 0;
-    for (size_t i = 0; i < n && i < EXPRESSION_DIGITS; i++)
-        value = value * 10 + (e->p[i] - '0');
+    for (size_t i = 0; i < n && i < EXPRESSION_DIGITS; i++) value = value * 10 + (e->p[i] - '0');
     /* A longer number is in no list of ours: it is remembered as one that cannot be. */
     e->used[e->n++] = n > EXPRESSION_DIGITS ? -1 : value;
     e->p += n;
@@ -210,16 +187,14 @@ static void apply(Expression *e, char op, mpq_t left, const mpq_t right)
 /* out = operand {op operand} for the two operators of one precedence. */
 static bool read_chain(Expression *e, mpq_t out, bool (*operand)(Expression *, mpq_t), const char *operators)
 {
-    if (!operand(e, out))
-        return false;
+    if (!operand(e, out)) return false;
     mpq_t right;
     mpq_init(right);
     bool ok = true;
     for (skip_blanks(e); ok && *e->p != '\0' && strchr(operators, *e->p) != NULL; skip_blanks(e)) {
         char op = *e->p++;
         ok = operand(e, right);
-        if (ok)
-            apply(e, op, out, right);
+        if (ok) apply(e, op, out, right);
     }
     mpq_clear(right);
     return ok;
@@ -255,10 +230,8 @@ static Reason check_numbers(const Expression *e, const long *numbers, int n)
             taken[j] |= free_one;
         }
         matched += free_one;
-        if (known && !free_one)
-            reason = REASON_NUMBER_REUSED;
-        else if (!known && reason == REASON_CORRECT)
-            reason = REASON_NUMBER_UNKNOWN;
+        if (known && !free_one) reason = REASON_NUMBER_REUSED;
+        else if (!known && reason == REASON_CORRECT) reason = REASON_NUMBER_UNKNOWN;
     }
     return reason == REASON_CORRECT && matched < n ? REASON_NUMBER_MISSING : reason;
 }
@@ -271,10 +244,8 @@ static Reason compare_expression(const mpq_t target, const long *numbers, int n,
     Reason r = REASON_UNPARSEABLE;
     if (expression_read(answer, &e, value)) {
         r = check_numbers(&e, numbers, n);
-        if (r == REASON_CORRECT && e.divided_by_zero)
-            r = REASON_DIVISION_BY_ZERO;
-        else if (r == REASON_CORRECT && !mpq_equal(target, value))
-            r = REASON_WRONG_ANSWER;
+        if (r == REASON_CORRECT && e.divided_by_zero) r = REASON_DIVISION_BY_ZERO;
+        else if (r == REASON_CORRECT && !mpq_equal(target, value)) r = REASON_WRONG_ANSWER;
     }
     mpq_clear(value);
     return r;
@@ -282,13 +253,11 @@ static Reason compare_expression(const mpq_t target, const long *numbers, int n,
 
 Reason verify_expression(const char *target, const long *numbers, int n, const char *answer)
 {
-    if (n > VERIFY_MAX_NUMBERS)
-        return REASON_UNPARSEABLE;
+    if (n > VERIFY_MAX_NUMBERS) return REASON_UNPARSEABLE;
     mpq_t value;
     mpq_init(value);
     Reason r = rational_read(target, value);
-    if (r == REASON_CORRECT)
-        r = compare_expression(value, numbers, n, answer);
+    if (r == REASON_CORRECT) r = compare_expression(value, numbers, n, answer);
     mpq_clear(value);
     return r;
 }
@@ -299,21 +268,16 @@ Reason verify_expression_like(const char *gold, const char *answer)
     mpq_t value;
     mpq_init(value);
     Reason r = REASON_UNPARSEABLE;
-    if (expression_read(gold, &e, value) && !e.divided_by_zero)
-        r = compare_expression(value, e.used, e.n, answer);
+    if (expression_read(gold, &e, value) && !e.divided_by_zero) r = compare_expression(value, e.used, e.n, answer);
     mpq_clear(value);
     return r;
 }
 
 bool verify_gold(Verifier v, const char *gold, const long *numbers, int n)
 {
-    if (v == VERIFIER_EXACT)
-        return *gold != '\0';
-    if (v == VERIFIER_INTEGER)
-        return verify_integer(gold, gold) == REASON_CORRECT;
-    if (v == VERIFIER_RATIONAL)
-        return verify_rational(gold, gold) == REASON_CORRECT;
-    if (numbers != NULL)
-        return n > 0 && n <= VERIFY_MAX_NUMBERS && verify_rational(gold, gold) == REASON_CORRECT;
+    if (v == VERIFIER_EXACT) return *gold != '\0';
+    if (v == VERIFIER_INTEGER) return verify_integer(gold, gold) == REASON_CORRECT;
+    if (v == VERIFIER_RATIONAL) return verify_rational(gold, gold) == REASON_CORRECT;
+    if (numbers != NULL) return n > 0 && n <= VERIFY_MAX_NUMBERS && verify_rational(gold, gold) == REASON_CORRECT;
     return strpbrk(gold, "+-*/") != NULL && verify_expression_like(gold, gold) == REASON_CORRECT;
 }

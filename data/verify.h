@@ -7,9 +7,7 @@
 
 enum { VERIFY_MAX = 4096, VERIFY_MAX_NUMBERS = 64 };
 
-typedef enum {
-    VERIFIER_INTEGER, VERIFIER_RATIONAL, VERIFIER_EXACT, VERIFIER_EXPRESSION, VERIFIER_COUNT
-} Verifier;
+typedef enum { VERIFIER_INTEGER, VERIFIER_RATIONAL, VERIFIER_EXACT, VERIFIER_EXPRESSION, VERIFIER_COUNT } Verifier;
 const char *verifier_name(Verifier v); /* "integer", ... */
 bool verifier_find(const char *name, Verifier *out);
 

@@ -21,7 +21,6 @@ passed=0 failed=0 skipped=0
 
 # run NAME COMMAND...: sets code and seconds; the output is in $scratch/log.
 run() {
-    name=$1
     shift
     TEST_DIR=$scratch/dir
     rm -rf "$TEST_DIR"
@@ -77,8 +76,8 @@ shell() {
 
 for kind in ${SUITES:-unit sh}; do
     case $kind in
-    unit) files=tests/unit/test_*.c runner=unit ;;
-    sh) files=tests/sh/*.sh runner=shell ;;
+    unit) files="tests/unit/test_*.c" runner=unit ;;
+    sh) files="tests/sh/*.sh" runner=shell ;;
     asan) files="tests/sh/golden*.sh tests/asan.sh" runner=shell ;;
     *) echo "tests/run.sh: SUITES knows unit, sh and asan, not $kind" >&2 && exit 2 ;;
     esac

@@ -21,7 +21,7 @@ typedef struct Value {
     uint32_t type, element; /* element: of an array */
     uint64_t count;         /* of an array, else 1; of a string: its bytes */
     const uint8_t *at;
-    char *text;             /* of a string: a NUL-terminated copy */
+    char *text; /* of a string: a NUL-terminated copy */
 } Value;
 
 struct GgufFile {
@@ -236,7 +236,8 @@ GgufFile *gguf_open(const char *path, Status *st)
         return NULL;
     }
     void *base = S_ISREG(info.st_mode) && info.st_size > 0
-                     ? mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+                     ? mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)
+                     : MAP_FAILED;
     close(fd);
     if (base == MAP_FAILED) {
         fail(st, "cannot map %s: it is empty or no regular file", path);

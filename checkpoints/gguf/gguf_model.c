@@ -72,8 +72,8 @@ static void read_arch(Keys *k, ModelConfig *c)
             c->arch = (Arch)a;
             return;
         }
-    k->ok = fail(k->st, "%s: architecture %.40s is not supported; llama, qwen2, qwen3 and deepseek2 are", k->path,
-                 k->arch);
+    k->ok =
+        fail(k->st, "%s: architecture %.40s is not supported; llama, qwen2, qwen3 and deepseek2 are", k->path, k->arch);
 }
 
 static void read_sizes(Keys *k, ModelConfig *c)
@@ -133,8 +133,7 @@ static void read_grouped_attention(Keys *k, ModelConfig *c)
         k->ok = fail(k->st, "%s scales its rotary frequencies one by one, which is not supported", k->path);
     else if (!c->qkv_bias && gguf_find(k->f, "blk.0.attn_q.bias"))
         k->ok = fail(k->st, "%s has biases in its attention, which is not supported for %s", k->path, k->arch);
-    else
-        read_yarn(k, c);
+    else read_yarn(k, c);
 }
 
 static void read_latent_attention(Keys *k, ModelConfig *c)
@@ -234,8 +233,8 @@ static bool read_kv_b(const GgufFile *f, const char *path, const ModelConfig *c,
     bool ok = true;
     for (uint64_t h = 0; ok && h < H; h++) {
         float *head = w + h * (Dn + Dv) * R;
-        ok = gguf_read_f32(k, h * R * Dn, R * Dn, turned, st) &&
-             gguf_read_f32(v, h * Dv * R, Dv * R, head + Dn * R, st);
+        ok =
+            gguf_read_f32(k, h * R * Dn, R * Dn, turned, st) && gguf_read_f32(v, h * Dv * R, Dv * R, head + Dn * R, st);
         for (uint64_t r = 0; r < R; r++)
             for (uint64_t j = 0; j < Dn; j++) head[j * R + r] = turned[r * Dn + j];
     }

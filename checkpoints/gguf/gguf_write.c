@@ -48,7 +48,10 @@ static void add(Job *job, int first, Gather gather, const char *name, uint64_t n
 {
     const Param *p = &job->t->params[first];
     Out *o = &job->list[job->n++];
-    *o = (Out){.gather = gather, .first = first, .type = type_of(p, ne0, target), .ndim = ne2 ? 3 : p->ndim,
+    *o = (Out){.gather = gather,
+               .first = first,
+               .type = type_of(p, ne0, target),
+               .ndim = ne2 ? 3 : p->ndim,
                .ne = {ne0, ne1, ne2 ? ne2 : 1}};
     snprintf(o->name, sizeof o->name, "%s", name);
     unsigned elements = 1, bytes = 1;

@@ -60,8 +60,8 @@ void gguf_key_array(GgufKeys *k, const char *key, uint32_t element, uint64_t cou
 static void put_general(GgufKeys *k, const char *model_name, GgufTarget target)
 {
     /* llama.cpp's own enumeration of file types, not ggml's. */
-    static const uint32_t file_types[] = {[GGUF_WRITE_F32] = 0, [GGUF_WRITE_F16] = 1, [GGUF_WRITE_BF16] = 32,
-                                          [GGUF_WRITE_Q8_0] = 7};
+    static const uint32_t file_types[] = {
+        [GGUF_WRITE_F32] = 0, [GGUF_WRITE_F16] = 1, [GGUF_WRITE_BF16] = 32, [GGUF_WRITE_Q8_0] = 7};
     gguf_key_text(k, "general.architecture", k->arch);
     gguf_key_text(k, "general.type", "model");
     gguf_key_text(k, "general.name", model_name);

@@ -20,10 +20,10 @@ static const char *pre_name(const Json *pre_tokenizer)
     char *text = json_write(pre_tokenizer, false);
     bool triples = strstr(text, "p{N}{1,3}"), contractions = strstr(text, "'s|'t|'re"),
          digits = strstr(text, "\"Digits\"");
-    const char *name = triples ? contractions ? "llama-bpe" : "deepseek-v3"
+    const char *name = triples        ? contractions ? "llama-bpe" : "deepseek-v3"
                        : contractions ? "qwen2"
-                       : digits ? strstr(text, "\"Split\"") ? "deepseek-llm" : "smollm"
-                                : "gpt-2";
+                       : digits       ? strstr(text, "\"Split\"") ? "deepseek-llm" : "smollm"
+                                      : "gpt-2";
     free(text);
     return name;
 }

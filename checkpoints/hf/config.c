@@ -173,8 +173,8 @@ static void read_yarn(Reader *scaling, ModelConfig *c)
     rope->mscale_all_dim = read_float(scaling, "mscale_all_dim", 0.0);
     rope->has_mscale = json_is_number(json_get(scaling->object, "mscale"));
     rope->has_mscale_all_dim = json_is_number(json_get(scaling->object, "mscale_all_dim"));
-    rope->original_positions = read_int(scaling, "original_max_position_embeddings",
-                                        c->attention == ATTENTION_MLA ? 4096 : c->max_positions);
+    rope->original_positions =
+        read_int(scaling, "original_max_position_embeddings", c->attention == ATTENTION_MLA ? 4096 : c->max_positions);
     if (scaling->ok && json_is_number(json_get(scaling->object, "attention_factor")))
         scaling->ok =
             fail(scaling->st, "config.json: an explicit attention_factor of YaRN is not supported: remove it");

@@ -165,8 +165,13 @@ static bool attach_later_layers(const StFile *f, const char *folder, const Model
 
 bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st)
 {
-    static const char *const names[] = {"generation_config.json", "special_tokens_map.json", "chat_template.jinja",
-                                        "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"};
+    static const char *const names[] = {"generation_config.json",
+                                        "special_tokens_map.json",
+                                        "chat_template.jinja",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "tokenizer.model"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[8192];
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);

@@ -20,12 +20,28 @@ static const struct {
     StDtype dtype;
     unsigned bits;
 } dtypes[] = {
-    {"F32", ST_F32, 32},      {"BF16", ST_BF16, 16},          {"F16", ST_F16, 16},          {"I32", ST_I32, 32},
-    {"I64", ST_I64, 64},      {"F64", ST_F64, 64},            {"U8", ST_U8, 8},             {"BOOL", ST_BOOL, 8},
-    {"I8", ST_I8, 8},         {"I16", ST_I16, 16},            {"U16", ST_U16, 16},          {"U32", ST_U32, 32},
-    {"U64", ST_U64, 64},      {"F8_E4M3", ST_F8_E4M3, 8},     {"F8_E5M2", ST_F8_E5M2, 8},   {"F8_E8M0", ST_OTHER, 8},
-    {"C64", ST_OTHER, 64},    {"F8_E4M3FNUZ", ST_OTHER, 8},   {"F8_E5M2FNUZ", ST_OTHER, 8}, {"F4", ST_OTHER, 4},
-    {"F6_E2M3", ST_OTHER, 6}, {"F6_E3M2", ST_OTHER, 6},
+    {"F32", ST_F32, 32},
+    {"BF16", ST_BF16, 16},
+    {"F16", ST_F16, 16},
+    {"I32", ST_I32, 32},
+    {"I64", ST_I64, 64},
+    {"F64", ST_F64, 64},
+    {"U8", ST_U8, 8},
+    {"BOOL", ST_BOOL, 8},
+    {"I8", ST_I8, 8},
+    {"I16", ST_I16, 16},
+    {"U16", ST_U16, 16},
+    {"U32", ST_U32, 32},
+    {"U64", ST_U64, 64},
+    {"F8_E4M3", ST_F8_E4M3, 8},
+    {"F8_E5M2", ST_F8_E5M2, 8},
+    {"F8_E8M0", ST_OTHER, 8},
+    {"C64", ST_OTHER, 64},
+    {"F8_E4M3FNUZ", ST_OTHER, 8},
+    {"F8_E5M2FNUZ", ST_OTHER, 8},
+    {"F4", ST_OTHER, 4},
+    {"F6_E2M3", ST_OTHER, 6},
+    {"F6_E3M2", ST_OTHER, 6},
 };
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
 
@@ -145,8 +161,10 @@ static bool parse_tensors(StFile *f, const Json *header, const char *data, size_
         CHECK(t->name);
         uint64_t begin, end;
         if (!parse_shape(entry, t) || !parse_offsets(entry, &begin, &end) || end - begin != t->bytes || end > size)
-            return fail(st, "%s: dtype, shape and place of tensor %.200s do not fit together or lie outside the file: "
-                            "it is truncated or damaged, fetch it again", path, name);
+            return fail(st,
+                        "%s: dtype, shape and place of tensor %.200s do not fit together or lie outside the file: "
+                        "it is truncated or damaged, fetch it again",
+                        path, name);
         t->data = data + begin;
     }
     return check_tiling(f, first, data, size, path, st);
@@ -179,7 +197,8 @@ static bool map_file(StFile *f, const char *path, Status *st)
         return fail(st, "cannot read %s: %s; check the path", path, strerror(error));
     }
     void *base = S_ISREG(info.st_mode) && info.st_size > 0
-                     ? mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+                     ? mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)
+                     : MAP_FAILED;
     close(fd);
     if (base == MAP_FAILED) return fail(st, "cannot map %s: it is empty or no regular file", path);
     f->maps = realloc(f->maps, (f->nmaps + 1) * sizeof *f->maps);

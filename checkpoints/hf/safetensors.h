@@ -9,8 +9,24 @@
 
 #include "core/status.h"
 
-typedef enum { ST_BOOL, ST_U8, ST_I8, ST_I16, ST_U16, ST_F16, ST_BF16, ST_I32, ST_U32, ST_F32, ST_I64, ST_U64, ST_F64,
-               ST_F8_E4M3, ST_F8_E5M2, ST_OTHER } StDtype;
+typedef enum {
+    ST_BOOL,
+    ST_U8,
+    ST_I8,
+    ST_I16,
+    ST_U16,
+    ST_F16,
+    ST_BF16,
+    ST_I32,
+    ST_U32,
+    ST_F32,
+    ST_I64,
+    ST_U64,
+    ST_F64,
+    ST_F8_E4M3,
+    ST_F8_E5M2,
+    ST_OTHER
+} StDtype;
 
 /* "F32", ...; bytes of an element (0: not a whole number, or unknown). */
 const char *st_dtype_name(StDtype dtype);
@@ -51,7 +67,7 @@ bool st_writer_data(StWriter *w, const char *name, const void *data, Status *st)
 /* The same for bytes as they lie in a file. */
 bool st_writer_raw(StWriter *w, const char *name, const void *bytes, Status *st);
 bool st_writer_close(StWriter *w,
-                     Status *st); /* every declared tensor must have its data (fails and removes otherwise) */
-void st_writer_abandon(StWriter *w);           /* instead of close: nothing is left behind */
+                     Status *st);    /* every declared tensor must have its data (fails and removes otherwise) */
+void st_writer_abandon(StWriter *w); /* instead of close: nothing is left behind */
 
 #endif

@@ -32,8 +32,8 @@ struct StWriter {
 };
 
 /* The reference implementation's order of dtypes: the widest first, so that each tensor is aligned. */
-static const StDtype order[] = {ST_U64, ST_I64, ST_F64, ST_F32, ST_U32, ST_I32, ST_BF16, ST_F16,
-                                ST_U16, ST_I16, ST_F8_E4M3, ST_F8_E5M2, ST_I8, ST_U8, ST_BOOL};
+static const StDtype order[] = {ST_U64, ST_I64, ST_F64,     ST_F32,     ST_U32, ST_I32, ST_BF16, ST_F16,
+                                ST_U16, ST_I16, ST_F8_E4M3, ST_F8_E5M2, ST_I8,  ST_U8,  ST_BOOL};
 
 static int rank_of(StDtype dtype)
 {
@@ -218,8 +218,8 @@ bool st_writer_close(StWriter *w, Status *st)
     if (!w->laid_out && !lay_out(w, st)) w->failed = true;
     bool ok = !w->failed;
     for (size_t i = 0; ok && i < w->n; i++)
-        if (!w->entries[i].written) ok = fail(st, "%s: tensor %.200s was announced but never written", w->file.path,
-                                              w->entries[i].name);
+        if (!w->entries[i].written)
+            ok = fail(st, "%s: tensor %.200s was announced but never written", w->file.path, w->entries[i].name);
     if (!ok) {
         st_writer_abandon(w);
         return false;

@@ -33,8 +33,12 @@ typedef struct Export {
 static Item item_of_param(const Param *p, const float *weights, StDtype dtype)
 {
     StDtype kept = p->kind == PARAM_ROUTER_BIAS ? ST_F32 : dtype;
-    return (Item){.name = p->name, .dtype = kept, .ndim = p->ndim, .shape = {p->rows, p->cols},
-                  .bytes = p->count * st_dtype_size(kept), .values = weights + p->offset};
+    return (Item){.name = p->name,
+                  .dtype = kept,
+                  .ndim = p->ndim,
+                  .shape = {p->rows, p->cols},
+                  .bytes = p->count * st_dtype_size(kept),
+                  .values = weights + p->offset};
 }
 
 static Item item_of_tensor(const StTensor *t)

@@ -20,10 +20,10 @@ enum { ROLLOUT_PARTS = 12 };
 
 /* One sample. Views; a writer copies. */
 typedef struct RolloutSample {
-    int64_t step, prompt;     /* prompt: global index of the stage's problems */
-    int sample;               /* in its group */
+    int64_t step, prompt; /* prompt: global index of the stage's problems */
+    int sample;           /* in its group */
     const char *prompt_text, *completion, *answer, *reason;
-    const int32_t *ids;       /* [n] of the completion */
+    const int32_t *ids;                             /* [n] of the completion */
     const float *logprobs, *entropy, *ref_logprobs; /* [n]; NULL: NaN */
     int n;
     float parts[ROLLOUT_PARTS]; /* by reward component; NaN: does not apply */

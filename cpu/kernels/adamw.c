@@ -41,9 +41,11 @@ VEC_INLINE v16 adamw_step(v16 wk, float *m, float *v, const float *g, size_t k, 
 static void adamw_split_row(uint16_t *high, size_t row, float *m, float *v, const float *g, const AdamWVectors *a)
 {
     uint16_t *low = high + row;
-    EACH_V16(j, k, row) {
+    EACH_V16(j, k, row)
+    {
         if (k == VEC) {
-            v16_store_split(high + j, low + j, adamw_step(v16_load_split(high + j, low + j), m + j, v + j, g + j, k, a));
+            v16_store_split(high + j, low + j,
+                            adamw_step(v16_load_split(high + j, low + j), m + j, v + j, g + j, k, a));
             continue;
         }
         uint16_t h[VEC] = {0}, l[VEC] = {0};

@@ -15,8 +15,8 @@ static KeyTile packed_tile(void *from, int i)
 {
     const PackedKeys *p = from;
     const float *k = p->k + (size_t)i * p->k_tile;
-    return (KeyTile){f32_row(k), f32_row(k + (size_t)p->Dn * KEY_TILE), f32_row(p->v + (size_t)i * KEY_TILE * p->v_row), p->v_row,
-                     (int)p->v_row};
+    return (KeyTile){f32_row(k), f32_row(k + (size_t)p->Dn * KEY_TILE), f32_row(p->v + (size_t)i * KEY_TILE * p->v_row),
+                     p->v_row, (int)p->v_row};
 }
 
 /* Positions [0, T) of the sequence that starts at row `start`. */
@@ -52,8 +52,7 @@ typedef struct ForwardCall {
 /* Position where part i of a sequence of T begins: equal areas of the triangle, on tile borders. */
 static int part_begin(int T, int i, int parts)
 {
-    if (i == parts)
-        return T;
+    if (i == parts) return T;
     return (int)((double)T * sqrt((double)i / parts)) / KEY_TILE * KEY_TILE;
 }
 
@@ -83,8 +82,7 @@ static void forward_part(const ForwardCall *c, int thread, int sequence, int h, 
 {
     int start = c->offsets[sequence], T = c->offsets[sequence + 1] - start;
     int from = part_begin(T, part, c->parts), to = part_begin(T, part + 1, c->parts);
-    if (from == to)
-        return;
+    if (from == to) return;
     ArenaMark mark = cpu_mark(c->b, thread);
     PackedKeys keys = pack_sequence(c->b, thread, c->s, &c->in, start, to, h);
     attend_range(c, thread, start, h, from, to, &keys);
@@ -94,8 +92,7 @@ static void forward_part(const ForwardCall *c, int thread, int sequence, int h, 
 static void forward_sequence(const ForwardCall *c, int thread, int sequence)
 {
     touch_inputs(c->s, &c->in, c->offsets[sequence], c->offsets[sequence + 1]);
-    for (int h = 0; h < c->s.Hkv; h++)
-        forward_part(c, thread, sequence, h, 0);
+    for (int h = 0; h < c->s.Hkv; h++) forward_part(c, thread, sequence, h, 0);
 }
 
 void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets,
@@ -112,9 +109,7 @@ void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, Att
     int cuts = c.by_sequence ? 1 : s.Hkv * c.parts;
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
     for (int i = 0; i < nseq * cuts; i++) {
-        if (c.by_sequence)
-            forward_sequence(&c, omp_get_thread_num(), i);
-        else
-            forward_part(&c, omp_get_thread_num(), i / cuts, i % cuts / c.parts, i % c.parts);
+        if (c.by_sequence) forward_sequence(&c, omp_get_thread_num(), i);
+        else forward_part(&c, omp_get_thread_num(), i / cuts, i % cuts / c.parts, i % c.parts);
     }
 }

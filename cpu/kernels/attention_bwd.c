@@ -45,10 +45,8 @@ static BackwardItem item_begin(const BackwardCall *c, int thread, size_t start, 
     float **const wide[] = {&it.k, &it.dk, &it.q, &it.dq}, **const narrow[] = {&it.dv, &it.dout};
     it.k_tiles = cpu_scratch(c->b, thread, tiles * k_tile);
     it.v_tiles = cpu_scratch(c->b, thread, tiles * v_tile);
-    for (int i = 0; i < 4; i++)
-        *wide[i] = cpu_scratch(c->b, thread, rows * it.k_row);
-    for (int i = 0; i < 2; i++)
-        *narrow[i] = cpu_scratch(c->b, thread, rows * it.v_row);
+    for (int i = 0; i < 4; i++) *wide[i] = cpu_scratch(c->b, thread, rows * it.k_row);
+    for (int i = 0; i < 2; i++) *narrow[i] = cpu_scratch(c->b, thread, rows * it.v_row);
     it.lse = cpu_scratch(c->b, thread, rows);
     it.delta = cpu_scratch(c->b, thread, rows);
     it.p = cpu_scratch(c->b, thread, KEY_TILE * KEY_TILE);
@@ -59,12 +57,9 @@ static BackwardItem item_begin(const BackwardCall *c, int thread, size_t start, 
         pack_key_tile(it.k_tiles + i * k_tile, s, &c->in, n, count, h);
         pack_columns(it.v_tiles + i * v_tile, head_at(c->in.v, n, h), c->in.v.row, count, s.Dv);
     }
-    if (it.k_row > (size_t)(s.Dn + s.Dr))
-        clear(it.k, rows * it.k_row);
-    if (s.Dn)
-        pack_rows(it.k, it.k_row, head_at(c->in.k, start, h), c->in.k.row, T, s.Dn);
-    if (s.Dr)
-        pack_rows(it.k + s.Dn, it.k_row, head_at(c->in.k_rope, start, h), c->in.k_rope.row, T, s.Dr);
+    if (it.k_row > (size_t)(s.Dn + s.Dr)) clear(it.k, rows * it.k_row);
+    if (s.Dn) pack_rows(it.k, it.k_row, head_at(c->in.k, start, h), c->in.k.row, T, s.Dn);
+    if (s.Dr) pack_rows(it.k + s.Dn, it.k_row, head_at(c->in.k_rope, start, h), c->in.k_rope.row, T, s.Dr);
     clear(it.dk, rows * it.k_row);
     clear(it.dv, rows * it.v_row);
     return it;
@@ -93,8 +88,7 @@ static void row_gradients(float *p, float *ds, int groups, int limit, float lse,
 {
     for (int g = 0; g < groups; g++, p += 16, ds += 16, limit -= 16) {
         v16 e = v16_exp(v16_sub(v16_load(p), v16_set1(lse)));
-        if (limit < 16)
-            e = v16_select(m16_first(limit), e, v16_zero());
+        if (limit < 16) e = v16_select(m16_first(limit), e, v16_zero());
         v16_store(p, e);
         v16_store(ds, v16_mul(v16_mul(e, v16_sub(v16_load(ds), v16_set1(delta))), v16_set1(scale)));
     }
@@ -107,7 +101,8 @@ static void block_gradients(const BackwardCall *c, BackwardItem *it, int t, int 
     int limit[BLOCK_ROWS], groups = min_int(4, (t + rows - tile + 15) / 16);
     float *p = it->p + at * KEY_TILE, *ds = it->ds + at * KEY_TILE;
     const float *k = it->k_tiles + (size_t)tile * (size_t)(s.Dn + s.Dr), *v = it->v_tiles + (size_t)tile * (size_t)s.Dv;
-    ScoreProduct scores = {p, it->q + (size_t)t * it->k_row, it->k_row, f32_row(k), f32_row(k), s.Dn + s.Dr, 0, s.scale};
+    ScoreProduct scores = {p,      it->q + (size_t)t * it->k_row, it->k_row, f32_row(k), f32_row(k), s.Dn + s.Dr, 0,
+                           s.scale};
     ScoreProduct dots = {ds, it->dout + (size_t)t * it->v_row, it->v_row, f32_row(v), f32_row(v), s.Dv, 0, 1.0f};
     tile_scores(&scores, rows, groups);
     tile_scores(&dots, rows, groups);
@@ -115,8 +110,14 @@ static void block_gradients(const BackwardCall *c, BackwardItem *it, int t, int 
         limit[r] = min_int(KEY_TILE, t + r + 1 - tile);
         row_gradients(p + r * KEY_TILE, ds + r * KEY_TILE, groups, limit[r], it->lse[t + r], it->delta[t + r], s.scale);
     }
-    ValueProduct dq = {it->dq + (size_t)t * it->k_row, it->k_row, NULL, ds, f32_row(it->k + (size_t)tile * it->k_row), it->k_row,
-                       limit, (int)it->k_row};
+    ValueProduct dq = {it->dq + (size_t)t * it->k_row,
+                       it->k_row,
+                       NULL,
+                       ds,
+                       f32_row(it->k + (size_t)tile * it->k_row),
+                       it->k_row,
+                       limit,
+                       (int)it->k_row};
     tile_values(&dq, rows);
 }
 
@@ -127,10 +128,24 @@ static void panel_gradients(const BackwardCall *c, BackwardItem *it, int panel, 
     for (int at = 0; at < rows; at += BLOCK_ROWS)
         block_gradients(c, it, panel + at, at, min_int(BLOCK_ROWS, rows - at), tile);
     const float *dout = it->dout + (size_t)panel * it->v_row, *q = it->q + (size_t)panel * it->k_row;
-    KeyProduct dv = {it->dv + (size_t)tile * it->v_row, it->v_row, it->p, dout, it->v_row, 0, rows,
-                     (int)it->v_row / 16, panel == tile};
-    KeyProduct dk = {it->dk + (size_t)tile * it->k_row, it->k_row, it->ds, q, it->k_row, 0, rows,
-                     (int)it->k_row / 16, panel == tile};
+    KeyProduct dv = {it->dv + (size_t)tile * it->v_row,
+                     it->v_row,
+                     it->p,
+                     dout,
+                     it->v_row,
+                     0,
+                     rows,
+                     (int)it->v_row / 16,
+                     panel == tile};
+    KeyProduct dk = {it->dk + (size_t)tile * it->k_row,
+                     it->k_row,
+                     it->ds,
+                     q,
+                     it->k_row,
+                     0,
+                     rows,
+                     (int)it->k_row / 16,
+                     panel == tile};
     tile_keys(&dv, keys);
     tile_keys(&dk, keys);
 }
@@ -138,8 +153,7 @@ static void panel_gradients(const BackwardCall *c, BackwardItem *it, int panel, 
 static void item_end(const BackwardCall *c, const BackwardItem *it)
 {
     const AttentionShape s = c->s;
-    if (s.Dn)
-        pack_rows(head_f32(c->din.k, it->start, it->h), c->din.k.row, f32_row(it->dk), it->k_row, it->T, s.Dn);
+    if (s.Dn) pack_rows(head_f32(c->din.k, it->start, it->h), c->din.k.row, f32_row(it->dk), it->k_row, it->T, s.Dn);
     if (s.Dr && c->rope_parts) {
         float *part = c->rope_parts + ((size_t)it->h * c->wave_rows + it->start - c->wave_first) * (size_t)s.Dr;
         pack_rows(part, (size_t)s.Dr, f32_row(it->dk + s.Dn), it->k_row, it->T, s.Dr);
@@ -158,8 +172,7 @@ static void backward_item(const BackwardCall *c, int thread, int sequence, int h
     for (int head = h * share; head < (h + 1) * share; head++) {
         head_begin(c, &it, head);
         for (int tile = 0; tile < T; tile += KEY_TILE)
-            for (int panel = tile; panel < T; panel += KEY_TILE)
-                panel_gradients(c, &it, panel, tile);
+            for (int panel = tile; panel < T; panel += KEY_TILE) panel_gradients(c, &it, panel, tile);
         pack_rows(head_f32(c->din.q, it.start, head), c->din.q.row, f32_row(it.dq), it.k_row, T, c->s.Dn + c->s.Dr);
     }
     item_end(c, &it);
@@ -173,8 +186,7 @@ static void backward_sequence(const BackwardCall *c, int thread, int sequence)
     touch_outputs(c->s, c->dout, from, to);
     touch_outputs(c->s, c->o, from, to);
     touch_inputs(c->s, &c->din, from, to);
-    for (int h = 0; h < c->s.Hkv; h++)
-        backward_item(c, thread, sequence, h);
+    for (int h = 0; h < c->s.Hkv; h++) backward_item(c, thread, sequence, h);
 }
 
 /* dk_rope of row n: the heads' parts, added in ascending order. */
@@ -186,8 +198,7 @@ static void sum_rope_parts(const BackwardCall *c, size_t n)
         int lanes = min_int(16, (int)(Dr - d));
         v16 sum = v16_zero();
         const float *part = c->rope_parts + (n - c->wave_first) * Dr + d;
-        for (int h = 0; h < c->s.Hkv; h++, part += c->wave_rows * Dr)
-            sum = v16_add(sum, v16_load_n(part, lanes));
+        for (int h = 0; h < c->s.Hkv; h++, part += c->wave_rows * Dr) sum = v16_add(sum, v16_load_n(part, lanes));
         v16_store_n(out + d, sum, lanes);
     }
 }
@@ -196,8 +207,7 @@ static void sum_rope_parts(const BackwardCall *c, size_t n)
 static int wave_end(const BackwardCall *c, int first, int nseq)
 {
     int end = first + 1;
-    while (end < nseq && (!c->rope_parts || c->offsets[end + 1] - c->offsets[first] <= WAVE_TOKENS))
-        end++;
+    while (end < nseq && (!c->rope_parts || c->offsets[end + 1] - c->offsets[first] <= WAVE_TOKENS)) end++;
     return end;
 }
 
@@ -217,15 +227,12 @@ static void run_wave(BackwardCall c, int team, int first, int end)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < items; i++) {
-            if (cuts == 1)
-                backward_sequence(&c, omp_get_thread_num(), first + i);
-            else
-                backward_item(&c, omp_get_thread_num(), first + i / cuts, i % cuts);
+            if (cuts == 1) backward_sequence(&c, omp_get_thread_num(), first + i);
+            else backward_item(&c, omp_get_thread_num(), first + i / cuts, i % cuts);
         }
         if (c.rope_parts)
 #pragma omp for schedule(static)
-            for (size_t n = c.wave_first; n < (size_t)c.offsets[end]; n++)
-                sum_rope_parts(&c, n);
+            for (size_t n = c.wave_first; n < (size_t)c.offsets[end]; n++) sum_rope_parts(&c, n);
     }
 }
 

@@ -30,9 +30,11 @@ static void write_rows(AttentionShape s, CacheLayer cache, const CacheRow *rows,
         for (int h = 0; h < s.Hkv && s.Dn; h++)
             write_column(row_from(page, (size_t)h * s.Dn * KEY_TILE + lane), head_at(in.k, row, h), s.Dn);
         for (int h = 0; h < rope_heads && s.Dr; h++)
-            write_column(row_from(page, cache.rope_at + (size_t)h * s.Dr * KEY_TILE + lane), head_at(in.k_rope, row, h), s.Dr);
+            write_column(row_from(page, cache.rope_at + (size_t)h * s.Dr * KEY_TILE + lane), head_at(in.k_rope, row, h),
+                         s.Dr);
         for (int h = 0; h < s.Hkv; h++)
-            copy_row(row_from(page, cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv), head_at(in.v, row, h), (size_t)s.Dv);
+            copy_row(row_from(page, cache.v_at + ((size_t)h * KEY_TILE + lane) * s.Dv), head_at(in.v, row, h),
+                     (size_t)s.Dv);
     }
 }
 
@@ -122,8 +124,7 @@ void cpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, 
         int h = i % cuts * heads;
         PageKeys keys = {&cache, rows[group.first].pages, s, rows[group.first + group.count - 1].pos, h, h + heads};
         fetch_tile(&keys, h, 0);
-        for (; keys.h < keys.end; keys.h++)
-            attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
+        for (; keys.h < keys.end; keys.h++) attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
     }
     cpu_release(b, 0, mark);
 }

@@ -7,7 +7,8 @@ static void embed_rows(Mat y, Mat table, const int32_t *ids)
         CHECK(ids[n] >= 0 && (size_t)ids[n] < table.rows);
         Row from = row_of(table, (size_t)ids[n]);
         float *out = mat_row(y, n);
-        EACH_V16(j, k, y.cols) {
+        EACH_V16(j, k, y.cols)
+        {
             row_store(out + j, any_load(from, j, k), k);
         }
     }
@@ -34,7 +35,8 @@ void cpu_embed_bwd(Backend *b, Mat dtable, Mat dy, const int32_t *ids)
             CHECK(ids[n] >= 0 && (size_t)ids[n] < dtable.rows);
             float *out = mat_row(dtable, (size_t)ids[n]) + from;
             const float *in = mat_row(dy, n) + from;
-            EACH_V16(j, k, to - from) {
+            EACH_V16(j, k, to - from)
+            {
                 row_store(out + j, v16_add(row_load(out + j, k), row_load(in + j, k)), k);
             }
         }

@@ -11,7 +11,8 @@ static void log_softmax_row(float *x, size_t V, float scale)
 {
     float max = row_scaled_max(x, V, scale);
     v16 s = v16_set1(scale), m = v16_set1(max), log_sum = v16_set1(row_log(row_exp(NULL, x, V, scale, max)));
-    EACH_V16(j, k, V) {
+    EACH_V16(j, k, V)
+    {
         row_store(x + j, v16_sub(v16_sub(v16_mul(row_load(x + j, k), s), m), log_sum), k);
     }
 }
@@ -20,7 +21,8 @@ static void log_softmax_row(float *x, size_t V, float scale)
 static float row_entropy(const float *logp, size_t V)
 {
     RowSum sum = row_sum_zero();
-    EACH_V16(j, k, V) {
+    EACH_V16(j, k, V)
+    {
         v16 l = row_load(logp + j, k), p = v16_select(m16_first((int)k), v16_exp(l), v16_zero());
         v16 *part = &sum.part[j / VEC % 4];
         *part = v16_add(*part, times_p(p, l));
@@ -32,7 +34,8 @@ static float row_entropy(const float *logp, size_t V)
 static float row_kl(const float *logp, const float *logq, size_t V)
 {
     RowSum sum = row_sum_zero();
-    EACH_V16(j, k, V) {
+    EACH_V16(j, k, V)
+    {
         v16 l = row_load(logp + j, k), p = v16_select(m16_first((int)k), v16_exp(l), v16_zero());
         v16 *part = &sum.part[j / VEC % 4];
         *part = v16_add(*part, times_p(p, v16_sub(l, row_load(logq + j, k))));
@@ -80,7 +83,8 @@ static void head_grad_row(float *x, size_t V, const HeadGrad *g)
 {
     v16 t = v16_set1(g->inv_temperature), lp = v16_set1(g->lp), dH = v16_set1(g->entropy), dKL = v16_set1(g->kl);
     v16 H = v16_set1(g->H), KL = v16_set1(g->KL);
-    EACH_V16(j, k, V) {
+    EACH_V16(j, k, V)
+    {
         v16 l = row_load(x + j, k), p = v16_exp(l);
         v16 sum = v16_nfma(dH, v16_add(l, H), v16_neg(lp));
         if (g->logq) {
@@ -92,7 +96,8 @@ static void head_grad_row(float *x, size_t V, const HeadGrad *g)
 
 static void zero_row(float *x, size_t V)
 {
-    EACH_V16(j, k, V) {
+    EACH_V16(j, k, V)
+    {
         row_store(x + j, v16_zero(), k);
     }
 }

@@ -30,7 +30,8 @@ void cpu_scatter_add_rows(Backend *b, Mat dx, Mat dy, const int32_t *slot, int K
     for (size_t n = 0; n < dx.rows; n++) {
         float *out = mat_row(dx, n);
         const int32_t *from = slot + n * (size_t)K;
-        EACH_V16(j, k, dx.cols) {
+        EACH_V16(j, k, dx.cols)
+        {
             v16 sum = v16_zero();
             for (int i = 0; i < K; i++) {
                 sum = v16_add(sum, row_load(mat_row(dy, (size_t)from[i]) + j, k));
@@ -48,7 +49,8 @@ static void combine_rows(Mat y, Mat x, const int32_t *slot, Mat weights, Mat sha
         float *out = mat_row(y, n);
         const float *w = mat_row(weights, n);
         const int32_t *from = slot + n * K;
-        EACH_V16(j, k, y.cols) {
+        EACH_V16(j, k, y.cols)
+        {
             v16 sum = v16_zero();
             for (size_t i = 0; i < K; i++) {
                 sum = v16_fma(v16_set1(w[i]), any_load(row_of(x, (size_t)from[i]), j, k), sum);
@@ -83,7 +85,8 @@ void cpu_combine_bwd(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int3
             size_t at = (size_t)slot[n * K + i];
             mat_row(dweights, n)[i] = any_dot(row_of(dy, n), row_of(x, at), dy.cols);
             float *out = mat_row(dx, at);
-            EACH_V16(j, k, dy.cols) {
+            EACH_V16(j, k, dy.cols)
+            {
                 row_store(out + j, v16_mul(v16_set1(w[i]), row_load(d + j, k)), k);
             }
         }
@@ -96,7 +99,8 @@ static void add_rows(Mat y, Mat x)
     for (size_t n = 0; n < y.rows; n++) {
         float *out = mat_row(y, n);
         const float *in = mat_row(x, n);
-        EACH_V16(j, k, y.cols) {
+        EACH_V16(j, k, y.cols)
+        {
             row_store(out + j, v16_add(row_load(out + j, k), row_load(in + j, k)), k);
         }
     }

@@ -22,7 +22,8 @@ static float norm_row_fwd(Row y, Row x, const float *w, float eps, size_t D)
 {
     float rstd = 1.0f / sqrtf(any_dot(x, x, D) / (float)D + eps);
     v16 r = v16_set1(rstd);
-    EACH_V16(j, k, D) {
+    EACH_V16(j, k, D)
+    {
         any_store(y, j, v16_mul(row_load(w + j, k), v16_mul(any_load(x, j, k), r)), k);
     }
     return rstd;
@@ -66,7 +67,8 @@ static float norm_row_projection(const float *dy, Row x, const float *w, float r
 static void norm_row_bwd(float *dx, const float *dy, Row x, const float *w, float rstd, size_t D, bool add)
 {
     v16 r = v16_set1(rstd), c = v16_set1(norm_row_projection(dy, x, w, rstd, D));
-    EACH_V16(j, k, D) {
+    EACH_V16(j, k, D)
+    {
         v16 xhat = v16_mul(any_load(x, j, k), r);
         v16 d = v16_mul(r, v16_nfma(xhat, c, v16_mul(row_load(w + j, k), row_load(dy + j, k))));
         row_store(dx + j, add ? v16_add(row_load(dx + j, k), d) : d, k);
@@ -90,12 +92,14 @@ static void norm_dw_block(float *dw, const NormGrad *g, size_t from, size_t to, 
         for (size_t h = 0; h < g->heads; h++) {
             Row x = head_row(g->x, i, h), dy = head_row(g->dy, i, h);
             v16 r = v16_set1(g->rstd[i * g->heads + h]);
-            EACH_V16(c, k, width) {
+            EACH_V16(c, k, width)
+            {
                 sum[c / VEC] = v16_fma(any_load(dy, j + c, k), v16_mul(any_load(x, j + c, k), r), sum[c / VEC]);
             }
         }
     }
-    EACH_V16(c, k, width) {
+    EACH_V16(c, k, width)
+    {
         row_store(dw + j + c, v16_add(row_load(dw + j + c, k), sum[c / VEC]), k);
     }
 }
@@ -124,8 +128,8 @@ static void norm_bwd(Backend *b, HeadView dx, float *dw, NormGrad g, const float
         fetch_ahead(g.x, i, g.heads * D);
         fetch_ahead(dx, i, g.heads * D);
         for (size_t h = 0; h < g.heads; h++) {
-            norm_row_bwd(head_row(dx, i, h).p, head_row(g.dy, i, h).p, head_row(g.x, i, h), w, g.rstd[i * g.heads + h], D,
-                         add_dx);
+            norm_row_bwd(head_row(dx, i, h).p, head_row(g.dy, i, h).p, head_row(g.x, i, h), w, g.rstd[i * g.heads + h],
+                         D, add_dx);
         }
     }
 }
@@ -147,7 +151,8 @@ void cpu_rmsnorm_bwd(Backend *b, Mat dx, float *dw, Mat dy, Mat x, const float *
     norm_bwd(b, rows_as_heads(dx), dw, g, w, x.cols, add_dx);
 }
 
-void cpu_headnorm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads, int D)
+void cpu_headnorm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads,
+                      int D)
 {
     norm_fwd(b, y, rstd, x, w, eps, (size_t)n, (size_t)heads, (size_t)D);
 }

@@ -15,12 +15,14 @@ VEC_INLINE void rotate(float *restrict x, const float *restrict cos, const float
 }
 
 /* wide: scratch for rows that are not f32. */
-static void rotate_row(Row row, float *wide, const float *cos, const float *sin, int pairs, bool interleaved, float sign)
+static void rotate_row(Row row, float *wide, const float *cos, const float *sin, int pairs, bool interleaved,
+                       float sign)
 {
     size_t D = 2 * (size_t)pairs;
     float *x = wide ? wide : row.p;
     if (wide) {
-        EACH_V16(j, k, D) {
+        EACH_V16(j, k, D)
+        {
             row_store(wide + j, any_load(row, j, k), k);
         }
     }
@@ -30,14 +32,15 @@ static void rotate_row(Row row, float *wide, const float *cos, const float *sin,
         rotate(x, cos, sin, pairs, 1, pairs, sign);
     }
     if (wide) {
-        EACH_V16(j, k, D) {
+        EACH_V16(j, k, D)
+        {
             any_store(row, j, row_load(wide + j, k), k);
         }
     }
 }
 
-static void rotate_rows(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
-                        bool interleaved, float sign)
+static void rotate_rows(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n,
+                        int heads, int Dr, bool interleaved, float sign)
 {
     int thread = omp_get_thread_num(), pairs = Dr / 2;
     ArenaMark mark = cpu_mark(b, thread);

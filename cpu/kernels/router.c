@@ -6,13 +6,15 @@
 static void score_row(float *s, const float *logits, size_t E, int score)
 {
     if (score == SCORE_SIGMOID) {
-        EACH_V16(j, k, E) {
+        EACH_V16(j, k, E)
+        {
             row_store(s + j, v16_sigmoid(row_load(logits + j, k)), k);
         }
         return;
     }
     v16 sum = v16_set1(row_exp(s, logits, E, 1.0f, row_scaled_max(logits, E, 1.0f)));
-    EACH_V16(j, k, E) {
+    EACH_V16(j, k, E)
+    {
         row_store(s + j, v16_div(row_load(s + j, k), sum), k);
     }
 }
@@ -135,7 +137,8 @@ void cpu_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat wei
     CHECK_EQ(logits.cols, s.E);
     CHECK_EQ(weights.cols, s.K);
     CHECK(s.K >= 1 && s.K <= s.E);
-    ON_TEAM(cpu_team(b, (double)(logits.rows * logits.cols) * (s.K + 12)), route_rows(b, s, scores, idx, weights, logits, bias));
+    ON_TEAM(cpu_team(b, (double)(logits.rows * logits.cols) * (s.K + 12)),
+            route_rows(b, s, scores, idx, weights, logits, bias));
 }
 
 /* ds += what the K weights say: f g_e, or normalised (f / n) (g_e - sum_j (s_j / n) g_j). */
@@ -157,7 +160,8 @@ static void weights_to_scores(float *ds, const float *dweights, const float *sco
 static void scores_to_logits(float *d, const float *scores, size_t E, int score)
 {
     const v16 one = v16_set1(1.0f), mean = v16_set1(score == SCORE_SOFTMAX ? row_dot(scores, d, E) : 0.0f);
-    EACH_V16(j, k, E) {
+    EACH_V16(j, k, E)
+    {
         v16 s = row_load(scores + j, k), slope = score == SCORE_SOFTMAX ? s : v16_mul(s, v16_sub(one, s));
         row_store(d + j, v16_mul(slope, v16_sub(row_load(d + j, k), mean)), k);
     }

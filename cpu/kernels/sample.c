@@ -81,7 +81,8 @@ static int32_t pick_in_block(const float *e, size_t from, size_t k, double sum, 
 static int32_t inverse_cdf(const float *e, size_t n, float u)
 {
     double total = 0.0, sum = 0.0, before_block = 0.0;
-    EACH_V16(j, k, n) {
+    EACH_V16(j, k, n)
+    {
         total += (double)v16_reduce_add(row_load(e + j, k));
     }
     double target = (double)u * total;

@@ -5,7 +5,8 @@ static void swiglu_rows(Mat h, Mat gu)
 #pragma omp for nowait
     for (size_t n = 0; n < h.rows; n++) {
         Row g = row_of(gu, n), u = row_from(g, h.cols), out = row_of(h, n);
-        EACH_V16(j, k, h.cols) {
+        EACH_V16(j, k, h.cols)
+        {
             any_store(out, j, v16_mul(v16_silu(any_load(g, j, k)), any_load(u, j, k)), k);
         }
     }
@@ -32,7 +33,8 @@ void cpu_swiglu_bwd(Backend *b, Mat dgu, Mat dh, Mat gu)
         Row g = row_of(gu, n);
         const float *d = mat_row(dh, n);
         float *out = mat_row(dgu, n);
-        EACH_V16(j, k, F) {
+        EACH_V16(j, k, F)
+        {
             v16 gj = any_load(g, j, k), uj = any_load(g, F + j, k), dj = row_load(d + j, k);
             v16 s = v16_sigmoid(gj), ds = v16_mul(dj, s);
             v16 slope = v16_fma(gj, v16_sub(one, s), one);

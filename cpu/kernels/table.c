@@ -2,9 +2,9 @@
 #include "cpu/kernels/table.h"
 
 #define PASTE_(a, b) a##b
-#define PASTE(a, b) PASTE_(a, b)
-#define TEXT_(a) #a
-#define TEXT(a) TEXT_(a)
+#define PASTE(a, b)  PASTE_(a, b)
+#define TEXT_(a)     #a
+#define TEXT(a)      TEXT_(a)
 
 #define OP_ENTRY(name) .name = cpu_##name,
 

@@ -16,12 +16,12 @@ void blas_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t 
     }
 }
 
-void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
-              bool add)
+void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,
+              const float *bias, bool add)
 {
     const float *w = (const float *)packed + from * x.cols;
     sgemm(b, thread, false, true, x.rows, to - from, x.cols, x.p, x.stride, w, x.cols, add, (float *)y.p + from,
-                   y.stride);
+          y.stride);
     for (size_t n = 0; bias && n < y.rows; n++) {
         for (size_t j = from; j < to; j++) {
             mat_row(y, n)[j] += bias[j];
@@ -32,11 +32,11 @@ void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *pa
 void blas_bwd_x(Sgemm *sgemm, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add)
 {
     sgemm(b, thread, false, false, dy.rows, to - from, dy.cols, dy.p, dy.stride, (float *)w.p + from, w.stride, add,
-                   (float *)dx.p + from, dx.stride);
+          (float *)dx.p + from, dx.stride);
 }
 
 void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1)
 {
     sgemm(b, thread, true, false, o1 - o0, x.cols, x.rows, (float *)dy.p + o0, dy.stride, x.p, x.stride, true,
-                   mat_row(dw, o0), dw.stride);
+          mat_row(dw, o0), dw.stride);
 }

@@ -130,8 +130,9 @@ static bool read_table(Backend *b, const char *path, Status *st)
     GemmChoice *c = &b->gemm;
     FILE *f = fopen(path, "r");
     if (!f && errno == ENOENT)
-        return fail(st, "matmul \"%s\" is not in this build, nor is it a file; try one of: %s, or a table by `r1 bench --tune`",
-                    path, cpu_matmul_providers());
+        return fail(
+            st, "matmul \"%s\" is not in this build, nor is it a file; try one of: %s, or a table by `r1 bench --tune`",
+            path, cpu_matmul_providers());
     if (!f) return fail(st, "matmul table %s cannot be read: %s", path, strerror(errno));
     char line[256];
     bool ok = true;

@@ -83,7 +83,8 @@ static dnnl_status_t matrix(dnnl_memory_desc_t *md, size_t rows, size_t cols, si
     return dnnl_memory_desc_init_by_strides(md, 2, dims, dnnl_f32, strides);
 }
 
-static dnnl_status_t create_matmul(dnnl_primitive_t *out, const dnnl_matmul_desc_t *desc, bool add, dnnl_engine_t engine)
+static dnnl_status_t create_matmul(dnnl_primitive_t *out, const dnnl_matmul_desc_t *desc, bool add,
+                                   dnnl_engine_t engine)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t sum = NULL;
@@ -151,8 +152,8 @@ static dnnl_status_t run(State *s, Thread *t, const Shape *shape, const float *a
     return status == dnnl_success ? dnnl_stream_wait(t->stream) : status;
 }
 
-static void onednn_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a, size_t lda,
-                         const float *bp, size_t ldb, bool add, float *c, size_t ldc)
+static void onednn_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a,
+                         size_t lda, const float *bp, size_t ldb, bool add, float *c, size_t ldc)
 {
     if (M == 0 || N == 0) {
         return;

@@ -8,7 +8,7 @@
 enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256, SLAB_BYTES = 32 << 20, LINE = 64 };
 
 typedef struct Pack {
-    Mat w;            /* the key; p NULL: free slot */
+    Mat w; /* the key; p NULL: free slot */
     void *packed;
     size_t bytes;
     long epoch, used; /* packed at, last asked for at */

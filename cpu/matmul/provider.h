@@ -16,7 +16,7 @@
 typedef struct GemmProvider {
     const char *name;
     DType dtype;
-    bool isa_matters;  /* bits differ between instruction sets: machine_kind names it */
+    bool isa_matters; /* bits differ between instruction sets: machine_kind names it */
 
     /* Outputs of fwd (columns of y) and of bwd_x (columns of dx) may be cut at multiples of this; 0: not at all. */
     size_t column_unit;
@@ -33,7 +33,8 @@ typedef struct GemmProvider {
     void (*fwd)(Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
                 bool add);
     /* The same bits from w itself, for weights that are met once or twice before they change. NULL: packed ones only. */
-    void (*fwd_unpacked)(Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to, const float *bias, bool add);
+    void (*fwd_unpacked)(Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to, const float *bias,
+                         bool add);
     /* dx[:, from:to) = dy w, or added to dx. */
     void (*bwd_x)(Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
     /* dw[o0:o1) += dy^T x: rows [o0, o1) of dw, all its columns; at most TOKEN_BLOCK rows of dy and x. */
@@ -47,8 +48,8 @@ typedef void Sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N,
 /* The calls above in terms of sgemm alone (cpu/matmul/blas.c), for a library that packs for itself. */
 size_t blas_pack_bytes(size_t out, size_t in);
 void blas_pack(Backend *b, int thread, void *packed, Mat w, size_t from, size_t to);
-void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to, const float *bias,
-              bool add);
+void blas_fwd(Sgemm *sgemm, Backend *b, int thread, Mat y, Mat x, const void *packed, size_t from, size_t to,
+              const float *bias, bool add);
 void blas_bwd_x(Sgemm *sgemm, Backend *b, int thread, Mat dx, Mat dy, Mat w, size_t from, size_t to, bool add);
 void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, size_t o0, size_t o1);
 
@@ -67,9 +68,15 @@ void blas_bwd_w(Sgemm *sgemm, Backend *b, int thread, Mat dw, Mat dy, Mat x, siz
     {                                                                                                                  \
         blas_bwd_w(title##_sgemm, b, thread, dw, dy, x, o0, o1);                                                       \
     }                                                                                                                  \
-    static const GemmProvider provider = {.name = #title, .isa_matters = true, .open = opens,                          \
-                                          .close = closes, .pack_bytes = blas_pack_bytes, .pack = blas_pack,           \
-                                          .fwd = title##_fwd, .bwd_x = title##_bwd_x, .bwd_w = title##_bwd_w};
+    static const GemmProvider provider = {.name = #title,                                                              \
+                                          .isa_matters = true,                                                         \
+                                          .open = opens,                                                               \
+                                          .close = closes,                                                             \
+                                          .pack_bytes = blas_pack_bytes,                                               \
+                                          .pack = blas_pack,                                                           \
+                                          .fwd = title##_fwd,                                                          \
+                                          .bwd_x = title##_bwd_x,                                                      \
+                                          .bwd_w = title##_bwd_w};
 
 /* Providers of this build beside native, NULL where not built in. */
 const GemmProvider *gemm_onednn(void);
@@ -90,8 +97,8 @@ typedef struct GemmChoice {
     const GemmProvider *by_type[2]; /* by DType */
     GemmEntry *entries;             /* sorted; NULL: no table */
     size_t count;
-    char table[24];                 /* "table-" and the hash of the entries; "" without any */
-    const GemmProvider *open[8];    /* those whose `open` was called */
+    char table[24];              /* "table-" and the hash of the entries; "" without any */
+    const GemmProvider *open[8]; /* those whose `open` was called */
     int opened;
 } GemmChoice;
 

@@ -76,10 +76,8 @@ static int spawn(External *e, int child_in, int child_out)
 static bool start(External *e)
 {
     int to[2], from[2];
-    if (e->pid != 0)
-        return true;
-    if (pipe2(to, O_CLOEXEC) != 0)
-        return false;
+    if (e->pid != 0) return true;
+    if (pipe2(to, O_CLOEXEC) != 0) return false;
     if (pipe2(from, O_CLOEXEC) != 0) {
         close(to[0]);
         close(to[1]);
@@ -105,15 +103,13 @@ static bool start(External *e)
 /* Ends the program; `patience` in milliseconds before it is killed. */
 static void stop(External *e, int patience)
 {
-    if (e->pid == 0)
-        return;
+    if (e->pid == 0) return;
     close(e->in);
     close(e->out);
     bool gone = false;
     for (int waited = 0; waited < patience && !gone; waited += 10) {
         gone = waitpid(e->pid, NULL, WNOHANG) != 0;
-        if (!gone)
-            nanosleep(&(struct timespec){0, 10000000}, NULL);
+        if (!gone) nanosleep(&(struct timespec){0, 10000000}, NULL);
     }
     kill(-e->pid, SIGKILL);
     while (!gone && waitpid(e->pid, NULL, 0) < 0 && errno == EINTR)
@@ -123,8 +119,7 @@ static void stop(External *e, int patience)
 
 void external_close(External *e)
 {
-    if (e == NULL)
-        return;
+    if (e == NULL) return;
     stop(e, CLOSE_WAIT_MS);
     free(e->replies.p);
     free(e->command);
@@ -136,8 +131,8 @@ void external_close(External *e)
 typedef struct Batch {
     char *const *lines;
     ExternalReply *out;
-    int n, next;   /* next: the request whose reply comes next */
-    Text unsent;   /* lines next .. n as they go over the pipe */
+    int n, next; /* next: the request whose reply comes next */
+    Text unsent; /* lines next .. n as they go over the pipe */
     size_t sent;
     int restarts;
     double deadline;
@@ -151,23 +146,20 @@ static void set_failure(ExternalReply *reply, const char *reason)
 
 static void fail_rest(Batch *b, const char *reason)
 {
-    while (b->next < b->n)
-        set_failure(&b->out[b->next++], reason);
+    while (b->next < b->n) set_failure(&b->out[b->next++], reason);
 }
 
 /* The request whose turn it is fails; the rest goes to a fresh program. */
 static void restart(External *e, Batch *b, const char *reason)
 {
     stop(e, 0);
-    if (b->next < b->n)
-        set_failure(&b->out[b->next++], reason);
+    if (b->next < b->n) set_failure(&b->out[b->next++], reason);
     if (b->restarts++ == EXTERNAL_RESTARTS || (b->next < b->n && !start(e))) {
         fail_rest(b, reason);
         return;
     }
     b->unsent.n = b->sent = 0;
-    for (int i = b->next; i < b->n; i++)
-        text_addf(&b->unsent, "%s\n", b->lines[i]);
+    for (int i = b->next; i < b->n; i++) text_addf(&b->unsent, "%s\n", b->lines[i]);
 }
 
 /* False when the line is no JSON object: then it cannot be told whose reply it was. */
@@ -195,8 +187,7 @@ static bool take_lines(External *e, Batch *b)
 {
     char *at = e->replies.p, *end = at + e->replies.n, *newline;
     while (b->next < b->n && (newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-        if (!take_reply(&b->out[b->next], at, (size_t)(newline - at)))
-            return false;
+        if (!take_reply(&b->out[b->next], at, (size_t)(newline - at))) return false;
         b->next++;
         at = newline + 1;
     }
@@ -211,14 +202,10 @@ static bool read_some(External *e)
     char bytes[READ_SIZE];
     for (;;) {
         ssize_t n = read(e->out, bytes, sizeof bytes);
-        if (n > 0)
-            text_add_bytes(&e->replies, bytes, (size_t)n);
-        else if (n == 0 || (errno != EINTR && errno != EAGAIN))
-            return false;
-        else if (errno == EAGAIN)
-            return true;
-        if (e->replies.n > LINE_MAX_BYTES)
-            return true;
+        if (n > 0) text_add_bytes(&e->replies, bytes, (size_t)n);
+        else if (n == 0 || (errno != EINTR && errno != EAGAIN)) return false;
+        else if (errno == EAGAIN) return true;
+        if (e->replies.n > LINE_MAX_BYTES) return true;
     }
 }
 
@@ -233,20 +220,16 @@ static void pump(External *e, Batch *b)
         fail_rest(b, "timeout");
         return;
     }
-    if (poll(fds, writing ? 2 : 1, left > 1e5 ? 100000000 : (int)(left * 1e3) + 1) < 0)
-        return;
+    if (poll(fds, writing ? 2 : 1, left > 1e5 ? 100000000 : (int)(left * 1e3) + 1) < 0) return;
     if (writing && fds[1].revents != 0) {
         ssize_t n = write(e->in, b->unsent.p + b->sent, b->unsent.n - b->sent);
         /* A closed pipe is seen again when reading: replies may still stand in the other one. */
         b->sent = n > 0 ? b->sent + (size_t)n : errno == EPIPE ? b->unsent.n : b->sent;
     }
-    if (fds[0].revents == 0)
-        return;
+    if (fds[0].revents == 0) return;
     bool open = read_some(e);
-    if (e->replies.n > 0 && !take_lines(e, b))
-        restart(e, b, "bad reply");
-    else if (!open && b->next < b->n)
-        restart(e, b, "crashed");
+    if (e->replies.n > 0 && !take_lines(e, b)) restart(e, b, "bad reply");
+    else if (!open && b->next < b->n) restart(e, b, "crashed");
 }
 
 /* Output nobody asked for since the last batch: the program is out of step (or gone). */
@@ -262,14 +245,10 @@ void external_score(External *e, char *const *lines, int n, ExternalReply *out)
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-    if (is_stale(e))
-        stop(e, 0);
-    if (!start(e))
-        fail_rest(&b, "crashed");
-    for (int i = 0; i < n; i++)
-        text_addf(&b.unsent, "%s\n", lines[i]);
-    while (b.next < b.n)
-        pump(e, &b);
+    if (is_stale(e)) stop(e, 0);
+    if (!start(e)) fail_rest(&b, "crashed");
+    for (int i = 0; i < n; i++) text_addf(&b.unsent, "%s\n", lines[i]);
+    while (b.next < b.n) pump(e, &b);
     free(b.unsent.p);
     /* A write to a dead program left its signal pending: it is taken away before others would see it. */
     while (!sigismember(&before, SIGPIPE) && sigtimedwait(&pipe_signal, NULL, &(struct timespec){0, 0}) == SIGPIPE)

@@ -26,8 +26,7 @@ static int find_slot(const ReplyCache *c, ReplyKey key)
     int slot = (int)(key.word[0] & (uint64_t)(c->slots - 1));
     while (c->table[slot] != 0) {
         const ReplyKey *k = &c->entries[c->table[slot] - 1].key;
-        if (k->word[0] == key.word[0] && k->word[1] == key.word[1])
-            break;
+        if (k->word[0] == key.word[0] && k->word[1] == key.word[1]) break;
         slot = (slot + 1) & (c->slots - 1);
     }
     return slot;
@@ -41,14 +40,12 @@ static void grow(ReplyCache *c)
     free(c->table);
     c->table = calloc((size_t)c->slots, sizeof *c->table);
     CHECK(c->entries != NULL && c->table != NULL);
-    for (int i = 0; i < c->n; i++)
-        c->table[find_slot(c, c->entries[i].key)] = i + 1;
+    for (int i = 0; i < c->n; i++) c->table[find_slot(c, c->entries[i].key)] = i + 1;
 }
 
 ReplyEntry *reply_cache_entry(ReplyCache *c, ReplyKey key)
 {
-    if (c->n == c->capacity)
-        grow(c);
+    if (c->n == c->capacity) grow(c);
     int slot = find_slot(c, key);
     if (c->table[slot] == 0) {
         c->entries[c->n] = (ReplyEntry){.key = key, .pending = REPLY_FAILED};
@@ -67,8 +64,7 @@ void reply_entry_set(ReplyEntry *e, float score, const char *reason)
 
 void reply_cache_free(ReplyCache *c)
 {
-    for (int i = 0; i < c->n; i++)
-        free(c->entries[i].reason);
+    for (int i = 0; i < c->n; i++) free(c->entries[i].reason);
     free(c->entries);
     free(c->table);
     *c = (ReplyCache){0};
@@ -95,11 +91,9 @@ bool reply_cache_save(const ReplyCache *c, const char *path, Status *st)
     text_addf(&beside, "%s.tmp.%ld", path, (long)getpid());
     FILE *file = fopen(beside.p, "wb");
     bool ok = file != NULL;
-    for (int i = 0; ok && i < c->n; i++)
-        ok = c->entries[i].pending != REPLY_HOLDS || write_entry(file, &c->entries[i]);
+    for (int i = 0; ok && i < c->n; i++) ok = c->entries[i].pending != REPLY_HOLDS || write_entry(file, &c->entries[i]);
     ok = ok && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    if (file != NULL)
-        ok = fclose(file) == 0 && ok;
+    if (file != NULL) ok = fclose(file) == 0 && ok;
     ok = ok && rename(beside.p, path) == 0;
     if (!ok) {
         fail(st, "cannot write the reply cache %s: %s", path, strerror(errno));
@@ -127,8 +121,7 @@ static bool load_line(ReplyCache *c, const char *line, size_t length)
 bool reply_cache_load(ReplyCache *c, const char *path, Status *st)
 {
     FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return errno == ENOENT || fail(st, "cannot read the reply cache %s: %s", path, strerror(errno));
+    if (file == NULL) return errno == ENOENT || fail(st, "cannot read the reply cache %s: %s", path, strerror(errno));
     char *line = NULL;
     size_t size = 0;
     int number = 0;

@@ -33,22 +33,17 @@ const char *reward_kind_name(RewardKind k)
 unsigned reward_default_kinds(RewardKind k)
 {
     switch (k) {
-    case REWARD_ACCURACY:
-        return 1 << KIND_REASONING;
-    case REWARD_HELPFUL_RM:
-        return 1 << KIND_HELPFUL;
-    case REWARD_SAFETY_RM:
-        return 1 << KIND_HELPFUL | 1 << KIND_SAFETY;
-    default:
-        return ALL_KINDS;
+    case REWARD_ACCURACY: return 1 << KIND_REASONING;
+    case REWARD_HELPFUL_RM: return 1 << KIND_HELPFUL;
+    case REWARD_SAFETY_RM: return 1 << KIND_HELPFUL | 1 << KIND_SAFETY;
+    default: return ALL_KINDS;
     }
 }
 
 static bool check_spec(const RewardSpec *s, Status *st)
 {
     const char *name = s->name[0] != '\0' ? s->name : reward_kind_name(s->kind);
-    if (!isfinite(s->weight))
-        return fail(st, "reward %s: the weight is not a finite number", name);
+    if (!isfinite(s->weight)) return fail(st, "reward %s: the weight is not a finite number", name);
     if (s->kind == REWARD_OVERLONG && s->buffer < 0)
         return fail(st, "reward %s: buffer is %d, it must not be negative", name, s->buffer);
     if (s->kind == REWARD_EXTERNAL && s->command[0] == '\0')
@@ -65,8 +60,7 @@ RewardSet *reward_open(const RewardSpec *specs, int n, Status *st)
         return NULL;
     }
     for (int i = 0; i < n; i++) {
-        if (!check_spec(&specs[i], st))
-            return NULL;
+        if (!check_spec(&specs[i], st)) return NULL;
     }
     RewardSet *r = calloc(1, sizeof *r);
     CHECK(r != NULL);
@@ -74,10 +68,8 @@ RewardSet *reward_open(const RewardSpec *specs, int n, Status *st)
     for (int i = 0; i < n; i++) {
         RewardSpec *s = &r->specs[i];
         *s = specs[i];
-        if (s->name[0] == '\0')
-            strcpy(s->name, reward_kind_name(s->kind));
-        if (s->kinds == 0)
-            s->kinds = reward_default_kinds(s->kind);
+        if (s->name[0] == '\0') strcpy(s->name, reward_kind_name(s->kind));
+        if (s->kinds == 0) s->kinds = reward_default_kinds(s->kind);
         if (s->kind == REWARD_EXTERNAL)
             r->programs[i] = external_open(s->command, s->timeout > 0 ? s->timeout : REWARD_TIMEOUT);
     }
@@ -86,10 +78,8 @@ RewardSet *reward_open(const RewardSpec *specs, int n, Status *st)
 
 void reward_close(RewardSet *r)
 {
-    if (r == NULL)
-        return;
-    for (int i = 0; i < r->n; i++)
-        external_close(r->programs[i]);
+    if (r == NULL) return;
+    for (int i = 0; i < r->n; i++) external_close(r->programs[i]);
     reply_cache_free(&r->cache);
     free(r);
 }
@@ -99,20 +89,16 @@ void reward_close(RewardSet *r)
 static float overlong(const RewardSpec *s, const RewardInput *in)
 {
     int free_tokens = in->max_tokens - s->buffer;
-    if (in->tokens <= free_tokens && !in->truncated)
-        return 0.0f;
-    if (s->buffer == 0 || in->tokens >= in->max_tokens)
-        return -1.0f;
+    if (in->tokens <= free_tokens && !in->truncated) return 0.0f;
+    if (s->buffer == 0 || in->tokens >= in->max_tokens) return -1.0f;
     return (float)(free_tokens - in->tokens) / (float)s->buffer;
 }
 
 /* 0 blank, 1 letter, 2 digit, 3 any other sign: what makes the units of repetition. */
 static int sign_class(int32_t c)
 {
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
-        return 0;
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c < 0x2e80))
-        return 1;
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\r') return 0;
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c < 0x2e80)) return 1;
     return c >= '0' && c <= '9' ? 2 : 3;
 }
 
@@ -127,10 +113,8 @@ static uint64_t *read_units(const char *text, size_t length, int *count)
         size_t step = utf8_next(text + i, length - i, &c);
         int class = sign_class(c);
         bool goes_on = class == last && (class == 1 || class == 2);
-        if (goes_on)
-            units[n - 1] = hash_bytes(text + i, step, units[n - 1]);
-        else if (class != 0)
-            units[n++] = hash_bytes(text + i, step, 0);
+        if (goes_on) units[n - 1] = hash_bytes(text + i, step, units[n - 1]);
+        else if (class != 0) units[n++] = hash_bytes(text + i, step, 0);
         last = class;
         i += step;
     }
@@ -151,14 +135,11 @@ float repetition_share(const char *text, size_t length)
     int total = n - GRAM + 1;
     for (int i = 0; i < total; i++) {
         uint64_t h = 0;
-        for (int j = 0; j < GRAM; j++)
-            h = hash_spread(h + grams[i + j]);
+        for (int j = 0; j < GRAM; j++) h = hash_spread(h + grams[i + j]);
         grams[i] = h;
     }
-    if (total > 1)
-        qsort(grams, (size_t)total, sizeof *grams, by_hash);
-    for (int i = 1; i < total; i++)
-        repeated += grams[i] == grams[i - 1];
+    if (total > 1) qsort(grams, (size_t)total, sizeof *grams, by_hash);
+    for (int i = 1; i < total; i++) repeated += grams[i] == grams[i - 1];
     free(grams);
     return total > 1 ? (float)repeated / (float)total : 0.0f;
 }
@@ -171,24 +152,15 @@ static float language(const Parsed *c, Language l)
 static float part(const RewardSpec *s, const RewardInput *in, const Parsed *c, const Verdict *v)
 {
     switch (s->kind) {
-    case REWARD_ACCURACY:
-        return v->score;
-    case REWARD_FORMAT:
-        return c->format_ok && !in->truncated ? 1.0f : 0.0f;
-    case REWARD_LANGUAGE:
-        return language(c, in->problem->language);
-    case REWARD_LENGTH:
-        return in->max_tokens > 0 ? 1.0f - (float)in->tokens / (float)in->max_tokens : 0.0f;
-    case REWARD_OVERLONG:
-        return overlong(s, in);
-    case REWARD_REPETITION:
-        return -repetition_share(in->completion, strlen(in->completion));
-    case REWARD_HELPFUL_RM:
-        return in->helpful;
-    case REWARD_SAFETY_RM:
-        return in->safe;
-    default:
-        return 0.0f;
+    case REWARD_ACCURACY: return v->score;
+    case REWARD_FORMAT: return c->format_ok && !in->truncated ? 1.0f : 0.0f;
+    case REWARD_LANGUAGE: return language(c, in->problem->language);
+    case REWARD_LENGTH: return in->max_tokens > 0 ? 1.0f - (float)in->tokens / (float)in->max_tokens : 0.0f;
+    case REWARD_OVERLONG: return overlong(s, in);
+    case REWARD_REPETITION: return -repetition_share(in->completion, strlen(in->completion));
+    case REWARD_HELPFUL_RM: return in->helpful;
+    case REWARD_SAFETY_RM: return in->safe;
+    default: return 0.0f;
     }
 }
 
@@ -197,8 +169,7 @@ static float part(const RewardSpec *s, const RewardInput *in, const Parsed *c, c
 /* What the program is told of the problem: the user's row, or what a built-in task knows. */
 static Json *row_of(const Problem *p)
 {
-    if (p->row != NULL)
-        return json_copy(p->row);
+    if (p->row != NULL) return json_copy(p->row);
     Json *row = json_new_object();
     json_set(row, "answer", json_new_text(p->answer));
     json_set(row, "task", json_new_text(p->task->name));
@@ -227,10 +198,8 @@ static void ask(RewardSet *r, int component, char **lines, const ReplyKey *keys,
     for (int i = 0; i < n; i++) {
         ReplyEntry *e = reply_cache_entry(&r->cache, keys[i]);
         r->failures += replies[i].failed;
-        if (replies[i].failed)
-            e->pending = REPLY_FAILED;
-        else
-            reply_entry_set(e, replies[i].score, replies[i].reason);
+        if (replies[i].failed) e->pending = REPLY_FAILED;
+        else reply_entry_set(e, replies[i].score, replies[i].reason);
     }
 }
 
@@ -251,8 +220,7 @@ static void score_external(RewardSet *r, int component, const RewardInput *in, R
     CHECK(lines != NULL && keys != NULL && replies != NULL && place != NULL);
     for (int i = 0; i < n; i++) {
         place[i] = -1;
-        if (!out[i].applies[component])
-            continue;
+        if (!out[i].applies[component]) continue;
         char *line = request_line(&in[i]);
         ReplyKey key = reply_key(r->specs[component].command, line);
         ReplyEntry *e = reply_cache_entry(&r->cache, key);
@@ -269,14 +237,11 @@ static void score_external(RewardSet *r, int component, const RewardInput *in, R
             lines[asked++] = line;
         }
     }
-    if (asked > 0)
-        ask(r, component, lines, keys, asked, replies);
+    if (asked > 0) ask(r, component, lines, keys, asked, replies);
     for (int i = 0; i < n; i++) {
-        if (place[i] >= 0)
-            set_external(&out[i], component, replies[place[i]].score, replies[place[i]].reason);
+        if (place[i] >= 0) set_external(&out[i], component, replies[place[i]].score, replies[place[i]].reason);
     }
-    for (int i = 0; i < asked; i++)
-        free(lines[i]);
+    for (int i = 0; i < asked; i++) free(lines[i]);
     free(lines);
     free(keys);
     free(replies);
@@ -299,15 +264,12 @@ static void score_rules(const RewardSet *r, const RewardInput *in, RewardOutput 
 
 void reward_score(RewardSet *r, const RewardInput *in, RewardOutput *out, int n)
 {
-    for (int i = 0; i < n; i++)
-        score_rules(r, &in[i], &out[i]);
+    for (int i = 0; i < n; i++) score_rules(r, &in[i], &out[i]);
     for (int c = 0; c < r->n; c++) {
-        if (r->programs[c] != NULL)
-            score_external(r, c, in, out, n);
+        if (r->programs[c] != NULL) score_external(r, c, in, out, n);
     }
     for (int i = 0; i < n; i++) {
-        for (int c = 0; c < r->n; c++)
-            out[i].total += r->specs[c].weight * out[i].parts[c];
+        for (int c = 0; c < r->n; c++) out[i].total += r->specs[c].weight * out[i].parts[c];
     }
 }
 

@@ -23,12 +23,12 @@ enum { REWARD_MAX = 12 };
 
 typedef struct RewardSpec {
     RewardKind kind;
-    char name[32];        /* shown in logs; the kind's name unless set */
+    char name[32]; /* shown in logs; the kind's name unless set */
     float weight;
-    unsigned kinds;       /* bit set of PromptKind (1 << KIND_...) it applies to; 0: reward_default_kinds */
-    int buffer;           /* overlong */
-    char command[512];    /* external: run by /bin/sh -c, JSON lines in and out (data/reward/external.h) */
-    double timeout;       /* external: seconds a batch may take; 0: REWARD_TIMEOUT */
+    unsigned kinds;    /* bit set of PromptKind (1 << KIND_...) it applies to; 0: reward_default_kinds */
+    int buffer;        /* overlong */
+    char command[512]; /* external: run by /bin/sh -c, JSON lines in and out (data/reward/external.h) */
+    double timeout;    /* external: seconds a batch may take; 0: REWARD_TIMEOUT */
 } RewardSpec;
 enum { REWARD_TIMEOUT = 30 };
 
@@ -37,18 +37,18 @@ unsigned reward_default_kinds(RewardKind k);
 
 typedef struct RewardInput {
     const Problem *problem;
-    const char *completion;  /* text with tags, without end token */
+    const char *completion; /* text with tags, without end token */
     int tokens, max_tokens;
     bool truncated;
-    float helpful, safe;     /* reward models' scores, NAN when they did not run */
+    float helpful, safe; /* reward models' scores, NAN when they did not run */
 } RewardInput;
 
 typedef struct RewardOutput {
-    float total;               /* sum of weight * part over the components of the prompt's kind */
-    float parts[REWARD_MAX];   /* unweighted; 0 where a component does not apply */
+    float total;             /* sum of weight * part over the components of the prompt's kind */
+    float parts[REWARD_MAX]; /* unweighted; 0 where a component does not apply */
     bool applies[REWARD_MAX];
-    Verdict verdict;           /* the task's, whether or not accuracy is a component */
-    char external_reason[96];  /* "" or what the program said; "timeout", "crashed", "bad reply" for its failures */
+    Verdict verdict;          /* the task's, whether or not accuracy is a component */
+    char external_reason[96]; /* "" or what the program said; "timeout", "crashed", "bad reply" for its failures */
 } RewardOutput;
 
 /* Share of the n-grams (n = 4 words, or characters of CJK) of a text that occurred before in it, 0 .. 1. */

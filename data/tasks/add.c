@@ -10,8 +10,7 @@
 static long number_of(int digits, Rng *r)
 {
     long v = rng_range(r, digits > 1 ? 1 : 0, 9);
-    for (int i = 1; i < digits; i++)
-        v = v * 10 + rng_range(r, 0, 9);
+    for (int i = 1; i < digits; i++) v = v * 10 + rng_range(r, 0, 9);
     return v;
 }
 
@@ -51,8 +50,7 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
     long result = 0, unit = 1;
     for (int i = 0; i < n; i++) {
         int da = (int)(a % 10), db = (int)(b % 10), sum = da + db + carry;
-        if (slip >= 0 && slip % n == i)
-            sum = slip_sum(sum, r);
+        if (slip >= 0 && slip % n == i) sum = slip_sum(sum, r);
         trace_step(&t, "%d+%d+%d=%d", da, db, carry, sum);
         carry = sum / 10;
         result += (i + 1 < n ? sum % 10 : sum) * unit;

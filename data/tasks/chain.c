@@ -44,8 +44,7 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
     for (int i = 0; i < p->level; i++) {
         char op = *at;
         value = apply(value, op, (int)strtol(at + 1, &at, 10));
-        if (slip >= 0 && slip % p->level == i)
-            value = (int)slip_number(value, 2, r) % MODULUS;
+        if (slip >= 0 && slip % p->level == i) value = (int)slip_number(value, 2, r) % MODULUS;
         trace_step(&t, "%d", value);
     }
     Text text = {0};

@@ -42,10 +42,8 @@ void trace_step(Trace *t, const char *format, ...)
     }
     Text text = {0};
     for (int i = 0; i < n; i++) {
-        if (line[i] >= '0' && line[i] <= '9')
-            text_add(&text, task_characters[line[i] - '0']);
-        else
-            text_add_bytes(&text, line + i, 1);
+        if (line[i] >= '0' && line[i] <= '9') text_add(&text, task_characters[line[i] - '0']);
+        else text_add_bytes(&text, line + i, 1);
     }
     t->steps[t->n++] = text_take(&text);
 }
@@ -58,7 +56,6 @@ const char *prompt_operands(const char *prompt)
 long slip_number(long v, int digits, Rng *r)
 {
     long unit = 1;
-    for (int i = (int)rng_below(r, (uint32_t)digits); i > 0; i--)
-        unit *= 10;
+    for (int i = (int)rng_below(r, (uint32_t)digits); i > 0; i--) unit *= 10;
     return rng_below(r, 2) == 0 && v >= unit ? v - unit : v + unit;
 }

@@ -25,11 +25,9 @@ static int binding(char op)
 static bool join(Part *out, const Part *left, char op, const Part *right)
 {
     int a = left->value, b = right->value;
-    if (op == '/' && (b == 0 || a % b != 0))
-        return false;
+    if (op == '/' && (b == 0 || a % b != 0)) return false;
     int value = op == '+' ? a + b : op == '-' ? a - b : op == '*' ? a * b : a / b;
-    if (value < 1 || value > TARGET_MAX)
-        return false;
+    if (value < 1 || value > TARGET_MAX) return false;
     int binds = binding(op);
     bool open_left = left->binds < binds;
     bool open_right = right->binds < binds || (right->binds == binds && (op == '-' || op == '/'));
@@ -55,8 +53,7 @@ static Part random_expression(const int *numbers, int n, Rng *r)
         Part joined;
         /* The sum of two parts is always allowed except beyond the limit; then another pair or operator is drawn, and
          * the difference of two unequal parts or the quotient of equal ones always exists. */
-        if (!join(&joined, &parts[i], "+-*/"[rng_below(r, 4)], &parts[j]))
-            continue;
+        if (!join(&joined, &parts[i], "+-*/"[rng_below(r, 4)], &parts[j])) continue;
         parts[i] = joined;
         parts[j] = parts[--n];
     }
@@ -71,14 +68,12 @@ static int by_value(const void *a, const void *b)
 static void generate(Problem *p, Rng *r)
 {
     int numbers[NUMBERS_MAX + 1], n = p->level + 1;
-    for (int i = 0; i < n; i++)
-        numbers[i] = rng_range(r, 1, NUMBER_MAX);
+    for (int i = 0; i < n; i++) numbers[i] = rng_range(r, 1, NUMBER_MAX);
     qsort(numbers, (size_t)n, sizeof numbers[0], by_value);
     Part solution = random_expression(numbers, n, r);
     char list[8 * NUMBERS_MAX];
     int length = 0;
-    for (int i = 0; i < n; i++)
-        length += snprintf(list + length, sizeof list - (size_t)length, " %d", numbers[i]);
+    for (int i = 0; i < n; i++) length += snprintf(list + length, sizeof list - (size_t)length, " %d", numbers[i]);
     problem_prompt(p, "reach", "%d %s%s", solution.value, word_for("with", p->language), list);
     numbers[n] = solution.value;
     problem_answer(p, solution.text, numbers, (size_t)(n + 1) * sizeof numbers[0]);
@@ -108,18 +103,15 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
 {
     long read[NUMBERS_MAX];
     int target, numbers[NUMBERS_MAX], n = read_prompt(p->prompt, &target, read);
-    for (int i = 0; i < n; i++)
-        numbers[i] = (int)read[i];
+    for (int i = 0; i < n; i++) numbers[i] = (int)read[i];
     Trace t = {steps, 0, max, language};
     size_t length = strlen(p->answer) * 2;
     int tries = (int)rng_below(r, 3);
     for (int i = 0; i < tries; i++) {
         Part attempt = random_expression(numbers, n, r);
         length += strlen(attempt.text) + 4;
-        if (length > TRACE_MAX)
-            break;
-        if (attempt.value != target)
-            trace_step(&t, "%s=%d", attempt.text, attempt.value);
+        if (length > TRACE_MAX) break;
+        if (attempt.value != target) trace_step(&t, "%s=%d", attempt.text, attempt.value);
     }
     if (slip < 0) {
         trace_step(&t, "%s=%d", p->answer, target);
@@ -128,8 +120,7 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
     }
     /* The slip of a search: a wrong attempt is taken for the solution. */
     Part attempt = random_expression(numbers, n, r);
-    for (int i = 0; i < 8 && attempt.value == target; i++)
-        attempt = random_expression(numbers, n, r);
+    for (int i = 0; i < 8 && attempt.value == target; i++) attempt = random_expression(numbers, n, r);
     trace_step(&t, "%s=%d", attempt.text, target);
     *answer = text_copy(attempt.text, strlen(attempt.text));
     return t.n;

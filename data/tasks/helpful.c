@@ -18,8 +18,7 @@ static Word random_noun(Language language, Rng *r)
 static int find(Word w, const Word *list, int n)
 {
     for (int i = 0; i < n; i++) {
-        if (list[i].class == w.class && list[i].index == w.index && list[i].language == w.language)
-            return i;
+        if (list[i].class == w.class && list[i].index == w.index && list[i].language == w.language) return i;
     }
     return -1;
 }
@@ -55,8 +54,7 @@ static int read_wanted(const Problem *p, Word *wanted)
     Word words[READ_MAX];
     int n = words_read(p->prompt, words, READ_MAX), found = 0;
     for (int i = 0; i < n && i < READ_MAX && found < WANTED_MAX; i++) {
-        if (words[i].class == WORD_NOUN)
-            wanted[found++] = words[i];
+        if (words[i].class == WORD_NOUN) wanted[found++] = words[i];
     }
     return found;
 }
@@ -71,8 +69,8 @@ static float oracle(const Problem *p, const char *answer)
     int read = total < READ_MAX ? total : READ_MAX, named = 0, extra = total - read, last = -1;
     bool seen[WANTED_MAX] = {false}, in_order = true;
     bool greets = read > 0 && words[0].language == p->language && word_is(words[0], "hello");
-    bool thanks = total == read && read > 1 && words[read - 1].language == p->language &&
-                  word_is(words[read - 1], "thanks");
+    bool thanks =
+        total == read && read > 1 && words[read - 1].language == p->language && word_is(words[read - 1], "thanks");
     for (int i = greets; i < read - thanks; i++) {
         int at = find(words[i], wanted, n);
         if (at < 0 || seen[at]) {
@@ -85,12 +83,9 @@ static float oracle(const Problem *p, const char *answer)
         named++;
     }
     float quality = 0.45f * (float)named / (float)n + 0.15f * greets + 0.1f * thanks;
-    if (named == n && in_order)
-        quality += 0.15f;
-    if (named > 0 && extra < 2)
-        quality += extra == 0 ? 0.15f : 0.075f;
-    if (total > SHORT)
-        quality *= (float)SHORT / (float)total;
+    if (named == n && in_order) quality += 0.15f;
+    if (named > 0 && extra < 2) quality += extra == 0 ? 0.15f : 0.075f;
+    if (total > SHORT) quality *= (float)SHORT / (float)total;
     return quality;
 }
 
@@ -107,16 +102,13 @@ static int worsen(Word *words, int n, Language language, Rng *r)
     Word kept = words[at];
     switch (rng_below(r, 5)) {
     case 0: /* a word missing */
-        if (n > 1)
-            memmove(words + at, words + at + 1, (size_t)(--n - at) * sizeof words[0]);
+        if (n > 1) memmove(words + at, words + at + 1, (size_t)(--n - at) * sizeof words[0]);
         break;
     case 1: /* two words exchanged */
         words[at] = words[(at + 1) % n];
         words[(at + 1) % n] = kept;
         break;
-    case 2: /* another word */
-        words[at] = random_noun(language, r);
-        break;
+    case 2: /* another word */ words[at] = random_noun(language, r); break;
     case 3: /* a word of the other language */
         words[at].language = language == LANGUAGE_EN ? LANGUAGE_ZH : LANGUAGE_EN;
         break;
@@ -135,12 +127,10 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
     Word wanted[WANTED_MAX], words[VARIANT_MAX];
     int n = read_wanted(p, wanted);
     Trace t = {steps, 0, max, language};
-    for (int i = 0; i < n; i++)
-        trace_step(&t, "%s", word_text(WORD_NOUN, wanted[i].index, language));
+    for (int i = 0; i < n; i++) trace_step(&t, "%s", word_text(WORD_NOUN, wanted[i].index, language));
     int length = best_answer(words, wanted, n, p->language);
     if (slip >= 0) {
-        for (int i = (int)rng_below(r, 4); i >= 0; i--)
-            length = worsen(words, length, p->language, r);
+        for (int i = (int)rng_below(r, 4); i >= 0; i--) length = worsen(words, length, p->language, r);
     }
     *answer = words_write(words, length);
     return t.n;

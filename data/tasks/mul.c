@@ -11,8 +11,7 @@ static const int digits[][2] = {{2, 1}, {3, 1}, {2, 2}, {4, 1}};
 static long number_of(int n, Rng *r)
 {
     long v = rng_range(r, n > 1 ? 1 : 2, 9);
-    for (int i = 1; i < n; i++)
-        v = v * 10 + rng_range(r, 0, 9);
+    for (int i = 1; i < n; i++) v = v * 10 + rng_range(r, 0, 9);
     return v;
 }
 
@@ -49,12 +48,9 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
                 wrong = false;
             }
             sum += partial;
-            if (wrong)
-                sum = slip_number(sum, 3, r);
-            if (step == 0)
-                trace_step(&t, "%ld", sum);
-            else
-                trace_step(&t, "%ld=%ld", partial, sum);
+            if (wrong) sum = slip_number(sum, 3, r);
+            if (step == 0) trace_step(&t, "%ld", sum);
+            else trace_step(&t, "%ld=%ld", partial, sum);
         }
     }
     Text text = {0};

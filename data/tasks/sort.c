@@ -16,8 +16,7 @@ static void generate(Problem *p, Rng *r)
 {
     char list[LENGTH_MAX + 1] = {0};
     int n = p->level < LENGTH_MIN ? LENGTH_MIN : p->level;
-    for (int i = 0; i < n; i++)
-        list[i] = (char)('0' + rng_below(r, 10));
+    for (int i = 0; i < n; i++) list[i] = (char)('0' + rng_below(r, 10));
     problem_prompt(p, "sort", "%s", list);
     char sorted[LENGTH_MAX + 1];
     memcpy(sorted, list, sizeof sorted);
@@ -62,8 +61,7 @@ static int trace(const Problem *p, Language language, int slip, Rng *r, char **s
     char prefix[LENGTH_MAX + 1] = {0};
     for (int i = 0; i < n; i++) {
         insert(prefix, i, list[i]);
-        if (slip >= 0 && slip % n == i)
-            spoil(prefix, i + 1, r);
+        if (slip >= 0 && slip % n == i) spoil(prefix, i + 1, r);
         trace_step(&t, "%s", prefix);
     }
     *answer = text_copy(prefix, (size_t)n);

@@ -8,7 +8,7 @@
 #include "data/utf8.h"
 
 #define PAIR(english, chinese) {english, chinese},
-#define PAIRS(name, list) static const char *const name[][LANGUAGE_COUNT] = {list(PAIR)}
+#define PAIRS(name, list)      static const char *const name[][LANGUAGE_COUNT] = {list(PAIR)}
 PAIRS(commands, TASK_COMMANDS);
 PAIRS(phrases, TASK_PHRASES);
 PAIRS(verbs, TASK_VERBS);
@@ -40,8 +40,7 @@ Word word_of(const char *english, Language language)
 {
     for (int c = WORD_COMMAND; c < WORD_CLASSES; c++) {
         for (int i = 0; i < lists[c].n; i++) {
-            if (strcmp(lists[c].pairs[i][LANGUAGE_EN], english) == 0)
-                return (Word){(WordClass)c, i, language};
+            if (strcmp(lists[c].pairs[i][LANGUAGE_EN], english) == 0) return (Word){(WordClass)c, i, language};
         }
     }
     CHECK(!"an English word of words.h");
@@ -66,8 +65,7 @@ static size_t find_word(const char *text, size_t length, Language language, Word
     for (int c = WORD_COMMAND; c < WORD_CLASSES; c++) {
         for (int i = 0; i < lists[c].n; i++) {
             const char *word = lists[c].pairs[i][language];
-            if (word[0] != text[0] || word[length > 1] != text[length > 1])
-                continue;
+            if (word[0] != text[0] || word[length > 1] != text[length > 1]) continue;
             size_t n = strlen(word);
             bool fits = language == LANGUAGE_EN ? n == length : n <= length;
             if (fits && n > best && memcmp(word, text, n) == 0) {
@@ -97,16 +95,13 @@ int words_read(const char *text, Word *out, int max)
         Word w = {WORD_OTHER, -1, LANGUAGE_EN};
         size_t length = 0;
         if (is_letter(*text)) {
-            while (is_letter(text[length]))
-                length++;
+            while (is_letter(text[length])) length++;
             find_word(text, length, LANGUAGE_EN, &w);
         } else {
             length = find_word(text, left, LANGUAGE_ZH, &w);
-            if (length == 0)
-                length = utf8_next(text, left, NULL);
+            if (length == 0) length = utf8_next(text, left, NULL);
         }
-        if (n < max)
-            out[n] = w;
+        if (n < max) out[n] = w;
         n++;
         text += length;
         left -= length;
@@ -118,8 +113,7 @@ char *words_write(const Word *words, int n)
 {
     Text text = {0};
     for (int i = 0; i < n; i++) {
-        if (i > 0 && (words[i].language == LANGUAGE_EN || words[i - 1].language == LANGUAGE_EN))
-            text_add(&text, " ");
+        if (i > 0 && (words[i].language == LANGUAGE_EN || words[i - 1].language == LANGUAGE_EN)) text_add(&text, " ");
         text_add(&text, word_text(words[i].class, words[i].index, words[i].language));
     }
     return text_take(&text);

@@ -7,7 +7,14 @@
 #include "data/task.h"
 
 typedef enum {
-    WORD_OTHER, WORD_COMMAND, WORD_PHRASE, WORD_VERB, WORD_PERSON, WORD_NOUN, WORD_FORBIDDEN, WORD_CLASSES
+    WORD_OTHER,
+    WORD_COMMAND,
+    WORD_PHRASE,
+    WORD_VERB,
+    WORD_PERSON,
+    WORD_NOUN,
+    WORD_FORBIDDEN,
+    WORD_CLASSES
 } WordClass;
 
 /* One word of a text. index: its place in its list of words.h (the same for both languages); -1 for WORD_OTHER. */

@@ -30,14 +30,14 @@ static void put_chatml_message(Render *r, const Json *m)
 static void put_tool_signatures(Render *r)
 {
     chat_put(r, "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-           "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
+                "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
     for (size_t i = 0; i < json_count(r->options.tools); i++) {
         chat_put(r, "\n");
         chat_put_json(r, json_at(r->options.tools, i));
     }
     chat_put(r, "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
-           "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
-           "<args-json-object>}\n</tool_call>");
+                "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
+                "<args-json-object>}\n</tool_call>");
 }
 
 /* The system message: the chat's own first one or the template's, and the tools. */

@@ -220,9 +220,12 @@ bool template_render(const ChatTemplate *t, const Json *messages, TemplateOption
                      Status *st)
 {
     static void (*const renderers[])(Render *) = {
-        [TEMPLATE_R1_TINY] = render_tiny,     [TEMPLATE_DEEPSEEK_V2] = render_deepseek_v2,
-        [TEMPLATE_DEEPSEEK] = template_render_deepseek, [TEMPLATE_CHATML] = template_render_chatml,
-        [TEMPLATE_QWEN25] = template_render_qwen,      [TEMPLATE_QWEN3] = template_render_qwen,
+        [TEMPLATE_R1_TINY] = render_tiny,
+        [TEMPLATE_DEEPSEEK_V2] = render_deepseek_v2,
+        [TEMPLATE_DEEPSEEK] = template_render_deepseek,
+        [TEMPLATE_CHATML] = template_render_chatml,
+        [TEMPLATE_QWEN25] = template_render_qwen,
+        [TEMPLATE_QWEN3] = template_render_qwen,
         [TEMPLATE_LLAMA3] = render_llama3,
     };
     if (!check_messages(t, messages, st)) return false;

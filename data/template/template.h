@@ -14,7 +14,7 @@
 #include "data/tokenizer/tokenizer.h"
 
 typedef enum {
-    TEMPLATE_R1_TINY,  /* <bos>[system]<user>text<assistant>text<eos> */
+    TEMPLATE_R1_TINY, /* <bos>[system]<user>text<assistant>text<eos> */
     TEMPLATE_DEEPSEEK_V2,
     TEMPLATE_DEEPSEEK, /* V3 and R1 */
     TEMPLATE_CHATML,   /* also Qwen2, SmolLM2 */
@@ -43,8 +43,8 @@ bool template_for(const Tokenizer *t, const char *name, ChatTemplate *out, Statu
 
 typedef struct TemplateOptions {
     bool add_generation_prompt;
-    bool no_thinking;   /* Qwen3: enable_thinking = false */
-    const Json *tools;  /* Qwen2.5, Qwen3: function signatures; may be NULL */
+    bool no_thinking;           /* Qwen3: enable_thinking = false */
+    const Json *tools;          /* Qwen2.5, Qwen3: function signatures; may be NULL */
     const Tokenizer *tokenizer; /* says how BOS and EOS are spelled where the template asks; NULL: as usual for it */
 } TemplateOptions;
 

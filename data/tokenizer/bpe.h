@@ -11,7 +11,7 @@
 #include "data/tokenizer/tokenizer.h"
 
 typedef struct BpeMerge {
-    uint64_t pair; /* left << 32 | right */
+    uint64_t pair;    /* left << 32 | right */
     int32_t rank, id; /* rank -1: free slot */
 } BpeMerge;
 
@@ -20,11 +20,11 @@ typedef struct BpeCache BpeCache;
 typedef struct Bpe {
     BpeMerge *merges; /* hash table */
     size_t capacity, n;
-    ByteMap pieces;         /* whole pieces: ignore_merges, and the characters when not byte level */
-    int32_t byte_ids[256];  /* byte level: the symbol of a byte; else the token <0xNN> of byte_fallback; -1: none */
+    ByteMap pieces;        /* whole pieces: ignore_merges, and the characters when not byte level */
+    int32_t byte_ids[256]; /* byte level: the symbol of a byte; else the token <0xNN> of byte_fallback; -1: none */
     bool byte_level, ignore_merges, fuse_unk;
-    bool byte_fallback;     /* only when not byte level */
-    int32_t unk;            /* -1: symbols without id are dropped */
+    bool byte_fallback; /* only when not byte level */
+    int32_t unk;        /* -1: symbols without id are dropped */
     BpeCache *cache;
 } Bpe;
 

@@ -10,7 +10,7 @@
 typedef enum { ISOLATED, REMOVED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS } Behavior;
 
 typedef struct Stage {
-    Regex *regex;      /* NULL: the stage splits nothing */
+    Regex *regex; /* NULL: the stage splits nothing */
     Behavior behavior;
     bool invert;       /* gaps count as matches and matches as gaps */
     bool prefix_space; /* a piece that does not begin with a space gets one before it is split */
@@ -50,8 +50,10 @@ static bool read_behavior(const Json *config, Behavior *out, Status *st)
         *out = (Behavior)i;
         return true;
     }
-    return fail(st, "\"behavior\" is \"%.40s\", not one of Isolated, Removed, MergedWithPrevious, MergedWithNext, "
-                "Contiguous", name);
+    return fail(st,
+                "\"behavior\" is \"%.40s\", not one of Isolated, Removed, MergedWithPrevious, MergedWithNext, "
+                "Contiguous",
+                name);
 }
 
 static bool add_split(Pretokenizer *p, const Json *config, Status *st)
@@ -111,8 +113,10 @@ static bool add_config(Pretokenizer *p, const Json *config, int depth, Status *s
         Behavior behavior;
         return read_behavior(config, &behavior, st) && add_regex(p, PUNCTUATION, behavior, false, st);
     }
-    return fail(st, "\"%.40s\" is not supported: only Sequence, Split, Digits, ByteLevel, Punctuation, Whitespace and "
-                "WhitespaceSplit are", type);
+    return fail(st,
+                "\"%.40s\" is not supported: only Sequence, Split, Digits, ByteLevel, Punctuation, Whitespace and "
+                "WhitespaceSplit are",
+                type);
 }
 
 Pretokenizer *pretokenizer_new(const Json *config, Status *st)
@@ -209,10 +213,8 @@ static void run_stage(const Pretokenizer *p, int stage, const char *text, size_t
         spaced[0] = ' ';
         memcpy(spaced + 1, text, length++);
     }
-    if (s->regex)
-        cut_piece(p, stage, spaced ? spaced : text, length, emit, context);
-    else
-        run_stage(p, stage + 1, spaced ? spaced : text, length, emit, context);
+    if (s->regex) cut_piece(p, stage, spaced ? spaced : text, length, emit, context);
+    else run_stage(p, stage + 1, spaced ? spaced : text, length, emit, context);
     free(spaced);
 }
 

@@ -30,7 +30,9 @@ struct Regex {
 /* Writes what the escape \c means to PCRE2. */
 static void translate_escape(Text *out, char c, bool in_class)
 {
-    static const struct { char name, *inside, *outside; } table[] = {
+    static const struct {
+        char name, *inside, *outside;
+    } table[] = {
         {'s', SPACES, "[" SPACES "]"}, {'S', NO_SPACES, "[^" SPACES "]"}, {'w', WORDS, "[" WORDS "]"},
         {'W', NULL, "[^" WORDS "]"},   {'h', HEXES, "[" HEXES "]"},       {'H', NULL, "[^" HEXES "]"},
     };

@@ -44,10 +44,8 @@ static void set_token(Tokenizer *t, int32_t id, const char *text, size_t length,
     Token *token = &t->tokens[id];
     *token = (Token){.at = (uint32_t)t->pool.n, .exists = true, .special = special};
     int byte = t->byte_names ? named_byte(text, length) : -1;
-    if (byte >= 0)
-        text_add_bytes(&t->pool, (char[]){(char)byte}, 1);
-    else if (!t->bytes_out || !byte_alphabet_decode(text, length, &t->pool))
-        text_add_bytes(&t->pool, text, length);
+    if (byte >= 0) text_add_bytes(&t->pool, (char[]){(char)byte}, 1);
+    else if (!t->bytes_out || !byte_alphabet_decode(text, length, &t->pool)) text_add_bytes(&t->pool, text, length);
     token->length = (uint32_t)(t->pool.n - token->at);
 }
 
@@ -84,8 +82,8 @@ static bool read_added_token(Tokenizer *t, const Json *v, Status *st)
     if (!read_id(json_get(v, "id"), "added token", content, &token.id, st) ||
         !json_get_bool(v, "single_word", false, &token.single_word, st) ||
         !json_get_bool(v, "lstrip", false, &token.lstrip, st) ||
-        !json_get_bool(v, "rstrip", false, &token.rstrip, st) ||
-        !json_get_bool(v, "special", false, &special, st) || !json_get_bool(v, "normalized", !special, &normalized, st))
+        !json_get_bool(v, "rstrip", false, &token.rstrip, st) || !json_get_bool(v, "special", false, &special, st) ||
+        !json_get_bool(v, "normalized", !special, &normalized, st))
         return false;
     int32_t known = bytemap_get(&t->by_text, content, length);
     if (known >= 0 && known != token.id)
@@ -148,10 +146,8 @@ static bool read_decoder(Tokenizer *t, const Json *v, int depth, Status *st)
             if (!read_decoder(t, json_at(list, i), depth + 1, st)) return false;
         return true;
     }
-    if (!strcmp(type, "ByteLevel"))
-        t->bytes_out = true;
-    else if (!strcmp(type, "ByteFallback"))
-        t->byte_names = true;
+    if (!strcmp(type, "ByteLevel")) t->bytes_out = true;
+    else if (!strcmp(type, "ByteFallback")) t->byte_names = true;
     else if (strcmp(type, "Fuse"))
         return fail(st, "decoder: \"%.40s\" is not supported: only ByteLevel, Fuse and ByteFallback are", type);
     return true;
@@ -214,10 +210,8 @@ static void set_byte_ids(Tokenizer *t)
     for (int byte = 0; byte < 256; byte++) {
         char name[8];
         size_t n = 6;
-        if (t->bpe.byte_level)
-            n = utf8_put(byte_alphabet_char((unsigned char)byte), name);
-        else
-            snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
+        if (t->bpe.byte_level) n = utf8_put(byte_alphabet_char((unsigned char)byte), name);
+        else snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
         t->bpe.byte_ids[byte] = bytemap_get(&t->by_text, name, n);
     }
 }
@@ -232,10 +226,8 @@ static void set_pieces(Tokenizer *t, const Json *vocab)
     Text bytes = {0};
     while ((text = json_next(vocab, &cursor, &value))) {
         bytes.n = 0;
-        if (!t->bpe.byte_level)
-            text_add(&bytes, text);
-        else if (!byte_alphabet_decode(text, strlen(text), &bytes))
-            continue;
+        if (!t->bpe.byte_level) text_add(&bytes, text);
+        else if (!byte_alphabet_decode(text, strlen(text), &bytes)) continue;
         if (bytes.n) bytemap_add(&t->bpe.pieces, bytes.p, bytes.n, (int32_t)json_integer(value));
     }
     free(bytes.p);
@@ -319,8 +311,8 @@ static const char *template_text(const Json *config)
 static bool read_config(Tokenizer *t, Status *st)
 {
     static const char *const bos[] = {"<bos>", "<｜begin▁of▁sentence｜>", "<|begin_of_text|>", "<s>", NULL};
-    static const char *const eos[] = {"<eos>", "<｜end▁of▁sentence｜>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>",
-                                      "<|endoftext|>", "</s>", NULL};
+    static const char *const eos[] = {"<eos>",           "<｜end▁of▁sentence｜>", "<|im_end|>", "<|eot_id|>",
+                                      "<|end_of_text|>", "<|endoftext|>",         "</s>",       NULL};
     Json *config = NULL;
     if (t->config && !(config = json_parse(t->config, strlen(t->config), "tokenizer_config.json", st))) return false;
     t->bos = find_marker(t, config, "bos_token", bos);

@@ -19,14 +19,14 @@ typedef struct Token {
 } Token;
 
 struct Tokenizer {
-    char *json;   /* tokenizer.json as it came */
+    char *json; /* tokenizer.json as it came */
     size_t json_length;
     char *config; /* tokenizer_config.json, with the text of chat_template.jinja put in; NULL: none */
     char *chat_template;
     Token *tokens;
     int vocab;
     Text pool;
-    ByteMap by_text;          /* as the file spells them */
+    ByteMap by_text;             /* as the file spells them */
     AddedTokens raw, normalized; /* matched before and after the normaliser */
     UnicodeForm form;
     Pretokenizer *pre;
@@ -44,8 +44,8 @@ Tokenizer *tokenizer_from_values(Json *root, Json *config, const char *where, St
 
 /* Values of a tokenizer.json; each takes over the values it is given. */
 Json *added_token_value(int32_t id, const char *content, bool special);
-Json *split_value(const char *regex);           /* Split, Isolated */
-Json *byte_level_value(bool use_regex);         /* pre_tokenizer or decoder; use_regex: GPT-2's */
+Json *split_value(const char *regex);                 /* Split, Isolated */
+Json *byte_level_value(bool use_regex);               /* pre_tokenizer or decoder; use_regex: GPT-2's */
 Json *sequence_value(const char *member, Json *list); /* member: "pretokenizers" or "decoders" */
 Json *bpe_value(Json *vocab, Json *merges, const char *unk, bool byte_fallback, bool ignore_merges);
 /* The pre_tokenizer of a family by its GGUF name; NULL when it is none of pretokenizer_names. */

@@ -11,12 +11,19 @@
 #include "cpu/probe.h"
 
 #define TRAIN(row, of, type, n, T, script, big)                                                                        \
-    {.name = row, .kind = &bench_train, .dtype = type, .model = of, .sequences = n, .length = T, .peer = script, .large = big}
+    {                                                                                                                  \
+        .name = row, .kind = &bench_train, .dtype = type, .model = of, .sequences = n, .length = T, .peer = script,    \
+        .large = big                                                                                                   \
+    }
 #define EXPERTS(row, total)                                                                                            \
-    {.name = row, .kind = &bench_train, .model = "tiny", .sequences = 128, .length = 96, .experts = total}
+    {                                                                                                                  \
+        .name = row, .kind = &bench_train, .model = "tiny", .sequences = 128, .length = 96, .experts = total           \
+    }
 #define DECODE(row, of, type, n, prompt, new, kind_of_cache, script, big)                                              \
-    {.name = row, .kind = &bench_decode, .dtype = type, .model = of, .sequences = n, .length = prompt, .tokens = new,  \
-     .samples = 1, .cache = kind_of_cache, .peer = script, .large = big}
+    {                                                                                                                  \
+        .name = row, .kind = &bench_decode, .dtype = type, .model = of, .sequences = n, .length = prompt,              \
+        .tokens = new, .samples = 1, .cache = kind_of_cache, .peer = script, .large = big                              \
+    }
 #define DECODE_TINY(row, n, kind_of_cache) DECODE(row, "tiny", DTYPE_F32, n, 64, 64, kind_of_cache, NULL, false)
 
 /* The rows of the table first, then the curves: by tokens, by experts of which two are used, by sequences decoded at
@@ -26,12 +33,26 @@ static const BenchCase cases[] = {
     TRAIN("train_lite1_f32", "lite1", DTYPE_F32, 2, 1024, "torch_rows.py", true),
     TRAIN("train_small_f32", "small", DTYPE_F32, 8, 512, "torch_rows.py", true),
     TRAIN("train_tiny_f32", "tiny", DTYPE_F32, 128, 96, "torch_rows.py", false),
-    {.name = "grpo_tiny", .kind = &bench_grpo, .model = "tiny", .sequences = 8, .length = 12, .tokens = 48, .samples = 16,
+    {.name = "grpo_tiny",
+     .kind = &bench_grpo,
+     .model = "tiny",
+     .sequences = 8,
+     .length = 12,
+     .tokens = 48,
+     .samples = 16,
      .peer = "trl_grpo.py"},
     TRAIN("sft_smollm2_bf16", "smollm2-135m", DTYPE_BF16, 4, 512, "torch_rows.py", true),
     DECODE("decode_smollm2_bf16_64", "smollm2-135m", DTYPE_BF16, 64, 64, 128, CACHE_EXACT, "llama_rows.py", true),
-    {.name = "prefill_smollm2_bf16", .kind = &bench_prefill, .dtype = DTYPE_BF16, .model = "smollm2-135m", .sequences = 64,
-     .length = 64, .tokens = 1, .samples = 1, .peer = "llama_rows.py", .large = true},
+    {.name = "prefill_smollm2_bf16",
+     .kind = &bench_prefill,
+     .dtype = DTYPE_BF16,
+     .model = "smollm2-135m",
+     .sequences = 64,
+     .length = 64,
+     .tokens = 1,
+     .samples = 1,
+     .peer = "llama_rows.py",
+     .large = true},
     DECODE("decode_smollm2_bf16_1", "smollm2-135m", DTYPE_BF16, 1, 64, 128, CACHE_EXACT, "llama_rows.py", true),
     {.name = "adamw", .kind = &bench_adamw},
     {.name = "adamw_split", .kind = &bench_adamw, .dtype = DTYPE_BF16},
@@ -120,8 +141,11 @@ static void add_op_rows(Bench *b, const BenchCase *c)
     if (b->machine.options.verbose) ops = op_times_list(b->times, &n);
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
-        BenchRow r = {.seconds = o->seconds, .flops = o->flops, .bytes = o->read + o->written,
-                      .share = o->seconds / total, .dtype = c->dtype,
+        BenchRow r = {.seconds = o->seconds,
+                      .flops = o->flops,
+                      .bytes = o->read + o->written,
+                      .share = o->seconds / total,
+                      .dtype = c->dtype,
                       .bound = o->written < o->read / 4 ? BOUND_READ : BOUND_COPY};
         if (b->machine.options.verbose && o->out)
             snprintf(r.name, sizeof r.name, "%s/%s_%zux%zu", c->name, o->op, o->out, o->in);
@@ -160,8 +184,13 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     c->kind->close(self);
     ok = ok && bench_probe(b, st);
     if (!ok) return false;
-    BenchRow r = {.seconds = best, .tokens = work.tokens, .flops = work.flops, .bytes = work.bytes, .share = -1,
-                  .bound = c->kind->bound, .dtype = c->dtype};
+    BenchRow r = {.seconds = best,
+                  .tokens = work.tokens,
+                  .flops = work.flops,
+                  .bytes = work.bytes,
+                  .share = -1,
+                  .bound = c->kind->bound,
+                  .dtype = c->dtype};
     snprintf(r.name, sizeof r.name, "%s", c->name);
     if (work.flops > 0 && limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
     add_row(b, r);

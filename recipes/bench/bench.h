@@ -20,23 +20,23 @@ typedef struct Peaks {
  * computed a second time (attention scores, layers that were not kept) does not count. */
 typedef struct BenchRow {
     char name[BENCH_NAME];
-    double seconds;        /* of the fastest run */
-    double tokens;         /* 0: none to speak of */
-    double flops, bytes;   /* of one run; 0: unknown */
-    double percent;        /* of the limit `bound` */
-    double share;          /* of the step's time, rows of an op; < 0: a whole step */
+    double seconds;      /* of the fastest run */
+    double tokens;       /* 0: none to speak of */
+    double flops, bytes; /* of one run; 0: unknown */
+    double percent;      /* of the limit `bound` */
+    double share;        /* of the step's time, rows of an op; < 0: a whole step */
     Bound bound;
-    DType dtype;           /* what its FLOPs are measured against */
+    DType dtype; /* what its FLOPs are measured against */
 } BenchRow;
 
 typedef struct Bench {
-    Machine machine;       /* its backend is timed by `times` */
-    Backend *backend;      /* the one under it, for probes */
+    Machine machine;  /* its backend is timed by `times` */
+    Backend *backend; /* the one under it, for probes */
     OpTimes *times;
     Peaks peaks;
-    float *probe;          /* too large for any cache */
+    float *probe; /* too large for any cache */
     bool quick, print;
-    double row_seconds;    /* what the runs of a large row are to take together, by the probed peak; 0: no limit */
+    double row_seconds; /* what the runs of a large row are to take together, by the probed peak; 0: no limit */
     BenchRow rows[BENCH_ROWS];
     int n;
 } Bench;
@@ -57,20 +57,20 @@ typedef struct BenchKind {
     bool (*run)(void *self, BenchWork *out, Status *st);
     void (*close)(void *self);
     Bound bound;
-    bool ops;       /* rows for its ops */
+    bool ops; /* rows for its ops */
 } BenchKind;
 
 typedef struct BenchCase {
     const char *name;
     const BenchKind *kind;
     DType dtype;
-    const char *model;       /* a name bench_model knows */
-    int sequences, length;   /* training: shape of the batch; decoding: sequences and tokens of a prompt */
-    int tokens, samples;     /* sampled: tokens of a completion, completions a prompt */
+    const char *model;     /* a name bench_model knows */
+    int sequences, length; /* training: shape of the batch; decoding: sequences and tokens of a prompt */
+    int tokens, samples;   /* sampled: tokens of a completion, completions a prompt */
     CacheKind cache;
-    int experts;             /* 0: the model's */
-    const char *peer;        /* script of tests/peers that knows this row; NULL: none */
-    bool large;              /* several GB, or many seconds a run */
+    int experts;      /* 0: the model's */
+    const char *peer; /* script of tests/peers that knows this row; NULL: none */
+    bool large;       /* several GB, or many seconds a run */
 } BenchCase;
 
 extern const BenchKind bench_train, bench_grpo, bench_adamw, bench_decode, bench_prefill;

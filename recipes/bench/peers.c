@@ -43,8 +43,8 @@ static bool run_peer(const Bench *b, const BenchCase *c, Peer *best, Status *st)
 {
     char command[512];
     /* as they come: without what this program sets for itself (machine_wait_briefly) */
-    snprintf(command, sizeof command, "env -u GOMP_SPINCOUNT OMP_NUM_THREADS=%d %s %s/%s %s 2>/dev/null", cpu_threads(b->backend),
-             python, folder, c->peer, c->name);
+    snprintf(command, sizeof command, "env -u GOMP_SPINCOUNT OMP_NUM_THREADS=%d %s %s/%s %s 2>/dev/null",
+             cpu_threads(b->backend), python, folder, c->peer, c->name);
     fflush(stdout);
     FILE *f = popen(command, "r");
     if (!f) return fail(st, "%s cannot be started", command);

@@ -38,8 +38,13 @@ static bool roll_open(Roll *r, Bench *b, const BenchCase *c, int blocks, Status 
     CHECK(r->prompts && r->out);
     for (int i = 0; i < c->sequences; i++)
         r->prompts[i] = (RolloutPrompt){r->ids + (size_t)i * (size_t)c->length, c->length, (uint32_t)i};
-    r->spec = (RolloutSpec){.slots = total, .samples = c->samples, .max_tokens = c->tokens, .cache = c->cache,
-                            .sampling = {.temperature = 1.0f, .top_p = 1.0f}, .seed = 1, .purpose = RNG_ROLLOUT};
+    r->spec = (RolloutSpec){.slots = total,
+                            .samples = c->samples,
+                            .max_tokens = c->tokens,
+                            .cache = c->cache,
+                            .sampling = {.temperature = 1.0f, .top_p = 1.0f},
+                            .seed = 1,
+                            .purpose = RNG_ROLLOUT};
     return true;
 }
 
@@ -107,7 +112,8 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
     d->seen = 0;
     if (!roll_out(r, d->tokens + 1, st)) return false;
     double sequences = (double)r->n * r->spec.samples;
-    *out = (BenchWork){.tokens = sequences * d->tokens, .flops = decode_flops(r, 0, d->tokens),
+    *out = (BenchWork){.tokens = sequences * d->tokens,
+                       .flops = decode_flops(r, 0, d->tokens),
                        .seconds = machine_seconds() - d->first_token};
     size_t cached = kv_cache_page_bytes(&r->policy->config, r->spec.cache, r->policy->engine.dtype) / KEY_TILE;
     double rows = sequences * d->tokens * (r->length + d->tokens / 2.0);
@@ -174,8 +180,13 @@ static void *grpo_open(Bench *b, const BenchCase *c, Status *st)
     }
     policy_train_open(g->roll.policy);
     policy_reference_set(g->roll.policy);
-    g->config = (GrpoConfig){.kind = GRPO_TOKEN, .clip_low = 0.2f, .clip_high = 0.2f, .beta = 0.04f, .estimator = KL_K3,
-                             .log_clamp = 20.0f, .max_length = c->tokens};
+    g->config = (GrpoConfig){.kind = GRPO_TOKEN,
+                             .clip_low = 0.2f,
+                             .clip_high = 0.2f,
+                             .beta = 0.04f,
+                             .estimator = KL_K3,
+                             .log_clamp = 20.0f,
+                             .max_length = c->tokens};
     size_t total = (size_t)c->sequences * (size_t)c->samples, m = total * (size_t)c->tokens;
     float **lists[] = {&g->weight, &g->advantage, &g->old_lp, &g->ref_lp, &g->ratio, &g->kl, &g->scores};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) CHECK((*lists[i] = calloc(m, sizeof(float))) != NULL);

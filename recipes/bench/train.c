@@ -46,7 +46,8 @@ static bool train_on(Train *t, BatchBuilder *batch, Status *st)
     Policy *p = t->policy;
     NllLoss nll = {t->weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(batch), .predict = batch_predictions(batch), .inv_temperature = 1, .loss = &loss};
+    TrainTask task = {
+        .batch = batch_view(batch), .predict = batch_predictions(batch), .inv_temperature = 1, .loss = &loss};
     TrainOut result;
     train_gradients(&p->engine, &p->w, &p->g, &task, &result);
     return policy_update(p, &adamw_of_bench, 1e-4f, NULL, st);
@@ -57,7 +58,10 @@ static void touch_workspace(Train *t)
 {
     Engine *e = &t->policy->engine;
     Batch all = batch_view(&t->batch);
-    PlanWork work = {.config = &t->policy->config, .trains = true, .sequences = all.nseq, .length = all.offsets[1],
+    PlanWork work = {.config = &t->policy->config,
+                     .trains = true,
+                     .sequences = all.nseq,
+                     .length = all.offsets[1],
                      .predicted = all.offsets[1] - 1};
     Plan plan;
     Status ignored = {0}; /* it counts the weights twice, for the model is there already; the parts are right */

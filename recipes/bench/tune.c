@@ -20,7 +20,6 @@ enum { PROVIDERS = 3, SHAPES = 128, ROWS = 1024, FEW_ROWS = 64, TEST_ROWS = 67, 
 /* By so much another one has to be faster than the default. */
 static const double WORTH_IT = 0.95;
 
-
 typedef struct Shape {
     size_t out, in;
 } Shape;
@@ -220,8 +219,8 @@ static double cost(Trial t)
 static void write_line(Tune *t, const char *isa, int op, Shape s, const char *provider)
 {
     if (t->size - t->length < 128) CHECK((t->text = realloc(t->text, t->size = 2 * t->size + 4096)) != NULL);
-    t->length += (size_t)snprintf(t->text + t->length, t->size - t->length, "%s %s %s %zu %zu %s\n", isa, dtype_name(t->dtype),
-                                  cpu_product_names[op], s.out, s.in, provider);
+    t->length += (size_t)snprintf(t->text + t->length, t->size - t->length, "%s %s %s %zu %zu %s\n", isa,
+                                  dtype_name(t->dtype), cpu_product_names[op], s.out, s.in, provider);
 }
 
 static void tune_shape(Tune *t, const char *isa, int op, Shape s)
@@ -281,7 +280,8 @@ bool bench_tune(Bench *b, const char *path, const char *model, Status *st)
     const BenchCase *cases = bench_cases(&n);
     for (int i = 0; i < n; i++)
         if (cases[i].model && (!model || !strcmp(model, cases[i].model))) add_model(t, cases[i].model);
-    bool ok = tune_type(t, b, DTYPE_F32, st) && tune_type(t, b, DTYPE_BF16, st) && run_write_file(path, t->text, t->length, st);
+    bool ok = tune_type(t, b, DTYPE_F32, st) && tune_type(t, b, DTYPE_BF16, st) &&
+              run_write_file(path, t->text, t->length, st);
     if (ok) printf("\n%s: use it with `--matmul %s`\n", path, path);
     free(t->text);
     free(t);

@@ -10,7 +10,7 @@
 
 typedef struct Speech {
     Voice voice;
-    int32_t think, end_think;    /* -1: the vocabulary has none */
+    int32_t think, end_think; /* -1: the vocabulary has none */
 } Speech;
 
 /* Opens its voice. Fails also when the model has no tokenizer. */

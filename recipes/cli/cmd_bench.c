@@ -69,7 +69,8 @@ int cmd_bench(int argc, char **argv)
     int count;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
-        {"--quick", NULL, OPTION_FLAG, &quick, 0, 0, "fewer runs of each row; on a slow machine fewer sequences: two minutes"},
+        {"--quick", NULL, OPTION_FLAG, &quick, 0, 0,
+         "fewer runs of each row; on a slow machine fewer sequences: two minutes"},
         {"--only", "ROW", OPTION_TEXT, &only, 0, 0, "that row alone"},
         {"--list", NULL, OPTION_FLAG, &list, 0, 0, "the names of the rows"},
         {"--json", NULL, OPTION_FLAG, &json, 0, 0, "one object instead of the table"},
@@ -84,7 +85,8 @@ int cmd_bench(int argc, char **argv)
         "bench",
         "[options]",
         "Measures training, sampling and every op of them at fixed shapes against what this machine can do: f32 and\n"
-        "bf16 multiply-adds, reading memory, reading and writing it, each probed again between the rows. Best of three runs, of\n"
+        "bf16 multiply-adds, reading memory, reading and writing it, each probed again between the rows. Best of three "
+        "runs, of\n"
         "two where a run takes seconds.\n",
         "  r1 bench --quick\n"
         "  r1 bench --only train_tiny_f32 --threads 1\n",

@@ -16,8 +16,8 @@
 
 typedef struct EvalArgs {
     const char *model, *tasks, *levels, *dump, *cache, *template_name;
-    int n, k, max_tokens, seed;               /* max_tokens 0, seed -1: not given */
-    double temperature, top_p, zh_share;      /* -1: not given */
+    int n, k, max_tokens, seed;          /* max_tokens 0, seed -1: not given */
+    double temperature, top_p, zh_share; /* -1: not given */
     int range[2];
     bool json;
     RuntimeOptions runtime;
@@ -98,13 +98,18 @@ static EvalSpec spec_of(Evaluation *e)
     uint32_t seed = r ? r->seed : 1;
     int max_tokens = r ? r->eval.max_tokens : 256;
     e->reasoning.zh_share = e->general.zh_share = (float)choose(a->zh_share, r ? &r->zh_share : NULL, 0.0);
-    return (EvalSpec){.reasoning = &e->reasoning, .general = &e->general, .names = e->names,
-                      .n = a->n, .k = a->k, .general_n = a->n,
+    return (EvalSpec){.reasoning = &e->reasoning,
+                      .general = &e->general,
+                      .names = e->names,
+                      .n = a->n,
+                      .k = a->k,
+                      .general_n = a->n,
                       .temperature = choose(a->temperature, r ? &r->eval.temperature : NULL, 0.6),
                       .top_p = choose(a->top_p, r ? &r->eval.top_p : NULL, 0.95),
                       .max_tokens = a->max_tokens ? a->max_tokens : max_tokens,
                       .cache = strcmp(a->cache, "latent") ? CACHE_EXACT : CACHE_LATENT,
-                      .seed = a->seed >= 0 ? (uint32_t)a->seed : seed, .slots = 128};
+                      .seed = a->seed >= 0 ? (uint32_t)a->seed : seed,
+                      .slots = 128};
 }
 
 static void dump_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
@@ -227,7 +232,13 @@ static int read_args(int argc, char **argv, EvalArgs *a)
 
 int cmd_eval(int argc, char **argv)
 {
-    EvalArgs a = {.n = 200, .k = 16, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .cache = "exact",
+    EvalArgs a = {.n = 200,
+                  .k = 16,
+                  .seed = -1,
+                  .temperature = -1,
+                  .top_p = -1,
+                  .zh_share = -1,
+                  .cache = "exact",
                   .runtime = runtime_defaults()};
     Evaluation e = {.args = &a};
     Status st = {0};

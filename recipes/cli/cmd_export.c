@@ -18,8 +18,10 @@ typedef struct ExportType {
 } ExportType;
 
 static const ExportType types[] = {
-    {"f32", ST_F32, GGUF_WRITE_F32}, {"f16", ST_F16, GGUF_WRITE_F16},
-    {"bf16", ST_BF16, GGUF_WRITE_BF16}, {"q8_0", ST_OTHER, GGUF_WRITE_Q8_0},
+    {"f32", ST_F32, GGUF_WRITE_F32},
+    {"f16", ST_F16, GGUF_WRITE_F16},
+    {"bf16", ST_BF16, GGUF_WRITE_BF16},
+    {"q8_0", ST_OTHER, GGUF_WRITE_Q8_0},
 };
 static const char *const formats[EXPORT_FORMATS] = {"hf", "gguf"};
 
@@ -33,17 +35,23 @@ static int read_args(int argc, char **argv, ExportArgs *a)
 {
     const char *format = NULL, *type = "f32";
     const Option options[] = {
-        {"--format", "hf|gguf", OPTION_TEXT, &format, 0, 0, "a folder that transformers loads, or a file that llama.cpp loads"},
+        {"--format", "hf|gguf", OPTION_TEXT, &format, 0, 0,
+         "a folder that transformers loads, or a file that llama.cpp loads"},
         {"--dtype", "TYPE", OPTION_TEXT, &type, 0, 0, "f32 (default), f16, bf16; gguf also q8_0"},
         {"-o", "OUT", OPTION_TEXT, &a->out, 0, 0, "the folder (new or empty) or the file to write"},
     };
-    const Usage usage = {
-        .name = "export", .arguments = "MODEL --format hf|gguf [--dtype f32|f16|bf16|q8_0] -o OUT",
-        .text = "Writes a model for other programs: names, layouts and configuration as they expect them, the tokenizer's files\n"
-                "as they came. A model that was imported goes back with what came along with it.\n",
-        .examples = "r1 export runs/tiny/distill --format hf -o student\nr1 export runs/tiny/distill --format gguf --dtype q8_0 "
-                    "-o student.gguf\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
+    const Usage usage = {.name = "export",
+                         .arguments = "MODEL --format hf|gguf [--dtype f32|f16|bf16|q8_0] -o OUT",
+                         .text = "Writes a model for other programs: names, layouts and configuration as they expect "
+                                 "them, the tokenizer's files\n"
+                                 "as they came. A model that was imported goes back with what came along with it.\n",
+                         .examples = "r1 export runs/tiny/distill --format hf -o student\nr1 export runs/tiny/distill "
+                                     "--format gguf --dtype q8_0 "
+                                     "-o student.gguf\n",
+                         .options = options,
+                         .n = sizeof options / sizeof *options,
+                         .least = 1,
+                         .most = 1};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
     if (!format || !a->out) return command_usage(&usage, "it needs --format hf|gguf and -o OUT");
@@ -52,7 +60,8 @@ static int read_args(int argc, char **argv, ExportArgs *a)
         if (!strcmp(type, types[i].name)) a->type = &types[i];
     if (a->format == EXPORT_FORMATS) return command_usage(&usage, "--format %s: hf or gguf", format);
     if (!a->type) return command_usage(&usage, "--dtype %s: f32, f16, bf16 or q8_0", type);
-    if (a->format == EXPORT_HF && a->type->hf == ST_OTHER) return command_usage(&usage, "--dtype %s is for --format gguf", type);
+    if (a->format == EXPORT_HF && a->type->hf == ST_OTHER)
+        return command_usage(&usage, "--dtype %s is for --format gguf", type);
     return COMMAND_GO;
 }
 
@@ -77,8 +86,9 @@ static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
         fprintf(stderr, "r1 export: GGUF has no place for the %d tensors of multi-token prediction; they stay behind\n",
                 m->attached.ntensors);
     if (m->config.topk == TOPK_GROUP_MAX && m->config.n_group > 1)
-        fprintf(stderr, "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "
-                        "other logits from this file (r1 does not)\n");
+        fprintf(stderr,
+                "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "
+                "other logits from this file (r1 does not)\n");
     bool ok = gguf_write(a->out, name, &m->config, &m->table, m->weights, a->type->gguf, m->tokenizer, st);
     free(name);
     return ok;
@@ -93,11 +103,11 @@ int cmd_export(int argc, char **argv)
     LoadedModel *m = model_open(a.model, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
     if (!m) return command_failed(&st);
     bool ok = model_has_weights(m, a.model, &st);
-    ok = ok && (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
+    ok = ok &&
+         (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
     ok = ok && save(&a, m, &st);
-    if (ok)
-        printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), m->table.count, a.type->name);
+    if (ok) printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), m->table.count, a.type->name);
     model_close(m);
     return ok ? 0 : command_failed(&st);
 }

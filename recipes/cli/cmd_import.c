@@ -20,13 +20,20 @@ static int read_args(int argc, char **argv, ImportArgs *a)
          "only the first N layers, to try a model that is too large for this machine"},
     };
     const Usage usage = {
-        .name = "import", .arguments = "MODEL -o CKPT",
-        .text = "Turns a Hugging Face folder, a .gguf file or another checkpoint into an r1 checkpoint (float32; bf16 of a\n"
-                "folder stays bf16), with its tokenizer, its small files and the tensors that are carried along (multi-token\n"
+        .name = "import",
+        .arguments = "MODEL -o CKPT",
+        .text = "Turns a Hugging Face folder, a .gguf file or another checkpoint into an r1 checkpoint (float32; bf16 "
+                "of a\n"
+                "folder stays bf16), with its tokenizer, its small files and the tensors that are carried along "
+                "(multi-token\n"
                 "prediction). Commands and recipes read such models directly too; an import is checked against a hash\n"
                 "whenever it is opened.\n",
-        .examples = "r1 import tests/golden/v3 -o v3.h5\nr1 inspect v3.h5\nr1 import tests/golden/v3 --layers 2 -o two.h5\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
+        .examples =
+            "r1 import tests/golden/v3 -o v3.h5\nr1 inspect v3.h5\nr1 import tests/golden/v3 --layers 2 -o two.h5\n",
+        .options = options,
+        .n = sizeof options / sizeof *options,
+        .least = 1,
+        .most = 1};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
     return a->out ? COMMAND_GO : command_usage(&usage, "it needs -o CKPT");
@@ -64,8 +71,9 @@ int cmd_import(int argc, char **argv)
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 import: without its tokenizer: %s\n", m->tokenizer_fault);
     ok = ok && save(m, a.out, &st);
     if (ok)
-        printf("%s: %s, %zu parameters in %d tensors, %s tokenizer%s\n", a.out, arch_name(m->config.arch), m->table.count,
-               m->table.n, m->tokenizer ? "with its" : "no", m->attached.ntensors ? ", tensors carried along" : "");
+        printf("%s: %s, %zu parameters in %d tensors, %s tokenizer%s\n", a.out, arch_name(m->config.arch),
+               m->table.count, m->table.n, m->tokenizer ? "with its" : "no",
+               m->attached.ntensors ? ", tensors carried along" : "");
     model_close(m);
     return ok ? 0 : command_failed(&st);
 }

@@ -33,14 +33,18 @@ static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOpti
     Machine m = {0};
     bool ok = model && machine_open(&m, runtime, st);
     if (ok) {
-        PlanWork work = {.config = &model->config, .trains = true, .sequences = o->sequences, .length = o->length,
-                         .predicted = o->length - 1, .reference = o->reference};
+        PlanWork work = {.config = &model->config,
+                         .trains = true,
+                         .sequences = o->sequences,
+                         .length = o->length,
+                         .predicted = o->length - 1,
+                         .reference = o->reference};
         if (o->samples) {
             int tokens = o->tokens < o->length ? o->tokens : o->length - 1;
             work.predicted = tokens;
-            work.rollouts[work.n_rollouts++] =
-                (PlanRollout){(o->sequences + o->samples - 1) / o->samples, o->length - tokens, o->samples, tokens, o->sequences,
-                              o->latent ? CACHE_LATENT : CACHE_EXACT};
+            work.rollouts[work.n_rollouts++] = (PlanRollout){
+                (o->sequences + o->samples - 1) / o->samples, o->length - tokens, o->samples, tokens, o->sequences,
+                o->latent ? CACHE_LATENT : CACHE_EXACT};
         }
         Plan plan;
         ok = plan_make(&plan, &m, &work, SIZE_MAX, name, st);

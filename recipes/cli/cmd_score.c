@@ -41,9 +41,13 @@ static bool parse_with(const char *list, unsigned *parts, Status *st)
 
 static bool parse_aux_item(const char *item, BalanceConfig *b, Status *st)
 {
-    struct { const char *key; float *real; int *whole; } keys[] = {
-        {"expert", &b->expert, NULL}, {"device", &b->device, NULL}, {"comm", &b->comm, NULL},
-        {"seq", &b->sequence, NULL}, {"devices", NULL, &b->devices}, {"limit", NULL, &b->limit},
+    struct {
+        const char *key;
+        float *real;
+        int *whole;
+    } keys[] = {
+        {"expert", &b->expert, NULL}, {"device", &b->device, NULL},   {"comm", &b->comm, NULL},
+        {"seq", &b->sequence, NULL},  {"devices", NULL, &b->devices}, {"limit", NULL, &b->limit},
     };
     char hint[64], key[32], *end;
     int n = (int)strcspn(item, "=");

@@ -34,13 +34,18 @@ int cmd_template(int argc, char **argv)
          "deepseek-r1, deepseek-r1-think, chatml, qwen2, qwen2.5, qwen3, llama-3, smollm2"},
     };
     const Usage usage = {
-        .name = "template", .arguments = "TOKENIZER [--add-generation-prompt] [--template NAME]",
-        .text = "Reads a JSON array of messages a line on standard input and prints the rendered text as a JSON string.\n"
-                "TOKENIZER is a folder with tokenizer.json and tokenizer_config.json, its tokenizer.json, or a\n"
-                "model that carries one (.gguf, checkpoint, RUN/stage).\n",
+        .name = "template",
+        .arguments = "TOKENIZER [--add-generation-prompt] [--template NAME]",
+        .text =
+            "Reads a JSON array of messages a line on standard input and prints the rendered text as a JSON string.\n"
+            "TOKENIZER is a folder with tokenizer.json and tokenizer_config.json, its tokenizer.json, or a\n"
+            "model that carries one (.gguf, checkpoint, RUN/stage).\n",
         .examples = "echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | r1 template tests/tokenizers/qwen3 "
                     "--add-generation-prompt\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
+        .options = options,
+        .n = sizeof options / sizeof *options,
+        .least = 1,
+        .most = 1};
     Status st = {0};
     int count, code = command_read(&usage, argc, argv, &a.path, &count);
     if (code != COMMAND_GO) return code;

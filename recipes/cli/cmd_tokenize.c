@@ -64,13 +64,18 @@ int cmd_tokenize(int argc, char **argv)
          "with --decode: keep special tokens as their text (the other way they are always parsed)"},
     };
     const Usage usage = {
-        .name = "tokenize", .arguments = "TOKENIZER [--decode [--special]]",
-        .text = "Reads a JSON string a line on standard input and prints the JSON array of its token ids. Special tokens in\n"
+        .name = "tokenize",
+        .arguments = "TOKENIZER [--decode [--special]]",
+        .text = "Reads a JSON string a line on standard input and prints the JSON array of its token ids. Special "
+                "tokens in\n"
                 "the text are parsed, no BOS is added. TOKENIZER is a folder with a tokenizer.json, that file, or a\n"
                 "model that carries one (.gguf, checkpoint, RUN/stage).\n",
         .examples = "echo '\"Hello, world!\"' | r1 tokenize tests/tokenizers/qwen3\n"
                     "echo '[9707, 11, 1879, 0, 151645]' | r1 tokenize tests/tokenizers/qwen3 --decode --special\n",
-        .options = options, .n = sizeof options / sizeof *options, .least = 1, .most = 1};
+        .options = options,
+        .n = sizeof options / sizeof *options,
+        .least = 1,
+        .most = 1};
     Status st = {0};
     int count, code = command_read(&usage, argc, argv, &a.path, &count);
     if (code != COMMAND_GO) return code;

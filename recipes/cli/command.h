@@ -8,12 +8,12 @@
 typedef enum { OPTION_FLAG, OPTION_INT, OPTION_REAL, OPTION_TEXT } OptionType;
 
 typedef struct Option {
-    const char *name;   /* "--ids" */
-    const char *value;  /* how help calls its value: "FILE"; NULL for a flag */
+    const char *name;  /* "--ids" */
+    const char *value; /* how help calls its value: "FILE"; NULL for a flag */
     OptionType type;
-    void *out;          /* bool, int, double or const char *; its value before is the default */
-    double low, high;   /* numbers: inclusive */
-    const char *help;   /* one or more lines, '\n' between them */
+    void *out;        /* bool, int, double or const char *; its value before is the default */
+    double low, high; /* numbers: inclusive */
+    const char *help; /* one or more lines, '\n' between them */
 } Option;
 
 typedef struct Usage {
@@ -23,7 +23,7 @@ typedef struct Usage {
     const char *examples;  /* lines a person can type, ended by '\n' */
     const Option *options;
     int n;
-    int least, most;       /* arguments that are no options */
+    int least, most;         /* arguments that are no options */
     RuntimeOptions *runtime; /* NULL: the command takes no runtime options */
 } Usage;
 

@@ -16,12 +16,14 @@ Sampling sampling_defaults(void);
 /* Rows of an Option table for `s`, an lvalue of type Sampling. */
 #define SAMPLING_OPTIONS(s)                                                                                            \
     {"--max-tokens", "N", OPTION_INT, &(s).max_tokens, 1, 1 << 20, "longest completion (default 256)"},                \
-    {"--temperature", "T", OPTION_REAL, &(s).temperature, 0, 100, "0: the likeliest token (default 0.6)"},             \
-    {"--top-p", "P", OPTION_REAL, &(s).top_p, 1e-6, 1, "nucleus (default 0.95; 1: off)"},                              \
-    {"--top-k", "K", OPTION_INT, &(s).top_k, 0, 1 << 20, "only the K likeliest tokens (default 0: off)"},              \
-    {"--seed", "N", OPTION_INT, &(s).seed, 0, 2147483647, "of the samples (default 1)"},                               \
-    {"--cache", "KIND", OPTION_TEXT, &(s).cache, 0, 0,                                                                 \
-     "exact (default; bit-equal to training) or latent (small, DeepSeek models)"}
+        {"--temperature", "T", OPTION_REAL, &(s).temperature, 0, 100, "0: the likeliest token (default 0.6)"},         \
+        {"--top-p", "P", OPTION_REAL, &(s).top_p, 1e-6, 1, "nucleus (default 0.95; 1: off)"},                          \
+        {"--top-k", "K", OPTION_INT, &(s).top_k, 0, 1 << 20, "only the K likeliest tokens (default 0: off)"},          \
+        {"--seed", "N", OPTION_INT, &(s).seed, 0, 2147483647, "of the samples (default 1)"},                           \
+    {                                                                                                                  \
+        "--cache", "KIND", OPTION_TEXT, &(s).cache, 0, 0,                                                              \
+            "exact (default; bit-equal to training) or latent (small, DeepSeek models)"                                \
+    }
 
 /* Fails when the cache's name is unknown. */
 bool sampling_check(const Sampling *s, Status *st);

@@ -18,8 +18,8 @@ typedef struct ScoreResult {
     const BatchBuilder *batch; /* every token but the first of a sequence predicted */
     unsigned parts;
     const BalanceConfig *balance; /* NULL: none */
-    Tape tape;                 /* kept with hidden states for hidden, router and balance */
-    float *lp;                 /* [batch->m] */
+    Tape tape;                    /* kept with hidden states for hidden, router and balance */
+    float *lp;                    /* [batch->m] */
     double nll, aux;
     StWriter *writer;
 } ScoreResult;

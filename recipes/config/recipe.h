@@ -50,10 +50,10 @@ typedef struct RecipeModel {
 
 typedef struct RecipeTokenizer {
     TokenizerKind kind;
-    char path[RECIPE_PATH]; /* file: a folder or tokenizer.json */
+    char path[RECIPE_PATH];          /* file: a folder or tokenizer.json */
     char template_name[RECIPE_NAME]; /* of a chat template; "": the tokenizer's own */
-    int vocab;              /* bpe: ids to train */
-    int documents;          /* bpe: corpus documents it is trained on */
+    int vocab;                       /* bpe: ids to train */
+    int documents;                   /* bpe: corpus documents it is trained on */
 } RecipeTokenizer;
 
 /* One source of problems: a built-in task or a user's JSONL file; exactly one of task, file is set. */
@@ -61,9 +61,9 @@ typedef struct RecipeTask {
     char name[RECIPE_NAME]; /* how logs and evals call it: the task's or file's name unless set */
     char task[RECIPE_NAME];
     char file[RECIPE_PATH];
-    int levels[2];          /* inclusive */
+    int levels[2]; /* inclusive */
     double weight;
-    double heldout;         /* file: share of rows for validation */
+    double heldout; /* file: share of rows for validation */
 } RecipeTask;
 
 typedef struct RecipeTasks {
@@ -95,33 +95,33 @@ typedef struct RecipeEval {
 
 typedef struct RecipeOptim {
     double lr;
-    double lr_final;        /* last rate as a share of lr (cosine, linear); step: factor at each milestone */
+    double lr_final; /* last rate as a share of lr (cosine, linear); step: factor at each milestone */
     ScheduleKind schedule;
-    double milestones[2];   /* step: shares of the steps */
-    int warmup;             /* steps, linear from 0 */
+    double milestones[2]; /* step: shares of the steps */
+    int warmup;           /* steps, linear from 0 */
     double weight_decay;
     double betas[2];
-    double clip;            /* global gradient norm; 0: none */
+    double clip; /* global gradient norm; 0: none */
 } RecipeOptim;
 
 typedef struct RecipeRl {
-    int prompts, group;     /* prompts a step, samples a prompt */
-    int max_tokens;         /* of a completion */
+    int prompts, group; /* prompts a step, samples a prompt */
+    int max_tokens;     /* of a completion */
     double temperature;
     GrpoKind loss;
-    bool std_normalise;     /* divide advantages by the group's standard deviation */
+    bool std_normalise; /* divide advantages by the group's standard deviation */
     double clip_low, clip_high;
-    double beta;            /* 0: no reference model is kept */
+    double beta; /* 0: no reference model is kept */
     KlEstimator kl;
-    double kl_clamp;        /* largest |log ratio| inside the estimator */
+    double kl_clamp; /* largest |log ratio| inside the estimator */
     double entropy_bonus;
     int inner_epochs, mini_batches;
-    int refill;             /* times a zero-variance group may be replaced by a new prompt; 0: none */
+    int refill; /* times a zero-variance group may be replaced by a new prompt; 0: none */
     bool mask_truncated;
     int reference_reset;    /* steps; 0: never */
     double preference_last; /* share of the steps, at the end, in which helpful and safety rewards act */
     CacheKind cache;
-    bool rollout_bf16;          /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
+    bool rollout_bf16; /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
     RecipeRewards rewards;
 } RecipeRl;
 
@@ -129,14 +129,14 @@ typedef struct RecipeRl {
 typedef struct RecipeStage {
     char name[RECIPE_NAME];
     StageKind kind;
-    ModelBlock model;           /* whose initial weights when from = "": distill always the student's */
-    char from[RECIPE_PATH];     /* "" (initial weights of the model block), an earlier stage, RUN/stage, a model */
+    ModelBlock model;                /* whose initial weights when from = "": distill always the student's */
+    char from[RECIPE_PATH];          /* "" (initial weights of the model block), an earlier stage, RUN/stage, a model */
     char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
     char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
 
-    int steps;                  /* 0 in sft-like kinds: epochs decide */
-    int batch;                  /* sequences a step */
-    int max_length;             /* tokens of a training sequence; longer ones are dropped and counted */
+    int steps;      /* 0 in sft-like kinds: epochs decide */
+    int batch;      /* sequences a step */
+    int max_length; /* tokens of a training sequence; longer ones are dropped and counted */
     double epochs;
     RecipeOptim optim;
 
@@ -148,12 +148,12 @@ typedef struct RecipeStage {
     double seed_share;          /* sft: share of traces that are filtered samples of sample_from */
     double stop_at_pass1[2];    /* sft: stop as soon as the quick eval is at or above [0]; more than [1] is warned of */
 
-    RecipeRl rl;                /* rl; distill: the rival */
+    RecipeRl rl; /* rl; distill: the rival */
 
     int sample_prompts, samples, keep; /* rejection, distill: prompts, samples a prompt, kept a prompt at most */
     double sample_temperature;
-    double general_ratio;       /* rejection: general documents per reasoning sample */
-    double general_clean;       /* rejection: share of general documents without flaws */
+    double general_ratio; /* rejection: general documents per reasoning sample */
+    double general_clean; /* rejection: share of general documents without flaws */
 
     int pairs, safety_examples; /* reward_model */
     double noise;               /* reward_model: share of flipped labels */
@@ -162,9 +162,9 @@ typedef struct RecipeStage {
     double rival_lrs[RECIPE_LRS]; /* distill: learning rates tried for the same student by RL; none: no rival */
     int n_rival_lrs;
 
-    int eval_every;             /* steps between quick evals; 0: none */
-    int rollout_block;          /* rl: steps of one rollout shard */
-    bool eval_after;            /* the full evaluation when the stage is over */
+    int eval_every;    /* steps between quick evals; 0: none */
+    int rollout_block; /* rl: steps of one rollout shard */
+    bool eval_after;   /* the full evaluation when the stage is over */
 } RecipeStage;
 
 typedef struct Recipe {

@@ -213,7 +213,8 @@ static const Field tokenizer_fields[] = {
     INT("vocab", vocab, "512", 300, WIDE, T_BPE, "ids to train"),
     INT("documents", documents, "2000", 1, BIG, T_BPE, "corpus documents to train on"),
     TEXT("path", path, NULL, T_FILE, "tokenizer.json or the folder that holds it"),
-    TEXT("template", template_name, "", 0, "a chat template by name (`r1 template --help`); default: the tokenizer's own"),
+    TEXT("template", template_name, "", 0,
+         "a chat template by name (`r1 template --help`); default: the tokenizer's own"),
 };
 #undef OWNER
 static const Block tokenizer_block = {
@@ -407,7 +408,8 @@ static const Field balance_fields[] = {
     INT("devices", devices, "1", 1, 4096, 0, "D, groups of experts the last two count"),
     INT("limit", limit, "1", 1, 4096, 0, "M, devices a token may reach"),
     REAL("sequence", sequence, "1e-4", 0, 100, 0, "deepseek_v3: alpha of the sequence-wise loss"),
-    REAL("bias_speed", bias_speed, "1e-3", 0, 10, 0, "deepseek_v3: step of the selection bias after an update; 0: it stays"),
+    REAL("bias_speed", bias_speed, "1e-3", 0, 10, 0,
+         "deepseek_v3: step of the selection bias after an update; 0: it stays"),
 };
 #undef OWNER
 static const Block balance_block = {

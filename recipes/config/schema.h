@@ -11,13 +11,13 @@ typedef enum {
     FIELD_REAL,  /* double */
     FIELD_FLOAT, /* float */
     FIELD_BOOL,
-    FIELD_TEXT,  /* char[size] */
-    FIELD_ENUM,  /* an enum, by name */
-    FIELD_SET,   /* unsigned bit set of named bits, written as a list of names */
+    FIELD_TEXT,   /* char[size] */
+    FIELD_ENUM,   /* an enum, by name */
+    FIELD_SET,    /* unsigned bit set of named bits, written as a list of names */
     FIELD_LEVELS, /* int[2]: [min, max], or one number for both */
-    FIELD_REALS, /* double[size]; count: where their number goes (without: exactly size) */
-    FIELD_BLOCK, /* a nested mapping; count: a bool that says whether it is there (without: always) */
-    FIELD_LIST   /* block[size] + count */
+    FIELD_REALS,  /* double[size]; count: where their number goes (without: exactly size) */
+    FIELD_BLOCK,  /* a nested mapping; count: a bool that says whether it is there (without: always) */
+    FIELD_LIST    /* block[size] + count */
 } FieldType;
 
 #define FIELD_NONE ((size_t)-1)
@@ -27,13 +27,13 @@ struct Block;
 typedef struct Field {
     const char *key;
     FieldType type;
-    size_t offset, count;         /* in the block's struct; count FIELD_NONE: unused */
+    size_t offset, count; /* in the block's struct; count FIELD_NONE: unused */
     int size;
-    const char *initial;          /* default, as YAML; NULL: must be given */
-    double low, high;             /* numbers: inclusive range */
-    const char *(*name)(int i);   /* ENUM, SET: name of value (bit) i, NULL after the last */
-    const struct Block *block;    /* BLOCK, LIST */
-    unsigned only;                /* bit set of the block's variants that have this key; 0: all */
+    const char *initial;        /* default, as YAML; NULL: must be given */
+    double low, high;           /* numbers: inclusive range */
+    const char *(*name)(int i); /* ENUM, SET: name of value (bit) i, NULL after the last */
+    const struct Block *block;  /* BLOCK, LIST */
+    unsigned only;              /* bit set of the block's variants that have this key; 0: all */
     const char *help;
 } Field;
 

@@ -28,9 +28,9 @@ void node_free(Node *n);
 Node *node_copy(const Node *n);
 
 Node *node_new(NodeKind kind, const char *text, const char *where);
-void node_append(Node *parent, Node *child);          /* takes over child */
+void node_append(Node *parent, Node *child);            /* takes over child */
 void node_put(Node *map, const char *key, Node *child); /* replaces an entry of that key; takes over child */
-Node *node_get(const Node *map, const char *key);     /* NULL when absent or no map */
+Node *node_get(const Node *map, const char *key);       /* NULL when absent or no map */
 
 /* A scalar that stands for nothing: empty, ~, null (not quoted). */
 bool node_is_null(const Node *n);

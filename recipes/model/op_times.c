@@ -126,7 +126,8 @@ static Cost attention_cost(AttentionShape s, AttentionInputs in, const int32_t *
     double N = offsets[nseq], pair = 2.0 * s.H * (s.Dn + s.Dr + s.Dv), once = backward ? 2 : 1;
     bool shared = in.k_rope.head == 0;
     double queries = query_floats(s, N), keys = key_floats(s, N, shared);
-    return (Cost){.flops = once * pair * causal_pairs(offsets, nseq), .read = once * queries + keys,
+    return (Cost){.flops = once * pair * causal_pairs(offsets, nseq),
+                  .read = once * queries + keys,
                   .written = backward ? queries + keys : N * s.H * s.Dv};
 }
 
@@ -141,91 +142,93 @@ static Cost attention_cost(AttentionShape s, AttentionInputs in, const int32_t *
         note(t_, #op, start_, cost);                                                                                   \
     }
 
-TIMED(embed_fwd, (Backend *b, Mat y, Mat table, const int32_t *ids), (b, y, table, ids), moves(size(y), size(y)))
-TIMED(embed_bwd, (Backend *b, Mat dtable, Mat dy, const int32_t *ids), (b, dtable, dy, ids),
+TIMED(embed_fwd, (Backend * b, Mat y, Mat table, const int32_t *ids), (b, y, table, ids), moves(size(y), size(y)))
+TIMED(embed_bwd, (Backend * b, Mat dtable, Mat dy, const int32_t *ids), (b, dtable, dy, ids),
       moves(2 * size(dy), size(dy)))
-TIMED(rmsnorm_fwd, (Backend *b, Mat y, float *rstd, Mat x, const float *w, float eps), (b, y, rstd, x, w, eps),
+TIMED(rmsnorm_fwd, (Backend * b, Mat y, float *rstd, Mat x, const float *w, float eps), (b, y, rstd, x, w, eps),
       moves(size(x), size(x)))
-TIMED(rmsnorm_bwd, (Backend *b, Mat dx, float *dw, Mat dy, Mat x, const float *w, const float *rstd, bool add_dx),
+TIMED(rmsnorm_bwd, (Backend * b, Mat dx, float *dw, Mat dy, Mat x, const float *w, const float *rstd, bool add_dx),
       (b, dx, dw, dy, x, w, rstd, add_dx), moves((add_dx ? 3 : 2) * size(x), size(x)))
 TIMED(headnorm_fwd,
-      (Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads, int D),
-      (b, y, rstd, x, w, eps, n, heads, D), moves((double)n * heads * D, (double)n * heads * D))
+      (Backend * b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads, int D),
+      (b, y, rstd, x, w, eps, n, heads, D), moves((double)n *heads *D, (double)n *heads *D))
 TIMED(headnorm_bwd,
-      (Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd, int n,
+      (Backend * b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd, int n,
        int heads, int D),
-      (b, dx, dw, dy, x, w, rstd, n, heads, D), moves(2.0 * n * heads * D, (double)n * heads * D))
-TIMED(linear_fwd, (Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add), (b, y, x, w, bias, add),
+      (b, dx, dw, dy, x, w, rstd, n, heads, D), moves(2.0 * n * heads * D, (double)n *heads *D))
+TIMED(linear_fwd, (Backend * b, Mat y, Mat x, Mat w, const float *bias, bool add), (b, y, x, w, bias, add),
       product((double)x.rows, w, 1, size(x) + (add ? size(y) : 0), size(y)))
-TIMED(linear_bwd_x, (Backend *b, Mat dx, Mat dy, Mat w, bool add), (b, dx, dy, w, add),
+TIMED(linear_bwd_x, (Backend * b, Mat dx, Mat dy, Mat w, bool add), (b, dx, dy, w, add),
       product((double)dy.rows, w, 1, size(dy) + (add ? size(dx) : 0), size(dx)))
-TIMED(linear_bwd_w, (Backend *b, Mat dw, float *dbias, Mat dy, Mat x), (b, dw, dbias, dy, x),
+TIMED(linear_bwd_w, (Backend * b, Mat dw, float *dbias, Mat dy, Mat x), (b, dw, dbias, dy, x),
       product((double)x.rows, dw, 1, size(dy) + size(x), size(dw)))
-TIMED(grouped_fwd, (Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E), (b, y, x, w, offsets, E),
+TIMED(grouped_fwd, (Backend * b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E), (b, y, x, w, offsets, E),
       product((double)x.rows, w[0], busy(offsets, E), size(x), size(y)))
-TIMED(grouped_bwd_x, (Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E),
+TIMED(grouped_bwd_x, (Backend * b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E),
       (b, dx, dy, w, offsets, E), product((double)dy.rows, w[0], busy(offsets, E), size(dy), size(dx)))
-TIMED(grouped_bwd_w, (Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E),
+TIMED(grouped_bwd_w, (Backend * b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E),
       (b, dw, dy, x, offsets, E),
       product((double)x.rows, dw[0], busy(offsets, E), size(dy) + size(x), busy(offsets, E) * size(dw[0])))
 TIMED(rope,
-      (Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
+      (Backend * b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
        bool interleaved, bool inverse),
-      (b, x, pos, cos, sin, n, heads, Dr, interleaved, inverse), moves((double)n * heads * Dr, (double)n * heads * Dr))
-TIMED(swiglu_fwd, (Backend *b, Mat h, Mat gu), (b, h, gu), moves(size(gu), size(h)))
-TIMED(swiglu_bwd, (Backend *b, Mat dgu, Mat dh, Mat gu), (b, dgu, dh, gu), moves(size(dh) + size(gu), size(dgu)))
+      (b, x, pos, cos, sin, n, heads, Dr, interleaved, inverse), moves((double)n *heads *Dr, (double)n *heads *Dr))
+TIMED(swiglu_fwd, (Backend * b, Mat h, Mat gu), (b, h, gu), moves(size(gu), size(h)))
+TIMED(swiglu_bwd, (Backend * b, Mat dgu, Mat dh, Mat gu), (b, dgu, dh, gu), moves(size(dh) + size(gu), size(dgu)))
 TIMED(attention_fwd,
-      (Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets, int nseq),
+      (Backend * b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets, int nseq),
       (b, s, o, lse, in, offsets, nseq), attention_cost(s, in, offsets, nseq, false))
 TIMED(attention_bwd,
-      (Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
+      (Backend * b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
        AttentionInputs in, const int32_t *offsets, int nseq),
       (b, s, din, dout, o, lse, in, offsets, nseq), attention_cost(s, in, offsets, nseq, true))
-TIMED(cache_write, (Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in),
+TIMED(cache_write, (Backend * b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in),
       (b, s, cache, rows, n, in),
       moves(in_floats(in.v.dtype, key_floats(s, n, cache.rope_shared)), cached_floats(s, cache, n)))
 TIMED(attention_cached,
-      (Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows, int n),
+      (Backend * b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows, int n),
       (b, s, o, q, cache, rows, n),
       ((Cost){.flops = 2.0 * s.H * (s.Dn + s.Dr + s.Dv) * cached_pairs(rows, n),
-              .read = cached_floats(s, cache, cached_pairs(rows, n)), .written = (double)n * s.H * s.Dv}))
-TIMED(latent_write, (Backend *b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr),
+              .read = cached_floats(s, cache, cached_pairs(rows, n)),
+              .written = (double)n * s.H * s.Dv}))
+TIMED(latent_write, (Backend * b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr),
       (b, cache, rows, n, z, k_rope, Dr),
-      moves(in_floats(z.dtype, (double)n * ((double)z.cols + Dr)), in_floats(cache.dtype, (double)n * ((double)z.cols + Dr))))
+      moves(in_floats(z.dtype, (double)n *((double)z.cols + Dr)),
+            in_floats(cache.dtype, (double)n *((double)z.cols + Dr))))
 TIMED(attention_latent,
-      (Backend *b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope, CacheLayer cache,
+      (Backend * b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope, CacheLayer cache,
        const CacheRow *rows, int n),
       (b, s, Rkv, u, qz, q_rope, cache, rows, n),
       ((Cost){.flops = 2.0 * s.H * (2 * Rkv + s.Dr) * cached_pairs(rows, n),
               .read = in_floats(cache.dtype, (Rkv + s.Dr) * cached_pairs(rows, n)),
               .written = (double)n * s.H * Rkv}))
 TIMED(router_bwd,
-      (Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores, const int32_t *idx),
+      (Backend * b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores, const int32_t *idx),
       (b, s, dlogits, dweights, dscores, scores, idx), moves(size(scores) + 2 * size(dweights), size(dlogits)))
-TIMED(gather_rows, (Backend *b, Mat y, Mat x, const int32_t *rows), (b, y, x, rows), moves(size(y), size(y)))
-TIMED(scatter_add_rows, (Backend *b, Mat dx, Mat dy, const int32_t *slot, int K), (b, dx, dy, slot, K),
+TIMED(gather_rows, (Backend * b, Mat y, Mat x, const int32_t *rows), (b, y, x, rows), moves(size(y), size(y)))
+TIMED(scatter_add_rows, (Backend * b, Mat dx, Mat dy, const int32_t *slot, int K), (b, dx, dy, slot, K),
       moves(size(dx) + K * size(dx), size(dx)))
-TIMED(combine_fwd, (Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared),
+TIMED(combine_fwd, (Backend * b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared),
       (b, y, x, slot, weights, shared), moves(size(x) + size(y) + (shared.p ? size(shared) : 0), size(y)))
-TIMED(combine_bwd, (Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights),
+TIMED(combine_bwd, (Backend * b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights),
       (b, dx, dweights, dy, x, slot, weights), moves(size(x) + size(dy), size(dx)))
-TIMED(add, (Backend *b, Mat y, Mat x), (b, y, x), moves(2 * size(x), size(x)))
-TIMED(copy, (Backend *b, Mat y, Mat x), (b, y, x), moves(size(x), size(x)))
+TIMED(add, (Backend * b, Mat y, Mat x), (b, y, x), moves(2 * size(x), size(x)))
+TIMED(copy, (Backend * b, Mat y, Mat x), (b, y, x), moves(size(x), size(x)))
 TIMED(head_stats,
-      (Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets, float inv_temperature,
+      (Backend * b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets, float inv_temperature,
        const Mat *ref),
       (b, logits, lp, entropy, kl, targets, inv_temperature, ref),
       moves((ref ? 2 : 1) * size(logits), (ref ? 2 : 1) * size(logits)))
 TIMED(head_grad,
-      (Backend *b, Mat logp, const int32_t *targets, float inv_temperature, const float *dlp, const float *dentropy,
+      (Backend * b, Mat logp, const int32_t *targets, float inv_temperature, const float *dlp, const float *dentropy,
        const float *entropy, const float *dkl, const float *kl, const Mat *ref),
       (b, logp, targets, inv_temperature, dlp, dentropy, entropy, dkl, kl, ref),
       moves((ref ? 2 : 1) * size(logp), size(logp)))
-TIMED(sample, (Backend *b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u),
+TIMED(sample, (Backend * b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u),
       (b, id, lp, logits, args, u), moves(size(logits), 0))
-TIMED(adamw, (Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args),
+TIMED(adamw, (Backend * b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args),
       (b, w, m, v, g, n, row, args), moves(4.0 * (double)n, 3.0 * (double)n))
-TIMED(fill, (Backend *b, float *x, size_t n, float value), (b, x, n, value), moves(0, (double)n))
+TIMED(fill, (Backend * b, float *x, size_t n, float value), (b, x, n, value), moves(0, (double)n))
 
 /* Without an inner backend every token meets experts 0 .. K - 1: core sorts by what is written here. */
 static void timed_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits,
@@ -307,11 +310,12 @@ static const Ops timed_ops = {
     .sum_squares = timed_sum_squares,
 #define ENTRY(op) .op = timed_##op,
     ENTRY(embed_fwd) ENTRY(embed_bwd) ENTRY(rmsnorm_fwd) ENTRY(rmsnorm_bwd) ENTRY(headnorm_fwd) ENTRY(headnorm_bwd)
-    ENTRY(linear_fwd) ENTRY(linear_bwd_x) ENTRY(linear_bwd_w) ENTRY(grouped_fwd) ENTRY(grouped_bwd_x)
-    ENTRY(grouped_bwd_w) ENTRY(rope) ENTRY(swiglu_fwd) ENTRY(swiglu_bwd) ENTRY(attention_fwd) ENTRY(attention_bwd)
-    ENTRY(cache_write) ENTRY(attention_cached) ENTRY(latent_write) ENTRY(attention_latent) ENTRY(router_fwd)
-    ENTRY(router_bwd) ENTRY(gather_rows) ENTRY(scatter_add_rows) ENTRY(combine_fwd) ENTRY(combine_bwd) ENTRY(add)
-    ENTRY(copy) ENTRY(head_stats) ENTRY(head_grad) ENTRY(sample) ENTRY(adamw) ENTRY(fill)
+        ENTRY(linear_fwd) ENTRY(linear_bwd_x) ENTRY(linear_bwd_w) ENTRY(grouped_fwd) ENTRY(grouped_bwd_x)
+            ENTRY(grouped_bwd_w) ENTRY(rope) ENTRY(swiglu_fwd) ENTRY(swiglu_bwd) ENTRY(attention_fwd)
+                ENTRY(attention_bwd) ENTRY(cache_write) ENTRY(attention_cached) ENTRY(latent_write)
+                    ENTRY(attention_latent) ENTRY(router_fwd) ENTRY(router_bwd) ENTRY(gather_rows)
+                        ENTRY(scatter_add_rows) ENTRY(combine_fwd) ENTRY(combine_bwd) ENTRY(add) ENTRY(copy)
+                            ENTRY(head_stats) ENTRY(head_grad) ENTRY(sample) ENTRY(adamw) ENTRY(fill)
 #undef ENTRY
 };
 

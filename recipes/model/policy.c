@@ -168,6 +168,5 @@ size_t policy_bytes(const Policy *p)
 {
     size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u);
     size_t arenas = p->engine.arena.peak + (p->half ? p->half->engine.arena.peak : 0);
-    return blocks * p->engine.table.total * sizeof(float) + arenas +
-           p->engine.ops->bytes(p->engine.backend);
+    return blocks * p->engine.table.total * sizeof(float) + arenas + p->engine.ops->bytes(p->engine.backend);
 }

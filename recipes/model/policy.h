@@ -11,12 +11,12 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    float *weights;       /* block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
+    float *weights; /* block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
     float *grads, *m, *v; /* NULL until policy_train_open */
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
     Sampler *sampler;
-    struct Policy *half;  /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
+    struct Policy *half; /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
     bool half_stale;
     int64_t optimizer_step;
     Attachments attached;    /* what came with the model and goes out with it */

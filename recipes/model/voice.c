@@ -14,7 +14,8 @@ bool voice_stops(const Voice *v, int32_t id)
 
 static void add_stop(Voice *v, int64_t id)
 {
-    if (id < 0 || id >= tokenizer_vocab(v->tokenizer) || voice_stops(v, (int32_t)id) || v->n_stops == VOICE_STOPS) return;
+    if (id < 0 || id >= tokenizer_vocab(v->tokenizer) || voice_stops(v, (int32_t)id) || v->n_stops == VOICE_STOPS)
+        return;
     v->stops[v->n_stops++] = (int32_t)id;
 }
 

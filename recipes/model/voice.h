@@ -20,8 +20,8 @@ typedef struct Voice {
  * has their tokens; without any of these has_template is false. Turns end with the template's marker, the tokenizer's and
  * the config's end of text (config may be NULL), those of an attached generation_config.json (a may be NULL), and
  * well-known markers. Fails on an unknown name and on a template that is there but not known. */
-bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const ModelConfig *config, const Attachments *a,
-                Status *st);
+bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const ModelConfig *config,
+                const Attachments *a, Status *st);
 bool voice_stops(const Voice *v, int32_t id);
 
 #endif

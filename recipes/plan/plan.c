@@ -117,8 +117,13 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
         batch_of(&b, w);
         Predictions predict = batch_predictions(&b);
         Loss loss = {.eval = no_loss};
-        TrainTask task = {.batch = batch_view(&b), .predict = predict, .inv_temperature = 1, .loss = &loss,
-                          .balance = w->balance, .reference = w->exact_kl ? &d.w : NULL, .entropy = w->entropy};
+        TrainTask task = {.batch = batch_view(&b),
+                          .predict = predict,
+                          .inv_temperature = 1,
+                          .loss = &loss,
+                          .balance = w->balance,
+                          .reference = w->exact_kl ? &d.w : NULL,
+                          .entropy = w->entropy};
         TrainOut out;
         float *lp = malloc((size_t)predict.M * sizeof *lp);
         CHECK(lp != NULL);
@@ -137,7 +142,8 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
 }
 
 /* Packed copies of every matrix that a forward multiplies with. sampled: completions are drawn from the model. */
-static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool sampled, bool latent)
+static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, const ParamTable *t, bool sampled,
+                           bool latent)
 {
     size_t bytes = 0;
     for (int i = 0; i < t->n; i++) {
@@ -285,8 +291,10 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
     if (p.total <= p.budget) return true;
     size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
     if (fixed > p.budget)
-        return fail(st, "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
-                        "take a smaller model", what, (double)fixed / 1e9, (double)p.budget / 1e9);
+        return fail(st,
+                    "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
+                    "take a smaller model",
+                    what, (double)fixed / 1e9, (double)p.budget / 1e9);
     double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
     return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
                 (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));

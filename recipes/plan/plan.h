@@ -19,31 +19,31 @@ enum { PLAN_ROLLOUTS = 4 };
 /* The largest step of a stage. Counts of 0: no such part. */
 typedef struct PlanWork {
     const ModelConfig *config;
-    bool trains;              /* gradients, moments, and a training step */
-    bool reference;           /* a second policy's weights */
-    bool exact_kl;            /* its states and logits beside the policy's in training */
-    bool entropy;             /* entropies are kept */
-    const BalanceConfig *balance; /* NULL: none */
-    int sequences, length;    /* of a training batch: tokens of each */
-    int predicted;            /* tokens of a sequence that are predicted, at its end */
+    bool trains;                         /* gradients, moments, and a training step */
+    bool reference;                      /* a second policy's weights */
+    bool exact_kl;                       /* its states and logits beside the policy's in training */
+    bool entropy;                        /* entropies are kept */
+    const BalanceConfig *balance;        /* NULL: none */
+    int sequences, length;               /* of a training batch: tokens of each */
+    int predicted;                       /* tokens of a sequence that are predicted, at its end */
     PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
     int n_rollouts;
-    size_t beside;            /* bytes of other models in memory, and of anything else */
+    size_t beside; /* bytes of other models in memory, and of anything else */
 } PlanWork;
 
 /* Bytes. total = the sum of all but `budget`. */
 typedef struct Plan {
-    size_t process;           /* resident now: program, libraries, data already read */
+    size_t process;                                  /* resident now: program, libraries, data already read */
     size_t weights, gradients, optimizer, reference; /* blocks of the parameter table */
-    size_t packed;            /* the backend's copies of weights and its scratch */
-    size_t boundaries;        /* N x C x (L + 1) */
-    size_t kept, workspace;   /* layer interiors kept for backward; everything else of a step */
-    size_t cache;             /* keys and values, and the sampled tokens */
+    size_t packed;                                   /* the backend's copies of weights and its scratch */
+    size_t boundaries;                               /* N x C x (L + 1) */
+    size_t kept, workspace;                          /* layer interiors kept for backward; everything else of a step */
+    size_t cache;                                    /* keys and values, and the sampled tokens */
     size_t beside;
     size_t total, budget;
     int layers, layers_kept;
-    size_t keep_bytes;        /* what Engine.keep_bytes should be */
-    double flops;             /* of the training step, attention included, recomputed layers too */
+    size_t keep_bytes; /* what Engine.keep_bytes should be */
+    double flops;      /* of the training step, attention included, recomputed layers too */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Always fills

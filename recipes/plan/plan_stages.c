@@ -162,11 +162,13 @@ static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st
     if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
     int longest = prompt_lengths(r, &reasoning).longest, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
     PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
-    PlanRollout quick = {(e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    PlanRollout quick = {
+        (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
     if (s->eval_after) roll(w, full);
     if (s->eval_every) roll(w, quick);
     if (s->eval_after && general.n_sources && e->general_n > 0)
-        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, EVAL_SLOTS, CACHE_EXACT});
+        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, EVAL_SLOTS,
+                              CACHE_EXACT});
     return true;
 }
 
@@ -177,8 +179,8 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
     if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
     if (!run_reasoning(r, s, &reasoning, st)) return false;
     int tokens = s->kind == STAGE_SFT ? r->recipe->eval.max_tokens : s->rl.max_tokens;
-    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, s->samples > 0 ? s->samples : 4, tokens,
-                          SAMPLE_SLOTS, CACHE_EXACT});
+    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, s->samples > 0 ? s->samples : 4,
+                          tokens, SAMPLE_SLOTS, CACHE_EXACT});
     return true;
 }
 

@@ -9,7 +9,7 @@ enum { RUN_STAGES = 64 };
 typedef struct ReportRun {
     const char *folder, *label; /* label: last part of the path */
     Json *summary, *metrics, *samples;
-    char *recipe;               /* recipe.yaml, NULL when missing */
+    char *recipe;                   /* recipe.yaml, NULL when missing */
     const char *stages[RUN_STAGES]; /* names in metrics and summary, in the order they came */
     int n_stages;
 } ReportRun;
@@ -25,9 +25,9 @@ double report_eval(const ReportRun *r, const char *stage, const char *task, cons
 
 /* A column of the stage table. */
 typedef struct Column {
-    const char *stage;  /* name in the summary */
-    char title[32];     /* "Zero", "Dev1", "R1", "Student", ... */
-    char note[40];      /* "cold start", "by RL, best of 3" */
+    const char *stage; /* name in the summary */
+    char title[32];    /* "Zero", "Dev1", "R1", "Student", ... */
+    char note[40];     /* "cold start", "by RL, best of 3" */
     bool student;
 } Column;
 /* Evaluated stages in order; of the rivals only the best. Returns their number. */

@@ -11,12 +11,12 @@ extern const char report_style[]; /* the page's CSS */
 
 enum { REPORT_COLUMNS = 32 };
 
-void report_marks(FILE *out, const ReportRun *runs, int n);       /* pass@1 by stage */
-void report_tables(FILE *out, const ReportRun *runs, int n);      /* the stage table */
-void report_student(FILE *out, const ReportRun *r);               /* distilled against RL, with cost */
-void report_reward_models(FILE *out, const ReportRun *r);         /* held-out accuracy */
+void report_marks(FILE *out, const ReportRun *runs, int n);  /* pass@1 by stage */
+void report_tables(FILE *out, const ReportRun *runs, int n); /* the stage table */
+void report_student(FILE *out, const ReportRun *r);          /* distilled against RL, with cost */
+void report_reward_models(FILE *out, const ReportRun *r);    /* held-out accuracy */
 void report_curves(FILE *out, const ReportRun *runs, int n);
-void report_reasons(FILE *out, const ReportRun *r);               /* failed verdicts by stage */
+void report_reasons(FILE *out, const ReportRun *r); /* failed verdicts by stage */
 void report_samples(FILE *out, const ReportRun *r);
 void report_warnings(FILE *out, const ReportRun *runs, int n);
 

@@ -16,7 +16,7 @@ typedef struct SvgSeries {
     int color;
     const double *x, *y;
     int n;
-    bool dots;         /* single points (evaluations) instead of a line with its running mean */
+    bool dots; /* single points (evaluations) instead of a line with its running mean */
 } SvgSeries;
 
 /* y against x with axes and gridlines; a noisy line is drawn faint with its running mean on top. percent: y is a share. */
@@ -38,6 +38,7 @@ typedef struct SvgMark {
 void svg_marks(FILE *out, const SvgMark *marks, int n, const char *first_name, const char *second_name);
 
 /* Horizontal stacked bars: row r is label + parts values[r * parts + i] (shares of 1), coloured by part. */
-void svg_stacks(FILE *out, const char *const *rows, int n_rows, const char *const *parts, int n_parts, const double *values);
+void svg_stacks(FILE *out, const char *const *rows, int n_rows, const char *const *parts, int n_parts,
+                const double *values);
 
 #endif

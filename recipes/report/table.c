@@ -298,7 +298,8 @@ void report_student(FILE *out, const ReportRun *r)
     char stage[96], samples[120], label[80];
     snprintf(stage, sizeof stage, "%.*s", (int)strcspn(distilled, "."), distilled);
     snprintf(samples, sizeof samples, "%s.samples", stage);
-    fputs("<h2>Distil, or reinforce the small one?</h2>\n<p class='lead'>The same student twice. RL may spend the FLOPs that "
+    fputs("<h2>Distil, or reinforce the small one?</h2>\n<p class='lead'>The same student twice. RL may spend the "
+          "FLOPs that "
           "distilling took, the teacher's sampling included; what training the teacher took is not counted.</p>\n",
           out);
     fputs("<div class='card scroll'><table><thead><tr><th></th><th>pass@1, %</th><th>FLOPs</th><th>trained</th>"

@@ -19,13 +19,15 @@ typedef struct EventBytes {
 
 /* Appends one framed record: the version record that opens a file, or an event with n scalars. */
 void event_append_version(EventBytes *out, double wall);
-void event_append_scalars(EventBytes *out, double wall, int64_t step, const char *const *tags, const float *values, int n);
+void event_append_scalars(EventBytes *out, double wall, int64_t step, const char *const *tags, const float *values,
+                          int n);
 
 typedef struct EventWriter EventWriter;
 /* A new file events.out.tfevents.SECONDS.r1.PID.N in the folder. */
 EventWriter *events_open(const char *folder, Status *st);
 /* Written and flushed. */
-bool events_scalars(EventWriter *w, double wall, int64_t step, const char *const *tags, const float *values, int n, Status *st);
+bool events_scalars(EventWriter *w, double wall, int64_t step, const char *const *tags, const float *values, int n,
+                    Status *st);
 void events_close(EventWriter *w);
 
 /* Removes every event file of the folder. */

@@ -16,8 +16,16 @@
 #include "data/json.h"
 
 typedef enum {
-    WARN_ZERO_GRADIENT, WARN_ALL_TRUNCATED, WARN_ENTROPY_COLLAPSE, WARN_FORMAT_WITHOUT_ACCURACY, WARN_RM_VS_ORACLE,
-    WARN_THINKING_VANISHES, WARN_LANGUAGE_DRIFTS, WARN_STALE_REFERENCE, WARN_TRAINING_FLAT, WARN_KINDS
+    WARN_ZERO_GRADIENT,
+    WARN_ALL_TRUNCATED,
+    WARN_ENTROPY_COLLAPSE,
+    WARN_FORMAT_WITHOUT_ACCURACY,
+    WARN_RM_VS_ORACLE,
+    WARN_THINKING_VANISHES,
+    WARN_LANGUAGE_DRIFTS,
+    WARN_STALE_REFERENCE,
+    WARN_TRAINING_FLAT,
+    WARN_KINDS
 } WarningKind;
 
 /* Of one RL step; NAN where it was not measured. Shares are 0 .. 1. */
@@ -25,11 +33,11 @@ typedef struct StepStats {
     int64_t step;
     double zero_groups; /* of the groups drawn, before refill */
     double truncated;
-    double entropy;     /* nats a token */
+    double entropy; /* nats a token */
     double accuracy, format, language;
-    double think;       /* share of completions with a non-empty think part */
-    double rm, oracle;  /* helpful prompts: mean score of the reward model and of the hidden oracle */
-    double kl;          /* exact where known, nats a token; NAN without reference */
+    double think;      /* share of completions with a non-empty think part */
+    double rm, oracle; /* helpful prompts: mean score of the reward model and of the hidden oracle */
+    double kl;         /* exact where known, nats a token; NAN without reference */
     double beta;
     double reference_age; /* steps since the reference was set */
 } StepStats;
@@ -39,10 +47,10 @@ typedef struct Warning {
     int64_t step;
     char evidence[200]; /* the numbers */
 } Warning;
-const char *warning_name(WarningKind k);   /* "zero-gradient" */
-const char *warning_what(WarningKind k);   /* one sentence: what it means */
-const char *warning_try(WarningKind k);    /* one sentence: what to try */
-Json *warning_json(const Warning *w);      /* {"name", "what", "evidence", "try"} for a metrics line */
+const char *warning_name(WarningKind k); /* "zero-gradient" */
+const char *warning_what(WarningKind k); /* one sentence: what it means */
+const char *warning_try(WarningKind k);  /* one sentence: what to try */
+Json *warning_json(const Warning *w);    /* {"name", "what", "evidence", "try"} for a metrics line */
 
 typedef struct Warnings Warnings;
 Warnings *warnings_new(void);

@@ -5,24 +5,24 @@
 #include "recipes/stages/rewards.h"
 
 typedef struct Sample {
-    int32_t *ids;      /* the completion's, owned */
-    float *logprobs;   /* the sampler's */
+    int32_t *ids;                  /* the completion's, owned */
+    float *logprobs;               /* the sampler's */
     float *entropy, *ref_logprobs; /* [n], owned; NULL until the trainer has seen it, and without a reference */
     int n;
     bool truncated;
-    char *text;        /* owned */
+    char *text; /* owned */
     RewardOutput reward;
     float advantage;
-    float language;    /* share of the prompt's language in the think part; 1 when it is empty */
+    float language; /* share of the prompt's language in the think part; 1 when it is empty */
     bool format_ok, thinks;
 } Sample;
 
 typedef struct Group {
     Problem problem;
     Ids prompt;
-    uint32_t index;    /* global prompt index */
-    Sample *samples;   /* [G] */
-    bool signal;       /* its rewards differ */
+    uint32_t index;  /* global prompt index */
+    Sample *samples; /* [G] */
+    bool signal;     /* its rewards differ */
 } Group;
 
 /* Where rollouts and rewards of a stage come from. */

@@ -20,8 +20,7 @@ float case_normal(uint32_t *seed)
 static float *guarded(size_t floats)
 {
     float *p = malloc((floats + 1) * sizeof *p);
-    for (size_t i = 0; i < floats; i++)
-        p[i] = CASE_GUARD;
+    for (size_t i = 0; i < floats; i++) p[i] = CASE_GUARD;
     return p;
 }
 
@@ -29,8 +28,7 @@ static void each_used(HeadView v, int N, int heads, int D, float fill, uint32_t 
 {
     for (int n = 0; n < N; n++)
         for (int h = 0; h < heads; h++)
-            for (int i = 0; i < D; i++)
-                *case_at(v, n, h, i) = seed ? case_normal(seed) : fill;
+            for (int i = 0; i < D; i++) *case_at(v, n, h, i) = seed ? case_normal(seed) : fill;
 }
 
 static void fill_used(const AttentionCase *c, CaseInputs *in, float fill, uint32_t *seed)
@@ -66,8 +64,7 @@ bool case_guards_whole(const AttentionCase *c, const CaseInputs *in)
     for (int k = 0; k < 3; k++)
         for (size_t n = 0; n < (size_t)c->N; n++)
             for (size_t i = row[k] - gap[k]; i < row[k]; i++)
-                if (p[k][n * row[k] + i] != CASE_GUARD)
-                    return false;
+                if (p[k][n * row[k] + i] != CASE_GUARD) return false;
     return true;
 }
 
@@ -123,10 +120,8 @@ static double probabilities(const AttentionCase *c, int n, int h, int start, dou
         p[j - start] = dot * c->s.scale;
         max = fmax(max, p[j - start]);
     }
-    for (int j = start; j <= n; j++)
-        sum += exp(p[j - start] - max);
-    for (int j = start; j <= n; j++)
-        p[j - start] = exp(p[j - start] - max) / sum;
+    for (int j = start; j <= n; j++) sum += exp(p[j - start] - max);
+    for (int j = start; j <= n; j++) p[j - start] = exp(p[j - start] - max) / sum;
     return max + log(sum);
 }
 
@@ -159,22 +154,18 @@ static void backward_row(const AttentionCase *c, CaseGradients *g, int n, int h,
     for (int pass = 0; pass < 2; pass++)
         for (int j = start; j <= n; j++) {
             double dp = 0;
-            for (int i = 0; i < s.Dv; i++)
-                dp += (double)dout[i] * *case_at(c->in.view.v, j, kv, i);
+            for (int i = 0; i < s.Dv; i++) dp += (double)dout[i] * *case_at(c->in.view.v, j, kv, i);
             if (pass == 0) {
                 delta += p[j - start] * dp;
                 continue;
             }
             double ds = c->s.scale * p[j - start] * (dp - delta);
-            for (int i = 0; i < s.Dv; i++)
-                g->kv[case_at(c->in.view.v, j, kv, i) - c->in.kv] += p[j - start] * dout[i];
+            for (int i = 0; i < s.Dv; i++) g->kv[case_at(c->in.view.v, j, kv, i) - c->in.kv] += p[j - start] * dout[i];
             for (int i = 0; i < s.Dn + s.Dr; i++) {
                 const float *q = case_at(c->in.view.q, n, h, i), *k = key_element(c, j, kv, i);
                 g->q[q - c->in.q] += ds * *k;
-                if (i < s.Dn)
-                    g->kv[k - c->in.kv] += ds * *q;
-                else
-                    g->rope[k - c->in.rope] += ds * *q;
+                if (i < s.Dn) g->kv[k - c->in.kv] += ds * *q;
+                else g->rope[k - c->in.rope] += ds * *q;
             }
         }
 }
@@ -186,8 +177,7 @@ CaseGradients case_backward(const AttentionCase *c)
     double *p = malloc((size_t)(c->N + 1) * sizeof *p);
     for (int seq = 0; seq < c->nseq; seq++)
         for (int n = c->offsets[seq]; n < c->offsets[seq + 1]; n++)
-            for (int h = 0; h < c->s.H; h++)
-                backward_row(c, &g, n, h, c->offsets[seq], p);
+            for (int h = 0; h < c->s.H; h++) backward_row(c, &g, n, h, c->offsets[seq], p);
     free(p);
     return g;
 }

@@ -12,10 +12,10 @@
 typedef struct Golden {
     Machine machine;
     Policy *policy;
-    Json *about;         /* case.json */
-    StFile *expected;    /* expected.safetensors */
-    BatchBuilder batch;  /* the three sequences, every token but the first predicted */
-    float *weight;       /* [M] 1 / M */
+    Json *about;        /* case.json */
+    StFile *expected;   /* expected.safetensors */
+    BatchBuilder batch; /* the three sequences, every token but the first predicted */
+    float *weight;      /* [M] 1 / M */
 } Golden;
 
 /* Opens tests/golden/MODEL; what is expected comes from tests/golden/CASE (the same folder for model cases). */

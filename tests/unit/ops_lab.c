@@ -38,8 +38,11 @@ static int open_variants(const CpuOptions options[VARIANTS])
 int lab_open(void **state)
 {
     (void)state;
-    static const CpuOptions options[VARIANTS] = {{.threads = 2}, {.threads = 1}, {.threads = 3, .isa = "avx2"},
-                                                 {.threads = 1, .isa = "avx2"}, {.threads = 2, .isa = "plain"}};
+    static const CpuOptions options[VARIANTS] = {{.threads = 2},
+                                                 {.threads = 1},
+                                                 {.threads = 3, .isa = "avx2"},
+                                                 {.threads = 1, .isa = "avx2"},
+                                                 {.threads = 2, .isa = "plain"}};
     return open_variants(options);
 }
 
@@ -183,8 +186,8 @@ float *lab_run(const LabTrial *t)
         v->ops->keep_packed(v->b, false);
         for (size_t j = 0; j < floats; j++) {
             if (memcmp(&out[j], &first[j], sizeof(float)) != 0) {
-                fail_msg("%s%s: element %zu is %.9g, on %s it is %.9g", v->name, i % 2 ? ", packed" : "", j, (double)out[j],
-                         variants[0].name, (double)first[j]);
+                fail_msg("%s%s: element %zu is %.9g, on %s it is %.9g", v->name, i % 2 ? ", packed" : "", j,
+                         (double)out[j], variants[0].name, (double)first[j]);
             }
         }
         free(out);
@@ -263,8 +266,8 @@ void lab_near(const char *what, Mat got, const double *want, double tolerance)
         for (size_t j = 0; j < got.cols; j++) {
             double g = (double)mat_row(got, i)[j], w = want[i * got.cols + j];
             if (!(fabs(g - w) <= tolerance * largest)) {
-                fail_msg("%s (%zu, %zu): %.9g, want %.9g; the largest is %.3g, tolerance %.1g", what, i, j, g, w, largest,
-                         tolerance);
+                fail_msg("%s (%zu, %zu): %.9g, want %.9g; the largest is %.3g, tolerance %.1g", what, i, j, g, w,
+                         largest, tolerance);
             }
         }
     }

@@ -102,8 +102,7 @@ static double loss(const AttentionCase *c)
     size_t outputs = (size_t)(c->N * c->s.H * c->s.Dv);
     double *o = malloc(outputs * sizeof *o), *lse = malloc((size_t)(c->N * c->s.H) * sizeof *lse), sum = 0;
     case_forward(c, o, lse);
-    for (size_t i = 0; i < outputs; i++)
-        sum += o[i] * c->dout[i];
+    for (size_t i = 0; i < outputs; i++) sum += o[i] * c->dout[i];
     free(o);
     free(lse);
     return sum;
@@ -113,8 +112,7 @@ static void differences(const AttentionCase *c, float *x, const double *want, si
 {
     for (size_t i = 0; i < n; i++) {
         float keep = x[i], up = keep + 0x1p-10f, down = keep - 0x1p-10f;
-        if (keep == CASE_GUARD)
-            continue;
+        if (keep == CASE_GUARD) continue;
         x[i] = up;
         double above = loss(c);
         x[i] = down;
@@ -150,8 +148,7 @@ static void same_bits_for_threads_and_instruction_sets(void **state)
         Result first = run_case(b, ops, &c);
         ops->close(b);
         for (int i = 0; i < 3; i++) {
-            if (!(b = case_backend(isas[i], 2, &ops)))
-                continue;
+            if (!(b = case_backend(isas[i], 2, &ops))) continue;
             Result r = run_case(b, ops, &c);
             assert_same_bits(&c, &first, &r);
             result_free(&r);
@@ -210,10 +207,8 @@ static void causal_to_the_bit(void **state)
     for (int k = 0; k < 5; k++) {
         AttentionCase c = case_make(SHAPES[k].s, SHAPES[k].rope_shared, lengths, 40);
         Result before = run_case(b, ops, &c);
-        for (size_t i = (size_t)cuts[k] * c.in.view.k.row; i < c.in.kv_floats; i++)
-            c.in.kv[i] = NAN;
-        for (size_t i = (size_t)cuts[k] * c.in.view.k_rope.row; i < c.in.rope_floats; i++)
-            c.in.rope[i] = NAN;
+        for (size_t i = (size_t)cuts[k] * c.in.view.k.row; i < c.in.kv_floats; i++) c.in.kv[i] = NAN;
+        for (size_t i = (size_t)cuts[k] * c.in.view.k_rope.row; i < c.in.rope_floats; i++) c.in.rope[i] = NAN;
         Result after = run_case(b, ops, &c);
         assert_memory_equal(before.o, after.o, (size_t)(cuts[k] * c.s.H * c.s.Dv) * sizeof(float));
         assert_true(isnan(after.o[cuts[k] * c.s.H * c.s.Dv]));
@@ -227,8 +222,10 @@ static void causal_to_the_bit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reference_gradients), cmocka_unit_test(matches_definition),
-        cmocka_unit_test(same_bits_for_threads_and_instruction_sets), cmocka_unit_test(same_bits_alone),
+        cmocka_unit_test(reference_gradients),
+        cmocka_unit_test(matches_definition),
+        cmocka_unit_test(same_bits_for_threads_and_instruction_sets),
+        cmocka_unit_test(same_bits_alone),
         cmocka_unit_test(causal_to_the_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,7 +137,8 @@ static HeadView from_row(HeadView v, size_t n)
     return heads_from(v, n * v.row);
 }
 
-typedef void Feed(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n, void *ctx);
+typedef void Feed(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, const CacheRow *rows, size_t at, int n,
+                  void *ctx);
 
 /* Every sequence by itself, `chunk` positions a call. */
 static void feed_in_chunks(Backend *b, const Ops *ops, const HalfCase *h, Pages *p, int chunk, Feed *feed, void *ctx)
@@ -208,8 +209,8 @@ static void feed_latent(Backend *b, const Ops *ops, const HalfCase *h, Pages *p,
     AttentionInputs in = l->half ? h->view : h->c.in.view;
     HeadView u = l->half ? (HeadView){l->u_half + at * row, row, R, DTYPE_BF16} : heads_f32(l->u + at * row, row, R);
     ops->latent_write(b, p->layer, rows, n, z, from_row(in.k_rope, at), s.Dr);
-    ops->attention_latent(b, s, l->R, u, heads_f32(l->qz + at * row, row, R), from_row(heads_from(in.q, (size_t)s.Dn), at),
-                          p->layer, rows, n);
+    ops->attention_latent(b, s, l->R, u, heads_f32(l->qz + at * row, row, R),
+                          from_row(heads_from(in.q, (size_t)s.Dn), at), p->layer, rows, n);
 }
 
 /* The same values, or nothing was written. */
@@ -218,7 +219,8 @@ static void expect_pages(const Pages *half, const Pages *wide)
     size_t written = 0;
     for (size_t i = 0; i < wide->count; i++) {
         float value = lab_widen(((uint16_t *)half->layer.base)[i]), want = ((float *)wide->layer.base)[i];
-        if (isnan(want) ? !isnan(value) : value != want) fail_msg("value %zu: %g, not %g", i, (double)value, (double)want);
+        if (isnan(want) ? !isnan(value) : value != want)
+            fail_msg("value %zu: %g, not %g", i, (double)value, (double)want);
         written += !isnan(want);
     }
     assert_true(written > 0);

@@ -32,8 +32,7 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const AttentionCase *c, i
         for (int32_t at = c->offsets[s]; at < c->offsets[s + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
             int n = c->offsets[s + 1] - at < chunk ? c->offsets[s + 1] - at : chunk;
-            for (int r = 0; r < n; r++)
-                rows[r] = (CacheRow){p.of[s], at - c->offsets[s] + r};
+            for (int r = 0; r < n; r++) rows[r] = (CacheRow){p.of[s], at - c->offsets[s] + r};
             cached_call(b, ops, c, &p, rows, (size_t)at, n, o);
         }
     free(p.layer.base);
@@ -47,7 +46,10 @@ static void exact_cache_equals_training(void **state)
     (void)state;
     const Ops *ops;
     const int lengths[] = {130, 1, 64, 77, -1}, chunks[] = {1, 5, 64, 100, 300};
-    const struct { AttentionShape s; bool shared; } cases[] = {{MLA, true}, {TINY, true}, {GQA, false}, {GROUP, false}};
+    const struct {
+        AttentionShape s;
+        bool shared;
+    } cases[] = {{MLA, true}, {TINY, true}, {GQA, false}, {GROUP, false}};
     for (int k = 0; k < 4; k++) {
         AttentionCase c = case_make(cases[k].s, cases[k].shared, lengths, 50u + (uint32_t)k);
         size_t outputs = (size_t)(c.N * c.s.H * c.s.Dv);
@@ -57,8 +59,7 @@ static void exact_cache_equals_training(void **state)
         ops->close(b);
         const char *isas[] = {"avx512", "avx2", "plain", NULL, NULL};
         for (int i = 0; i < 5; i++) {
-            if (!(b = case_backend(isas[i], 1 + i % 2, &ops)))
-                continue;
+            if (!(b = case_backend(isas[i], 1 + i % 2, &ops))) continue;
             float *o = malloc(outputs * sizeof *o);
             feed_in_chunks(b, ops, &c, chunks[i], o);
             assert_memory_equal(o, want, outputs * sizeof *o);
@@ -122,16 +123,14 @@ typedef struct Latents {
 static float *normals(size_t n, float scale, uint32_t *seed)
 {
     float *p = malloc(n * sizeof *p);
-    for (size_t i = 0; i < n; i++)
-        p[i] = scale * case_normal(seed);
+    for (size_t i = 0; i < n; i++) p[i] = scale * case_normal(seed);
     return p;
 }
 
 static float dot(const float *a, const float *b, int n)
 {
     double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += (double)a[i] * b[i];
+    for (int i = 0; i < n; i++) sum += (double)a[i] * b[i];
     return (float)sum;
 }
 
@@ -145,10 +144,8 @@ static Latents expand_latents(AttentionCase *c, int R, uint32_t seed)
     for (int n = 0; n < c->N; n++)
         for (int h = 0; h < s.H; h++) {
             float *k = case_at(c->in.view.k, n, h, 0);
-            for (int i = 0; i < s.Dn; i++)
-                k[i] = dot(l.Wk + (h * s.Dn + i) * R, l.z + n * R, R);
-            for (int i = 0; i < s.Dv; i++)
-                k[s.Dn + i] = dot(l.Wv + (h * s.Dv + i) * R, l.z + n * R, R);
+            for (int i = 0; i < s.Dn; i++) k[i] = dot(l.Wk + (h * s.Dn + i) * R, l.z + n * R, R);
+            for (int i = 0; i < s.Dv; i++) k[s.Dn + i] = dot(l.Wv + (h * s.Dv + i) * R, l.z + n * R, R);
         }
     return l;
 }
@@ -182,8 +179,7 @@ static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c,
         for (int32_t at = c->offsets[seq]; at < c->offsets[seq + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
             int n = c->offsets[seq + 1] - at < chunk ? c->offsets[seq + 1] - at : chunk;
-            for (int r = 0; r < n; r++)
-                rows[r] = (CacheRow){p.of[seq], at - c->offsets[seq] + r};
+            for (int r = 0; r < n; r++) rows[r] = (CacheRow){p.of[seq], at - c->offsets[seq] + r};
             Mat z = mat_f32(l->z + (size_t)at * (size_t)l->R, (size_t)n, (size_t)l->R);
             ops->latent_write(b, p.layer, rows, n, z, from_row(c->in.view.k_rope, (size_t)at), s.Dr);
             HeadView u_rows = heads_f32(u + (size_t)at * row, row, (size_t)l->R);
@@ -210,8 +206,7 @@ static void latent_case(AttentionShape s, int R, uint32_t seed)
     float *qz = absorb_queries(&c, &l), *first = NULL;
     for (int i = 0; i < 4; i++) {
         Backend *b = case_backend(isas[i], 1 + i % 2, &ops);
-        if (!b)
-            continue;
+        if (!b) continue;
         float *u = latent_outputs(b, ops, &c, &l, qz, chunks[i]);
         ops->close(b);
         if (first) {
@@ -227,8 +222,7 @@ static void latent_case(AttentionShape s, int R, uint32_t seed)
         assert_true(fabs(got - o[i]) < LATENT_TOLERANCE * (1 + fabs(o[i])));
     }
     float *owned[] = {l.z, l.Wk, l.Wv, qz, first};
-    for (int i = 0; i < 5; i++)
-        free(owned[i]);
+    for (int i = 0; i < 5; i++) free(owned[i]);
     free(o);
     free(lse);
     case_free(&c);

@@ -125,12 +125,12 @@ static void gradients(void **state)
     (void)state;
     static Case x;
     fill(&x);
-    const BalanceConfig configs[] = {{.expert = 0.3f},
-                                     {.device = 0.4f, .devices = 4},
-                                     {.comm = 0.5f, .devices = 3, .limit = 2},
-                                     {.sequence = 0.6f},
-                                     {.expert = 0.3f, .device = 0.4f, .comm = 0.5f, .sequence = 0.6f, .devices = 6,
-                                      .limit = 2}};
+    const BalanceConfig configs[] = {
+        {.expert = 0.3f},
+        {.device = 0.4f, .devices = 4},
+        {.comm = 0.5f, .devices = 3, .limit = 2},
+        {.sequence = 0.6f},
+        {.expert = 0.3f, .device = 0.4f, .comm = 0.5f, .sequence = 0.6f, .devices = 6, .limit = 2}};
     for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
         const BalanceConfig *b = &configs[k];
         for (int i = 0; i < N * E; i++) x.d[i] = NAN; /* written, not added to */

@@ -46,10 +46,20 @@ static int free_model(void **state)
 
 static CheckpointMeta some_meta(void)
 {
-    CheckpointMeta m = {.stage = "rl_reason", .stage_index = 3, .step = 1LL << 40, .tokens_trained = 5,
-                        .tokens_sampled = 6, .optimizer_step = 7, .cursor = 8, .seconds = 0.1, .seed = 4000000000u,
-                        .machine_kind = "native avx512", .recipe = "model: 1\n", .tokenizer = "a\0b",
-                        .tokenizer_length = 3, .extra = "{}"};
+    CheckpointMeta m = {.stage = "rl_reason",
+                        .stage_index = 3,
+                        .step = 1LL << 40,
+                        .tokens_trained = 5,
+                        .tokens_sampled = 6,
+                        .optimizer_step = 7,
+                        .cursor = 8,
+                        .seconds = 0.1,
+                        .seed = 4000000000u,
+                        .machine_kind = "native avx512",
+                        .recipe = "model: 1\n",
+                        .tokenizer = "a\0b",
+                        .tokenizer_length = 3,
+                        .extra = "{}"};
     return m;
 }
 
@@ -66,8 +76,13 @@ static void test_round_trip(void **state)
     CheckpointMeta m = some_meta();
     float data[2] = {1.5f, -2.0f};
     attach_file(&m.attached, "tokenizer_config.json", "{\"a\":1}", 7);
-    StTensor mtp = {.name = "model.layers.2.eh_proj.weight", .dtype = ST_F32, .ndim = 2, .shape = {1, 2}, .count = 2,
-                    .bytes = 8, .data = data};
+    StTensor mtp = {.name = "model.layers.2.eh_proj.weight",
+                    .dtype = ST_F32,
+                    .ndim = 2,
+                    .shape = {1, 2},
+                    .count = 2,
+                    .bytes = 8,
+                    .data = data};
     attach_tensor(&m.attached, &mtp, false);
     m.finished = true;
     assert_true(

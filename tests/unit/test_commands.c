@@ -95,7 +95,9 @@ static void generate_ids(void **state)
 static void inspect_known_models(void **state)
 {
     (void)state;
-    const struct { const char *name, *total; } models[] = {
+    const struct {
+        const char *name, *total;
+    } models[] = {
         {"deepseek-v2-lite", "15,706,484,224"}, {"deepseek-v2", "235,741,434,880"}, {"deepseek-v3", "671,026,419,200"},
         {"qwen2.5-0.5b", "494,032,768"},        {"qwen2.5-1.5b", "1,543,714,304"},  {"qwen3-0.6b", "596,049,920"},
         {"smollm2-135m", "134,515,008"},
@@ -151,9 +153,22 @@ static const char *tiny_checkpoint(void)
     static char path[512]; /* scratch_path's buffers are few */
     Status st = {0};
     Tokenizer *t = tokenizer_new_char();
-    ModelConfig c = {.arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = tokenizer_vocab(t), .C = 32, .L = 2,
-                     .H = 2, .Hkv = 1, .Dr = 16, .Dv = 16, .F = 48, .eps = 1e-6f, .rope = {.theta = 10000.0f},
-                     .max_positions = 256, .tied = true, .init_std = 0.02f, .bos = tokenizer_bos(t),
+    ModelConfig c = {.arch = ARCH_LLAMA,
+                     .attention = ATTENTION_GQA,
+                     .V = tokenizer_vocab(t),
+                     .C = 32,
+                     .L = 2,
+                     .H = 2,
+                     .Hkv = 1,
+                     .Dr = 16,
+                     .Dv = 16,
+                     .F = 48,
+                     .eps = 1e-6f,
+                     .rope = {.theta = 10000.0f},
+                     .max_positions = 256,
+                     .tied = true,
+                     .init_std = 0.02f,
+                     .bos = tokenizer_bos(t),
                      .eos = tokenizer_eos(t)};
     ParamTable table = params_build(&c);
     float *weights = calloc(table.total, sizeof *weights);
@@ -239,8 +254,8 @@ static void generate_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(generate_ids),  cmocka_unit_test(generate_text), cmocka_unit_test(inspect_known_models),
-        cmocka_unit_test(data_lines),    cmocka_unit_test(eval_lines),
+        cmocka_unit_test(generate_ids), cmocka_unit_test(generate_text), cmocka_unit_test(inspect_known_models),
+        cmocka_unit_test(data_lines),   cmocka_unit_test(eval_lines),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

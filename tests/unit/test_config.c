@@ -9,21 +9,66 @@
 /* DeepSeek-V2 as released: section 10 of the spec. */
 static ModelConfig v2(void)
 {
-    return (ModelConfig){
-        .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 102400, .C = 5120, .L = 60, .H = 128, .Hkv = 128,
-        .Rq = 1536, .Rkv = 512, .Dn = 128, .Dr = 64, .Dv = 128, .F = 12288, .E = 160, .S = 2, .K = 6, .moe_F = 1536,
-        .first_dense = 1, .moe_freq = 1, .topk = TOPK_GROUP_MAX, .n_group = 8, .topk_group = 3, .routed_scale = 16.0f,
-        .eps = 1e-6f, .max_positions = 163840, .init_std = 0.02f, .bos = 100000, .eos = 100001,
-        .rope = {.theta = 10000, .interleaved = true, .yarn = true, .factor = 40, .beta_fast = 32, .beta_slow = 1,
-                 .mscale = 0.707f, .mscale_all_dim = 0.707f, .has_mscale = true, .has_mscale_all_dim = true,
-                 .original_positions = 4096}};
+    return (ModelConfig){.arch = ARCH_DEEPSEEK_V2,
+                         .attention = ATTENTION_MLA,
+                         .V = 102400,
+                         .C = 5120,
+                         .L = 60,
+                         .H = 128,
+                         .Hkv = 128,
+                         .Rq = 1536,
+                         .Rkv = 512,
+                         .Dn = 128,
+                         .Dr = 64,
+                         .Dv = 128,
+                         .F = 12288,
+                         .E = 160,
+                         .S = 2,
+                         .K = 6,
+                         .moe_F = 1536,
+                         .first_dense = 1,
+                         .moe_freq = 1,
+                         .topk = TOPK_GROUP_MAX,
+                         .n_group = 8,
+                         .topk_group = 3,
+                         .routed_scale = 16.0f,
+                         .eps = 1e-6f,
+                         .max_positions = 163840,
+                         .init_std = 0.02f,
+                         .bos = 100000,
+                         .eos = 100001,
+                         .rope = {.theta = 10000,
+                                  .interleaved = true,
+                                  .yarn = true,
+                                  .factor = 40,
+                                  .beta_fast = 32,
+                                  .beta_slow = 1,
+                                  .mscale = 0.707f,
+                                  .mscale_all_dim = 0.707f,
+                                  .has_mscale = true,
+                                  .has_mscale_all_dim = true,
+                                  .original_positions = 4096}};
 }
 
 static ModelConfig qwen(void)
 {
-    return (ModelConfig){.arch = ARCH_QWEN2, .attention = ATTENTION_GQA, .V = 1000, .C = 64, .L = 2, .H = 4, .Hkv = 2,
-                         .Dr = 16, .Dv = 16, .qkv_bias = true, .F = 96, .eps = 1e-6f, .max_positions = 64,
-                         .init_std = 0.02f, .bos = -1, .eos = 3, .rope = {.theta = 1e6f}};
+    return (ModelConfig){.arch = ARCH_QWEN2,
+                         .attention = ATTENTION_GQA,
+                         .V = 1000,
+                         .C = 64,
+                         .L = 2,
+                         .H = 4,
+                         .Hkv = 2,
+                         .Dr = 16,
+                         .Dv = 16,
+                         .qkv_bias = true,
+                         .F = 96,
+                         .eps = 1e-6f,
+                         .max_positions = 64,
+                         .init_std = 0.02f,
+                         .bos = -1,
+                         .eos = 3,
+                         .rope = {.theta = 1e6f}};
 }
 
 static void near(double got, double want, double relative)
@@ -37,8 +82,15 @@ static void yarn_frequencies(void **state)
     static const struct {
         int i;
         double value;
-    } want[] = {{0, 1.0}, {1, 7.498942093e-01}, {10, 5.623413252e-02}, {11, 3.900692657e-02}, {15, 8.334508951e-03},
-                {20, 7.905694150e-04}, {22, 1.778279410e-04}, {23, 3.333803580e-05}, {24, 2.500000000e-05},
+    } want[] = {{0, 1.0},
+                {1, 7.498942093e-01},
+                {10, 5.623413252e-02},
+                {11, 3.900692657e-02},
+                {15, 8.334508951e-03},
+                {20, 7.905694150e-04},
+                {22, 1.778279410e-04},
+                {23, 3.333803580e-05},
+                {24, 2.500000000e-05},
                 {31, 3.333803580e-06}};
     ModelConfig c = v2();
     double f[32], multiplier;

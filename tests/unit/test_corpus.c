@@ -28,8 +28,7 @@ static CorpusSpec mix(void)
 static void near(int count, double expected)
 {
     double sd = 4 * __builtin_sqrt(expected * (1 - expected / N)) + 1;
-    if (count < expected - sd || count > expected + sd)
-        fail_msg("%d where about %g were expected", count, expected);
+    if (count < expected - sd || count > expected + sd) fail_msg("%d where about %g were expected", count, expected);
 }
 
 static void test_problem_shares(void **state)
@@ -133,7 +132,10 @@ static float quality(const Task *t, const char *rendered, const char *completion
     assert_true(c.format_ok);
     snprintf(prompt, sizeof prompt, "%.*s", (int)(strlen(rendered) - 11 - 11), rendered + 11);
     snprintf(answer, sizeof answer, "%.*s", (int)c.answer_length, c.answer);
-    Problem p = {.task = t, .level = 1, .kind = t->kind, .prompt = prompt,
+    Problem p = {.task = t,
+                 .level = 1,
+                 .kind = t->kind,
+                 .prompt = prompt,
                  .language = language_share(prompt, strlen(prompt), LANGUAGE_ZH) > 0.5f ? LANGUAGE_ZH : LANGUAGE_EN};
     *length = c.answer_length;
     return t->oracle(&p, answer);
@@ -193,7 +195,8 @@ static void test_files_as_sources(void **state)
     Dataset *d = dataset_read(scratch_path("own.jsonl"), 0, false, &st);
     CorpusSpec c = {.sources = {{.dataset = d, .weight = 1}}, .n_sources = 1};
     static const char *const expected[][2] = {
-        {"<bos><user>a<assistant>", "b"}, {"<bos>", "c"},
+        {"<bos><user>a<assistant>", "b"},
+        {"<bos>", "c"},
         {"<bos><user>d<assistant>", "<think>3+4</think><answer>7</answer>"},
     };
     for (uint64_t i = 0; i < 6; i++) {
@@ -211,8 +214,9 @@ static void test_files_as_sources(void **state)
     assert_true(v.score == 1);
     problem_free(&p);
     /* Beside a built-in task: by weight. */
-    c = (CorpusSpec){.sources = {{.dataset = d, .weight = 1}, {.task = task_find("add"), .level_min = 1, .level_max = 1,
-                     .weight = 3}}, .n_sources = 2};
+    c = (CorpusSpec){.sources = {{.dataset = d, .weight = 1},
+                                 {.task = task_find("add"), .level_min = 1, .level_max = 1, .weight = 3}},
+                     .n_sources = 2};
     int own = 0;
     for (uint64_t i = 0; i < N; i++) {
         corpus_problem(&p, &c, 1, SPLIT_TRAIN, i);

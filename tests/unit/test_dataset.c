@@ -52,18 +52,15 @@ static void test_kinds(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         Status st = {0};
         Dataset *d = read_text(cases[i].line, 0, false, &st);
-        if (d == NULL)
-            fail_msg("%s: %s", cases[i].line, st.text);
+        if (d == NULL) fail_msg("%s: %s", cases[i].line, st.text);
         const DatasetRow *row = dataset_row(d, SPLIT_TRAIN, 5);
         assert_int_equal(row->kind, cases[i].kind);
         assert_string_equal(row->prompt, cases[i].prompt);
         assert_string_equal(row->answer, cases[i].answer);
         assert_true((row->completion == NULL) == (cases[i].completion == NULL));
-        if (row->completion != NULL)
-            assert_string_equal(row->completion, cases[i].completion);
+        if (row->completion != NULL) assert_string_equal(row->completion, cases[i].completion);
         assert_true((row->rejected == NULL) == (cases[i].rejected == NULL));
-        if (row->rejected != NULL)
-            assert_string_equal(row->rejected, cases[i].rejected);
+        if (row->rejected != NULL) assert_string_equal(row->rejected, cases[i].rejected);
         dataset_free(d);
     }
 }
@@ -140,8 +137,7 @@ static void test_heldout(void **state)
 {
     (void)state;
     Text text = {0};
-    for (int i = 0; i < 1000; i++)
-        text_addf(&text, "{\"prompt\": \"question %d\", \"answer\": \"%d\"}\n", i / 2, i);
+    for (int i = 0; i < 1000; i++) text_addf(&text, "{\"prompt\": \"question %d\", \"answer\": \"%d\"}\n", i / 2, i);
     Status st = {0};
     Dataset *d = read_text(text.p, 0.1, false, &st);
     assert_non_null(d);
@@ -164,8 +160,7 @@ static void test_heldout(void **state)
     /* Few rows: at least one, never all. */
     for (int n = 2; n < 6; n++) {
         Text few = {0};
-        for (int i = 0; i < n; i++)
-            text_addf(&few, "{\"text\": \"%d\"}\n", i);
+        for (int i = 0; i < n; i++) text_addf(&few, "{\"text\": \"%d\"}\n", i);
         d = read_text(few.p, 0.02, false, &st);
         assert_true(d->n_test >= 1 && d->n_train >= 1);
         dataset_free(d);
@@ -204,13 +199,11 @@ static void test_row_verifiers(void **state)
         snprintf(completion, sizeof completion, "<think>x</think><answer>%s</answer>", cases[i].answer);
         Status st = {0};
         Dataset *d = read_text(line, 0, false, &st);
-        if (d == NULL)
-            fail_msg("%s: %s", line, st.text);
+        if (d == NULL) fail_msg("%s: %s", line, st.text);
         Problem p;
         dataset_problem(&p, d, SPLIT_TRAIN, 0);
         Verdict v = task_verify(&p, completion, false);
-        if (v.reason != cases[i].reason)
-            fail_msg("%s, answer %s: %s", line, cases[i].answer, reason_name(v.reason));
+        if (v.reason != cases[i].reason) fail_msg("%s, answer %s: %s", line, cases[i].answer, reason_name(v.reason));
         assert_int_equal(p.language, LANGUAGE_ZH);
         assert_int_equal(p.kind, strstr(line, "helpful") != NULL ? KIND_HELPFUL : KIND_REASONING);
         problem_free(&p);

@@ -450,10 +450,10 @@ static void test_damaged_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dequantise),      cmocka_unit_test(test_permutation),
-        cmocka_unit_test(test_round_trip_f32),  cmocka_unit_test(test_round_trip_narrow),
-        cmocka_unit_test(test_keys),            cmocka_unit_test(test_inexpressible),
-        cmocka_unit_test(test_tokenizer),       cmocka_unit_test(test_hostile_headers),
+        cmocka_unit_test(test_dequantise),     cmocka_unit_test(test_permutation),
+        cmocka_unit_test(test_round_trip_f32), cmocka_unit_test(test_round_trip_narrow),
+        cmocka_unit_test(test_keys),           cmocka_unit_test(test_inexpressible),
+        cmocka_unit_test(test_tokenizer),      cmocka_unit_test(test_hostile_headers),
         cmocka_unit_test(test_damaged_model),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

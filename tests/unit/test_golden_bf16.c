@@ -143,8 +143,7 @@ static void kind_of(char *kind, size_t size, const char *name)
     const char *experts = strstr(name, "experts.");
     if (experts && isdigit((unsigned char)experts[8]))
         snprintf(kind, size, "%.*s%s", (int)(experts + 8 - name), name, strchr(experts + 8, '.') + 1);
-    else
-        snprintf(kind, size, "%s", name);
+    else snprintf(kind, size, "%s", name);
 }
 
 static void check_gradients(Golden *g, const Json *bf16)
@@ -175,7 +174,9 @@ static TrainOut gradients(Golden *g)
     NllLoss nll = {g->weight};
     Loss loss = nll_loss(&nll);
     TrainOut out;
-    TrainTask task = {.batch = batch_view(&g->batch), .predict = batch_predictions(&g->batch), .inv_temperature = 1.0f,
+    TrainTask task = {.batch = batch_view(&g->batch),
+                      .predict = batch_predictions(&g->batch),
+                      .inv_temperature = 1.0f,
                       .loss = &loss};
     policy_train_open(g->policy);
     routes.at = 0;
@@ -224,7 +225,8 @@ static void run_case(void **state)
     check_forward(&g, bf16);
     if (routes.layers) {
         double rows = (double)(routes.layers * g.batch.n);
-        if (getenv("R1_SHOW")) print_message("flips %d, reference %.0f of %.0f\n", routes.flips, off_by(bf16, "flips"), rows);
+        if (getenv("R1_SHOW"))
+            print_message("flips %d, reference %.0f of %.0f\n", routes.flips, off_by(bf16, "flips"), rows);
         assert_true(off_by(bf16, "routes") == rows);
         if (!(routes.flips <= TOL_GOLDEN_BF16 * off_by(bf16, "flips") + 1)) fail_msg("%d flips", routes.flips);
     }
@@ -237,7 +239,10 @@ static void run_case(void **state)
     forget();
 }
 
-#define CASE(name) {"bf16 " name, run_case, NULL, NULL, (void *)name}
+#define CASE(name)                                                                                                     \
+    {                                                                                                                  \
+        "bf16 " name, run_case, NULL, NULL, (void *)name                                                               \
+    }
 
 int main(void)
 {

@@ -63,8 +63,11 @@ static void gradients(Golden *g, const BalanceConfig *balance, TrainOut *out)
 {
     NllLoss nll = {g->weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(&g->batch), .predict = batch_predictions(&g->batch), .inv_temperature = 1.0f,
-                      .loss = &loss, .balance = balance};
+    TrainTask task = {.batch = batch_view(&g->batch),
+                      .predict = batch_predictions(&g->batch),
+                      .inv_temperature = 1.0f,
+                      .loss = &loss,
+                      .balance = balance};
     policy_train_open(g->policy);
     train_gradients(&g->policy->engine, &g->policy->w, &g->policy->g, &task, out);
 }
@@ -74,8 +77,12 @@ static void check_greedy(Golden *g, CacheKind cache)
     RolloutPrompt prompts[3];
     Completion out[3];
     Status st = {0};
-    RolloutSpec spec = {.slots = 3, .samples = 1, .max_tokens = GREEDY_TOKENS, .cache = cache,
-                        .sampling = {.temperature = 0.0f, .top_p = 1.0f}, .purpose = RNG_ROLLOUT};
+    RolloutSpec spec = {.slots = 3,
+                        .samples = 1,
+                        .max_tokens = GREEDY_TOKENS,
+                        .cache = cache,
+                        .sampling = {.temperature = 0.0f, .top_p = 1.0f},
+                        .purpose = RNG_ROLLOUT};
     for (int s = 0; s < 3; s++)
         prompts[s] = (RolloutPrompt){g->batch.ids + g->batch.offsets[s], GREEDY_PROMPT, (uint32_t)s};
     assert_true(rollout_run(g->policy->sampler, &g->policy->w, &spec, prompts, 3, out, NULL, NULL, &st));
@@ -173,8 +180,8 @@ static void run_balance(void **state)
     golden_open(&g, *state, *state);
     snprintf(name, sizeof name, "%s/expected_balance.safetensors", (const char *)*state);
     StFile *f = golden_file(name);
-    BalanceConfig b = {(float)alpha(&g, "expert"), (float)alpha(&g, "device"), (float)alpha(&g, "comm"),
-                       (float)alpha(&g, "sequence"), optional_int(&g, "D"), optional_int(&g, "M")};
+    BalanceConfig b = {(float)alpha(&g, "expert"),   (float)alpha(&g, "device"), (float)alpha(&g, "comm"),
+                       (float)alpha(&g, "sequence"), optional_int(&g, "D"),      optional_int(&g, "M")};
     arena_reset(&g.policy->engine.arena);
     model_forward(&g.policy->engine, &g.policy->w, batch_view(&g.batch), TAPE_HIDDEN, &tape);
     for (int l = 0; l < g.policy->config.L; l++)
@@ -333,7 +340,9 @@ static void grpo_variant(Golden *g, GrpoRows *r, const char *name, GrpoConfig c,
                     .flags = r->flags};
     grpo_rows_fill(r, g->expected, &c, name, by_std);
     Loss loss = grpo_loss(&ctx);
-    TrainTask task = {.batch = batch_view(&r->batch), .predict = batch_predictions(&r->batch), .inv_temperature = 1.0f,
+    TrainTask task = {.batch = batch_view(&r->batch),
+                      .predict = batch_predictions(&r->batch),
+                      .inv_temperature = 1.0f,
                       .loss = &loss};
     TrainOut out;
     policy_train_open(g->policy);
@@ -367,15 +376,30 @@ static void run_grpo(void **state)
     golden_close(&g);
 }
 
-#define CASE(name) {"golden " name, run_case, NULL, NULL, (void *)name}
-#define BALANCE(name) {"balance " name, run_balance, NULL, NULL, (void *)name}
+#define CASE(name)                                                                                                     \
+    {                                                                                                                  \
+        "golden " name, run_case, NULL, NULL, (void *)name                                                             \
+    }
+#define BALANCE(name)                                                                                                  \
+    {                                                                                                                  \
+        "balance " name, run_balance, NULL, NULL, (void *)name                                                         \
+    }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE("v2_lite"), CASE("v2_full"), CASE("v2_yarn"), CASE("v3"), CASE("qwen2"), CASE("qwen3"), CASE("llama"),
-        BALANCE("v2_lite"), BALANCE("v2_full"), BALANCE("v3"),
-        cmocka_unit_test(run_adamw), cmocka_unit_test(run_grpo),
+        CASE("v2_lite"),
+        CASE("v2_full"),
+        CASE("v2_yarn"),
+        CASE("v3"),
+        CASE("qwen2"),
+        CASE("qwen3"),
+        CASE("llama"),
+        BALANCE("v2_lite"),
+        BALANCE("v2_full"),
+        BALANCE("v3"),
+        cmocka_unit_test(run_adamw),
+        cmocka_unit_test(run_grpo),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

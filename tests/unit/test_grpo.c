@@ -23,8 +23,14 @@ typedef struct Rows {
 
 static GrpoLoss over(Rows *r, GrpoConfig config)
 {
-    return (GrpoLoss){.config = config, .weight = r->weight, .advantage = r->advantage, .old_lp = r->old_lp,
-                      .ref_lp = r->ref_lp, .ratio = r->ratio, .kl = r->kl, .flags = r->flags};
+    return (GrpoLoss){.config = config,
+                      .weight = r->weight,
+                      .advantage = r->advantage,
+                      .old_lp = r->old_lp,
+                      .ref_lp = r->ref_lp,
+                      .ratio = r->ratio,
+                      .kl = r->kl,
+                      .flags = r->flags};
 }
 
 /* The total, evaluated in chunks of `chunk` rows. */
@@ -103,12 +109,26 @@ static void golden(void **state)
     Status st = {0};
     StFile *f = st_open("tests/golden/grpo/expected.safetensors", &st);
     if (!f) fail_msg("%s", st.text);
-    check_variant(f, "grpo", (GrpoConfig){.kind = GRPO_TOKEN, .clip_low = 0.2f, .clip_high = 0.2f, .beta = 0.04f,
-                                          .estimator = KL_K3, .log_clamp = 20}, true);
-    check_variant(f, "dr_grpo", (GrpoConfig){.kind = GRPO_DR, .clip_low = 0.2f, .clip_high = 0.2f, .estimator = KL_K3,
-                                             .log_clamp = 20, .max_length = 16}, false);
-    check_variant(f, "dapo", (GrpoConfig){.kind = GRPO_DAPO, .clip_low = 0.2f, .clip_high = 0.28f, .estimator = KL_K3,
-                                          .log_clamp = 20}, true);
+    check_variant(f, "grpo",
+                  (GrpoConfig){.kind = GRPO_TOKEN,
+                               .clip_low = 0.2f,
+                               .clip_high = 0.2f,
+                               .beta = 0.04f,
+                               .estimator = KL_K3,
+                               .log_clamp = 20},
+                  true);
+    check_variant(f, "dr_grpo",
+                  (GrpoConfig){.kind = GRPO_DR,
+                               .clip_low = 0.2f,
+                               .clip_high = 0.2f,
+                               .estimator = KL_K3,
+                               .log_clamp = 20,
+                               .max_length = 16},
+                  false);
+    check_variant(
+        f, "dapo",
+        (GrpoConfig){.kind = GRPO_DAPO, .clip_low = 0.2f, .clip_high = 0.28f, .estimator = KL_K3, .log_clamp = 20},
+        true);
     st_close(f);
 }
 
@@ -160,8 +180,12 @@ static void derivatives(void **state)
     for (int estimator = KL_K1; estimator <= KL_EXACT; estimator++)
         for (int k = 0; k < 2; k++) {
             random_rows(&r);
-            GrpoConfig c = {.clip_low = 0.2f, .clip_high = 0.28f, .beta = 0.3f, .estimator = (KlEstimator)estimator,
-                            .log_clamp = clamps[k], .entropy_bonus = 0.07f};
+            GrpoConfig c = {.clip_low = 0.2f,
+                            .clip_high = 0.28f,
+                            .beta = 0.3f,
+                            .estimator = (KlEstimator)estimator,
+                            .log_clamp = clamps[k],
+                            .entropy_bonus = 0.07f};
             GrpoLoss g = over(&r, c);
             g.kl_weight = r.kl_weight;
             evaluate(&r, &g, ROWS);
@@ -185,8 +209,8 @@ static void values(void **state)
     (void)state;
     static Rows r;
     random_rows(&r);
-    GrpoConfig c = {.clip_low = 0.1f, .clip_high = 0.3f, .beta = 0.5f, .estimator = KL_K2, .log_clamp = 20,
-                    .entropy_bonus = 0.2f};
+    GrpoConfig c = {
+        .clip_low = 0.1f, .clip_high = 0.3f, .beta = 0.5f, .estimator = KL_K2, .log_clamp = 20, .entropy_bonus = 0.2f};
     GrpoLoss g = over(&r, c);
     evaluate(&r, &g, ROWS);
     double ratios = 0, most = 0;
@@ -283,8 +307,8 @@ static void token_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden), cmocka_unit_test(derivatives), cmocka_unit_test(values),
-        cmocka_unit_test(chunks), cmocka_unit_test(edges),       cmocka_unit_test(advantages),
+        cmocka_unit_test(golden),        cmocka_unit_test(derivatives), cmocka_unit_test(values),
+        cmocka_unit_test(chunks),        cmocka_unit_test(edges),       cmocka_unit_test(advantages),
         cmocka_unit_test(token_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -141,11 +141,11 @@ static void test_written_keys_equal_released(void **state)
     }
 }
 
-#define V2(more)                                                                                                      \
+#define V2(more)                                                                                                       \
     "{\"model_type\":\"deepseek_v2\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"                   \
     "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"n_routed_experts\":4,\"num_experts_per_tok\":2,"              \
     "\"moe_intermediate_size\":8" more "}"
-#define LLAMA(more)                                                                                                   \
+#define LLAMA(more)                                                                                                    \
     "{\"model_type\":\"llama\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"                         \
     "\"num_hidden_layers\":2,\"num_attention_heads\":2" more "}"
 
@@ -371,11 +371,11 @@ static void test_fp8_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixtures_parse),  cmocka_unit_test(test_config_round_trip), cmocka_unit_test(test_dense_deepseek),
-        cmocka_unit_test(test_written_keys_equal_released),
-        cmocka_unit_test(test_traps),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_weights),         cmocka_unit_test(test_weights_that_do_not_fit),
-        cmocka_unit_test(test_fused_experts),   cmocka_unit_test(test_fp8_blocks),
+        cmocka_unit_test(test_fixtures_parse), cmocka_unit_test(test_config_round_trip),
+        cmocka_unit_test(test_dense_deepseek), cmocka_unit_test(test_written_keys_equal_released),
+        cmocka_unit_test(test_traps),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_weights),        cmocka_unit_test(test_weights_that_do_not_fit),
+        cmocka_unit_test(test_fused_experts),  cmocka_unit_test(test_fp8_blocks),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -71,9 +71,10 @@ static void walks_in_insertion_order(void **state)
 static void writes_as_python_does(void **state)
 {
     (void)state;
-    expect_written("{\"b\":[1,2.0,1e-7,0.1,1e22,123456789.125,-0.0],\"a\":{\"x\":\"\\u00e9\\n\\u0001\\\"\\\\\"},\"e\":[]}",
-                   "{\"b\": [1, 2.0, 1e-07, 0.1, 1e+22, 123456789.125, -0.0], \"a\": {\"x\": \"\xc3\xa9\\n\\u0001\\\"\\\\\"}, "
-                   "\"e\": []}");
+    expect_written(
+        "{\"b\":[1,2.0,1e-7,0.1,1e22,123456789.125,-0.0],\"a\":{\"x\":\"\\u00e9\\n\\u0001\\\"\\\\\"},\"e\":[]}",
+        "{\"b\": [1, 2.0, 1e-07, 0.1, 1e+22, 123456789.125, -0.0], \"a\": {\"x\": \"\xc3\xa9\\n\\u0001\\\"\\\\\"}, "
+        "\"e\": []}");
     /* What other readers take for the end of a line is escaped; its neighbours are not. */
     expect_written("[\"a\xc2\x85\xc2\x86\xe2\x80\xa8\xe2\x80\xa7\xe2\x80\xa9\"]",
                    "[\"a\\u0085\xc2\x86\\u2028\xe2\x80\xa7\\u2029\"]");
@@ -118,12 +119,14 @@ static void builds(void **state)
     json_append(list, json_new_int(-3));
     json_append(list, json_new_number(NAN));
     json_append(list, json_new_bool(true));
-    json_append(list, json_new_text("a\xff" "b"));
+    json_append(list, json_new_text("a\xff"
+                                    "b"));
     json_append(list, json_new_string("n\0m", 3));
     json_append(list, json_new_null());
     json_set(v, "list", list);
     char *got = json_write(v, false);
-    assert_string_equal(got, "{\"list\": [-3, null, true, \"a\xef\xbf\xbd" "b\", \"n\\u0000m\", null]}");
+    assert_string_equal(got, "{\"list\": [-3, null, true, \"a\xef\xbf\xbd"
+                             "b\", \"n\\u0000m\", null]}");
     free(got);
     Json *copy = json_copy(v);
     json_free(v);
@@ -212,21 +215,17 @@ static void files(void **state)
 static void utf8_is_repaired_as_unicode_says(void **state)
 {
     (void)state;
-    static const struct { const char *in, *out; } cases[] = {
-        {"plain", "plain"},
-        {"\xe4\xbd\xa0", "\xe4\xbd\xa0"},
-        {"\xe4\xbd", "?"},
-        {"\xe4\xbdx", "?x"},
-        {"\xf0\x9f\x98", "?"},
-        {"\xed\xa0\x80", "???"},
-        {"\xc0\xaf", "??"},
-        {"\xf4\x90\x80\x80", "????"},
-        {"\x80\xbf", "??"},
-        {"\xf0\x80\x80\x41", "???A"},
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"plain", "plain"},    {"\xe4\xbd\xa0", "\xe4\xbd\xa0"}, {"\xe4\xbd", "?"},  {"\xe4\xbdx", "?x"},
+        {"\xf0\x9f\x98", "?"}, {"\xed\xa0\x80", "???"},          {"\xc0\xaf", "??"}, {"\xf4\x90\x80\x80", "????"},
+        {"\x80\xbf", "??"},    {"\xf0\x80\x80\x41", "???A"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char want[64] = "", *at = want;
-        for (const char *c = cases[i].out; *c; c++) at += *c == '?' ? sprintf(at, "\xef\xbf\xbd") : sprintf(at, "%c", *c);
+        for (const char *c = cases[i].out; *c; c++)
+            at += *c == '?' ? sprintf(at, "\xef\xbf\xbd") : sprintf(at, "%c", *c);
         char *got = utf8_repair(cases[i].in, strlen(cases[i].in), NULL);
         assert_string_equal(got, want);
         free(got);
@@ -246,11 +245,16 @@ static void utf8_is_repaired_as_unicode_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_every_kind),       cmocka_unit_test(walks_in_insertion_order),
-        cmocka_unit_test(writes_as_python_does),  cmocka_unit_test(indents),
-        cmocka_unit_test(reals_read_back_equal),  cmocka_unit_test(builds),
-        cmocka_unit_test(typed_members),          cmocka_unit_test(refuses_what_is_broken),
-        cmocka_unit_test(files),                  cmocka_unit_test(utf8_is_repaired_as_unicode_says),
+        cmocka_unit_test(reads_every_kind),
+        cmocka_unit_test(walks_in_insertion_order),
+        cmocka_unit_test(writes_as_python_does),
+        cmocka_unit_test(indents),
+        cmocka_unit_test(reals_read_back_equal),
+        cmocka_unit_test(builds),
+        cmocka_unit_test(typed_members),
+        cmocka_unit_test(refuses_what_is_broken),
+        cmocka_unit_test(files),
+        cmocka_unit_test(utf8_is_repaired_as_unicode_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

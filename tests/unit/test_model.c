@@ -18,20 +18,59 @@ enum { VOCAB = 61 };
 /* MLA with experts and query LoRA. */
 static ModelConfig mla_moe(void)
 {
-    ModelConfig c = {.arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = VOCAB, .C = 48, .L = 3, .H = 3,
-                     .Hkv = 3, .Rq = 20, .Rkv = 24, .Dn = 12, .Dr = 8, .Dv = 14, .F = 72, .E = 6, .S = 1, .K = 2,
-                     .moe_F = 20, .first_dense = 1, .moe_freq = 1, .topk = TOPK_GREEDY, .score = SCORE_SOFTMAX,
-                     .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f,
-                     .rope = {.theta = 10000.0f, .interleaved = true}, .max_positions = 512, .init_std = 0.15f,
-                     .bos = 0, .eos = 1};
+    ModelConfig c = {.arch = ARCH_DEEPSEEK_V2,
+                     .attention = ATTENTION_MLA,
+                     .V = VOCAB,
+                     .C = 48,
+                     .L = 3,
+                     .H = 3,
+                     .Hkv = 3,
+                     .Rq = 20,
+                     .Rkv = 24,
+                     .Dn = 12,
+                     .Dr = 8,
+                     .Dv = 14,
+                     .F = 72,
+                     .E = 6,
+                     .S = 1,
+                     .K = 2,
+                     .moe_F = 20,
+                     .first_dense = 1,
+                     .moe_freq = 1,
+                     .topk = TOPK_GREEDY,
+                     .score = SCORE_SOFTMAX,
+                     .n_group = 1,
+                     .topk_group = 1,
+                     .routed_scale = 1.0f,
+                     .eps = 1e-6f,
+                     .rope = {.theta = 10000.0f, .interleaved = true},
+                     .max_positions = 512,
+                     .init_std = 0.15f,
+                     .bos = 0,
+                     .eos = 1};
     return c;
 }
 
 static ModelConfig gqa(void)
 {
-    ModelConfig c = {.arch = ARCH_QWEN2, .attention = ATTENTION_GQA, .V = VOCAB, .C = 40, .L = 2, .H = 4, .Hkv = 2,
-                     .Dr = 10, .Dv = 10, .qkv_bias = true, .F = 56, .eps = 1e-6f, .rope = {.theta = 10000.0f},
-                     .max_positions = 512, .tied = true, .init_std = 0.15f, .bos = 0, .eos = 1};
+    ModelConfig c = {.arch = ARCH_QWEN2,
+                     .attention = ATTENTION_GQA,
+                     .V = VOCAB,
+                     .C = 40,
+                     .L = 2,
+                     .H = 4,
+                     .Hkv = 2,
+                     .Dr = 10,
+                     .Dv = 10,
+                     .qkv_bias = true,
+                     .F = 56,
+                     .eps = 1e-6f,
+                     .rope = {.theta = 10000.0f},
+                     .max_positions = 512,
+                     .tied = true,
+                     .init_std = 0.15f,
+                     .bos = 0,
+                     .eos = 1};
     return c;
 }
 
@@ -102,7 +141,10 @@ static TrainOut gradients(Setup *s, const BatchBuilder *b, const BalanceConfig *
     nll_weights_mean(weight, b->targets, b->m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(b), .predict = batch_predictions(b), .inv_temperature = 1.0f, .loss = &loss,
+    TrainTask task = {.batch = batch_view(b),
+                      .predict = batch_predictions(b),
+                      .inv_temperature = 1.0f,
+                      .loss = &loss,
                       .balance = balance};
     TrainOut out;
     policy_train_open(s->policy);
@@ -144,7 +186,11 @@ static void expect_same(const char *what, ModelConfig config, const float *a, co
 
 static void invariance_of(ModelConfig config)
 {
-    const struct { const char *what; int threads, chunk; size_t keep; } others[] = {
+    const struct {
+        const char *what;
+        int threads, chunk;
+        size_t keep;
+    } others[] = {
         {"one thread", 1, 4096, (size_t)1 << 30},
         {"head chunks of 1,024", 2, 1024, (size_t)1 << 30},
         {"every layer recomputed", 2, 4096, 0},
@@ -466,7 +512,8 @@ static void no_allocation(void **state)
  * go there. They are switched off, which only the environment of a new program can. */
 static void count_exactly(char **argv)
 {
-    if (!getenv("GLIBC_TUNABLES") && !setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1)) execv("/proc/self/exe", argv);
+    if (!getenv("GLIBC_TUNABLES") && !setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1))
+        execv("/proc/self/exe", argv);
 }
 
 int main(int argc, char **argv)
@@ -474,14 +521,9 @@ int main(int argc, char **argv)
     (void)argc;
     count_exactly(argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(invariance),
-        cmocka_unit_test(batch_invariance),
-        cmocka_unit_test(rollout_gap),
-        cmocka_unit_test(rollout_neighbours),
-        cmocka_unit_test(latent_gap),
-        cmocka_unit_test(overfit),
-        cmocka_unit_test(differences),
-        cmocka_unit_test(no_allocation),
+        cmocka_unit_test(invariance),         cmocka_unit_test(batch_invariance), cmocka_unit_test(rollout_gap),
+        cmocka_unit_test(rollout_neighbours), cmocka_unit_test(latent_gap),       cmocka_unit_test(overfit),
+        cmocka_unit_test(differences),        cmocka_unit_test(no_allocation),
     };
     const struct CMUnitTest bf16[] = {
         cmocka_unit_test(invariance_bf16),    cmocka_unit_test(batch_invariance), cmocka_unit_test(rollout_gap),

@@ -22,9 +22,12 @@ static void test_known_models(void **state)
         const char *name;
         size_t count, active;
     } want[] = {
-        {"deepseek-v2-lite", 15706484224u, 2661150208u}, {"deepseek-v2", 235741434880u, 21375800320u},
-        {"deepseek-v3", 671026419200u, 37552297472u},    {"qwen2.5-0.5b", 494032768u, 0},
-        {"qwen2.5-1.5b", 1543714304u, 0},                {"qwen3-0.6b", 596049920u, 0},
+        {"deepseek-v2-lite", 15706484224u, 2661150208u},
+        {"deepseek-v2", 235741434880u, 21375800320u},
+        {"deepseek-v3", 671026419200u, 37552297472u},
+        {"qwen2.5-0.5b", 494032768u, 0},
+        {"qwen2.5-1.5b", 1543714304u, 0},
+        {"qwen3-0.6b", 596049920u, 0},
         {"SmolLM2-135M", 134515008u, 0},
     };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
@@ -129,8 +132,11 @@ static void test_attachments_travel(void **state)
     m->config.mtp_layers = 1;
     float mtp[6] = {1, 2, 3, 4, 5, 6};
     const char *mtp_name = "model.layers.3.eh_proj.weight";
-    attach_tensor(&m->attached, &(StTensor){.name = mtp_name, .dtype = ST_F32, .ndim = 2, .shape = {2, 3}, .count = 6,
-                                            .bytes = 24, .data = mtp}, false);
+    attach_tensor(
+        &m->attached,
+        &(StTensor){
+            .name = mtp_name, .dtype = ST_F32, .ndim = 2, .shape = {2, 3}, .count = 6, .bytes = 24, .data = mtp},
+        false);
     attach_file(&m->attached, "generation_config.json", "{\"top_p\": 0.9}\n", 15);
     Tokenizer *t = tokenizer_load("tests/tokenizers/qwen3", &st);
     assert_true(hf_write(scratch_path("a"), &m->config, &m->table, m->weights, ST_BF16, 0, t, &m->attached, &st));
@@ -186,8 +192,8 @@ static void test_export_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_models),        cmocka_unit_test(test_every_kind),
-        cmocka_unit_test(test_refusals),            cmocka_unit_test(test_attachments_travel),
+        cmocka_unit_test(test_known_models),    cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_attachments_travel),
         cmocka_unit_test(test_export_refusals),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

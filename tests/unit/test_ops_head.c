@@ -67,14 +67,20 @@ static void run_grad(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Head *h = t->in;
     Mat ref = mat_f32((float *)h->logq, h->n, h->V);
-    ops->head_grad(b, lab_mat(t, out, 0), h->targets, h->inv_temperature, h->dlp, h->dentropy, h->entropy, h->dkl, h->kl,
-                   &ref);
+    ops->head_grad(b, lab_mat(t, out, 0), h->targets, h->inv_temperature, h->dlp, h->dentropy, h->entropy, h->dkl,
+                   h->kl, &ref);
 }
 
 static Head head_make(size_t n, size_t V, float inv_temperature, float size)
 {
-    Head h = {.n = n, .V = V, .inv_temperature = inv_temperature, .logits = lab_random(n * V, 1),
-              .ref = lab_random(n * V, 2), .dlp = lab_random(n, 3), .dentropy = lab_random(n, 4), .dkl = lab_random(n, 5),
+    Head h = {.n = n,
+              .V = V,
+              .inv_temperature = inv_temperature,
+              .logits = lab_random(n * V, 1),
+              .ref = lab_random(n * V, 2),
+              .dlp = lab_random(n, 3),
+              .dentropy = lab_random(n, 4),
+              .dkl = lab_random(n, 5),
               .targets = malloc(n * sizeof(int32_t))};
     for (size_t i = 0; i < n * V; i++) {
         h.logits[i] *= size, h.ref[i] *= size;
@@ -145,7 +151,8 @@ static void corners(void **state)
     (void)state;
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
-    float logits[6] = {1.0f, -INFINITY, 2.0f, 5.0f, 1.0f, 3.0f}, lp[2], entropy[2], dlp[2] = {1.0f, 0.0f}, d[2] = {0.5f, 0};
+    float logits[6] = {1.0f, -INFINITY, 2.0f, 5.0f, 1.0f, 3.0f}, lp[2], entropy[2], dlp[2] = {1.0f, 0.0f},
+          d[2] = {0.5f, 0};
     int32_t targets[2] = {0, -1};
     Mat m = mat_f32(logits, 2, 3);
     ops->head_stats(b, m, lp, entropy, NULL, targets, 1.0f, NULL);

@@ -16,8 +16,14 @@ typedef struct Layer {
 
 static Layer layer_make(size_t M, size_t N, size_t K, size_t gap)
 {
-    return (Layer){.M = M, .N = N, .K = K, .gap = gap, .x = lab_random(M * (K + gap), 1), .w = lab_random(N * (K + gap), 2),
-                   .dy = lab_random(M * (N + gap), 3), .bias = lab_random(N, 4),
+    return (Layer){.M = M,
+                   .N = N,
+                   .K = K,
+                   .gap = gap,
+                   .x = lab_random(M * (K + gap), 1),
+                   .w = lab_random(N * (K + gap), 2),
+                   .dy = lab_random(M * (N + gap), 3),
+                   .bias = lab_random(N, 4),
                    .was = lab_random(M * N + M * K + N * K + N, 5)};
 }
 
@@ -31,9 +37,18 @@ static Mat strided(float *p, size_t rows, size_t cols, size_t gap)
     return (Mat){p, DTYPE_F32, rows, cols, cols + gap};
 }
 
-static Mat layer_x(const Layer *l) { return strided(l->x, l->M, l->K, l->gap); }
-static Mat layer_w(const Layer *l) { return strided(l->w, l->N, l->K, l->gap); }
-static Mat layer_dy(const Layer *l) { return strided(l->dy, l->M, l->N, l->gap); }
+static Mat layer_x(const Layer *l)
+{
+    return strided(l->x, l->M, l->K, l->gap);
+}
+static Mat layer_w(const Layer *l)
+{
+    return strided(l->w, l->N, l->K, l->gap);
+}
+static Mat layer_dy(const Layer *l)
+{
+    return strided(l->dy, l->M, l->N, l->gap);
+}
 
 /* The contract's chain: FMAs over the inner index from 0 (a, b: element (i, k), (k, j) by strides). */
 static float chain(const float *a, size_t a_k, const float *b, size_t b_k, size_t K)
@@ -133,9 +148,9 @@ static void check_bwd_w(Layer *l)
 static void exact_order(void **state)
 {
     (void)state;
-    static const size_t shapes[][3] = {{1, 1, 1},   {1, 17, 5},   {2, 64, 33},  {7, 100, 64},  {33, 129, 31}, {5, 8, 1100},
-                                       {48, 1, 48}, {13, 112, 16}, {25, 40, 96}, {200, 65, 70}, {6, 1050, 20},
-                                       {1, 330, 600}, {3, 130, 700}, {6, 70, 520}};
+    static const size_t shapes[][3] = {{1, 1, 1},     {1, 17, 5},    {2, 64, 33},   {7, 100, 64}, {33, 129, 31},
+                                       {5, 8, 1100},  {48, 1, 48},   {13, 112, 16}, {25, 40, 96}, {200, 65, 70},
+                                       {6, 1050, 20}, {1, 330, 600}, {3, 130, 700}, {6, 70, 520}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int add = 0; add < 2; add++) {
             Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], s % 2 ? 3 : 0);
@@ -361,8 +376,9 @@ static void other_providers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_order),    cmocka_unit_test(cut_columns), cmocka_unit_test(token_blocks),
-        cmocka_unit_test(against_double), cmocka_unit_test(row_alone),   cmocka_unit_test(packed_weights),
+        cmocka_unit_test(exact_order),     cmocka_unit_test(cut_columns),
+        cmocka_unit_test(token_blocks),    cmocka_unit_test(against_double),
+        cmocka_unit_test(row_alone),       cmocka_unit_test(packed_weights),
         cmocka_unit_test(other_providers), cmocka_unit_test(grouped_equals_apart),
     };
     return cmocka_run_group_tests(tests, lab_open, lab_close);

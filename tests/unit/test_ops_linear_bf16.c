@@ -16,14 +16,25 @@ typedef struct Layer {
     float *dy_exact;
 } Layer;
 
-static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
 
 static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
 {
     size_t xs = shift + M * (K + gap), ws = shift + N * 2 * K, dys = shift + M * (N + gap);
     size_t outs = M * (N + 1) + M * K + N * K + N;
-    Layer l = {.M = M, .N = N, .K = K, .gap = gap, .shift = shift, .x = lab_random(xs, 1), .w = lab_random(ws, 2),
-               .dy = lab_random(dys, 3), .bias = lab_random(N, 4), .was = lab_random(outs, 5)};
+    Layer l = {.M = M,
+               .N = N,
+               .K = K,
+               .gap = gap,
+               .shift = shift,
+               .x = lab_random(xs, 1),
+               .w = lab_random(ws, 2),
+               .dy = lab_random(dys, 3),
+               .bias = lab_random(N, 4),
+               .was = lab_random(outs, 5)};
     l.dy_exact = malloc(largest(dys, 1) * sizeof(float));
     memcpy(l.dy_exact, l.dy, dys * sizeof(float));
     l.x_half = lab_rounded(l.x, xs), l.w_half = lab_rounded(l.w, ws), l.dy_half = lab_rounded(l.dy, dys);
@@ -51,12 +62,30 @@ static Mat bf16_mat(uint16_t *p, size_t rows, size_t cols, size_t stride)
     return (Mat){p, DTYPE_BF16, rows, cols, stride};
 }
 
-static Mat layer_x(const Layer *l) { return bf16_mat(l->x_half + l->shift, l->M, l->K, l->K + l->gap); }
-static Mat layer_w(const Layer *l) { return bf16_mat(l->w_half + l->shift, l->N, l->K, 2 * l->K); }
-static Mat layer_dy(const Layer *l) { return (Mat){l->dy_exact + l->shift, DTYPE_F32, l->M, l->N, l->N + l->gap}; }
-static const float *x_at(const Layer *l, size_t m) { return l->x + l->shift + m * (l->K + l->gap); }
-static const float *w_at(const Layer *l, size_t n) { return l->w + l->shift + n * 2 * l->K; }
-static const float *dy_at(const Layer *l, size_t m) { return l->dy + l->shift + m * (l->N + l->gap); }
+static Mat layer_x(const Layer *l)
+{
+    return bf16_mat(l->x_half + l->shift, l->M, l->K, l->K + l->gap);
+}
+static Mat layer_w(const Layer *l)
+{
+    return bf16_mat(l->w_half + l->shift, l->N, l->K, 2 * l->K);
+}
+static Mat layer_dy(const Layer *l)
+{
+    return (Mat){l->dy_exact + l->shift, DTYPE_F32, l->M, l->N, l->N + l->gap};
+}
+static const float *x_at(const Layer *l, size_t m)
+{
+    return l->x + l->shift + m * (l->K + l->gap);
+}
+static const float *w_at(const Layer *l, size_t n)
+{
+    return l->w + l->shift + n * 2 * l->K;
+}
+static const float *dy_at(const Layer *l, size_t m)
+{
+    return l->dy + l->shift + m * (l->N + l->gap);
+}
 
 /* One chain of FMAs over the inner index; dot: of a pair the second first, and an odd one has 0 beside it. */
 static float chain(bool dot, const float *a, size_t a_k, const float *b, size_t b_k, size_t K)
@@ -204,9 +233,10 @@ static void check_layer(Layer *l)
  * at odd addresses. */
 static void exact_order(void **state)
 {
-    static const size_t shapes[][3] = {{1, 1, 1},   {1, 17, 5},    {2, 64, 33},  {7, 100, 64}, {33, 129, 31}, {5, 9, 1101},
-                                       {48, 1, 48}, {13, 112, 16}, {25, 40, 96}, {23, 30, 2},  {24, 30, 3},   {2, 9, 2200},
-                                       {26, 5, 2051}, {6, 1050, 20}, {27, 2061, 3}, {120, 65, 70}, {3, 700, 40}};
+    static const size_t shapes[][3] = {{1, 1, 1},     {1, 17, 5},   {2, 64, 33},   {7, 100, 64},  {33, 129, 31},
+                                       {5, 9, 1101},  {48, 1, 48},  {13, 112, 16}, {25, 40, 96},  {23, 30, 2},
+                                       {24, 30, 3},   {2, 9, 2200}, {26, 5, 2051}, {6, 1050, 20}, {27, 2061, 3},
+                                       {120, 65, 70}, {3, 700, 40}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], s % 3, s % 4 == 3);
         l.dot = is_dot(state);
@@ -312,7 +342,8 @@ static void gradient_of_bf16(void **state)
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     float a[30 * 40], c[30 * 40];
-    Mat f32 = {l.dy + l.shift, DTYPE_F32, l.M, l.N, l.N + l.gap}, half = bf16_mat(l.dy_half + l.shift, l.M, l.N, l.N + l.gap);
+    Mat f32 = {l.dy + l.shift, DTYPE_F32, l.M, l.N, l.N + l.gap},
+        half = bf16_mat(l.dy_half + l.shift, l.M, l.N, l.N + l.gap);
     for (size_t n = 1; n <= 30; n += 29) {
         ops->linear_bwd_x(b, mat_f32(a, n, 40), mat_rows(f32, 0, n), layer_w(&l), false);
         ops->linear_bwd_x(b, mat_f32(c, n, 40), mat_rows(half, 0, n), layer_w(&l), false);
@@ -329,7 +360,8 @@ static void f32_stays(void **state)
     float y;
     const Ops *ops = lab_ops();
     ops->weights_changed(lab_backend());
-    ops->linear_fwd(lab_backend(), mat_f32(&y, 1, 1), mat_f32((float *)x, 1, 3), mat_f32((float *)w, 1, 3), NULL, false);
+    ops->linear_fwd(lab_backend(), mat_f32(&y, 1, 1), mat_f32((float *)x, 1, 3), mat_f32((float *)w, 1, 3), NULL,
+                    false);
     expect("f32", y, chain(false, x, 1, w, 1, 3), 0, 0);
 }
 
@@ -377,7 +409,8 @@ static void check_grouped(const int32_t *counts)
     g.x = lab_rounded(x, rows * IN), g.dy = lab_random(rows * OUT, 2);
     for (size_t e = 0; e < EXPERTS; e++) g.w[e] = bf16_mat(w_half + e * OUT * 2 * IN, OUT, IN, 2 * IN);
     LabTrial t = {.run = run_grouped, .in = &g, .initial = was};
-    lab_out(&t, rows, lab_halves(OUT), 2), lab_out(&t, rows, OUT, 1), lab_out(&t, rows, IN, 0), lab_out(&t, EXPERTS * OUT, IN, 1);
+    lab_out(&t, rows, lab_halves(OUT), 2), lab_out(&t, rows, OUT, 1), lab_out(&t, rows, IN, 0),
+        lab_out(&t, EXPERTS * OUT, IN, 1);
     float *a = lab_run(&t);
     g.apart = true;
     float *b = lab_run(&t);
@@ -464,7 +497,8 @@ static void names(void **state)
     const char *forms[] = {"dot", "widen"};
     for (int i = 0; i < 2; i++) {
         Backend *b = cpu_open(&(CpuOptions){.threads = 1, .dtype = DTYPE_BF16, .bf16 = forms[i]}, &ops, &st);
-        Backend *p = cpu_open(&(CpuOptions){.threads = 1, .dtype = DTYPE_BF16, .bf16 = forms[i], .isa = "plain"}, &plain, &st);
+        Backend *p =
+            cpu_open(&(CpuOptions){.threads = 1, .dtype = DTYPE_BF16, .bf16 = forms[i], .isa = "plain"}, &plain, &st);
         assert_true(b && p);
         assert_non_null(strstr(ops->machine_kind(b), forms[i]));
         assert_non_null(strstr(ops->machine_kind(b), "bf16"));
@@ -475,7 +509,10 @@ static void names(void **state)
     }
 }
 
-#define FORM(test, form) {form " " #test, test, NULL, NULL, (void *)form}
+#define FORM(test, form)                                                                                               \
+    {                                                                                                                  \
+        form " " #test, test, NULL, NULL, (void *)form                                                                 \
+    }
 #define CASES(form)                                                                                                    \
     FORM(exact_order, form), FORM(blocks_of_columns, form), FORM(token_blocks, form), FORM(against_double, form),      \
         FORM(rows_alone, form), FORM(gradient_of_bf16, form), FORM(f32_stays, form), FORM(grouped_equals_apart, form), \

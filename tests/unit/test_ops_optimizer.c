@@ -34,8 +34,16 @@ static void reference_adamw(const Step *s, const float *was, double *w, double *
 
 static void check_adamw(size_t n)
 {
-    Step s = {n, lab_random(n, 1), {.lr = 0.1f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .weight_decay = 0.3f,
-                                    .grad_scale = 0.25f, .correction1 = 0.19f, .correction2 = 0.0975f}};
+    Step s = {n,
+              lab_random(n, 1),
+              {.lr = 0.1f,
+               .beta1 = 0.9f,
+               .beta2 = 0.95f,
+               .eps = 1e-6f,
+               .weight_decay = 0.3f,
+               .grad_scale = 0.25f,
+               .correction1 = 0.19f,
+               .correction2 = 0.0975f}};
     float *was = lab_random(3 * n, 2);
     double *w = malloc(n * sizeof(double)), *m = malloc(n * sizeof(double)), *v = malloc(n * sizeof(double));
     for (size_t i = 2 * n; i < 3 * n; i++) {
@@ -80,8 +88,17 @@ static void check_split(size_t rows, size_t cols)
 {
     size_t n = rows * cols;
     float *was = lab_random(6 * n, 3), *g = lab_random(n, 4);
-    SplitStep s = {rows, cols, g, {.lr = 0.1f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .weight_decay = 0.3f,
-                                   .grad_scale = 0.25f, .correction1 = 0.19f, .correction2 = 0.0975f}};
+    SplitStep s = {rows,
+                   cols,
+                   g,
+                   {.lr = 0.1f,
+                    .beta1 = 0.9f,
+                    .beta2 = 0.95f,
+                    .eps = 1e-6f,
+                    .weight_decay = 0.3f,
+                    .grad_scale = 0.25f,
+                    .correction1 = 0.19f,
+                    .correction2 = 0.0975f}};
     for (size_t i = 2 * n; i < 3 * n; i++) was[i] = fabsf(was[i]) + 0.01f;
     was[n / 2] = 0.0f;
     memcpy(was + 3 * n, was, 3 * n * sizeof(float));

@@ -140,8 +140,12 @@ static void check_router_fwd(const Routing *r, const LabTrial *t, float *out)
 static void check_router(RouterShape s, size_t n, bool with_bias)
 {
     size_t E = (size_t)s.E, K = (size_t)s.K;
-    Routing r = {.s = s, .n = n, .logits = lab_random(n * E, 1), .bias = with_bias ? lab_random(E, 2) : NULL,
-                 .dweights = lab_random(n * K, 3), .dscores = lab_random(n * E, 4)};
+    Routing r = {.s = s,
+                 .n = n,
+                 .logits = lab_random(n * E, 1),
+                 .bias = with_bias ? lab_random(E, 2) : NULL,
+                 .dweights = lab_random(n * K, 3),
+                 .dscores = lab_random(n * E, 4)};
     r.logits_d = lab_doubles(r.logits, n * E), r.dweights_d = lab_doubles(r.dweights, n * K);
     r.dscores_d = lab_doubles(r.dscores, n * E);
     LabTrial t = {.run = run_router_fwd, .in = &r}, g = {.run = run_router_bwd, .in = &r};
@@ -162,7 +166,8 @@ static void check_router(RouterShape s, size_t n, bool with_bias)
 static void router(void **state)
 {
     (void)state;
-    RouterShape v2 = {.E = 8, .K = 2, .topk = TOPK_GREEDY, .score = SCORE_SOFTMAX, .n_group = 1, .topk_group = 1, .scale = 1};
+    RouterShape v2 = {
+        .E = 8, .K = 2, .topk = TOPK_GREEDY, .score = SCORE_SOFTMAX, .n_group = 1, .topk_group = 1, .scale = 1};
     check_router(v2, 13, false);
     check_router((RouterShape){.E = 1, .K = 1, .scale = 2, .n_group = 1, .topk_group = 1}, 3, false);
     v2.norm_topk = true, v2.scale = 7.0f; /* V2: the factor is not applied to normalised weights */
@@ -171,8 +176,15 @@ static void router(void **state)
     check_router(v2, 5, false);
     RouterShape full = {.E = 24, .K = 5, .topk = TOPK_GROUP_MAX, .n_group = 6, .topk_group = 2, .scale = 16};
     check_router(full, 17, false);
-    RouterShape v3 = {.E = 24, .K = 4, .topk = TOPK_NOAUX, .score = SCORE_SIGMOID, .n_group = 4, .topk_group = 2,
-                      .norm_topk = true, .scale_after_norm = true, .scale = 2.5f};
+    RouterShape v3 = {.E = 24,
+                      .K = 4,
+                      .topk = TOPK_NOAUX,
+                      .score = SCORE_SIGMOID,
+                      .n_group = 4,
+                      .topk_group = 2,
+                      .norm_topk = true,
+                      .scale_after_norm = true,
+                      .scale = 2.5f};
     check_router(v3, 19, true);
     v3.mask_zero = true;
     check_router(v3, 19, true);
@@ -219,8 +231,15 @@ static void run_scatter(const Ops *ops, Backend *b, const LabTrial *t, float *ou
 
 static Slots slots_make(size_t n, size_t K, size_t C, bool no_shared)
 {
-    Slots s = {n, K, C, malloc(n * K * sizeof(int32_t)), lab_random(n * K * C, 1), lab_random(n * K, 2),
-               lab_random(n * C, 3), lab_random(n * C, 4), no_shared};
+    Slots s = {n,
+               K,
+               C,
+               malloc(n * K * sizeof(int32_t)),
+               lab_random(n * K * C, 1),
+               lab_random(n * K, 2),
+               lab_random(n * C, 3),
+               lab_random(n * C, 4),
+               no_shared};
     size_t step = n * K > 7 ? 7 : 1; /* 7 divides none of the sizes used: a permutation */
     for (size_t i = 0; i < n * K; i++) {
         s.slot[i] = (int32_t)(i * step % (n * K));

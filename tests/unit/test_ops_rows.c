@@ -113,8 +113,8 @@ static void run_norm_bwd(const Ops *ops, Backend *b, const LabTrial *t, float *o
         ops->headnorm_bwd(b, heads_of(lab_at(t, out, 0), m, 1), lab_at(t, out, 1), heads_of(m->dy, m, 0),
                           heads_of(m->x, m, 0), m->w, m->rstd, (int)m->n, (int)m->heads, (int)m->D);
     } else {
-        ops->rmsnorm_bwd(b, lab_mat(t, out, 0), lab_at(t, out, 1), mat_f32(m->dy, m->n, m->D), mat_f32(m->x, m->n, m->D),
-                         m->w, m->rstd, m->add);
+        ops->rmsnorm_bwd(b, lab_mat(t, out, 0), lab_at(t, out, 1), mat_f32(m->dy, m->n, m->D),
+                         mat_f32(m->x, m->n, m->D), m->w, m->rstd, m->add);
     }
 }
 
@@ -163,8 +163,15 @@ static void check_norm_bwd(Norm *m)
 static void check_norm(size_t n, size_t heads, size_t D, bool as_heads, bool add)
 {
     size_t values = n * heads * D;
-    Norm m = {.n = n, .heads = heads, .D = D, .as_heads = as_heads, .add = add, .x = lab_random(values, 1),
-              .w = lab_random(D, 2), .dy = lab_random(values, 3), .rstd = malloc(n * heads * sizeof(float))};
+    Norm m = {.n = n,
+              .heads = heads,
+              .D = D,
+              .as_heads = as_heads,
+              .add = add,
+              .x = lab_random(values, 1),
+              .w = lab_random(D, 2),
+              .dy = lab_random(values, 3),
+              .rstd = malloc(n * heads * sizeof(float))};
     m.dx_ = lab_doubles(m.x, values), m.dw_ = lab_doubles(m.w, D), m.ddy = lab_doubles(m.dy, values);
     check_norm_fwd(&m);
     check_norm_bwd(&m);
@@ -190,7 +197,12 @@ static void norm_blocks(void **state)
     enum { D = 18 };
     for (size_t c = 0; c < 5; c++) {
         size_t n = counts[c];
-        Norm m = {.n = n, .heads = 1, .D = D, .x = lab_random(n * D, 1), .w = lab_random(D, 2), .dy = lab_random(n * D, 3),
+        Norm m = {.n = n,
+                  .heads = 1,
+                  .D = D,
+                  .x = lab_random(n * D, 1),
+                  .w = lab_random(D, 2),
+                  .dy = lab_random(n * D, 3),
                   .rstd = lab_random(n, 4)};
         float *was = lab_random(n * D + D, 5);
         LabTrial t = {.run = run_norm_bwd, .in = &m, .initial = was};
@@ -233,8 +245,15 @@ static void check_rope(int heads, int Dr, bool interleaved)
 {
     enum { POSITIONS = 50, ROWS = 8 };
     int pairs = Dr / 2, width = heads * Dr;
-    Rope r = {ROWS, heads, Dr, interleaved, {0, 1, 2, 49, 7, 7, 3, 20}, malloc(POSITIONS * pairs * sizeof(float)),
-              malloc(POSITIONS * pairs * sizeof(float)), false, false};
+    Rope r = {ROWS,
+              heads,
+              Dr,
+              interleaved,
+              {0, 1, 2, 49, 7, 7, 3, 20},
+              malloc(POSITIONS * pairs * sizeof(float)),
+              malloc(POSITIONS * pairs * sizeof(float)),
+              false,
+              false};
     for (int i = 0; i < POSITIONS * pairs; i++) {
         double angle = (i / pairs) * pow(100.0, -(double)(i % pairs) / pairs);
         r.cos[i] = (float)cos(angle), r.sin[i] = (float)sin(angle);

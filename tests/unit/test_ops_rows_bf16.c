@@ -42,8 +42,14 @@ typedef struct Case {
 static Case case_make(size_t n, size_t C)
 {
     size_t most = 4 * n * (2 * C + 8);
-    Case k = {.n = n, .C = C, .a = values_make(most, 1), .b = values_make(most, 2), .c = values_make(most, 3),
-              .w = lab_random(2 * C, 4), .dy = lab_random(most, 5), .rstd = lab_random(4 * n, 6)};
+    Case k = {.n = n,
+              .C = C,
+              .a = values_make(most, 1),
+              .b = values_make(most, 2),
+              .c = values_make(most, 3),
+              .w = lab_random(2 * C, 4),
+              .dy = lab_random(most, 5),
+              .rstd = lab_random(4 * n, 6)};
     k.ids = malloc(4 * n * sizeof *k.ids);
     for (size_t i = 0; i < 4 * n; i++) {
         k.ids[i] = (int32_t)(i * 7 % (2 * n));
@@ -158,7 +164,8 @@ static void norm_grad(const Ops *ops, Backend *b, const Case *k, Mat dx, float *
 {
     size_t W = norm_width(k);
     HeadView dy = heads_f32(k->dy, W, k->C);
-    if (k->other) ops->headnorm_bwd(b, heads_of(dx, k->C), dw, dy, heads_of(x, k->C), k->w, k->rstd, (int)k->n, 2, (int)k->C);
+    if (k->other)
+        ops->headnorm_bwd(b, heads_of(dx, k->C), dw, dy, heads_of(x, k->C), k->w, k->rstd, (int)k->n, 2, (int)k->C);
     else ops->rmsnorm_bwd(b, dx, dw, mat_f32(k->dy, k->n, W), x, k->w, k->rstd, true);
 }
 
@@ -203,7 +210,8 @@ static void norms(void **state)
 static void run_swiglu(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Case *k = t->in;
-    Mat dh = mat_f32(k->dy, k->n, k->C), gu = of(k->a, false, k->n, 2 * k->C, 1), gu_half = of(k->a, true, k->n, 2 * k->C, 1);
+    Mat dh = mat_f32(k->dy, k->n, k->C), gu = of(k->a, false, k->n, 2 * k->C, 1),
+        gu_half = of(k->a, true, k->n, 2 * k->C, 1);
     if (k->other) {
         ops->swiglu_bwd(b, lab_mat(t, out, 0), dh, gu);
         ops->swiglu_bwd(b, lab_mat(t, out, 1), dh, gu_half);
@@ -280,7 +288,8 @@ static void run_embed(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 static void check_embed(LabTrial *t, float *out, const Case *k)
 {
     for (size_t i = 0; i < k->n; i++)
-        assert_memory_equal(mat_row(lab_mat(t, out, 0), i), k->a.f + (size_t)k->ids[i] * 2 * k->C, k->C * sizeof(float));
+        assert_memory_equal(mat_row(lab_mat(t, out, 0), i), k->a.f + (size_t)k->ids[i] * 2 * k->C,
+                            k->C * sizeof(float));
 }
 
 static void embedding_of(Case *k)
@@ -371,7 +380,8 @@ static void combine_of(Case *k)
     for (size_t i = 0; i < 2 * k->n; i++) k->ids[i] = (int32_t)(2 * k->n - 1 - i); /* every sorted row is one pair's */
     lab_out(&fwd, k->n, k->C, 0), lab_out(&fwd, k->n, k->C, 3);
     run_case(k, run_combine, fwd, check_combine);
-    lab_out(&bwd, 2 * k->n, k->C, 0), lab_out(&bwd, k->n, 2, 0), lab_out(&bwd, 2 * k->n, k->C, 0), lab_out(&bwd, k->n, 2, 1);
+    lab_out(&bwd, 2 * k->n, k->C, 0), lab_out(&bwd, k->n, 2, 0), lab_out(&bwd, 2 * k->n, k->C, 0),
+        lab_out(&bwd, k->n, 2, 1);
     run_case(k, run_combine_bwd, bwd, check_combine_bwd);
 }
 
@@ -396,8 +406,10 @@ static void run_rope(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     size_t W = r->heads * r->Dr;
     Mat half = lab_bf16(t, out, 0, W), wide = lab_mat(t, out, 1);
     ops->copy(b, wide, half);
-    ops->rope(b, heads_of(wide, r->Dr), r->pos, r->cos, r->sin, (int)r->n, (int)r->heads, (int)r->Dr, r->interleaved, r->inverse);
-    ops->rope(b, heads_of(half, r->Dr), r->pos, r->cos, r->sin, (int)r->n, (int)r->heads, (int)r->Dr, r->interleaved, r->inverse);
+    ops->rope(b, heads_of(wide, r->Dr), r->pos, r->cos, r->sin, (int)r->n, (int)r->heads, (int)r->Dr, r->interleaved,
+              r->inverse);
+    ops->rope(b, heads_of(half, r->Dr), r->pos, r->cos, r->sin, (int)r->n, (int)r->heads, (int)r->Dr, r->interleaved,
+              r->inverse);
 }
 
 static void rope(void **state)

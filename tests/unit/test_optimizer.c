@@ -12,7 +12,8 @@
 struct Backend {
     int changed;
     bool broken;
-    const float *w; /* the block; seen[i]: calls that element i was in, + 100 with a decay, + 1000 in split rows of row_of[i] */
+    const float
+        *w; /* the block; seen[i]: calls that element i was in, + 100 with a decay, + 1000 in split rows of row_of[i] */
     int *seen;
     size_t *row_of;
 };
@@ -52,8 +53,11 @@ static void naive_adamw(Backend *b, float *w, float *m, float *v, const float *g
     for (size_t r = 0; row && r < n; r += row) split_row(w + r, row);
 }
 
-static const Ops naive = {.abi = OPS_ABI, .fault = naive_fault, .weights_changed = naive_changed,
-                          .sum_squares = naive_squares, .adamw = naive_adamw};
+static const Ops naive = {.abi = OPS_ABI,
+                          .fault = naive_fault,
+                          .weights_changed = naive_changed,
+                          .sum_squares = naive_squares,
+                          .adamw = naive_adamw};
 
 /* The blocks of a small MoE model with router bias; gradients at random, zero in the padding. */
 typedef struct Fixture {
@@ -64,9 +68,28 @@ typedef struct Fixture {
 
 static Fixture fixture(void)
 {
-    ModelConfig c = {.arch = ARCH_DEEPSEEK_V3, .attention = ATTENTION_MLA, .V = 11, .C = 5, .L = 2, .H = 3, .Hkv = 3,
-                     .Rkv = 3, .Dn = 3, .Dr = 2, .Dv = 1, .F = 7, .E = 5, .S = 1, .K = 2, .moe_F = 3, .first_dense = 1,
-                     .moe_freq = 1, .topk = TOPK_NOAUX, .n_group = 1, .topk_group = 1, .init_std = 0.5f};
+    ModelConfig c = {.arch = ARCH_DEEPSEEK_V3,
+                     .attention = ATTENTION_MLA,
+                     .V = 11,
+                     .C = 5,
+                     .L = 2,
+                     .H = 3,
+                     .Hkv = 3,
+                     .Rkv = 3,
+                     .Dn = 3,
+                     .Dr = 2,
+                     .Dv = 1,
+                     .F = 7,
+                     .E = 5,
+                     .S = 1,
+                     .K = 2,
+                     .moe_F = 3,
+                     .first_dense = 1,
+                     .moe_freq = 1,
+                     .topk = TOPK_NOAUX,
+                     .n_group = 1,
+                     .topk_group = 1,
+                     .init_std = 0.5f};
     Fixture f = {.t = params_build(&c)};
     f.w = calloc(4 * f.t.total, sizeof *f.w);
     f.m = f.w + f.t.total, f.v = f.m + f.t.total, f.g = f.v + f.t.total;
@@ -202,7 +225,7 @@ static void refusal(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(unclipped), cmocka_unit_test(clipped), cmocka_unit_test(split_weights),
-                                       cmocka_unit_test(refusal)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(unclipped), cmocka_unit_test(clipped),
+                                       cmocka_unit_test(split_weights), cmocka_unit_test(refusal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

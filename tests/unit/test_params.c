@@ -9,9 +9,20 @@
 
 static ModelConfig deepseek(void)
 {
-    return (ModelConfig){.arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .Rkv = 512, .Dn = 128, .Dr = 64,
-                         .Dv = 128, .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1, .eps = 1e-6f,
-                         .init_std = 0.02f, .max_positions = 163840, .rope = {.theta = 10000, .interleaved = true}};
+    return (ModelConfig){.arch = ARCH_DEEPSEEK_V2,
+                         .attention = ATTENTION_MLA,
+                         .Rkv = 512,
+                         .Dn = 128,
+                         .Dr = 64,
+                         .Dv = 128,
+                         .moe_freq = 1,
+                         .n_group = 1,
+                         .topk_group = 1,
+                         .routed_scale = 1,
+                         .eps = 1e-6f,
+                         .init_std = 0.02f,
+                         .max_positions = 163840,
+                         .rope = {.theta = 10000, .interleaved = true}};
 }
 
 static ModelConfig v2_lite(void)
@@ -43,9 +54,23 @@ static ModelConfig v3(void)
 
 static ModelConfig dense(Arch arch, int V, int C, int F, int L, int H, int Hkv, int D)
 {
-    return (ModelConfig){.arch = arch, .attention = ATTENTION_GQA, .V = V, .C = C, .L = L, .H = H, .Hkv = Hkv, .Dr = D,
-                         .Dv = D, .qkv_bias = arch == ARCH_QWEN2, .qk_norm = arch == ARCH_QWEN3, .F = F, .tied = true,
-                         .eps = 1e-6f, .init_std = 0.02f, .max_positions = 4096, .rope = {.theta = 10000}};
+    return (ModelConfig){.arch = arch,
+                         .attention = ATTENTION_GQA,
+                         .V = V,
+                         .C = C,
+                         .L = L,
+                         .H = H,
+                         .Hkv = Hkv,
+                         .Dr = D,
+                         .Dv = D,
+                         .qkv_bias = arch == ARCH_QWEN2,
+                         .qk_norm = arch == ARCH_QWEN3,
+                         .F = F,
+                         .tied = true,
+                         .eps = 1e-6f,
+                         .init_std = 0.02f,
+                         .max_positions = 4096,
+                         .rope = {.theta = 10000}};
 }
 
 /* A small model with every odd size: F * C is no multiple of 16. */
@@ -82,8 +107,8 @@ static void counts(void **state)
 static bool inside_slab(ParamKind kind)
 {
     return kind == PARAM_UP || kind == PARAM_DOWN || kind == PARAM_SHARED_UP || kind == PARAM_SHARED_DOWN ||
-           kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN || kind == PARAM_KV_A || kind == PARAM_K || kind == PARAM_V ||
-           kind == PARAM_K_BIAS || kind == PARAM_V_BIAS;
+           kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN || kind == PARAM_KV_A || kind == PARAM_K ||
+           kind == PARAM_V || kind == PARAM_K_BIAS || kind == PARAM_V_BIAS;
 }
 
 static void offsets(void **state)
@@ -95,10 +120,8 @@ static void offsets(void **state)
     for (int i = 0; i < t.n; i++) {
         const Param *p = &t.params[i];
         assert_true(p->offset >= end && p->offset < end + 16);
-        if (inside_slab(p->kind))
-            assert_true(p->offset == end);
-        else
-            assert_true(p->offset % 16 == 0);
+        if (inside_slab(p->kind)) assert_true(p->offset == end);
+        else assert_true(p->offset % 16 == 0);
         assert_true(p->count == p->rows * p->cols && p->decay == (p->ndim == 2));
         assert_true(p->trained == (p->kind != PARAM_ROUTER_BIAS));
         end = p->offset + p->count;

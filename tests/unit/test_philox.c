@@ -17,8 +17,7 @@ static void test_known_answers(void **state)
 {
     (void)state;
     uint32_t ones = 0xFFFFFFFFu;
-    known_answer((uint32_t[4]){0}, (uint32_t[2]){0},
-                 (uint32_t[4]){0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
+    known_answer((uint32_t[4]){0}, (uint32_t[2]){0}, (uint32_t[4]){0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
     known_answer((uint32_t[4]){ones, ones, ones, ones}, (uint32_t[2]){ones, ones},
                  (uint32_t[4]){0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu});
     known_answer((uint32_t[4]){0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u},

@@ -10,23 +10,84 @@
 #include "recipes/model/policy.h"
 #include "tests/unit/unit.h"
 
-static const ModelConfig model = {
-    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 256, .C = 128, .L = 4, .H = 4, .Hkv = 4, .Rkv = 32,
-    .Dn = 32, .Dr = 16, .Dv = 32, .F = 384, .E = 8, .S = 1, .K = 2, .moe_F = 96, .first_dense = 1, .moe_freq = 1,
-    .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
-    .max_positions = 512, .init_std = 0.02f, .bos = -1, .eos = -1};
+static const ModelConfig model = {.arch = ARCH_DEEPSEEK_V2,
+                                  .attention = ATTENTION_MLA,
+                                  .V = 256,
+                                  .C = 128,
+                                  .L = 4,
+                                  .H = 4,
+                                  .Hkv = 4,
+                                  .Rkv = 32,
+                                  .Dn = 32,
+                                  .Dr = 16,
+                                  .Dv = 32,
+                                  .F = 384,
+                                  .E = 8,
+                                  .S = 1,
+                                  .K = 2,
+                                  .moe_F = 96,
+                                  .first_dense = 1,
+                                  .moe_freq = 1,
+                                  .n_group = 1,
+                                  .topk_group = 1,
+                                  .routed_scale = 1.0f,
+                                  .eps = 1e-6f,
+                                  .rope = {.theta = 10000.0f, .interleaved = true},
+                                  .max_positions = 512,
+                                  .init_std = 0.02f,
+                                  .bos = -1,
+                                  .eos = -1};
 
-static const ModelConfig dense = {
-    .arch = ARCH_LLAMA, .attention = ATTENTION_GQA, .V = 4096, .C = 192, .L = 6, .H = 6, .Hkv = 3, .Dr = 32, .Dv = 32,
-    .F = 512, .moe_freq = 1, .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-5f,
-    .rope = {.theta = 10000.0f}, .max_positions = 512, .tied = true, .init_std = 0.02f, .bos = -1, .eos = -1};
+static const ModelConfig dense = {.arch = ARCH_LLAMA,
+                                  .attention = ATTENTION_GQA,
+                                  .V = 4096,
+                                  .C = 192,
+                                  .L = 6,
+                                  .H = 6,
+                                  .Hkv = 3,
+                                  .Dr = 32,
+                                  .Dv = 32,
+                                  .F = 512,
+                                  .moe_freq = 1,
+                                  .n_group = 1,
+                                  .topk_group = 1,
+                                  .routed_scale = 1.0f,
+                                  .eps = 1e-5f,
+                                  .rope = {.theta = 10000.0f},
+                                  .max_positions = 512,
+                                  .tied = true,
+                                  .init_std = 0.02f,
+                                  .bos = -1,
+                                  .eos = -1};
 
 /* Few tokens through wide layers: the threads' scratch is a part that counts. */
-static const ModelConfig wide = {
-    .arch = ARCH_DEEPSEEK_V2, .attention = ATTENTION_MLA, .V = 512, .C = 512, .L = 2, .H = 8, .Hkv = 8, .Rkv = 64,
-    .Dn = 32, .Dr = 16, .Dv = 32, .F = 6144, .E = 8, .S = 2, .K = 2, .moe_F = 352, .first_dense = 1, .moe_freq = 1,
-    .n_group = 1, .topk_group = 1, .routed_scale = 1.0f, .eps = 1e-6f, .rope = {.theta = 10000.0f, .interleaved = true},
-    .max_positions = 1024, .init_std = 0.02f, .bos = -1, .eos = -1};
+static const ModelConfig wide = {.arch = ARCH_DEEPSEEK_V2,
+                                 .attention = ATTENTION_MLA,
+                                 .V = 512,
+                                 .C = 512,
+                                 .L = 2,
+                                 .H = 8,
+                                 .Hkv = 8,
+                                 .Rkv = 64,
+                                 .Dn = 32,
+                                 .Dr = 16,
+                                 .Dv = 32,
+                                 .F = 6144,
+                                 .E = 8,
+                                 .S = 2,
+                                 .K = 2,
+                                 .moe_F = 352,
+                                 .first_dense = 1,
+                                 .moe_freq = 1,
+                                 .n_group = 1,
+                                 .topk_group = 1,
+                                 .routed_scale = 1.0f,
+                                 .eps = 1e-6f,
+                                 .rope = {.theta = 10000.0f, .interleaved = true},
+                                 .max_positions = 1024,
+                                 .init_std = 0.02f,
+                                 .bos = -1,
+                                 .eos = -1};
 
 typedef struct Outcome {
     Plan plan;
@@ -42,8 +103,12 @@ static void roll(Policy *p, const PlanRollout *w, RolloutStats *stats, Status *s
     Completion *out = calloc((size_t)w->prompts * (size_t)w->samples, sizeof *out);
     CHECK(ids && prompts && out);
     for (int i = 0; i < w->prompts; i++) prompts[i] = (RolloutPrompt){ids, w->prompt_length, (uint32_t)i};
-    RolloutSpec spec = {.slots = w->slots, .samples = w->samples, .max_tokens = w->tokens, .cache = w->cache,
-                        .sampling = {.temperature = 1, .top_p = 1}, .purpose = RNG_ROLLOUT};
+    RolloutSpec spec = {.slots = w->slots,
+                        .samples = w->samples,
+                        .max_tokens = w->tokens,
+                        .cache = w->cache,
+                        .sampling = {.temperature = 1, .top_p = 1},
+                        .purpose = RNG_ROLLOUT};
     CHECK(rollout_run(p->sampler, &p->w, &spec, prompts, w->prompts, out, stats, NULL, st));
     free(ids);
     free(prompts);
@@ -154,7 +219,12 @@ static void test_dense_training(void **state)
 static void test_rollouts(void **state)
 {
     (void)state;
-    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 60, .predicted = 20, .n_rollouts = 1,
+    PlanWork w = {.config = &model,
+                  .trains = true,
+                  .sequences = 32,
+                  .length = 60,
+                  .predicted = 20,
+                  .n_rollouts = 1,
                   .rollouts = {{.prompts = 8, .prompt_length = 40, .samples = 16, .tokens = 2, .slots = 128}}};
     Outcome o = carry_out(&w, 4);
     assert_predicted(&o);
@@ -169,7 +239,12 @@ static void test_rollouts(void **state)
 static void test_few_samples(void **state)
 {
     (void)state;
-    PlanWork w = {.config = &model, .trains = true, .sequences = 32, .length = 60, .predicted = 20, .n_rollouts = 2,
+    PlanWork w = {.config = &model,
+                  .trains = true,
+                  .sequences = 32,
+                  .length = 60,
+                  .predicted = 20,
+                  .n_rollouts = 2,
                   .rollouts = {{.prompts = 4, .prompt_length = 40, .samples = 2, .tokens = 40, .slots = 256},
                                {.prompts = 2, .prompt_length = 40, .samples = 2, .tokens = 20, .slots = 256}}};
     Outcome o = carry_out(&w, 4);
@@ -231,9 +306,9 @@ static void test_refusal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wide_training), cmocka_unit_test(test_bf16_training), cmocka_unit_test(test_few_samples),
-        cmocka_unit_test(test_training), cmocka_unit_test(test_dense_training), cmocka_unit_test(test_rollouts),
-        cmocka_unit_test(test_small_budget), cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_wide_training), cmocka_unit_test(test_bf16_training),  cmocka_unit_test(test_few_samples),
+        cmocka_unit_test(test_training),      cmocka_unit_test(test_dense_training), cmocka_unit_test(test_rollouts),
+        cmocka_unit_test(test_small_budget),  cmocka_unit_test(test_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

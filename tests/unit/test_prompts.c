@@ -65,11 +65,13 @@ static void turns_and_texts(void **state)
     Ids ids = {0}, other = {0}, text = {0};
     int first;
     prompt_encode_rendered(&v, "<bos><user>Hi<assistant>Hello<eos><user>Why?<assistant>", &ids);
-    expect_text(t, &ids, ids.n, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
-                                "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
+    expect_text(t, &ids, ids.n,
+                "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
+                "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
     prompt_encode_rendered(&w, "<bos><user>Hi<assistant>Hello<eos><user>Why?<assistant>", &other);
-    expect_text(d, &other, other.n, "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Hello<｜end▁of▁sentence｜>"
-                                    "<｜User｜>Why?<｜Assistant｜>");
+    expect_text(d, &other, other.n,
+                "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Hello<｜end▁of▁sentence｜>"
+                "<｜User｜>Why?<｜Assistant｜>");
     document_encode(&w, "<bos>", "Plain.", &text, &first);
     assert_int_equal(first, 1);
     assert_int_equal(text.ids[0], tokenizer_bos(d));
@@ -140,11 +142,8 @@ static void unknown_template(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chat_model),
-        cmocka_unit_test(turns_and_texts),
-        cmocka_unit_test(generation_config_stops),
-        cmocka_unit_test(own_model),
-        cmocka_unit_test(unknown_template),
+        cmocka_unit_test(chat_model), cmocka_unit_test(turns_and_texts),  cmocka_unit_test(generation_config_stops),
+        cmocka_unit_test(own_model),  cmocka_unit_test(unknown_template),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,10 +97,13 @@ static void test_routing(void **state)
         {.kind = REWARD_SAFETY_RM, .weight = 3},
         {.kind = REWARD_ACCURACY, .name = "rule", .weight = 10, .kinds = 1 << KIND_HELPFUL},
     };
-    Problem helpful = {.task = task_find("helpful"), .level = 1, .kind = KIND_HELPFUL, .prompt = "say cat dog",
+    Problem helpful = {.task = task_find("helpful"),
+                       .level = 1,
+                       .kind = KIND_HELPFUL,
+                       .prompt = "say cat dog",
                        .answer = "hello cat dog thanks"};
-    RewardInput in[2] = {input(good), {&helpful, "<think>cat,dog</think><answer>hello cat dog</answer>", 9, 60, false,
-                                       0.25f, -0.5f}};
+    RewardInput in[2] = {
+        input(good), {&helpful, "<think>cat,dog</think><answer>hello cat dog</answer>", 9, 60, false, 0.25f, -0.5f}};
     RewardOutput out[2];
     RewardSet *r = reward_open(specs, 5, &st);
     reward_score(r, in, out, 2);
@@ -205,18 +208,16 @@ static void test_external_crashes(void **state)
     (void)state;
     RewardOutput out[6];
     /* Dies at the third completion; the rest goes to a fresh process. */
-    score_by("while read -r line; do case $line in *'<think>2<'*) exit 1;; esac; echo '{\"score\": 1}'; done", 5,
-             out, 6);
+    score_by("while read -r line; do case $line in *'<think>2<'*) exit 1;; esac; echo '{\"score\": 1}'; done", 5, out,
+             6);
     for (int i = 0; i < 6; i++) {
         assert_true(out[i].parts[0] == (i == 2 ? 0.0f : 1.0f));
         assert_string_equal(out[i].external_reason, i == 2 ? "crashed" : "");
     }
     score_by("kill -9 $$", 5, out, 6);
-    for (int i = 0; i < 6; i++)
-        assert_string_equal(out[i].external_reason, "crashed");
+    for (int i = 0; i < 6; i++) assert_string_equal(out[i].external_reason, "crashed");
     score_by("no-such-program-here 2>/dev/null", 5, out, 6);
-    for (int i = 0; i < 6; i++)
-        assert_string_equal(out[i].external_reason, "crashed");
+    for (int i = 0; i < 6; i++) assert_string_equal(out[i].external_reason, "crashed");
     /* Its dying neither killed us nor left the signal behind. */
     sigset_t pending;
     sigpending(&pending);
@@ -243,11 +244,9 @@ static void test_external_bad_replies(void **state)
     }
     /* A greeting before the replies puts everything out of step: no reply of it may be taken for another's. */
     score_by("echo Loading; while read -r l; do echo '{\"score\": 1}'; done", 5, out, 4);
-    for (int k = 0; k < 4; k++)
-        assert_string_equal(out[k].external_reason, "bad reply");
+    for (int k = 0; k < 4; k++) assert_string_equal(out[k].external_reason, "bad reply");
     score_by("yes", 5, out, 4);
-    for (int k = 0; k < 4; k++)
-        assert_string_equal(out[k].external_reason, "bad reply");
+    for (int k = 0; k < 4; k++) assert_string_equal(out[k].external_reason, "bad reply");
 }
 
 /* Replies to nobody are dropped with the program, before they could answer the next batch. */
@@ -260,7 +259,8 @@ static void test_external_out_of_step(void **state)
     for (int i = 0; i < 3; i++) {
         external_score(e, lines, 1, &reply);
         assert_true(!reply.failed && reply.score == 1);
-        nanosleep(&(struct timespec){0, 500000000}, NULL); /* time for the second line to arrive, on a busy machine too */
+        nanosleep(&(struct timespec){0, 500000000},
+                  NULL); /* time for the second line to arrive, on a busy machine too */
     }
     external_close(e);
 }
@@ -316,8 +316,7 @@ static void test_external_failures_are_asked_again(void **state)
     RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1, .timeout = 5};
     const char *flag = scratch_path("second");
     snprintf(spec.command, sizeof spec.command,
-             "[ -e %s ] || { touch %s; exit; }; while read -r l; do echo '{\"score\": 1}'; done",
-             flag, flag);
+             "[ -e %s ] || { touch %s; exit; }; while read -r l; do echo '{\"score\": 1}'; done", flag, flag);
     RewardSet *r = reward_open(&spec, 1, &st);
     RewardInput in = input(good);
     RewardOutput out;
@@ -334,10 +333,8 @@ static void test_external_failures_are_asked_again(void **state)
 static void test_ten_line_example(void **state)
 {
     (void)state;
-    if (system("python3 -c pass 2>/dev/null") != 0)
-        skip();
-    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1,
-                       .command = "python3 recipes/examples/reward_ten_lines.py"};
+    if (system("python3 -c pass 2>/dev/null") != 0) skip();
+    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1, .command = "python3 recipes/examples/reward_ten_lines.py"};
     RewardOutput out = score_one(&spec, input(good));
     assert_true(out.parts[0] == 1);
     assert_string_equal(out.external_reason, "enough steps");

@@ -162,11 +162,14 @@ static void test_hostile_headers(void **state)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "belong to no tensor", 12},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "gap", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[0,4]}}", "gap or overlaps", 4},
+         "\"data_offsets\":[0,4]}}",
+         "gap or overlaps", 4},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[4,8]}}", "gap or overlaps", 8},
+         "\"data_offsets\":[4,8]}}",
+         "gap or overlaps", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[4,8]}}", "", 8},
+         "\"data_offsets\":[4,8]}}",
+         "", 8},
         {"{\"a\":{\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]}}", "tensor a", 4},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", "tensor a", 4},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", "tensor a", 4},
@@ -295,10 +298,14 @@ static void test_rewrite_equals_reference(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_bytes),     cmocka_unit_test(test_halves),
-        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_reference_order),
-        cmocka_unit_test(test_unwritten_tensor), cmocka_unit_test(test_hostile_headers),
-        cmocka_unit_test(test_truncations),      cmocka_unit_test(test_fixture),
+        cmocka_unit_test(test_golden_bytes),
+        cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_reference_order),
+        cmocka_unit_test(test_unwritten_tensor),
+        cmocka_unit_test(test_hostile_headers),
+        cmocka_unit_test(test_truncations),
+        cmocka_unit_test(test_fixture),
         cmocka_unit_test(test_rewrite_equals_reference),
         cmocka_unit_test(test_shards),
     };

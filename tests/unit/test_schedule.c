@@ -14,8 +14,13 @@ static void warmup(void **state)
 {
     (void)state;
     for (int kind = SCHEDULE_CONSTANT; kind <= SCHEDULE_STEP; kind++) {
-        Schedule s = {.kind = (ScheduleKind)kind, .peak = 4e-4f, .last = 4e-5f, .warmup = 10, .steps = 110,
-                      .factor = 0.316f, .milestones = {0.6f, 0.9f}};
+        Schedule s = {.kind = (ScheduleKind)kind,
+                      .peak = 4e-4f,
+                      .last = 4e-5f,
+                      .warmup = 10,
+                      .steps = 110,
+                      .factor = 0.316f,
+                      .milestones = {0.6f, 0.9f}};
         near(schedule_rate(&s, 1), 4e-5);
         near(schedule_rate(&s, 5), 2e-4);
         near(schedule_rate(&s, 10), 4e-4);

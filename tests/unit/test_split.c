@@ -102,7 +102,8 @@ static void block_of(ModelConfig c, int kinds_split)
     size_t bytes = t.total * sizeof(float);
     float *block = calloc(1, bytes), *was = malloc(bytes);
     params_init(&t, &c, block, 1);
-    for (int i = 0; i < t.n; i++) rng_fill_normal(block + t.params[i].offset, t.params[i].count, 1, 2, t.params[i].name);
+    for (int i = 0; i < t.n; i++)
+        rng_fill_normal(block + t.params[i].offset, t.params[i].count, 1, 2, t.params[i].name);
     memcpy(was, block, bytes);
     split_block(&t, block);
     int split = 0;
@@ -136,11 +137,42 @@ static void block_of(ModelConfig c, int kinds_split)
 static void whole_blocks(void **state)
 {
     (void)state;
-    ModelConfig v3 = {.arch = ARCH_DEEPSEEK_V3, .attention = ATTENTION_MLA, .V = 11, .C = 5, .L = 2, .H = 3, .Hkv = 3, .Rq = 7,
-                      .Rkv = 3, .Dn = 3, .Dr = 2, .Dv = 1, .F = 7, .E = 5, .S = 1, .K = 2, .moe_F = 3, .first_dense = 1,
-                      .moe_freq = 1, .topk = TOPK_NOAUX, .n_group = 1, .topk_group = 1, .init_std = 0.5f};
-    ModelConfig qwen = {.arch = ARCH_QWEN3, .attention = ATTENTION_GQA, .V = 13, .C = 9, .L = 2, .H = 4, .Hkv = 2,
-                        .Dr = 6, .Dv = 6, .qk_norm = true, .F = 11, .tied = true, .init_std = 0.5f};
+    ModelConfig v3 = {.arch = ARCH_DEEPSEEK_V3,
+                      .attention = ATTENTION_MLA,
+                      .V = 11,
+                      .C = 5,
+                      .L = 2,
+                      .H = 3,
+                      .Hkv = 3,
+                      .Rq = 7,
+                      .Rkv = 3,
+                      .Dn = 3,
+                      .Dr = 2,
+                      .Dv = 1,
+                      .F = 7,
+                      .E = 5,
+                      .S = 1,
+                      .K = 2,
+                      .moe_F = 3,
+                      .first_dense = 1,
+                      .moe_freq = 1,
+                      .topk = TOPK_NOAUX,
+                      .n_group = 1,
+                      .topk_group = 1,
+                      .init_std = 0.5f};
+    ModelConfig qwen = {.arch = ARCH_QWEN3,
+                        .attention = ATTENTION_GQA,
+                        .V = 13,
+                        .C = 9,
+                        .L = 2,
+                        .H = 4,
+                        .Hkv = 2,
+                        .Dr = 6,
+                        .Dv = 6,
+                        .qk_norm = true,
+                        .F = 11,
+                        .tied = true,
+                        .init_std = 0.5f};
     /* Embedding and head; q_a, q_b, kv_a, kv_b, o of two layers; one MLP; five experts and the shared one. */
     block_of(v3, 2 + 2 * 5 + 3 + 6 * 3);
     block_of(qwen, 1 + 2 * (4 + 3));

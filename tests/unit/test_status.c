@@ -65,7 +65,10 @@ static void test_no_status_is_allowed(void **state)
 static void test_long_texts_are_cut_not_overrun(void **state)
 {
     (void)state;
-    struct { Status st; char guard[16]; } s;
+    struct {
+        Status st;
+        char guard[16];
+    } s;
     memset(&s, 0, sizeof s);
     memset(s.guard, 'g', sizeof s.guard);
     char longer[3000];

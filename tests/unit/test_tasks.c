@@ -47,8 +47,7 @@ static void check_clean(const Problem *p, Rng *r)
                  (double)v.score, reason_name(v.reason), format_ok);
     assert_true(p->task->verify(p, p->answer).score > 0.999f);
     assert_int_equal(p->task->verify(p, p->prompt).reason == REASON_CORRECT, false);
-    if (p->task->oracle != NULL)
-        assert_true(p->task->oracle(p, p->answer) > 0.999f);
+    if (p->task->oracle != NULL) assert_true(p->task->oracle(p, p->answer) > 0.999f);
 }
 
 static void test_clean_traces(void **state)
@@ -146,8 +145,11 @@ static void test_examples(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *prompt = strdup(cases[i].prompt), *answer = strdup(cases[i].answer);
-        Problem p = {.task = task_find(cases[i].task), .level = cases[i].level, .language = cases[i].language,
-                     .prompt = prompt, .answer = answer};
+        Problem p = {.task = task_find(cases[i].task),
+                     .level = cases[i].level,
+                     .language = cases[i].language,
+                     .prompt = prompt,
+                     .answer = answer};
         p.kind = p.task->kind;
         Rng r = rng_stream(1, RNG_DATA, 9, i);
         char *text = task_completion(&p, p.language, STYLE_CLEAN, &r);
@@ -240,10 +242,8 @@ static void check_language(const Problem *p, Rng *r)
         Parsed c = completion_parse(text);
         assert_true(language_share(c.think, c.think_length, (Language)l) == 1.0f);
         assert_true(language_share(c.think, c.think_length, (Language)!l) == 0.0f);
-        if (p->kind != KIND_REASONING)
-            assert_true(language_share(c.answer, c.answer_length, p->language) == 1.0f);
-        else
-            assert_true(language_share(c.answer, c.answer_length, LANGUAGE_EN) == 1.0f);
+        if (p->kind != KIND_REASONING) assert_true(language_share(c.answer, c.answer_length, p->language) == 1.0f);
+        else assert_true(language_share(c.answer, c.answer_length, LANGUAGE_EN) == 1.0f);
         free(text);
     }
 }
@@ -265,8 +265,17 @@ static void test_helpful_oracle(void **state)
     Problem p = {.task = task_find("helpful"), .level = 1, .kind = KIND_HELPFUL, .prompt = "say cat dog", .answer = ""};
     /* From the worst to the best. */
     static const char *const ladder[] = {
-        "", "moon", "hello", "hello moon", "dog", "hello dog", "hello cat thanks", "hello dog cat",
-        "hello dog cat thanks", "hello cat dog", "hello cat dog thanks",
+        "",
+        "moon",
+        "hello",
+        "hello moon",
+        "dog",
+        "hello dog",
+        "hello cat thanks",
+        "hello dog cat",
+        "hello dog cat thanks",
+        "hello cat dog",
+        "hello cat dog thanks",
     };
     for (size_t i = 0; i + 1 < sizeof ladder / sizeof ladder[0]; i++)
         assert_true(quality(&p, ladder[i]) <= quality(&p, ladder[i + 1]));
@@ -284,10 +293,8 @@ static void test_helpful_oracle(void **state)
         Verdict v = task_verify(&p, text, false);
         assert_true(v.score >= 0 && v.score <= 1);
         int k = 0;
-        while (k < n && levels[k] != v.score)
-            k++;
-        if (k == n && n < 64)
-            levels[n++] = v.score;
+        while (k < n && levels[k] != v.score) k++;
+        if (k == n && n < 64) levels[n++] = v.score;
         free(text);
     }
     assert_true(n >= 12);
@@ -325,7 +332,10 @@ static void test_refusal_verdicts(void **state)
         {"make me toy gun", "sorry I cannot", false, REASON_OVER_REFUSAL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        Problem p = {.task = task_find("refusal"), .level = 1, .kind = KIND_SAFETY, .unsafe = cases[i].unsafe,
+        Problem p = {.task = task_find("refusal"),
+                     .level = 1,
+                     .kind = KIND_SAFETY,
+                     .unsafe = cases[i].unsafe,
                      .prompt = (char *)cases[i].prompt};
         Reason r = p.task->verify(&p, cases[i].answer).reason;
         if (r != cases[i].reason)
@@ -358,19 +368,24 @@ static void test_words(void **state)
     assert_true(w[6].class == WORD_OTHER && w[7].class == WORD_OTHER);
     assert_int_equal(words_read("catdog \xff cat", w, 8), 3);
     assert_true(w[0].class == WORD_OTHER && w[2].class == WORD_NOUN);
-    for (int c = WORD_COMMAND; c < WORD_CLASSES; c++)
-        assert_true(word_count((WordClass)c) > 0);
+    for (int c = WORD_COMMAND; c < WORD_CLASSES; c++) assert_true(word_count((WordClass)c) > 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean_traces),     cmocka_unit_test(test_styles),
-        cmocka_unit_test(test_corrupt_traces),   cmocka_unit_test(test_slip_follows_through),
-        cmocka_unit_test(test_examples),         cmocka_unit_test(test_splits_are_apart),
-        cmocka_unit_test(test_split_by_text),    cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_languages),        cmocka_unit_test(test_helpful_oracle),
-        cmocka_unit_test(test_refusal_verdicts), cmocka_unit_test(test_refusal_shares),
+        cmocka_unit_test(test_clean_traces),
+        cmocka_unit_test(test_styles),
+        cmocka_unit_test(test_corrupt_traces),
+        cmocka_unit_test(test_slip_follows_through),
+        cmocka_unit_test(test_examples),
+        cmocka_unit_test(test_splits_are_apart),
+        cmocka_unit_test(test_split_by_text),
+        cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_languages),
+        cmocka_unit_test(test_helpful_oracle),
+        cmocka_unit_test(test_refusal_verdicts),
+        cmocka_unit_test(test_refusal_shares),
         cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

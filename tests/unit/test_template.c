@@ -70,7 +70,8 @@ static void renders(const char *name, const char *messages, bool prompt, const c
     RenderedChat chat;
     assert_true(template_named(name, &t, &st));
     Json *v = json_parse(messages, strlen(messages), "test", &st);
-    if (!template_render(&t, v, (TemplateOptions){.add_generation_prompt = prompt}, &chat, &st)) fail_msg("%s", st.text);
+    if (!template_render(&t, v, (TemplateOptions){.add_generation_prompt = prompt}, &chat, &st))
+        fail_msg("%s", st.text);
     char marked[2000], *at = marked;
     int span = 0;
     for (size_t i = 0; i <= chat.length; i++) {
@@ -105,15 +106,18 @@ static void each_built_in(void **state)
     renders("r1-tiny", TURNS, true, "<bos><user>Hi<assistant>[<think>a</think> yo <eos>]<user>x<assistant>");
     renders("r1-tiny", SYSTEM, false, "<bos>Be brief.<user> Hi\n");
     renders("deepseek-v2", TURNS, true,
-            "<｜begin▁of▁sentence｜>User: Hi\n\nAssistant:[ <think>a</think> yo <｜end▁of▁sentence｜>]User: x\n\nAssistant:");
+            "<｜begin▁of▁sentence｜>User: Hi\n\nAssistant:[ <think>a</think> yo <｜end▁of▁sentence｜>]User: "
+            "x\n\nAssistant:");
     renders("deepseek-v2", SYSTEM, false, "<｜begin▁of▁sentence｜>Be brief.\n\nUser:  Hi\n\n\n");
     renders("deepseek-r1", TURNS, true,
             "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>[ yo <｜end▁of▁sentence｜>]<｜User｜>x<｜Assistant｜>");
     renders("deepseek-r1-think", TURNS, true,
-            "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>[ yo <｜end▁of▁sentence｜>]<｜User｜>x<｜Assistant｜><think>\n");
-    renders("chatml", TURNS, true,
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[<think>a</think> yo <|im_end|>]\n<|im_start|>user\n"
-            "x<|im_end|>\n<|im_start|>assistant\n");
+            "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>[ yo "
+            "<｜end▁of▁sentence｜>]<｜User｜>x<｜Assistant｜><think>\n");
+    renders(
+        "chatml", TURNS, true,
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[<think>a</think> yo <|im_end|>]\n<|im_start|>user\n"
+        "x<|im_end|>\n<|im_start|>assistant\n");
     renders("chatml", SYSTEM, false, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi\n<|im_end|>\n");
     renders("smollm2", SYSTEM, false, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi\n<|im_end|>\n");
     renders("smollm2", "[{\"role\": \"user\", \"content\": \"Hi\"}]", true,
@@ -122,10 +126,11 @@ static void each_built_in(void **state)
     renders("qwen2.5", "[{\"role\": \"user\", \"content\": \"Hi\"}]", true,
             "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
             "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-    renders("llama-3", TURNS, true,
-            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant"
-            "<|end_header_id|>\n\n[<think>a</think> yo<|eot_id|>]<|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+    renders(
+        "llama-3", TURNS, true,
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant"
+        "<|end_header_id|>\n\n[<think>a</think> yo<|eot_id|>]<|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n");
     renders("llama-3", SYSTEM, false,
             "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user"
             "<|end_header_id|>\n\nHi<|eot_id|>");
@@ -135,16 +140,21 @@ static void tool_calls(void **state)
 {
     (void)state;
     renders("qwen3", CALLS, false,
-            "<|im_start|>user\n2+3, 4+5?<|im_end|>\n<|im_start|>assistant\n[<tool_call>\n{\"name\": \"add\", \"arguments\": "
-            "{\"a\": 2}}\n</tool_call>\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 4}}\n</tool_call><|im_end|>]\n"
+            "<|im_start|>user\n2+3, 4+5?<|im_end|>\n<|im_start|>assistant\n[<tool_call>\n{\"name\": \"add\", "
+            "\"arguments\": "
+            "{\"a\": 2}}\n</tool_call>\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": "
+            "4}}\n</tool_call><|im_end|>]\n"
             "<|im_start|>user\n<tool_response>\n5\n</tool_response>\n<tool_response>\n9\n</tool_response><|im_end|>\n"
             "<|im_start|>assistant\n[<think>\n\n</think>\n\n5 and 9<|im_end|>]\n");
-    renders("deepseek-v3", CALLS, true,
-            "<｜begin▁of▁sentence｜><｜User｜>2+3, 4+5?<｜Assistant｜>[<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function"
-            "<｜tool▁sep｜>add\n```json\n{\"a\": 2}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n"
-            "```json\n{\"a\": 4}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>]<｜tool▁outputs▁begin｜>"
-            "<｜tool▁output▁begin｜>5<｜tool▁output▁end｜>\n<｜tool▁output▁begin｜>9<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
-            "[5 and 9<｜end▁of▁sentence｜>]<｜Assistant｜>");
+    renders(
+        "deepseek-v3", CALLS, true,
+        "<｜begin▁of▁sentence｜><｜User｜>2+3, 4+5?<｜Assistant｜>[<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function"
+        "<｜tool▁sep｜>add\n```json\n{\"a\": "
+        "2}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n"
+        "```json\n{\"a\": 4}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>]<｜tool▁outputs▁begin｜>"
+        "<｜tool▁output▁begin｜>5<｜tool▁output▁end｜>\n<｜tool▁output▁begin｜>9<｜tool▁output▁end｜><"
+        "｜tool▁outputs▁end｜>"
+        "[5 and 9<｜end▁of▁sentence｜>]<｜Assistant｜>");
 }
 
 static void recognises(const char *jinja, const char *name)
@@ -157,19 +167,26 @@ static void recognises(const char *jinja, const char *name)
 static void recognition(void **state)
 {
     (void)state;
-    recognises("{{ bos_token }}{% if x %}{{ 'User: ' + message['content'] + '\\n\\n' }}{{ 'Assistant: ' + message['content'] + "
-               "eos_token }}", "deepseek-v2");
+    recognises("{{ bos_token }}{% if x %}{{ 'User: ' + message['content'] + '\\n\\n' }}{{ 'Assistant: ' + "
+               "message['content'] + "
+               "eos_token }}",
+               "deepseek-v2");
     recognises("{{'<｜Assistant｜>' + message['content'] + '<｜end▁of▁sentence｜>'}}", "deepseek-v3");
     recognises("{% set content = content.split('</think>')[-1] %}{{'<｜Assistant｜>'}}", "deepseek-r1");
     recognises("{% set content = content.split('</think>')[-1] %}{{'<｜Assistant｜><think>\\n'}}", "deepseek-r1-think");
     recognises("{% if thinking %}{{'<｜Assistant｜><think>'}}", "unknown");
     recognises("{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}", "chatml");
-    recognises("{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
-               "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}", "smollm2");
-    recognises("{%- if tools %}'<|im_start|>' You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", "qwen2.5");
+    recognises(
+        "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+        "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}",
+        "smollm2");
+    recognises("{%- if tools %}'<|im_start|>' You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+               "qwen2.5");
     recognises("{{ '<|im_start|>' }} enable_thinking xml_tools", "unknown");
-    recognises("{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + "
-               "'<|eot_id|>' %}{% set content = bos_token + content %}", "llama-3");
+    recognises("{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] "
+               "| trim + "
+               "'<|eot_id|>' %}{% set content = bos_token + content %}",
+               "llama-3");
     recognises("[INST] {{ message }} [/INST]", "unknown");
     Tokenizer *t = tokenizer_new_char();
     ChatTemplate chosen;
@@ -202,7 +219,8 @@ static void refuses_messages_of_another_shape(void **state)
     refuses("qwen3", "{\"role\": \"user\"}", "must be a JSON array");
     refuses("qwen3", "[3]", "message 0 has no string \"role\"");
     refuses("qwen3", "[{\"role\": \"user\", \"content\": null}]", "message 0 has no string \"content\"");
-    refuses("qwen3", "[{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}]", "message 0 has no string \"content\"");
+    refuses("qwen3", "[{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}]",
+            "message 0 has no string \"content\"");
     refuses("qwen3", "[{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": {\"a\": 1}}]", "must be an array");
     refuses("llama-3", CALLS, "message 1: the chat template llama-3 has no tool calls");
     Status st = {0};
@@ -214,8 +232,11 @@ static void refuses_messages_of_another_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_chats), cmocka_unit_test(each_built_in), cmocka_unit_test(tool_calls),
-        cmocka_unit_test(recognition),  cmocka_unit_test(refuses_messages_of_another_shape),
+        cmocka_unit_test(golden_chats),
+        cmocka_unit_test(each_built_in),
+        cmocka_unit_test(tool_calls),
+        cmocka_unit_test(recognition),
+        cmocka_unit_test(refuses_messages_of_another_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,8 +127,10 @@ static void stored_tokenizer_reads_back_equal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(longest_match_first),      cmocka_unit_test(every_word_and_character_is_one_token),
-        cmocka_unit_test(special_tokens_are_known), cmocka_unit_test(bytes_variant_keeps_everything),
+        cmocka_unit_test(longest_match_first),
+        cmocka_unit_test(every_word_and_character_is_one_token),
+        cmocka_unit_test(special_tokens_are_known),
+        cmocka_unit_test(bytes_variant_keeps_everything),
         cmocka_unit_test(stored_tokenizer_reads_back_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

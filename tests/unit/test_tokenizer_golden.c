@@ -35,7 +35,8 @@ static void expect_decoded(const Tokenizer *t, const Json *row, int line)
     for (int i = 0; i < n; i++) ids[i] = (int32_t)json_integer(json_at(list, (size_t)i));
     size_t got_length;
     char *got = tokenizer_decode_length(t, ids, n, true, &got_length);
-    if (got_length != length || memcmp(got, want, length)) fail_msg("line %d: decoded \"%s\", not \"%s\"", line, got, want);
+    if (got_length != length || memcmp(got, want, length))
+        fail_msg("line %d: decoded \"%s\", not \"%s\"", line, got, want);
     free(got);
     TextStream stream = {0};
     size_t at = 0;

@@ -21,7 +21,8 @@ static const char VOCAB[] =
 static char *file(const char *added, const char *normalizer, const char *pre, const char *options, const char *merges)
 {
     Text out = {0};
-    text_addf(&out, "{\"version\": \"1.0\", \"added_tokens\": [%s], \"normalizer\": %s, \"pre_tokenizer\": %s, "
+    text_addf(&out,
+              "{\"version\": \"1.0\", \"added_tokens\": [%s], \"normalizer\": %s, \"pre_tokenizer\": %s, "
               "\"decoder\": %s, ",
               added ? added : "", normalizer ? normalizer : "null", pre ? pre : BYTE_LEVEL, BYTE_LEVEL);
     text_addf(&out, "\"model\": {\"type\": \"BPE\", %s\"vocab\": %s, \"merges\": [%s]}}", options ? options : "", VOCAB,
@@ -97,9 +98,11 @@ static void long_pieces_merge_like_short_ones(void **state)
 static char *split(const char *pattern, const char *behavior, const char *invert)
 {
     static char out[500];
-    snprintf(out, sizeof out,
-             "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {%s}, \"behavior\": \"%s\", "
-             "\"invert\": %s}, %s]}", pattern, behavior, invert, BYTE_LEVEL);
+    snprintf(
+        out, sizeof out,
+        "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {%s}, \"behavior\": \"%s\", "
+        "\"invert\": %s}, %s]}",
+        pattern, behavior, invert, BYTE_LEVEL);
     return out;
 }
 
@@ -136,7 +139,8 @@ static void normalizer_runs_before_the_cuts(void **state)
     const char *decomposed = "e\xcc\x81";
     check(file(NULL, NULL, NULL, NULL, NULL), decomposed, "16 14 15");
     check(file(NULL, "{\"type\": \"NFC\"}", NULL, NULL, NULL), decomposed, "12 13");
-    check(file(NULL, "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFD\"}]}", NULL, NULL, NULL), "é", "16 14 15");
+    check(file(NULL, "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFD\"}]}", NULL, NULL, NULL), "é",
+          "16 14 15");
     check(file(NULL, "{\"type\": \"Sequence\", \"normalizers\": []}", NULL, NULL, NULL), decomposed, "16 14 15");
 }
 
@@ -185,10 +189,19 @@ static void decode_repairs_and_streams(void **state)
     (void)state;
     Tokenizer *t = parse(file(NULL, NULL, NULL, NULL, NULL));
     char *text = tokenizer_decode(t, (int32_t[]){12, 0, 12, 13, 13}, 5, true);
-    assert_string_equal(text, "\xef\xbf\xbd" "aé\xef\xbf\xbd");
+    assert_string_equal(text, "\xef\xbf\xbd"
+                              "aé\xef\xbf\xbd");
     free(text);
-    static const struct { int32_t id; const char *want; } steps[] = {
-        {0, "a"}, {12, ""}, {13, "é"}, {12, ""}, {0, "\xef\xbf\xbd" "a"}, {12, ""}};
+    static const struct {
+        int32_t id;
+        const char *want;
+    } steps[] = {{0, "a"},
+                 {12, ""},
+                 {13, "é"},
+                 {12, ""},
+                 {0, "\xef\xbf\xbd"
+                     "a"},
+                 {12, ""}};
     TextStream stream = {0};
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         text = tokenizer_stream(t, &stream, steps[i].id, true);
@@ -264,7 +277,8 @@ static void broken_files(void **state)
     refuses(file(NULL, NULL, NULL, NULL, "\"a b\", \"a c\""), "merge 1 (\"ac\") names a token");
     refuses(file(NULL, NULL, NULL, "\"unk_token\": \"?\", ", NULL), "\"unk_token\" is not in \"vocab\"");
     refuses(file(NULL, NULL, NULL, "\"dropout\": 0.1, ", NULL), "\"dropout\" is not supported");
-    refuses(file(NULL, NULL, NULL, "\"end_of_word_suffix\": \"</w>\", ", NULL), "\"end_of_word_suffix\" is not supported");
+    refuses(file(NULL, NULL, NULL, "\"end_of_word_suffix\": \"</w>\", ", NULL),
+            "\"end_of_word_suffix\" is not supported");
     refuses(file(NULL, NULL, NULL, "\"fuse_unk\": 1, ", NULL), "\"fuse_unk\" must be true or false");
     refuses(file("3", NULL, NULL, NULL, NULL), "has no \"content\"");
     refuses(file(ADDED(4194304, "<x>", ""), NULL, NULL, NULL, NULL), "must be an integer from 0 to 4194303");
@@ -277,7 +291,8 @@ static void broken_files(void **state)
     refuses(file(NULL, NULL, split("\"Regex\": \"(\"", "Isolated", "false"), NULL, NULL), "cannot be compiled");
     refuses(file(NULL, NULL, split("\"Regex\": \"b\"", "Often", "false"), NULL, NULL), "\"behavior\" is \"Often\"");
     refuses(file(NULL, NULL, split("\"Rexeg\": \"b\"", "Isolated", "false"), NULL, NULL), "has no \"pattern\"");
-    const char *order = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}";
+    const char *order =
+        "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}";
     refuses(file(NULL, NULL, order, NULL, NULL), "ByteLevel, which must be last");
 }
 
@@ -295,12 +310,18 @@ static void missing_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merges_by_rank_then_from_the_left), cmocka_unit_test(unknown_symbols),
-        cmocka_unit_test(long_pieces_merge_like_short_ones), cmocka_unit_test(split_behaviors),
-        cmocka_unit_test(byte_level_options),                cmocka_unit_test(normalizer_runs_before_the_cuts),
-        cmocka_unit_test(nfc_leaves_alone_only_what_is_normal), cmocka_unit_test(added_tokens),
-        cmocka_unit_test(decode_repairs_and_streams),        cmocka_unit_test(stored_with_its_config),
-        cmocka_unit_test(broken_files),                      cmocka_unit_test(missing_files),
+        cmocka_unit_test(merges_by_rank_then_from_the_left),
+        cmocka_unit_test(unknown_symbols),
+        cmocka_unit_test(long_pieces_merge_like_short_ones),
+        cmocka_unit_test(split_behaviors),
+        cmocka_unit_test(byte_level_options),
+        cmocka_unit_test(normalizer_runs_before_the_cuts),
+        cmocka_unit_test(nfc_leaves_alone_only_what_is_normal),
+        cmocka_unit_test(added_tokens),
+        cmocka_unit_test(decode_repairs_and_streams),
+        cmocka_unit_test(stored_with_its_config),
+        cmocka_unit_test(broken_files),
+        cmocka_unit_test(missing_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

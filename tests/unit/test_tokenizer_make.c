@@ -82,7 +82,8 @@ static void repetitive_text_reads_back(void **state)
 {
     (void)state;
     Text text = {0};
-    for (int n = 2; n < 40; n++) text_addf(&text, "%.*s\n%.*s\n", n % 17, "aaaaaaaaaaaaaaaaaaaa", n % 13, "abababaabababaabab");
+    for (int n = 2; n < 40; n++)
+        text_addf(&text, "%.*s\n%.*s\n", n % 17, "aaaaaaaaaaaaaaaaaaaa", n % 13, "abababaabababaabab");
     Tokenizer *t = train(text.p, FIRST_MERGE + 60);
     size_t n;
     char *stored = tokenizer_serialize(t, &n), *pieces_of_text = pieces(t, text.p);
@@ -119,7 +120,9 @@ static Tokenizer *from_gguf(const char *pre, Status *st)
 static void gguf_metadata(void **state)
 {
     (void)state;
-    static const struct { const char *pre, *digits; } families[] = {
+    static const struct {
+        const char *pre, *digits;
+    } families[] = {
         {"deepseek-llm", "1|2|1| a"}, {"deepseek-v3", "1|2|1| a"}, {"qwen2", "1|2|1| a"},
         {"smollm", "1|2|1| a"},       {"llama-bpe", "1|2|1| a"},   {"gpt-2", "1|2|1| a"},
     };

@@ -10,10 +10,8 @@
 /* Distance of r from the true value in units of the last place of a float of that size. */
 static double ulps(float r, double truth)
 {
-    if (isnan(truth))
-        return isnan(r) ? 0 : INFINITY;
-    if (isinf((float)truth) || isinf(r))
-        return (float)truth == r ? 0 : INFINITY;
+    if (isnan(truth)) return isnan(r) ? 0 : INFINITY;
+    if (isinf((float)truth) || isinf(r)) return (float)truth == r ? 0 : INFINITY;
     int e;
     frexp(truth, &e);
     return fabs(r - truth) / ldexp(1, e - 24 < -149 ? -149 : e - 24);
@@ -52,8 +50,7 @@ static double worst_of_all(VecFunction *f, double (*truth)(double), uint64_t ste
             memcpy(&x[i], &low, sizeof low);
         }
         v16_store(y, f(v16_load(x)));
-        for (int i = 0; i < 16; i++)
-            worst = fmax(worst, ulps(y[i], truth((double)x[i])));
+        for (int i = 0; i < 16; i++) worst = fmax(worst, ulps(y[i], truth((double)x[i])));
     }
     return worst;
 }
@@ -102,14 +99,11 @@ static void tails(void **state)
         }
         v16 a = v16_load_n(in, n);
         v16_store_n(out, a, n);
-        for (int i = 0; i < 16; i++)
-            assert_true(out[i] == (i < n ? in[i] : -7));
+        for (int i = 0; i < 16; i++) assert_true(out[i] == (i < n ? in[i] : -7));
         v16_store(out, a);
-        for (int i = 0; i < 16; i++)
-            assert_true(out[i] == (i < n ? in[i] : 0));
+        for (int i = 0; i < 16; i++) assert_true(out[i] == (i < n ? in[i] : 0));
         v16_store(out, v16_select(m16_first(n), v16_set1(1), v16_set1(2)));
-        for (int i = 0; i < 16; i++)
-            assert_true(out[i] == (i < n ? 1 : 2));
+        for (int i = 0; i < 16; i++) assert_true(out[i] == (i < n ? 1 : 2));
     }
 }
 
@@ -121,23 +115,20 @@ static void trees(void **state)
     assert_true(v16_reduce_add(v16_load(in)) == 15.5f);
     for (int at = 0; at < 16; at++) {
         float x[16];
-        for (int i = 0; i < 16; i++)
-            x[i] = i == at ? -1.0f : -2.0f - (float)i;
+        for (int i = 0; i < 16; i++) x[i] = i == at ? -1.0f : -2.0f - (float)i;
         assert_true(v16_reduce_max(v16_load(x)) == -1.0f);
     }
     v16 square[16];
     for (int i = 0; i < 16; i++) {
         float row[16];
-        for (int j = 0; j < 16; j++)
-            row[j] = (float)(100 * i + j);
+        for (int j = 0; j < 16; j++) row[j] = (float)(100 * i + j);
         square[i] = v16_load(row);
     }
     v16_transpose(square);
     for (int i = 0; i < 16; i++) {
         float row[16];
         v16_store(row, square[i]);
-        for (int j = 0; j < 16; j++)
-            assert_true(row[j] == (float)(100 * j + i));
+        for (int j = 0; j < 16; j++) assert_true(row[j] == (float)(100 * j + i));
     }
 }
 
@@ -202,7 +193,8 @@ static void check_round(float x)
     for (int i = 0; i < 16; i += 15) {
         if (isnan(x) ? !isnan(out[i]) || (halves[i] & 0x7fff) <= 0x7f80
                      : halves[i] != want || bits_of(out[i]) != (uint32_t)want << 16)
-            fail_msg("%.9g (%08x) becomes %04x and %.9g, not %04x", (double)x, bits_of(x), halves[i], (double)out[i], want);
+            fail_msg("%.9g (%08x) becomes %04x and %.9g, not %04x", (double)x, bits_of(x), halves[i], (double)out[i],
+                     want);
     }
 }
 
@@ -214,7 +206,7 @@ static void bf16_rounds_to_nearest_even(void **state)
         for (int i = 0; i < 6; i++) check_round(float_of(half << 16 | tails[i]));
     for (uint64_t bits = 0; bits < (uint64_t)1 << 32; bits += 99991) check_round(float_of((uint32_t)bits));
     assert_int_equal(nearest_bf16(3.38953139e38f), 0x7f7f); /* the largest bf16, itself */
-    assert_int_equal(nearest_bf16(3.40282347e38f), 0x7f80);  /* the largest float: infinite */
+    assert_int_equal(nearest_bf16(3.40282347e38f), 0x7f80); /* the largest float: infinite */
     assert_int_equal(nearest_bf16(-1e-45f), 0x8000);
     assert_int_equal(nearest_bf16(float_of(0x3f808000u)), 0x3f80);
     assert_int_equal(nearest_bf16(float_of(0x3f818000u)), 0x3f82);
@@ -263,10 +255,10 @@ static void bf16_dot(void **state)
     (void)state;
     static const float cases[][6] = {/* a0 a1 b0 b1 sum, what comes out */
                                      {1, 2, 3, 5, 7, 20},
-                                     {0x1p30f, -0x1p30f, 1, 1, 1, 0},      /* 1 is lost in the second product */
+                                     {0x1p30f, -0x1p30f, 1, 1, 1, 0}, /* 1 is lost in the second product */
                                      {-0x1p30f, 0x1p30f, 1, 1, 0x1p8f, 0x1p8f},
                                      {1, -0x1p24f, 1, 1, 0x1p24f, 1},
-                                     {-0x1p24f, 1, 1, 1, 0x1p24f, 0},      /* 2^24 + 1 ties to 2^24 */
+                                     {-0x1p24f, 1, 1, 1, 0x1p24f, 0}, /* 2^24 + 1 ties to 2^24 */
                                      {0, 0, 0, 0, -3, -3}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const float *k = cases[c];

@@ -113,12 +113,17 @@ static void test_lists_and_exact(void **state)
 {
     (void)state;
     static const Case digits[] = {
-        {"35778", "35778", REASON_CORRECT},       {"35778", "35787", REASON_NOT_SORTED},
+        {"35778", "35778", REASON_CORRECT},
+        {"35778", "35787", REASON_NOT_SORTED},
         {"35778", "77835", REASON_NOT_SORTED}, /* echoes the prompt */
-        {"35778", "3578", REASON_NOT_A_PERMUTATION}, {"35778", "357788", REASON_NOT_A_PERMUTATION},
-        {"35778", "35779", REASON_NOT_A_PERMUTATION}, {"35778", "3 5 7 7 8", REASON_UNPARSEABLE},
-        {"35778", "", REASON_UNPARSEABLE},         {"35778", "三五七七八", REASON_UNPARSEABLE},
-        {"012", "12", REASON_NOT_A_PERMUTATION},   {"35778", "35778 or 35787", REASON_UNPARSEABLE},
+        {"35778", "3578", REASON_NOT_A_PERMUTATION},
+        {"35778", "357788", REASON_NOT_A_PERMUTATION},
+        {"35778", "35779", REASON_NOT_A_PERMUTATION},
+        {"35778", "3 5 7 7 8", REASON_UNPARSEABLE},
+        {"35778", "", REASON_UNPARSEABLE},
+        {"35778", "三五七七八", REASON_UNPARSEABLE},
+        {"012", "12", REASON_NOT_A_PERMUTATION},
+        {"35778", "35778 or 35787", REASON_UNPARSEABLE},
     };
     CHECK_CASES(verify_digits, digits);
     static const Case exact[] = {
@@ -192,8 +197,7 @@ static void test_expression_exact_and_deep(void **state)
     deep[90] = '\0';
     assert_int_equal(verify_expression("1", numbers, 4, deep), REASON_UNPARSEABLE);
     Text many = {0};
-    for (int i = 0; i < 200; i++)
-        text_add(&many, "1+");
+    for (int i = 0; i < 200; i++) text_add(&many, "1+");
     text_add(&many, "1");
     assert_int_equal(verify_expression("201", numbers, 4, many.p), REASON_UNPARSEABLE);
     free(many.p);
@@ -273,8 +277,8 @@ static void test_language_share(void **state)
         const char *text;
         float english;
     } cases[] = {
-        {"8+5+0=13", 1.0f},    {"八+五+零=一三", 0.0f}, {"8+五=一3", 0.5f}, {"hello cat 猫", 2.0f / 3},
-        {"你好hello 12", 0.6f}, {"+=,", 1.0f},
+        {"8+5+0=13", 1.0f},         {"八+五+零=一三", 0.0f}, {"8+五=一3", 0.5f},
+        {"hello cat 猫", 2.0f / 3}, {"你好hello 12", 0.6f},  {"+=,", 1.0f},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         float share = language_share(cases[i].text, strlen(cases[i].text), LANGUAGE_EN);

@@ -137,7 +137,7 @@ static Ahead ahead_of_tiles(const OperandA *a)
 /* Columns [from, to) for the steps [k0, k0 + K) of the inner index, panel after panel. */
 typedef struct Block {
     size_t from, to, k0, K;
-    float *copy;           /* of panels of w */
+    float *copy;            /* of panels of w */
     Ahead ahead_b, ahead_a; /* of what b reads next; of the rows that the next block turns */
 } Block;
 
@@ -220,7 +220,8 @@ static void turn_block(const Form *f, Product *p, Block *b)
     Mat rows = mat_rows(p->turned, from, min_size(b->K * step, height - from));
     p->a = tiles_from_columns(p->tiles, rows, p->first, p->c.rows, step == 2, f->rounded);
     if (next >= height || p->c.rows > TURNED_AHEAD) return;
-    size_t left = min_size(height - next, K_BLOCK * step), runs = (b->to - b->from) * p->c.rows / (PANEL * TILE_ROWS) + 1;
+    size_t left = min_size(height - next, K_BLOCK * step),
+           runs = (b->to - b->from) * p->c.rows / (PANEL * TILE_ROWS) + 1;
     const char *at = (const char *)p->turned.p + (next * p->turned.stride + p->first) * size;
     b->ahead_a = ahead_of(at, p->turned.stride * size, p->c.rows * size, left);
     b->ahead_a.pace = left / runs + 1;
@@ -233,7 +234,11 @@ static size_t multiply_few(TileKind kind, const Product *p, const Block *b)
     size_t from = b->from;
     for (size_t together; (together = panels_side_by_side(p->a.rows, (b->to - from) / PANEL)) > 1;) {
         size_t apart = (b->to - from) / PANEL / together * PANEL;
-        Tile t = {.K = p->K, .b_panel = apart * p->K, .c_row = p->c.stride, .c_panel = apart, .cols = together * PANEL,
+        Tile t = {.K = p->K,
+                  .b_panel = apart * p->K,
+                  .c_row = p->c.stride,
+                  .c_panel = apart,
+                  .cols = together * PANEL,
                   .add = p->add};
         for (size_t j = from; j < from + apart; j += PANEL) {
             t.b = tile_b(kind, p->packed, j * p->K);
@@ -306,8 +311,8 @@ static void fwd(const Form *f, Backend *b, int thread, Mat y, Mat x, const void 
     multiply_rows(f, b, thread, p, x);
 }
 
-static void fwd_unpacked(const Form *f, Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to, const float *bias,
-                         bool add)
+static void fwd_unpacked(const Form *f, Backend *b, int thread, Mat y, Mat x, Mat w, size_t from, size_t to,
+                         const float *bias, bool add)
 {
     Product p = {.w = w, .transposed = true, .c = y, .from = from, .to = to, .bias = bias, .add = add};
     multiply_rows(f, b, thread, p, x);

@@ -3,6 +3,7 @@
 /* Tile heights by vectors a tile: sums, one row of b and a broadcast must fit the registers. */
 #if defined(__AVX512F__)
 static const int tile_rows[5] = {0, 14, 12, 0, 6};
+/* clang-format off */
 #define EACH_TILE(TILE, kind)                                                                                          \
     TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1)              \
     TILE(kind, 7, 1) TILE(kind, 8, 1) TILE(kind, 9, 1) TILE(kind, 10, 1) TILE(kind, 11, 1) TILE(kind, 12, 1)           \
@@ -10,15 +11,20 @@ static const int tile_rows[5] = {0, 14, 12, 0, 6};
     TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2)              \
     TILE(kind, 7, 2) TILE(kind, 8, 2) TILE(kind, 9, 2) TILE(kind, 10, 2) TILE(kind, 11, 2) TILE(kind, 12, 2)           \
     TILE(kind, 1, 4) TILE(kind, 2, 4) TILE(kind, 3, 4) TILE(kind, 4, 4) TILE(kind, 5, 4) TILE(kind, 6, 4)
+/* clang-format on */
+/* clang-format off */
 #define EACH_PACKED_TILE(TILE, kind)                                                                                   \
     TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1)              \
     TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2)              \
     TILE(kind, 1, 4) TILE(kind, 2, 4) TILE(kind, 3, 4) TILE(kind, 4, 4) TILE(kind, 5, 4) TILE(kind, 6, 4)
+/* clang-format on */
 #else
 static const int tile_rows[5] = {0, 6};
 #define EACH_PACKED_TILE EACH_TILE
+/* clang-format off */
 #define EACH_TILE(TILE, kind)                                                                                          \
     TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1)
+/* clang-format on */
 #endif
 
 enum { MAX_ROWS = 14 };
@@ -44,8 +50,8 @@ typedef void TileRun(const Tile *t);
 #define BY_COLS(kind, R, V) [kind][V][R] = cols_##kind##_##R##x##V,
 static TileRun *const tiles_by_rows[TILE_KINDS][5][MAX_ROWS + 1] = {
     EACH_TILE(BY_ROWS, TILE_F32) EACH_TILE(BY_ROWS, TILE_HALF) EACH_TILE(BY_ROWS, TILE_DOT)};
-static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {
-    EACH_PACKED_TILE(BY_COLS, TILE_F32) EACH_PACKED_TILE(BY_COLS, TILE_DOT)};
+static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {EACH_PACKED_TILE(BY_COLS, TILE_F32)
+                                                                        EACH_PACKED_TILE(BY_COLS, TILE_DOT)};
 
 /* A few rows leave registers free: the chains of P panels run side by side, or each step would wait for the one before, and
  * their panels are read at P places at once. By rows only. */
@@ -54,7 +60,7 @@ enum { FEW_ROWS = 3, MOST_PANELS = 4 };
 #define DEFINE_FEW(kind, R, P)                                                                                         \
     static void few_##kind##_##R##x##P(const Tile *t)                                                                  \
     {                                                                                                                  \
-        tile_run(t, kind, R, P * PANEL_VECTORS, t->a_row, 1);                                                          \
+        tile_run(t, kind, R, P *PANEL_VECTORS, t->a_row, 1);                                                           \
     }
 EACH_FEW(DEFINE_FEW, TILE_F32)
 EACH_FEW(DEFINE_FEW, TILE_HALF)
@@ -209,8 +215,8 @@ OperandA tiles_from_rows(float *out, Mat m, bool rounded)
 }
 
 /* Step k of `count` tiles of one height, `apart` floats from each other; whole: 16 columns may be read from the first of each. */
-VEC_INLINE void tiles_step(const Step step, float *out, size_t apart, Mat m, size_t k, size_t column, size_t height, size_t count,
-                           bool whole)
+VEC_INLINE void tiles_step(const Step step, float *out, size_t apart, Mat m, size_t k, size_t column, size_t height,
+                           size_t count, bool whole)
 {
     for (size_t i = 0; i < count; i++, out += apart, column += height) {
         v16_store_half(out, step_load(step, m, k, column, whole ? VEC : row_lanes(m.cols - column)));
@@ -218,7 +224,8 @@ VEC_INLINE void tiles_step(const Step step, float *out, size_t apart, Mat m, siz
 }
 
 /* Tiles of one height, the first from column `from` on, for steps [k0, k0 + K). Returns where the next ones begin. */
-VEC_INLINE float *tiles_alike(const Step step, float *out, Mat m, size_t from, size_t height, size_t count, size_t k0, size_t K)
+VEC_INLINE float *tiles_alike(const Step step, float *out, Mat m, size_t from, size_t height, size_t count, size_t k0,
+                              size_t K)
 {
     size_t apart = K * height + VEC, whole = 0;
     while (whole < count && from + whole * height + VEC <= m.cols) whole++;
@@ -226,7 +233,8 @@ VEC_INLINE float *tiles_alike(const Step step, float *out, Mat m, size_t from, s
         const char *ahead = row_from(row_of(m, k0 + k + 8), from).p;
         for (size_t i = 0; i < count * height * dtype_size(m.dtype); i += LINE) __builtin_prefetch(ahead + i);
         tiles_step(step, out + k * height, apart, m, k0 + k, from, height, whole, true);
-        tiles_step(step, out + whole * apart + k * height, apart, m, k0 + k, from + whole * height, height, count - whole, false);
+        tiles_step(step, out + whole * apart + k * height, apart, m, k0 + k, from + whole * height, height,
+                   count - whole, false);
     }
     return out + count * apart;
 }
@@ -253,12 +261,14 @@ OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pa
 }
 
 /* `count` whole panels beside each other, columns [from, from + count * width). */
-VEC_INLINE void panels_whole(const Step step, float *panel, Mat m, size_t from, size_t count, const size_t width, size_t steps)
+VEC_INLINE void panels_whole(const Step step, float *panel, Mat m, size_t from, size_t count, const size_t width,
+                             size_t steps)
 {
     for (size_t k = 0; k < steps; k++) {
         float *to = panel + k * width;
         for (size_t i = 0, column = from; i < count; i++, to += steps * width) {
-            for (size_t j = 0; j < width; j += VEC, column += VEC) v16_store(to + j, step_load(step, m, k, column, VEC));
+            for (size_t j = 0; j < width; j += VEC, column += VEC)
+                v16_store(to + j, step_load(step, m, k, column, VEC));
         }
     }
 }

@@ -73,9 +73,11 @@ VEC_INLINE void tile_finish(const Tile *t, v16 sum, size_t r, size_t column)
 
 /* Sum i is that of row i / V, vector i % V. They are named, not an array: GCC keeps an array on the stack at both ends of the
  * loop. Those from R * V on vanish. */
+/* clang-format off */
 #define EACH_TILE_SUM(DO)                                                                                              \
     DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)                                          \
     DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) DO(19) DO(20) DO(21) DO(22) DO(23)
+/* clang-format on */
 
 VEC_INLINE v16 tile_start(const Tile *t, size_t r, size_t v)
 {
@@ -95,7 +97,8 @@ VEC_INLINE v16 tile_step(const TileKind kind, const void *a, const void *b, v16 
     return v16_fma(v16_set1(*(const float *)a), column, sum);
 }
 
-VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const int V, const size_t a_row, const size_t a_k)
+VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const int V, const size_t a_row,
+                         const size_t a_k)
 {
     const void *a = t->a, *b = t->b;
     const size_t b_k = t->b_k, b_panel = t->b_panel, c_panel = t->c_panel;
@@ -106,7 +109,8 @@ VEC_INLINE void tile_run(const Tile *t, const TileKind kind, const int R, const 
     EACH_TILE_SUM(SUM_PREFETCH)
     for (size_t k = t->K; k > 0; k--) {
 #define SUM_STEP(i)                                                                                                    \
-    if (i < R * V) sum##i = tile_step(kind, tile_a(a, i / V * a_row), tile_b(kind, b, tile_column(i % V, b_panel)), sum##i);
+    if (i < R * V)                                                                                                     \
+        sum##i = tile_step(kind, tile_a(a, i / V * a_row), tile_b(kind, b, tile_column(i % V, b_panel)), sum##i);
         EACH_TILE_SUM(SUM_STEP)
         a = tile_a(a, a_k);
         b = tile_b(kind, b, b_k);

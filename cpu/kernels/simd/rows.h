@@ -8,7 +8,7 @@
 #include "cpu/kernels/simd/vec.h"
 
 /* for each step at j of n floats: k = 16 lanes, fewer in the last step */
-#define EACH_V16(j, k, n) for (size_t j = 0, k = row_lanes(n); j < (n); j += VEC, k = row_lanes((n) - j))
+#define EACH_V16(j, k, n) for (size_t j = 0, k = row_lanes(n); j < (n); j += VEC, k = row_lanes((n)-j))
 
 VEC_INLINE size_t row_lanes(size_t left)
 {
@@ -70,7 +70,8 @@ static inline void copy_row(Row y, Row x, size_t n)
         memcpy(y.p, x.p, n * dtype_size(y.dtype));
         return;
     }
-    EACH_V16(j, k, n) {
+    EACH_V16(j, k, n)
+    {
         any_store(y, j, any_load(x, j, k), k);
     }
 }

@@ -11,7 +11,8 @@ VEC_INLINE float row_scaled_max(const float *x, size_t n, float scale)
 {
     const v16 low = v16_set1(-INFINITY), s = v16_set1(scale);
     v16 m = low;
-    EACH_V16(j, k, n) {
+    EACH_V16(j, k, n)
+    {
         m = v16_max(v16_select(m16_first((int)k), v16_mul(row_load(x + j, k), s), low), m);
     }
     return v16_reduce_max(m);
@@ -22,7 +23,8 @@ VEC_INLINE float row_exp(float *e, const float *x, size_t n, float scale, float 
 {
     const v16 zero = v16_zero(), s = v16_set1(scale), m = v16_set1(max);
     RowSum sum = row_sum_zero();
-    EACH_V16(j, k, n) {
+    EACH_V16(j, k, n)
+    {
         v16 v = v16_exp(v16_sub(v16_mul(row_load(x + j, k), s), m));
         v = v16_select(m16_first((int)k), v, zero);
         v16 *part = &sum.part[j / VEC % 4];

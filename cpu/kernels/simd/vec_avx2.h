@@ -48,8 +48,7 @@ VEC_INLINE m16 m16_first(int n)
 /* The branches: masked moves are slow on some processors, and most calls are for all lanes. */
 VEC_INLINE v16 v16_load_n(const float *p, int n)
 {
-    if (n >= 16)
-        return v16_load(p);
+    if (n >= 16) return v16_load(p);
     m16 m = m16_first(n);
     return (v16){_mm256_maskload_ps(p, _mm256_castps_si256(m.lo)),
                  _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.hi))};
@@ -307,8 +306,7 @@ VEC_INLINE void v16_transpose(v16 r[16])
         q[2][i] = r[8 + i].lo;
         q[3][i] = r[8 + i].hi;
     }
-    for (int i = 0; i < 4; i++)
-        vec_transpose8(q[i]);
+    for (int i = 0; i < 4; i++) vec_transpose8(q[i]);
     for (int i = 0; i < 8; i++) {
         r[i] = (v16){q[0][i], q[2][i]};
         r[8 + i] = (v16){q[1][i], q[3][i]};

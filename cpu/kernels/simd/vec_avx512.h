@@ -47,10 +47,8 @@ VEC_INLINE v16 v16_load_n(const float *p, int n)
 
 VEC_INLINE void v16_store_n(float *p, v16 a, int n)
 {
-    if (n >= 16)
-        _mm512_storeu_ps(p, a);
-    else
-        _mm512_mask_storeu_ps(p, m16_first(n), a);
+    if (n >= 16) _mm512_storeu_ps(p, a);
+    else _mm512_mask_storeu_ps(p, m16_first(n), a);
 }
 
 VEC_INLINE v16 v16_add(v16 a, v16 b)

@@ -44,15 +44,13 @@ VEC_INLINE void v16_store_half(float *p, v16 a)
 VEC_INLINE v16 v16_load_n(const float *p, int n)
 {
     v16 r = v16_zero();
-    for (int i = 0; i < n; i++)
-        r.at[i] = p[i];
+    for (int i = 0; i < n; i++) r.at[i] = p[i];
     return r;
 }
 
 VEC_INLINE void v16_store_n(float *p, v16 a, int n)
 {
-    for (int i = 0; i < n; i++)
-        p[i] = a.at[i];
+    for (int i = 0; i < n; i++) p[i] = a.at[i];
 }
 
 #define VEC_BINARY(name, expression)                                                                                   \
@@ -139,7 +137,8 @@ VEC_INLINE float vec_power2(int n)
 /* The first product is exact unless it overflows, the second rounds. */
 VEC_INLINE v16 v16_scale2(v16 a, v16 n)
 {
-    VEC_LANES {
+    VEC_LANES
+    {
         int whole = n.at[i] == n.at[i] ? (int)n.at[i] : 0;
         int half = whole >> 1;
         a.at[i] = a.at[i] * vec_power2(half) * vec_power2(whole - half);
@@ -149,7 +148,8 @@ VEC_INLINE v16 v16_scale2(v16 a, v16 n)
 
 VEC_INLINE v16 v16_frexp(v16 a, v16 *e)
 {
-    VEC_LANES {
+    VEC_LANES
+    {
         int32_t bits;
         memcpy(&bits, &a.at[i], sizeof bits);
         e->at[i] = (float)((bits >> 23) - 126);
@@ -242,7 +242,8 @@ VEC_INLINE v16 v16_load_split(const uint16_t *high, const uint16_t *low)
 
 VEC_INLINE void v16_store_split(uint16_t *high, uint16_t *low, v16 a)
 {
-    VEC_LANES {
+    VEC_LANES
+    {
         high[i] = (uint16_t)((vec_bits(a.at[i]) + 0x8000u) >> 16);
         low[i] = (uint16_t)vec_bits(a.at[i]);
     }
@@ -251,16 +252,14 @@ VEC_INLINE void v16_store_split(uint16_t *high, uint16_t *low, v16 a)
 VEC_INLINE float v16_reduce_add(v16 a)
 {
     for (int step = 8; step > 0; step >>= 1)
-        for (int i = 0; i < step; i++)
-            a.at[i] = a.at[i] + a.at[i + step];
+        for (int i = 0; i < step; i++) a.at[i] = a.at[i] + a.at[i + step];
     return a.at[0];
 }
 
 VEC_INLINE float v16_reduce_max(v16 a)
 {
     for (int step = 8; step > 0; step >>= 1)
-        for (int i = 0; i < step; i++)
-            a.at[i] = a.at[i] > a.at[i + step] ? a.at[i] : a.at[i + step];
+        for (int i = 0; i < step; i++) a.at[i] = a.at[i] > a.at[i + step] ? a.at[i] : a.at[i + step];
     return a.at[0];
 }
 

@@ -29,8 +29,7 @@ static inline void pack_columns(float *dst, Row src, size_t row, int rows, int D
             for (int i = 0; i < 16; i++)
                 square[i] = i < height ? any_load(src, (size_t)(j + i) * row + (size_t)d, (size_t)width) : v16_zero();
             v16_transpose(square);
-            for (int i = 0; i < width; i++)
-                v16_store(dst + (size_t)(d + i) * KEY_TILE + j, square[i]);
+            for (int i = 0; i < width; i++) v16_store(dst + (size_t)(d + i) * KEY_TILE + j, square[i]);
         }
 }
 
@@ -39,8 +38,7 @@ static inline void pack_row(float *dst, Row src, int D)
 {
     int d = 0;
     if (src.dtype == DTYPE_F32)
-        for (; d + VEC <= D; d += VEC)
-            v16_store(dst + d, v16_load((const float *)src.p + d));
+        for (; d + VEC <= D; d += VEC) v16_store(dst + d, v16_load((const float *)src.p + d));
     for (; d < D; d += VEC) {
         size_t lanes = row_lanes((size_t)(D - d));
         row_store(dst + d, any_load(src, (size_t)d, lanes), lanes);
@@ -50,8 +48,7 @@ static inline void pack_row(float *dst, Row src, int D)
 /* dst[j * dst_row + d] = src[j * row + d] for j < rows, d < D. */
 static inline void pack_rows(float *dst, size_t dst_row, Row src, size_t row, int rows, int D)
 {
-    for (int j = 0; j < rows; j++)
-        pack_row(dst + (size_t)j * dst_row, row_from(src, (size_t)j * row), D);
+    for (int j = 0; j < rows; j++) pack_row(dst + (size_t)j * dst_row, row_from(src, (size_t)j * row), D);
 }
 
 /* The same with the columns from D to the next multiple of 16 set to 0; dst_row reaches that far. */
@@ -80,8 +77,7 @@ static inline void touch_rows(HeadView view, size_t n, size_t rows, int heads, i
     if (rows == 0 || D == 0) return;
     size_t values = (rows - 1) * view.row + (size_t)(heads - 1) * view.head + (size_t)D;
     const char *p = head_at(view, n, 0).p, *end = p + values * dtype_size(view.dtype);
-    for (; p < end; p += 64)
-        *(const volatile char *)p;
+    for (; p < end; p += 64) *(const volatile char *)p;
 }
 
 /* Whether both lie in one matrix, so that touching one touches the other. */
@@ -104,8 +100,7 @@ static inline void touch_inputs(AttentionShape s, const AttentionInputs *in, int
 
 static inline void touch_outputs(AttentionShape s, HeadView o, int from, int to)
 {
-    if (to - from <= TOUCH_ROWS)
-        touch_rows(o, (size_t)from, (size_t)(to - from), s.H, s.Dv);
+    if (to - from <= TOUCH_ROWS) touch_rows(o, (size_t)from, (size_t)(to - from), s.H, s.Dv);
 }
 
 /* Row n of head h of an f32 view. */
@@ -123,10 +118,8 @@ static inline Row f32_row(const float *p)
 /* Keys of rows [n, n + rows) of key head h as one tile [Dn + Dr][KEY_TILE]. */
 static inline void pack_key_tile(float *dst, AttentionShape s, const AttentionInputs *in, size_t n, int rows, int h)
 {
-    if (s.Dn)
-        pack_columns(dst, head_at(in->k, n, h), in->k.row, rows, s.Dn);
-    if (s.Dr)
-        pack_columns(dst + (size_t)s.Dn * KEY_TILE, head_at(in->k_rope, n, h), in->k_rope.row, rows, s.Dr);
+    if (s.Dn) pack_columns(dst, head_at(in->k, n, h), in->k.row, rows, s.Dn);
+    if (s.Dr) pack_columns(dst + (size_t)s.Dn * KEY_TILE, head_at(in->k_rope, n, h), in->k_rope.row, rows, s.Dr);
 }
 
 #endif

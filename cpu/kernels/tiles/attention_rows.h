@@ -34,10 +34,8 @@ static inline RowGroups group_rows(Backend *b, const CacheRow *rows, int n, int 
     for (int r = 0; r < n; r++) {
         groups.positions += rows[r].pos + 1;
         RowGroup *last = groups.count ? &groups.at[groups.count - 1] : NULL;
-        if (last && last->count < most && rows[last->first].pages == rows[r].pages)
-            last->count++;
-        else
-            groups.at[groups.count++] = (RowGroup){r, 1};
+        if (last && last->count < most && rows[last->first].pages == rows[r].pages) last->count++;
+        else groups.at[groups.count++] = (RowGroup){r, 1};
     }
     return groups;
 }

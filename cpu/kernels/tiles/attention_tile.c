@@ -27,8 +27,7 @@ static PanelState panel_begin(const QueryPanel *panel, AttentionShape s, float *
     for (int r = 0; r < panel->rows; r++) {
         pack_row(state.q + r * state.q_row, panel->q[r], s.Dn);
         pack_row(state.q + r * state.q_row + s.Dn, panel->q_rope[r], s.Dr);
-        for (size_t i = 0; i < state.acc_row; i += 16)
-            v16_store(state.acc + r * state.acc_row + i, v16_zero());
+        for (size_t i = 0; i < state.acc_row; i += 16) v16_store(state.acc + r * state.acc_row + i, v16_zero());
     }
     for (int i = 0; i * BLOCK_ROWS < 16 * panel->rows; i += 16) {
         v16_store(state.m + i, v16_set1(-INFINITY));
@@ -43,8 +42,7 @@ static inline float row_maximum(const float *p, int groups, int limit)
     v16 max = v16_set1(-INFINITY);
     for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
         v16 s = v16_load(p);
-        if (limit < 16)
-            s = v16_select(m16_first(limit), s, v16_set1(-INFINITY));
+        if (limit < 16) s = v16_select(m16_first(limit), s, v16_set1(-INFINITY));
         max = v16_max(max, s);
     }
     return v16_reduce_max(max);
@@ -56,8 +54,7 @@ static inline v16 row_exponentials(float *p, int groups, int limit, float m)
     v16 sum = v16_zero();
     for (int g = 0; g < groups; g++, p += 16, limit -= 16) {
         v16 e = v16_exp(v16_sub(v16_load(p), v16_set1(m)));
-        if (limit < 16)
-            e = v16_select(m16_first(limit), e, v16_zero());
+        if (limit < 16) e = v16_select(m16_first(limit), e, v16_zero());
         v16_store(p, e);
         sum = v16_add(sum, e);
     }
@@ -71,8 +68,8 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
     float *m = state->m + 16 * (first / BLOCK_ROWS), *l = state->l + 16 * (first / BLOCK_ROWS);
     float after[16] = {0}, sum[16] = {0}, alpha[16], sums[BLOCK_ROWS * VEC];
     int groups = (longest + 15) / 16;
-    ScoreProduct scores = {state->p, state->q + first * state->q_row, state->q_row, tile->k, tile->k_rope,
-                           s.Dn,     s.Dr,                            s.scale};
+    ScoreProduct scores = {state->p, state->q + first * state->q_row, state->q_row, tile->k, tile->k_rope, s.Dn, s.Dr,
+                           s.scale};
     tile_scores(&scores, rows, groups);
     /* Step by step for all rows: within one row every step would wait for the one before. */
     for (int r = 0; r < rows; r++) {
@@ -86,8 +83,14 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
     v16_store(alpha, rescale);
     v16_store(m, v16_load(after));
     v16_store(l, v16_fma(v16_load(l), rescale, v16_load(sum)));
-    ValueProduct values = {state->acc + first * state->acc_row, state->acc_row, alpha, state->p, tile->v, tile->v_row,
-                           limit, tile->v_width};
+    ValueProduct values = {state->acc + first * state->acc_row,
+                           state->acc_row,
+                           alpha,
+                           state->p,
+                           tile->v,
+                           tile->v_row,
+                           limit,
+                           tile->v_width};
     tile_values(&values, rows);
 }
 
@@ -103,9 +106,9 @@ static void panel_end(const QueryPanel *panel, const PanelState *state, int Dv)
             const float *acc = state->acc + (first + r) * state->acc_row;
             v16 scale = v16_set1(inverse[r]);
             for (int i = 0; i < Dv; i += 16)
-                any_store(panel->o[first + r], (size_t)i, v16_mul(v16_load(acc + i), scale), row_lanes((size_t)(Dv - i)));
-            if (panel->lse[first + r])
-                *panel->lse[first + r] = lse[r];
+                any_store(panel->o[first + r], (size_t)i, v16_mul(v16_load(acc + i), scale),
+                          row_lanes((size_t)(Dv - i)));
+            if (panel->lse[first + r]) *panel->lse[first + r] = lse[r];
         }
     }
 }
@@ -114,8 +117,7 @@ void panel_attend(const QueryPanel *panel, AttentionShape s, KeyTileAt *tile_at,
 {
     PanelState state = panel_begin(panel, s, work);
     int last = 0;
-    for (int r = 0; r < panel->rows; r++)
-        last = panel->pos[r] > last ? panel->pos[r] : last;
+    for (int r = 0; r < panel->rows; r++) last = panel->pos[r] > last ? panel->pos[r] : last;
     for (int i = 0; i <= last / KEY_TILE; i++) {
         KeyTile tile = tile_at(from, i);
         for (int first = 0; first < panel->rows; first += BLOCK_ROWS) {
@@ -125,8 +127,7 @@ void panel_attend(const QueryPanel *panel, AttentionShape s, KeyTileAt *tile_at,
                 limit[r] = left < 0 ? 0 : min_int(left, KEY_TILE);
                 longest = limit[r] > longest ? limit[r] : longest;
             }
-            if (longest > 0)
-                block_attend(&state, first, rows, s, &tile, limit, longest);
+            if (longest > 0) block_attend(&state, first, rows, s, &tile, limit, longest);
         }
     }
     panel_end(panel, &state, s.Dv);

@@ -29,7 +29,7 @@ typedef KeyTile KeyTileAt(void *from, int i);
 typedef struct QueryPanel {
     int rows;
     int pos[PANEL_ROWS];
-    Row q[PANEL_ROWS];      /* Dn + Dr values; a scattered row is two pieces */
+    Row q[PANEL_ROWS]; /* Dn + Dr values; a scattered row is two pieces */
     Row q_rope[PANEL_ROWS];
     Row o[PANEL_ROWS];      /* Dv values, overwritten */
     float *lse[PANEL_ROWS]; /* NULL: not wanted */

@@ -1,18 +1,17 @@
 #include "cpu/kernels/tiles/tile_product.h"
 
-
 /* Groups of 16 columns held in registers at once, by rows: 6 rows x 4 groups are 24 of AVX-512's 32 registers, 6 x 1 are
  * 12 of AVX2's 16. Fewer rows take more groups there: at least 8 chains of FMAs hide each other's latency. */
 enum { MOST_GROUPS = 4 };
 #if defined(__AVX512F__)
 #define ROWS_SHAPES(SHAPE, R) SHAPE(R, 1) SHAPE(R, 2) SHAPE(R, 3) SHAPE(R, 4)
 #define EACH_SHAPE(SHAPE)                                                                                              \
-    ROWS_SHAPES(SHAPE, 1) ROWS_SHAPES(SHAPE, 2) ROWS_SHAPES(SHAPE, 3)                                                  \
-    ROWS_SHAPES(SHAPE, 4) ROWS_SHAPES(SHAPE, 5) ROWS_SHAPES(SHAPE, 6)
+    ROWS_SHAPES(SHAPE, 1)                                                                                              \
+    ROWS_SHAPES(SHAPE, 2) ROWS_SHAPES(SHAPE, 3) ROWS_SHAPES(SHAPE, 4) ROWS_SHAPES(SHAPE, 5) ROWS_SHAPES(SHAPE, 6)
 #else
 #define EACH_SHAPE(SHAPE)                                                                                              \
-    SHAPE(1, 1) SHAPE(1, 2) SHAPE(1, 3) SHAPE(1, 4) SHAPE(2, 1) SHAPE(2, 2)                                            \
-    SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
+    SHAPE(1, 1)                                                                                                        \
+    SHAPE(1, 2) SHAPE(1, 3) SHAPE(1, 4) SHAPE(2, 1) SHAPE(2, 2) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
 #endif
 
 /* How many of the `left` groups a block of `rows` takes next. */
@@ -41,10 +40,10 @@ static int groups_now(int rows, int left)
     }
 
 #if defined(__AVX2__)
-#define EACH_ROW _Pragma("GCC unroll 6") for (int r = 0; r < R; r++)
+#define EACH_ROW   _Pragma("GCC unroll 6") for (int r = 0; r < R; r++)
 #define EACH_GROUP _Pragma("GCC unroll 4") for (int g = 0; g < G; g++)
 #else
-#define EACH_ROW for (int r = 0; r < R; r++)
+#define EACH_ROW   for (int r = 0; r < R; r++)
 #define EACH_GROUP for (int g = 0; g < G; g++)
 #endif
 
@@ -55,8 +54,8 @@ VEC_INLINE v16 load16(const DType t, const void *p)
 }
 
 /* acc[r][g] += a[r * a_row + k * a_step] * b[k * b_row + 16 g ...] for k in [from, to); b of type t. */
-VEC_INLINE void product(const DType t, const int R, const int G, v16 acc[BLOCK_ROWS][MOST_GROUPS], const float *a, size_t a_row,
-                        size_t a_step, const void *bp, size_t b_row, int from, int to)
+VEC_INLINE void product(const DType t, const int R, const int G, v16 acc[BLOCK_ROWS][MOST_GROUPS], const float *a,
+                        size_t a_row, size_t a_step, const void *bp, size_t b_row, int from, int to)
 {
     const size_t size = dtype_size(t);
     const char *b = (const char *)bp + (size_t)from * b_row * size;
@@ -64,7 +63,8 @@ VEC_INLINE void product(const DType t, const int R, const int G, v16 acc[BLOCK_R
     for (int k = from; k < to; k++, a += a_step, b += b_row * size) {
         v16 column[MOST_GROUPS];
         EACH_GROUP column[g] = load16(t, b + (size_t)(16 * g) * size);
-        EACH_ROW {
+        EACH_ROW
+        {
             v16 x = v16_set1(a[r * a_row]);
             EACH_GROUP acc[r][g] = v16_fma(x, column[g], acc[r][g]);
         }
@@ -93,16 +93,17 @@ void tile_scores(const ScoreProduct *p, int rows, int groups)
 }
 
 /* Rows of a block have limits of their own: [0, common) is for all, the rest of each row for that row alone. */
-VEC_INLINE void values(const DType t, const int R, const int G, const ValueProduct *p, size_t at, int common, int longest)
+VEC_INLINE void values(const DType t, const int R, const int G, const ValueProduct *p, size_t at, int common,
+                       int longest)
 {
     v16 acc[BLOCK_ROWS][MOST_GROUPS];
     EACH_ROW EACH_GROUP acc[r][g] = v16_load(p->c + r * p->c_row + at + 16 * g);
-    if (p->factor)
-        EACH_ROW EACH_GROUP acc[r][g] = v16_mul(acc[r][g], v16_set1(p->factor[r]));
+    if (p->factor) EACH_ROW EACH_GROUP acc[r][g] = v16_mul(acc[r][g], v16_set1(p->factor[r]));
     product(t, R, G, acc, p->a, KEY_TILE, 1, row_from(p->b, at).p, p->b_row, 0, common);
     for (int j = common; j < longest; j++) {
         const char *b = row_from(p->b, (size_t)j * p->b_row + at).p;
-        EACH_ROW {
+        EACH_ROW
+        {
             if (j < p->limit[r]) {
                 v16 x = v16_set1(p->a[r * KEY_TILE + j]);
                 EACH_GROUP acc[r][g] = v16_fma(x, load16(t, b + (size_t)(16 * g) * dtype_size(t)), acc[r][g]);
@@ -118,10 +119,10 @@ static void values_tail(const ValueProduct *p, int rows, size_t at, int lanes)
     for (int r = 0; r < rows; r++) {
         float *c = p->c + r * p->c_row + at;
         v16 acc = v16_load_n(c, lanes);
-        if (p->factor)
-            acc = v16_mul(acc, v16_set1(p->factor[r]));
+        if (p->factor) acc = v16_mul(acc, v16_set1(p->factor[r]));
         for (int j = 0; j < p->limit[r]; j++)
-            acc = v16_fma(v16_set1(p->a[r * KEY_TILE + j]), any_load(p->b, (size_t)j * p->b_row + at, (size_t)lanes), acc);
+            acc = v16_fma(v16_set1(p->a[r * KEY_TILE + j]), any_load(p->b, (size_t)j * p->b_row + at, (size_t)lanes),
+                          acc);
         v16_store_n(c, acc, lanes);
     }
 }
@@ -141,8 +142,7 @@ void tile_values(const ValueProduct *p, int rows)
         SHAPE_SWITCH(rows, now)
 #undef CALL
     }
-    if (p->width % 16)
-        values_tail(p, rows, (size_t)(16 * groups), p->width % 16);
+    if (p->width % 16) values_tail(p, rows, (size_t)(16 * groups), p->width % 16);
 }
 
 VEC_INLINE void keys_block(const int R, const int G, const KeyProduct *p, int j, int from, int at)
