@@ -23,7 +23,7 @@ typedef struct Weights {
     Mat *expert_views;    /* storage of the experts' arrays */
 } Weights;
 
-/* block holds table->total floats and must outlive the views. dtype bf16: it is split (core/split_master.h), and the views of matrices
+/* block holds table->total floats and must outlive the views. dtype bf16: it is split (split_master.h), and the views of matrices
  * see the bf16 halves. Free with weights_free (the block is the caller's). */
 Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype);
 void weights_free(Weights *w);

@@ -1,4 +1,4 @@
-/* The built-in recipes: every recipes/NAME.yaml as it was when the binary was made (recipes/recipes_to_c.sh writes the source). */
+/* The built-in recipes: every recipes/NAME.yaml as it was when the binary was made (recipes_to_c.sh writes it). */
 #ifndef RECIPES_EMBEDDED_H
 #define RECIPES_EMBEDDED_H
 
