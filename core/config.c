@@ -11,6 +11,18 @@ const char *arch_name(Arch arch)
     return names[arch];
 }
 
+const char *topk_method_name(TopkMethod k)
+{
+    static const char *const names[] = {"greedy", "group_limited_greedy", "noaux_tc"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
+const char *score_function_name(ScoreFunction k)
+{
+    static const char *const names[] = {"softmax", "sigmoid"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 bool config_is_moe(const ModelConfig *c, int layer)
 {
     return c->E > 0 && layer >= c->first_dense && layer % c->moe_freq == 0;

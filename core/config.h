@@ -14,7 +14,7 @@
 
 typedef enum { ARCH_DEEPSEEK_V2, ARCH_DEEPSEEK_V3, ARCH_QWEN2, ARCH_QWEN3, ARCH_LLAMA, ARCH_COUNT } Arch;
 typedef enum { ATTENTION_MLA, ATTENTION_GQA } AttentionKind;
-typedef enum { TOPK_GREEDY, TOPK_GROUP_MAX, TOPK_NOAUX } TopkMethod; /* greedy, group_limited_greedy, noaux_tc */
+typedef enum { TOPK_GREEDY, TOPK_GROUP_MAX, TOPK_NOAUX } TopkMethod;
 typedef enum { SCORE_SOFTMAX, SCORE_SIGMOID } ScoreFunction;
 typedef enum { HEAD_LM, HEAD_SCALAR } HeadKind; /* logits over V, or one value per token (reward models) */
 
@@ -57,6 +57,9 @@ typedef struct ModelConfig {
 
 /* "deepseek_v2", ...: the model_type of config.json. */
 const char *arch_name(Arch arch);
+/* "greedy", ... and "softmax", "sigmoid", as config.json spells them; NULL after the last. */
+const char *topk_method_name(TopkMethod k);
+const char *score_function_name(ScoreFunction k);
 
 /* Q/K head width: Dn + Dr. */
 static inline int config_qk_dim(const ModelConfig *c)

@@ -4,6 +4,18 @@
 
 #include "core/check.h"
 
+const char *grpo_kind_name(GrpoKind k)
+{
+    static const char *const names[] = {"grpo", "dr_grpo", "dapo"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
+const char *kl_estimator_name(KlEstimator k)
+{
+    static const char *const names[] = {"k1", "k2", "k3", "exact"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 /* x within +-bound; *inside tells whether the gradient passes. */
 static double clamp_log(double x, double bound, bool *inside)
 {

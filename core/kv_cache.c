@@ -6,6 +6,12 @@
 #include "core/check.h"
 #include "core/memory.h"
 
+const char *cache_kind_name(CacheKind k)
+{
+    static const char *const names[] = {"exact", "latent"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 /* Values of one layer of a page, and where its parts begin. */
 static size_t layout(const ModelConfig *c, CacheKind kind, size_t *rope_at, size_t *v_at)
 {

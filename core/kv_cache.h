@@ -11,6 +11,8 @@
 #include "core/ops.h"
 
 typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
+/* "exact", "latent"; NULL after the last. */
+const char *cache_kind_name(CacheKind k);
 
 typedef struct KvCache {
     CacheKind kind;

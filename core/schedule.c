@@ -4,6 +4,12 @@
 
 #include "core/check.h"
 
+const char *schedule_kind_name(ScheduleKind k)
+{
+    static const char *const names[] = {"constant", "linear", "cosine", "step"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 static double step_rate(const Schedule *s, int64_t step)
 {
     double rate = s->peak;

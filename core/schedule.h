@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STEP } ScheduleKind;
+/* "constant", ..., "step"; NULL after the last. */
+const char *schedule_kind_name(ScheduleKind k);
 
 typedef struct Schedule {
     ScheduleKind kind;

@@ -18,6 +18,18 @@ static const Task *const tasks[] = {
 };
 #undef TASK
 
+const char *language_name(Language k)
+{
+    static const char *const names[] = {"en", "zh"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
+const char *prompt_kind_name(PromptKind k)
+{
+    static const char *const names[] = {"reasoning", "helpful", "safety"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 enum { STEPS_MAX = 64, TEST_SHARE = 10, ATTEMPTS = 100000 };
 
 static const char *const reason_names[REASON_COUNT] = {

@@ -259,7 +259,6 @@ static Json *rope_scaling(const ModelConfig *c)
 
 static void write_experts(Json *o, const ModelConfig *c)
 {
-    static const char *const methods[] = {"greedy", "group_limited_greedy", "noaux_tc"};
     json_set(o, "n_routed_experts", c->E ? json_new_int(c->E) : json_new_null());
     if (c->E) {
         set_int(o, "n_shared_experts", c->S);
@@ -272,8 +271,8 @@ static void write_experts(Json *o, const ModelConfig *c)
         json_set(o, "norm_topk_prob", json_new_bool(c->norm_topk));
         json_set(o, "routed_scaling_factor", number(c->routed_scale));
     }
-    json_set(o, "topk_method", json_new_text(methods[c->topk]));
-    json_set(o, "scoring_func", json_new_text(c->score == SCORE_SIGMOID ? "sigmoid" : "softmax"));
+    json_set(o, "topk_method", json_new_text(topk_method_name(c->topk)));
+    json_set(o, "scoring_func", json_new_text(score_function_name(c->score)));
     json_set(o, "aux_loss_alpha", json_new_number(0.001));
     json_set(o, "seq_aux", json_new_bool(true));
     if (c->mask_zero) json_set(o, "mask_rejected_groups_with_zero", json_new_bool(true));

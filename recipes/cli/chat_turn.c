@@ -1,3 +1,4 @@
+/* A model speaks and is spoken to: messages -> ids, sampled tokens -> text as it comes. */
 #include "recipes/cli/chat_turn.h"
 
 #include <stdlib.h>

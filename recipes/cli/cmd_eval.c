@@ -11,7 +11,7 @@
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/model/open_model.h"
-#include "recipes/config/recipe.h"
+#include "recipes/config/recipe_load.h"
 #include "recipes/cli/task_source.h"
 
 typedef struct EvalArgs {

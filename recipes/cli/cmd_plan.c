@@ -8,6 +8,7 @@
 #include "recipes/cli/commands.h"
 #include "recipes/stages/pipeline.h"
 #include "recipes/plan/plan.h"
+#include "recipes/config/recipe_load.h"
 
 typedef struct PlanOptions {
     int sequences, length, samples, tokens;

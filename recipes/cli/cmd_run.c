@@ -8,6 +8,8 @@
 #include "recipes/cli/commands.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/stages/pipeline.h"
+#include "recipes/config/recipe_help.h"
+#include "recipes/config/recipe_load.h"
 
 enum { MAX_SETS = 128 };
 

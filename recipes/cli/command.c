@@ -1,3 +1,4 @@
+/* Options out of argv, --help, and the sentences with which a command ends. */
 #include "recipes/cli/command.h"
 
 #include <limits.h>

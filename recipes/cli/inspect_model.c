@@ -1,3 +1,4 @@
+/* `r1 inspect MODEL`: config, parameter table, counts, hashes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* `r1 inspect RUN`: its stages, or one group of rollouts side by side. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* JSON lines read from a file or standard input, printed to standard output. */
 #include "recipes/cli/json_lines.h"
 
 #include <errno.h>

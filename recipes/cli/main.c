@@ -1,3 +1,4 @@
+/* The table of commands, and main. */
 #include <stdio.h>
 #include <string.h>
 

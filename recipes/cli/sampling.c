@@ -1,3 +1,4 @@
+/* The sampling options of generate, chat and eval as a rollout's specification. */
 #include "recipes/cli/sampling.h"
 
 #include <string.h>

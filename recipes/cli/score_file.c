@@ -1,3 +1,4 @@
+/* The binary file that `r1 score --out` writes. */
 #include "recipes/cli/score_file.h"
 
 #include <stdio.h>

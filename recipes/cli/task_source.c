@@ -1,3 +1,4 @@
+/* A built-in task or a JSONL file, by its name on the command line. */
 #include "recipes/cli/task_source.h"
 
 #include <stdio.h>

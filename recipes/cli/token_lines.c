@@ -1,3 +1,4 @@
+/* Lines {"ids": [..]} read and checked against a vocabulary. */
 #include "recipes/cli/token_lines.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* What the key table cannot say: built-in stages, references between stages, sizes of models. */
 #include "recipes/config/check.h"
 
 #include <ctype.h>
@@ -96,17 +97,6 @@ static void derive_model(ModelConfig *c)
     c->qk_norm = c->arch == ARCH_QWEN3;
     c->n_group = c->topk_group = c->moe_freq = 1;
     c->routed_scale = 1;
-}
-
-bool recipe_model_config(const RecipeModel *m, int vocab, int bos, int eos, ModelConfig *out, Status *st)
-{
-    ModelConfig c = m->config;
-    c.V = vocab;
-    c.bos = bos;
-    c.eos = eos;
-    if (!config_validate(&c, st)) return false;
-    *out = c;
-    return true;
 }
 
 /* ---- Checks ---- */

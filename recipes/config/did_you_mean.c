@@ -1,3 +1,4 @@
+/* Edit distance, and the nearest candidate so far. */
 #include "recipes/config/did_you_mean.h"
 
 #include <stdbool.h>

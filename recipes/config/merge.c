@@ -1,3 +1,4 @@
+/* Trees of recipes combined: mappings by name as lists, `extends`, `--set`. */
 #include "recipes/config/merge.h"
 
 #include <ctype.h>
@@ -8,21 +9,21 @@
 #include "core/check.h"
 #include "recipes/config/did_you_mean.h"
 
-/* The row of a key whatever the variant: lists and blocks have one row each. */
-static const Field *any_field(const Block *b, const char *key)
+/* The row of a key whatever the variant: lists and sections have one row each. */
+static const Field *any_field(const Section *b, const char *key)
 {
     for (int i = 0; i < b->n; i++)
         if (!strcmp(b->fields[i].key, key)) return &b->fields[i];
     return NULL;
 }
 
-static const char *element_name(const Block *b, const Node *element)
+static const char *element_name(const Section *b, const Node *element)
 {
     const Node *name = node_get(element, b->identity);
     return name && name->kind == NODE_SCALAR ? name->text : NULL;
 }
 
-static Node *find_element(const Block *b, const Node *list, const char *name)
+static Node *find_element(const Section *b, const Node *list, const char *name)
 {
     for (int i = 0; i < list->n; i++) {
         const char *n = element_name(b, list->items[i]);
@@ -31,7 +32,7 @@ static Node *find_element(const Block *b, const Node *list, const char *name)
     return NULL;
 }
 
-static Node *named_map(const Block *b, const char *name, const char *where)
+static Node *named_map(const Section *b, const char *name, const char *where)
 {
     Node *map = node_new(NODE_MAP, NULL, where);
     node_put(map, b->identity, node_new(NODE_SCALAR, name, where));
@@ -39,7 +40,7 @@ static Node *named_map(const Block *b, const char *name, const char *where)
 }
 
 /* One entry of a mapping by name -> an element of the list. */
-static Node *element_of_entry(const Block *b, const Node *entry, Status *st)
+static Node *element_of_entry(const Section *b, const Node *entry, Status *st)
 {
     Node *map = named_map(b, entry->key, entry->where);
     if (entry->kind == NODE_MAP) {
@@ -56,7 +57,7 @@ static Node *element_of_entry(const Block *b, const Node *entry, Status *st)
 }
 
 /* An element of a list gets its name: a bare word is it, otherwise the first of kind, task, file's last part. */
-static void name_element(const Block *b, Node **element)
+static void name_element(const Section *b, Node **element)
 {
     Node *e = *element;
     if (e->kind == NODE_SCALAR && !node_is_null(e)) {
@@ -76,7 +77,7 @@ static void name_element(const Block *b, Node **element)
     }
 }
 
-static Node *normal_list(const Block *b, const Node *value, Status *st)
+static Node *normal_list(const Section *b, const Node *value, Status *st)
 {
     Node *list = node_new(NODE_LIST, NULL, value->where);
     list->by_name = value->kind == NODE_MAP || value->by_name;
@@ -96,15 +97,16 @@ static Node *normal_list(const Block *b, const Node *value, Status *st)
     return list;
 }
 
-bool merge_normalise(const Block *b, Node *map, Status *st)
+bool merge_normalise(const Section *b, Node *map, Status *st)
 {
     for (int i = 0; i < map->n; i++) {
         Node *value = map->items[i];
         const Field *f = any_field(b, value->key);
         if (!f) continue;
-        if (f->type == FIELD_BLOCK && value->kind == NODE_MAP && !merge_normalise(f->block, value, st)) return false;
+        if (f->type == FIELD_SECTION && value->kind == NODE_MAP && !merge_normalise(f->section, value, st))
+            return false;
         if (f->type != FIELD_LIST || (value->kind == NODE_SCALAR && !node_is_null(value))) continue;
-        Node *list = normal_list(f->block, value, st);
+        Node *list = normal_list(f->section, value, st);
         if (!list) return false;
         node_put(map, f->key, list);
     }
@@ -112,7 +114,7 @@ bool merge_normalise(const Block *b, Node *map, Status *st)
 }
 
 /* by_name: changes elements in place, appends new ones. */
-static void merge_elements(const Block *b, Node *base, const Node *over)
+static void merge_elements(const Section *b, Node *base, const Node *over)
 {
     for (int i = 0; i < over->n; i++) {
         const char *name = element_name(b, over->items[i]);
@@ -123,7 +125,7 @@ static void merge_elements(const Block *b, Node *base, const Node *over)
 }
 
 /* A list that replaces another; its elements start from the old ones of the same name. */
-static Node *replace_stages(const Block *b, const Node *base, const Node *over)
+static Node *replace_stages(const Section *b, const Node *base, const Node *over)
 {
     Node *list = node_new(NODE_LIST, NULL, over->where);
     for (int i = 0; i < over->n; i++) {
@@ -136,17 +138,18 @@ static Node *replace_stages(const Block *b, const Node *base, const Node *over)
     return list;
 }
 
-void merge_over(const Block *b, Node *base, const Node *over)
+void merge_over(const Section *b, Node *base, const Node *over)
 {
     for (int i = 0; i < over->n; i++) {
         const Node *value = over->items[i];
         const Field *f = any_field(b, value->key);
         Node *old = node_get(base, value->key);
         bool lists = f && f->type == FIELD_LIST && old && old->kind == NODE_LIST && value->kind == NODE_LIST;
-        if (lists && value->by_name) merge_elements(f->block, old, value);
-        else if (lists && f->block == &stage_block) node_put(base, value->key, replace_stages(f->block, old, value));
-        else if (f && f->type == FIELD_BLOCK && old && old->kind == NODE_MAP && value->kind == NODE_MAP)
-            merge_over(f->block, old, value);
+        if (lists && value->by_name) merge_elements(f->section, old, value);
+        else if (lists && f->section == &stage_section)
+            node_put(base, value->key, replace_stages(f->section, old, value));
+        else if (f && f->type == FIELD_SECTION && old && old->kind == NODE_MAP && value->kind == NODE_MAP)
+            merge_over(f->section, old, value);
         else node_put(base, value->key, node_copy(value));
     }
 }
@@ -176,11 +179,11 @@ static bool split_path(const char *set, SetPath *p, const char **value, Status *
 }
 
 /* A stage's name may stand first: "zero.steps" is "stages.zero.steps". */
-static bool find_start(const Block *b, const Node *base, SetPath *p, const char *set, Status *st)
+static bool find_start(const Section *b, const Node *base, SetPath *p, const char *set, Status *st)
 {
     if (any_field(b, p->parts[0])) return true;
     const Node *stages = node_get(base, "stages");
-    if (stages && find_element(&stage_block, stages, p->parts[0])) {
+    if (stages && find_element(&stage_section, stages, p->parts[0])) {
         memmove(p->parts + 1, p->parts, (size_t)p->n++ * sizeof *p->parts);
         p->parts[0] = "stages";
         return true;
@@ -188,7 +191,7 @@ static bool find_start(const Block *b, const Node *base, SetPath *p, const char 
     Nearest near = nearest_start(p->parts[0]);
     for (int i = 0; i < b->n; i++) nearest_try(&near, b->fields[i].key);
     for (int i = 0; stages && i < stages->n; i++) {
-        const char *name = element_name(&stage_block, stages->items[i]);
+        const char *name = element_name(&stage_section, stages->items[i]);
         if (name) nearest_try(&near, name);
     }
     char hint[80];
@@ -197,7 +200,7 @@ static bool find_start(const Block *b, const Node *base, SetPath *p, const char 
 }
 
 /* The place a path's list element stands for: its name, or the name of element number N. */
-static const char *element_of_part(const Block *b, const Node *list, const char *part)
+static const char *element_of_part(const Section *b, const Node *list, const char *part)
 {
     if (!list || list->kind != NODE_LIST || find_element(b, list, part)) return part;
     char *end;
@@ -209,10 +212,10 @@ static const char *element_of_part(const Block *b, const Node *list, const char 
 
 static bool known_stage(const Node *list, const char *part, const char *set, Status *st)
 {
-    if (list && find_element(&stage_block, list, part)) return true;
+    if (list && find_element(&stage_section, list, part)) return true;
     Nearest near = nearest_start(part);
     for (int i = 0; list && i < list->n; i++) {
-        const char *name = element_name(&stage_block, list->items[i]);
+        const char *name = element_name(&stage_section, list->items[i]);
         if (name) nearest_try(&near, name);
     }
     char hint[80];
@@ -220,7 +223,7 @@ static bool known_stage(const Node *list, const char *part, const char *set, Sta
 }
 
 /* Builds {part0: {part1: ... value}} with mappings by name where the table has lists. */
-static bool nest(const Block *b, const Node *base, const SetPath *p, Node *root, Node *value, const char *set,
+static bool nest(const Section *b, const Node *base, const SetPath *p, Node *root, Node *value, const char *set,
                  Status *st)
 {
     Node *at = root;
@@ -229,14 +232,14 @@ static bool nest(const Block *b, const Node *base, const SetPath *p, Node *root,
         const char *key = p->parts[i];
         if (in_list) {
             key = element_of_part(b, base, key);
-            if (b == &stage_block && !known_stage(base, key, set, st)) return false;
+            if (b == &stage_section && !known_stage(base, key, set, st)) return false;
             base = base && base->kind == NODE_LIST ? find_element(b, base, key) : NULL;
             in_list = false;
         } else {
             const Field *f = b ? any_field(b, key) : NULL;
             base = node_get(base, key);
             in_list = f && f->type == FIELD_LIST;
-            b = f ? f->block : NULL;
+            b = f ? f->section : NULL;
         }
         bool last = i == p->n - 1;
         Node *child = last ? value : node_new(NODE_MAP, NULL, value->where);
@@ -246,7 +249,7 @@ static bool nest(const Block *b, const Node *base, const SetPath *p, Node *root,
     return true;
 }
 
-bool merge_set(const Block *b, Node *base, const char *set, Status *st)
+bool merge_set(const Section *b, Node *base, const char *set, Status *st)
 {
     SetPath p;
     const char *text = NULL;

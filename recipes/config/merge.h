@@ -6,14 +6,14 @@
 #include "recipes/config/yaml.h"
 
 /* Brings every list of named things below `map` into one form: a list of maps, each with its name. A mapping by name becomes
- * such a list marked by_name; a bare value in it sets the block's `scalar` key; a bare word in a list is a name. */
-bool merge_normalise(const Block *b, Node *map, Status *st);
+ * such a list marked by_name; a bare value in it sets the section's `scalar` key; a bare word in a list is a name. */
+bool merge_normalise(const Section *b, Node *map, Status *st);
 
 /* Puts `over` (normalised, left as it was) on top of `base` (changed): maps by key; a by_name list changes or appends
  * elements; another list replaces, but elements of `stages` start from base's element of that name. */
-void merge_over(const Block *b, Node *base, const Node *over);
+void merge_over(const Section *b, Node *base, const Node *over);
 
 /* Applies the `--set` text "a.b.c=VALUE" to a normalised tree. */
-bool merge_set(const Block *b, Node *base, const char *set, Status *st);
+bool merge_set(const Section *b, Node *base, const char *set, Status *st);
 
 #endif

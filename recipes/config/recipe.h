@@ -1,17 +1,7 @@
 /* A recipe: what a run is, read from YAML. schema.c holds the one table of keys that gives types, defaults, ranges,
- * help and the resolved recipe; this struct is where its values land.
- *
- * YAML rules beyond the table:
- *  - `extends: tiny` (a built-in recipe, from any folder) or a path relative to the file: its values are the defaults.
- *  - A list of named things (stages, tasks, general, rewards) may be written as a list, which replaces the list of the extended
- *    recipe, or as a mapping by name, which changes its elements and keeps the rest. In a list of stages, an element whose
- *    name the extended recipe has starts from that stage's settings, so `stages: [base, zero]` selects two of them.
- *  - `--set a.b=c`: a path of keys and names; a stage's name may come first (`zero.steps=50`); the value is YAML.
- *  - Paths in values (from, file, path) are relative to the working folder. */
+ * help and the resolved recipe; this struct is where its values land. */
 #ifndef RECIPES_RECIPE_H
 #define RECIPES_RECIPE_H
-
-#include <stdio.h>
 
 #include "core/config.h"
 #include "core/grpo.h"
@@ -35,10 +25,7 @@ typedef enum {
 
 typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
 typedef enum { BLOCK_MODEL, BLOCK_STUDENT } ModelBlock;
-const char *stage_kind_name(StageKind k);
-const char *loss_kind_name(GrpoKind k);
-const char *kl_kind_name(KlEstimator k);
-const char *schedule_name(ScheduleKind k);
+const char *stage_kind_name(StageKind k); /* "pretrain", ...; NULL after the last */
 
 /* model:, student:. config lacks what the tokenizer knows (V, bos, eos): recipe_model_config adds it.
  * from != "": weights and config come from that model (checkpoint, RUN/stage, HF folder) and config is zero. */
@@ -182,18 +169,6 @@ typedef struct Recipe {
     int n_stages;
 } Recipe;
 
-/* Reads a built-in recipe by name or a file by path, applies n `--set` texts in order, checks everything. One heap block;
- * free with free(). NULL with a sentence "FILE:LINE: ..." on unknown keys, wrong types, values out of range, a stage that
- * starts from one that does not come before it, impossible model sizes. */
-Recipe *recipe_load(const char *name_or_path, const char *const *sets, int n, Status *st);
-/* The same from text; `where` names it in sentences, `extends` paths are relative to the working folder. */
-Recipe *recipe_parse(const char *text, const char *where, const char *const *sets, int n, Status *st);
-
-/* The resolved recipe: every key with its value, as YAML that recipe_parse reads back to an equal Recipe. Caller frees. */
-char *recipe_write(const Recipe *r);
-/* Whether two resolved recipes say the same; if not, difference becomes "KEY is A here and B there" (a's value first). */
-bool recipe_same(const char *a, const char *b, char *difference, size_t size);
-
 const RecipeStage *recipe_stage(const Recipe *r, const char *name); /* NULL when there is none */
 int recipe_stage_index(const Recipe *r, const char *name);          /* -1 */
 /* The sources a stage draws from: its own tasks or the recipe's. */
@@ -201,8 +176,5 @@ const RecipeTasks *recipe_tasks(const Recipe *r, const RecipeStage *s);
 
 /* The block's config with the tokenizer's sizes in it, validated. The block must have no `from`. */
 bool recipe_model_config(const RecipeModel *m, int vocab, int bos, int eos, ModelConfig *out, Status *st);
-
-/* Every key with type, default, range and help (`r1 run --help-recipe`). */
-void recipe_print_schema(FILE *out);
 
 #endif

@@ -1,51 +1,27 @@
+/* The key table: one row a key. */
 #include "recipes/config/schema.h"
 
 #include <string.h>
 
 #include "recipes/config/recipe.h"
 
-/* ---- Names of enum values: one function each, NULL after the last ---- */
+/* ---- Names of enum values, from their owners: NULL after the last ---- */
 
-const char *stage_kind_name(StageKind k)
-{
-    static const char *const names[STAGE_KINDS] = {"pretrain", "sft", "rl", "rejection", "reward_model", "distill"};
-    return (unsigned)k < STAGE_KINDS ? names[k] : NULL;
-}
+#define NAMES(function, type, owner)                                                                                   \
+    static const char *function(int i)                                                                                 \
+    {                                                                                                                  \
+        return owner((type)i);                                                                                         \
+    }
+NAMES(name_stage, StageKind, stage_kind_name)
+NAMES(name_loss, GrpoKind, grpo_kind_name)
+NAMES(name_kl, KlEstimator, kl_estimator_name)
+NAMES(name_schedule, ScheduleKind, schedule_kind_name)
+NAMES(name_prompt_kind, PromptKind, prompt_kind_name)
+NAMES(name_cache, CacheKind, cache_kind_name)
+NAMES(name_topk, TopkMethod, topk_method_name)
+NAMES(name_score, ScoreFunction, score_function_name)
+#undef NAMES
 
-const char *loss_kind_name(GrpoKind k)
-{
-    static const char *const names[] = {"grpo", "dr_grpo", "dapo"};
-    return (unsigned)k < 3 ? names[k] : NULL;
-}
-
-const char *kl_kind_name(KlEstimator k)
-{
-    static const char *const names[] = {"k1", "k2", "k3", "exact"};
-    return (unsigned)k < 4 ? names[k] : NULL;
-}
-
-const char *schedule_name(ScheduleKind k)
-{
-    static const char *const names[] = {"constant", "linear", "cosine", "step"};
-    return (unsigned)k < 4 ? names[k] : NULL;
-}
-
-static const char *name_stage(int i)
-{
-    return stage_kind_name((StageKind)i);
-}
-static const char *name_loss(int i)
-{
-    return loss_kind_name((GrpoKind)i);
-}
-static const char *name_kl(int i)
-{
-    return kl_kind_name((KlEstimator)i);
-}
-static const char *name_schedule(int i)
-{
-    return schedule_name((ScheduleKind)i);
-}
 static const char *name_arch(int i)
 {
     return i < ARCH_COUNT ? arch_name((Arch)i) : NULL;
@@ -55,21 +31,9 @@ static const char *name_reward(int i)
     return i < REWARD_KINDS ? reward_kind_name((RewardKind)i) : NULL;
 }
 
-static const char *name_prompt_kind(int i)
-{
-    static const char *const names[] = {"reasoning", "helpful", "safety", NULL};
-    return names[i];
-}
-
 static const char *name_precision(int i)
 {
     return i <= DTYPE_BF16 ? dtype_name((DType)i) : NULL;
-}
-
-static const char *name_cache(int i)
-{
-    static const char *const names[] = {"exact", "latent", NULL};
-    return names[i];
 }
 
 static const char *name_tokenizer(int i)
@@ -81,18 +45,6 @@ static const char *name_tokenizer(int i)
 static const char *name_block_of(int i) /* which model block a stage trains */
 {
     static const char *const names[] = {"model", "student", NULL};
-    return names[i];
-}
-
-static const char *name_topk(int i) /* as config.json spells them */
-{
-    static const char *const names[] = {"greedy", "group_limited_greedy", "noaux_tc", NULL};
-    return names[i];
-}
-
-static const char *name_score(int i)
-{
-    static const char *const names[] = {"softmax", "sigmoid", NULL};
     return names[i];
 }
 
@@ -139,15 +91,15 @@ static const char *name_score(int i)
         .key = k, .type = FIELD_REALS, .offset = AT(f), .count = cnt, .size = sz, .initial = init, .low = lo,          \
         .high = hi, .only = o, .help = h                                                                               \
     }
-#define BLOCK(k, f, cnt, b, o, h)                                                                                      \
+#define SECTION(k, f, cnt, b, o, h)                                                                                    \
     {                                                                                                                  \
-        .key = k, .type = FIELD_BLOCK, .offset = AT(f), .count = cnt, .initial = "{}", .block = b, .only = o,          \
+        .key = k, .type = FIELD_SECTION, .offset = AT(f), .count = cnt, .initial = "{}", .section = b, .only = o,      \
         .help = h                                                                                                      \
     }
 #define LIST(k, f, b, o, h)                                                                                            \
     {                                                                                                                  \
         .key = k, .type = FIELD_LIST, .offset = AT(f.list), .count = AT(f.n), .size = COUNT(((OWNER *)0)->f.list),     \
-        .initial = "[]", .block = b, .only = o, .help = h                                                              \
+        .initial = "[]", .section = b, .only = o, .help = h                                                            \
     }
 
 enum { BIG = 1000000000, WIDE = 1 << 20 };
@@ -202,8 +154,8 @@ static const Field model_fields[] = {
     FLOAT("initializer_range", config.init_std, "0.02", 0, 10, 0, "standard deviation of initial matrices"),
 };
 #undef OWNER
-static const Block model_block = {"model", sizeof(RecipeModel), model_fields, COUNT(model_fields), NULL,
-                                  NULL,    "architecture",      "from"};
+static const Section model_section = {"model", sizeof(RecipeModel), model_fields, COUNT(model_fields), NULL,
+                                      NULL,    "architecture",      "from"};
 
 #define OWNER RecipeTokenizer
 enum { T_BPE = 1 << TOKENIZER_BPE, T_FILE = 1 << TOKENIZER_FILE };
@@ -217,7 +169,7 @@ static const Field tokenizer_fields[] = {
          "a chat template by name (`r1 template --help`); default: the tokenizer's own"),
 };
 #undef OWNER
-static const Block tokenizer_block = {
+static const Section tokenizer_section = {
     "tokenizer", sizeof(RecipeTokenizer), tokenizer_fields, COUNT(tokenizer_fields), NULL, NULL, "kind", NULL};
 
 #define OWNER RecipeTask
@@ -237,8 +189,8 @@ static const Field task_fields[] = {
     REAL("heldout", heldout, "0.1", 0, 0.5, 0, "file: share of rows kept for validation"),
 };
 #undef OWNER
-static const Block task_block = {"task", sizeof(RecipeTask), task_fields, COUNT(task_fields),
-                                 "name", "weight",           NULL,        NULL};
+static const Section task_section = {"task", sizeof(RecipeTask), task_fields, COUNT(task_fields),
+                                     "name", "weight",           NULL,        NULL};
 
 #define OWNER RewardSpec
 enum {
@@ -262,8 +214,8 @@ static const Field reward_fields[] = {
     REAL("timeout", timeout, "10", 0.001, 86400, R_EXTERNAL, "seconds a batch may take"),
 };
 #undef OWNER
-const Block reward_block = {"reward", sizeof(RewardSpec), reward_fields, COUNT(reward_fields),
-                            "name",   "weight",           "kind",        NULL};
+const Section reward_section = {"reward", sizeof(RewardSpec), reward_fields, COUNT(reward_fields),
+                                "name",   "weight",           "kind",        NULL};
 
 #define OWNER RecipeStage
 enum {
@@ -284,8 +236,8 @@ static const Field style_fields[] = {
     REAL("corrupt", styles[STYLE_CORRUPT], "0.12", 0, 1e6, 0, "tags, a slip, usually the wrong answer"),
     REAL("half", styles[STYLE_HALF], "0.08", 0, 1e6, 0, "tags, first half of the steps missing"),
 };
-static const Block style_block = {"styles", sizeof(RecipeStage), style_fields, COUNT(style_fields), NULL, NULL, NULL,
-                                  NULL};
+static const Section style_section = {
+    "styles", sizeof(RecipeStage), style_fields, COUNT(style_fields), NULL, NULL, NULL, NULL};
 
 static const Field stage_fields[] = {
     TEXT("name", name, NULL, 0, "letters, digits, - and _; built-in names have their kind"),
@@ -326,15 +278,15 @@ static const Field stage_fields[] = {
     REALS("betas", optim.betas, FIELD_NONE, 2, "[0.9, 0.95]", 0, 0.9999999, 0, "AdamW's"),
     REAL("clip", optim.clip, "1", 0, 1e9, 0, "largest global gradient norm; 0: none"),
 
-    LIST("tasks", tasks, &task_block, 0, "replaces the recipe's tasks in this stage; empty: the recipe's"),
+    LIST("tasks", tasks, &task_section, 0, "replaces the recipe's tasks in this stage; empty: the recipe's"),
     REAL("general_share", general_share, "0", 0, 1, PRE | SFT | RL,
          "share of documents (prompts) from the general families"),
     {.key = "styles",
-     .type = FIELD_BLOCK,
+     .type = FIELD_SECTION,
      .offset = 0,
      .count = FIELD_NONE,
      .initial = "{}",
-     .block = &style_block,
+     .section = &style_section,
      .only = PRE,
      .help = "weights of the styles of reasoning documents"},
     REAL("swap_en", swap_en, "0.05", 0, 1, PRE, "share of English prompts whose trace is in Chinese"),
@@ -372,7 +324,7 @@ static const Field stage_fields[] = {
          "exact: sampler and trainer agree bit for bit; latent: MLA's small cache"),
     BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
          "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),
-    LIST("rewards", rl.rewards, &reward_block, ROLL,
+    LIST("rewards", rl.rewards, &reward_section, ROLL,
          "replaces the recipe's rewards in this stage; empty: the recipe's"),
     INT("rollout_block", rollout_block, "25", 1, BIG, RL, "steps in one shard of rollouts.h5"),
 
@@ -398,7 +350,8 @@ static const Field stage_fields[] = {
     BOOL("eval_after", eval_after, "true", PRE | SFT | RL | REJ | DIS, "the full evaluation when the stage is over"),
 };
 #undef OWNER
-const Block stage_block = {"stage", sizeof(RecipeStage), stage_fields, COUNT(stage_fields), "name", NULL, "kind", NULL};
+const Section stage_section = {"stage", sizeof(RecipeStage), stage_fields, COUNT(stage_fields), "name", NULL, "kind",
+                               NULL};
 
 #define OWNER RecipeBalance
 static const Field balance_fields[] = {
@@ -412,7 +365,7 @@ static const Field balance_fields[] = {
          "deepseek_v3: step of the selection bias after an update; 0: it stays"),
 };
 #undef OWNER
-static const Block balance_block = {
+static const Section balance_section = {
     "balance", sizeof(RecipeBalance), balance_fields, COUNT(balance_fields), NULL, NULL, NULL, NULL};
 
 #define OWNER RecipeEval
@@ -427,7 +380,8 @@ static const Field eval_fields[] = {
     INT("general_n", general_n, "64", 0, BIG, 0, "held-out prompts of each general family"),
 };
 #undef OWNER
-static const Block eval_block = {"eval", sizeof(RecipeEval), eval_fields, COUNT(eval_fields), NULL, NULL, NULL, NULL};
+static const Section eval_section = {"eval", sizeof(RecipeEval), eval_fields, COUNT(eval_fields), NULL, NULL, NULL,
+                                     NULL};
 
 #define OWNER Recipe
 static const Field recipe_fields[] = {
@@ -442,32 +396,38 @@ static const Field recipe_fields[] = {
      .help = "everything random follows from it"},
     ENUM("precision", precision, "f32", name_precision, 0,
          "f32, or bf16: weights and activations in bf16; sums, norms, router, softmax and master weights in f32"),
-    BLOCK("model", model, FIELD_NONE, &model_block, 0, "the model, in config.json's words"),
-    BLOCK("student", student, AT(student.used), &model_block, 0, "the student that distillation trains"),
-    BLOCK("tokenizer", tokenizer, FIELD_NONE, &tokenizer_block, 0, "text to ids"),
+    SECTION("model", model, FIELD_NONE, &model_section, 0, "the model, in config.json's words"),
+    SECTION("student", student, AT(student.used), &model_section, 0, "the student that distillation trains"),
+    SECTION("tokenizer", tokenizer, FIELD_NONE, &tokenizer_section, 0, "text to ids"),
     REAL("zh_share", zh_share, "0", 0, 1, 0, "share of prompts in Chinese"),
-    LIST("tasks", tasks, &task_block, 0, "reasoning families"),
-    LIST("general", general, &task_block, 0, "helpful and refusal families"),
-    LIST("rewards", rewards, &reward_block, 0, "rewards of the stages that name none"),
-    BLOCK("balance", balance, FIELD_NONE, &balance_block, 0, "balance of experts: losses, and the bias of deepseek_v3"),
-    BLOCK("eval", eval, FIELD_NONE, &eval_block, 0, "evaluation on held-out problems"),
+    LIST("tasks", tasks, &task_section, 0, "reasoning families"),
+    LIST("general", general, &task_section, 0, "helpful and refusal families"),
+    LIST("rewards", rewards, &reward_section, 0, "rewards of the stages that name none"),
+    SECTION("balance", balance, FIELD_NONE, &balance_section, 0,
+            "balance of experts: losses, and the bias of deepseek_v3"),
+    SECTION("eval", eval, FIELD_NONE, &eval_section, 0, "evaluation on held-out problems"),
     {.key = "stages",
      .type = FIELD_LIST,
      .offset = AT(stages),
      .count = AT(n_stages),
      .size = RECIPE_STAGES,
      .initial = "[]",
-     .block = &stage_block,
+     .section = &stage_section,
      .help = "what is done, in this order"},
 };
 #undef OWNER
-const Block recipe_block = {"recipe", sizeof(Recipe), recipe_fields, COUNT(recipe_fields), NULL, NULL, NULL, NULL};
+const Section recipe_section = {"recipe", sizeof(Recipe), recipe_fields, COUNT(recipe_fields), NULL, NULL, NULL, NULL};
 
-const Field *block_field(const Block *b, const char *key, int variant)
+const Field *section_field(const Section *b, const char *key, int variant)
 {
     for (int i = 0; i < b->n; i++) {
         const Field *f = &b->fields[i];
         if (!strcmp(f->key, key) && (!f->only || (variant >= 0 && f->only >> variant & 1))) return f;
     }
     return NULL;
+}
+
+int section_variant(const Section *b, const void *in)
+{
+    return b->variant ? *(const int *)(const void *)((const char *)in + section_field(b, b->variant, -1)->offset) : -1;
 }

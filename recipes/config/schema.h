@@ -1,5 +1,5 @@
 /* The key table of recipes: everything a recipe may say is a row here. Reading, defaults, ranges, help, the resolved recipe
- * and `--set` are loops over it (recipes/config/fields.c, recipes/config/merge.c). */
+ * and `--set` are loops over it (recipes/config/bind.c, recipes/config/merge.c). */
 #ifndef RECIPES_SCHEMA_H
 #define RECIPES_SCHEMA_H
 
@@ -11,33 +11,33 @@ typedef enum {
     FIELD_REAL,  /* double */
     FIELD_FLOAT, /* float */
     FIELD_BOOL,
-    FIELD_TEXT,   /* char[size] */
-    FIELD_ENUM,   /* an enum, by name */
-    FIELD_SET,    /* unsigned bit set of named bits, written as a list of names */
-    FIELD_LEVELS, /* int[2]: [min, max], or one number for both */
-    FIELD_REALS,  /* double[size]; count: where their number goes (without: exactly size) */
-    FIELD_BLOCK,  /* a nested mapping; count: a bool that says whether it is there (without: always) */
-    FIELD_LIST    /* block[size] + count */
+    FIELD_TEXT,    /* char[size] */
+    FIELD_ENUM,    /* an enum, by name */
+    FIELD_SET,     /* unsigned bit set of named bits, written as a list of names */
+    FIELD_LEVELS,  /* int[2]: [min, max], or one number for both */
+    FIELD_REALS,   /* double[size]; count: where their number goes (without: exactly size) */
+    FIELD_SECTION, /* a nested mapping; count: a bool that says whether it is there (without: always) */
+    FIELD_LIST     /* section[size] + count */
 } FieldType;
 
 #define FIELD_NONE ((size_t)-1)
 
-struct Block;
+struct Section;
 
 typedef struct Field {
     const char *key;
     FieldType type;
-    size_t offset, count; /* in the block's struct; count FIELD_NONE: unused */
+    size_t offset, count; /* in the section's struct; count FIELD_NONE: unused */
     int size;
-    const char *initial;        /* default, as YAML; NULL: must be given */
-    double low, high;           /* numbers: inclusive range */
-    const char *(*name)(int i); /* ENUM, SET: name of value (bit) i, NULL after the last */
-    const struct Block *block;  /* BLOCK, LIST */
-    unsigned only;              /* bit set of the block's variants that have this key; 0: all */
+    const char *initial;           /* default, as YAML; NULL: must be given */
+    double low, high;              /* numbers: inclusive range */
+    const char *(*name)(int i);    /* ENUM, SET: name of value (bit) i, NULL after the last */
+    const struct Section *section; /* SECTION, LIST */
+    unsigned only;                 /* bit set of the section's variants that have this key; 0: all */
     const char *help;
 } Field;
 
-typedef struct Block {
+typedef struct Section {
     const char *title;
     size_t size;
     const Field *fields;
@@ -46,13 +46,16 @@ typedef struct Block {
     const char *scalar;   /* in a mapping by name: the key a bare value sets; NULL: none */
     const char *variant;  /* the ENUM key (a row before all rows with `only`) that selects among them; NULL: none */
     const char *alone;    /* a text key that, when given, must be the only one; NULL: none */
-} Block;
+} Section;
 
-extern const Block recipe_block; /* the whole recipe: struct Recipe */
-extern const Block stage_block;  /* struct RecipeStage */
-extern const Block reward_block; /* struct RewardSpec */
+extern const Section recipe_section; /* the whole recipe: struct Recipe */
+extern const Section stage_section;  /* struct RecipeStage */
+extern const Section reward_section; /* struct RewardSpec */
 
 /* Row of `key` for a variant (an index of the variant's enum); NULL when there is none. */
-const Field *block_field(const Block *b, const char *key, int variant);
+const Field *section_field(const Section *b, const char *key, int variant);
+
+/* The value of a struct's variant key, which decides what rows count; -1: the section has none. */
+int section_variant(const Section *b, const void *in);
 
 #endif

@@ -1,3 +1,4 @@
+/* libyaml's documents as trees of nodes. */
 #include "recipes/config/yaml.h"
 
 #include <stdio.h>

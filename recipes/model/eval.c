@@ -1,3 +1,4 @@
+/* Held-out problems sampled, judged and summed up by family. */
 #include "recipes/model/eval.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The backend, the memory and the clock of this machine. */
 #include "recipes/model/machine.h"
 
 #include <malloc.h>

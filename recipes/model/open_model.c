@@ -1,3 +1,4 @@
+/* MODEL and TOKENIZER of a command line, opened. */
 #include "recipes/model/open_model.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Problems and documents as the ids that a model is given. */
 #include "recipes/model/prompts.h"
 
 #include <stdlib.h>

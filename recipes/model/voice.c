@@ -1,3 +1,4 @@
+/* The ids that end a turn, and the chat template that applies. */
 #include "recipes/model/voice.h"
 
 #include <stdlib.h>

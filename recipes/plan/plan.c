@@ -1,3 +1,4 @@
+/* Peak memory of a step: blocks by the parameter table, the rest by a run that computes nothing. */
 #include "recipes/plan/plan.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* summary.json and metrics.jsonl of a run as numbers. */
 #include "recipes/report/data.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The page: head, sections in order, one HTML file. */
 #include "recipes/report/report.h"
 
 #include <math.h>

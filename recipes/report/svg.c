@@ -1,3 +1,4 @@
+/* Charts as SVG. */
 #include "recipes/report/svg.h"
 
 #include <math.h>

@@ -14,7 +14,7 @@
 #include "checkpoints/durable.h"
 #include "core/check.h"
 #include "data/file.h"
-#include "recipes/config/recipe.h"
+#include "recipes/config/recipe_diff.h"
 #include "recipes/run/tfevents.h"
 
 enum { MAX_TAGS = 256, TAG = 200 };

@@ -9,6 +9,7 @@
 #include "recipes/model/op_times.h"
 #include "recipes/run/run.h"
 #include "recipes/stages/distill.h"
+#include "recipes/config/recipe_diff.h"
 
 static void add_unit(Unit *out, int *n, int max, const Run *r, int stage_index, const UnitKind *kind, int variant,
                      const char *suffix)

@@ -12,6 +12,7 @@
 #include "recipes/model/op_times.h"
 #include "recipes/plan/plan.h"
 #include "recipes/report/report.h"
+#include "recipes/config/recipe_load.h"
 
 /* A byte-level BPE of the corpus that the first pretraining stage would see. */
 static Tokenizer *train_tokenizer(Run *r, Status *st)

@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/config/recipe.h"
+#include "recipes/config/recipe_diff.h"
+#include "recipes/config/recipe_load.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

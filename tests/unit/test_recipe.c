@@ -7,7 +7,9 @@
 
 #include "recipes/config/embedded.h"
 #include "recipes/config/did_you_mean.h"
-#include "recipes/config/recipe.h"
+#include "recipes/config/recipe_diff.h"
+#include "recipes/config/recipe_help.h"
+#include "recipes/config/recipe_load.h"
 #include "tests/unit/scratch.h"
 
 static const char small[] = "seed: 7\n"
@@ -329,9 +331,9 @@ static void differences(void **state)
     r->n_stages = 1;
     char *d = recipe_write(r);
     assert_false(recipe_same(a, d, said, sizeof said));
-    assert_string_equal(said, "stages.zero is a list or block here and absent there");
+    assert_string_equal(said, "stages.zero is a list or section here and absent there");
     assert_false(recipe_same(d, a, said, sizeof said));
-    assert_string_equal(said, "stages.zero is absent here and a list or block there");
+    assert_string_equal(said, "stages.zero is absent here and a list or section there");
     free(a);
     free(b);
     free(c);

@@ -1,4 +1,5 @@
-#include "recipes/config/fields.h"
+/* A tree of values -> a struct, row by row of a section of the key table. */
+#include "recipes/config/bind.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -70,7 +71,7 @@ void field_expectation(const Field *f, char *out, size_t size)
         append(out, size, text);
         append_range(f, out, size);
         return;
-    case FIELD_BLOCK: append(out, size, "a mapping of keys"); return;
+    case FIELD_SECTION: append(out, size, "a mapping of keys"); return;
     case FIELD_LIST: snprintf(out, size, "a list of at most %d, or a mapping by name", f->size); return;
     }
 }
@@ -80,7 +81,7 @@ void field_expectation(const Field *f, char *out, size_t size)
 typedef struct Place {
     const Field *field;
     const Node *node;
-    const char *path; /* of the block */
+    const char *path; /* of the section */
     Status *st;
 } Place;
 
@@ -210,21 +211,21 @@ static bool read_list(const Place *p, char *base)
     const Node *n = p->node;
     if (n->kind != NODE_LIST || n->n > f->size) return wrong(p);
     for (int i = 0; i < n->n; i++) {
-        const Node *name = node_get(n->items[i], f->block->identity);
+        const Node *name = node_get(n->items[i], f->section->identity);
         char key[PATH], path[PATH], number[16];
         snprintf(number, sizeof number, "%d", i);
         full_key(key, p->path, f->key);
         full_key(path, key, name && name->kind == NODE_SCALAR ? name->text : number);
         if (n->items[i]->kind != NODE_MAP)
             return fail(p->st, "%s: %s must be a mapping of keys", n->items[i]->where, path);
-        if (!fields_read(f->block, n->items[i], base + f->offset + (size_t)i * f->block->size, path, p->st))
+        if (!bind_read(f->section, n->items[i], base + f->offset + (size_t)i * f->section->size, path, p->st))
             return false;
     }
     *(int *)(void *)(base + f->count) = n->n;
     return true;
 }
 
-static bool read_block(const Place *p, char *base, bool given)
+static bool read_section(const Place *p, char *base, bool given)
 {
     const Field *f = p->field;
     if (f->count != FIELD_NONE) {
@@ -235,7 +236,7 @@ static bool read_block(const Place *p, char *base, bool given)
     full_key(path, p->path, f->key);
     Node *empty = node_is_null(p->node) ? node_new(NODE_MAP, NULL, p->node->where) : NULL;
     const Node *map = empty ? empty : p->node;
-    bool ok = map->kind == NODE_MAP ? fields_read(f->block, map, base + f->offset, path, p->st) : wrong(p);
+    bool ok = map->kind == NODE_MAP ? bind_read(f->section, map, base + f->offset, path, p->st) : wrong(p);
     node_free(empty);
     return ok;
 }
@@ -257,7 +258,7 @@ static bool read_value(const Place *p, char *base, bool given)
     case FIELD_SET: return read_set(p, out);
     case FIELD_LEVELS: return read_levels(p, out);
     case FIELD_REALS: return read_reals(p, base);
-    case FIELD_BLOCK: return read_block(p, base, given);
+    case FIELD_SECTION: return read_section(p, base, given);
     case FIELD_LIST: return read_list(p, base);
     }
     return false;
@@ -277,22 +278,17 @@ static bool read_field(const Field *f, const Node *map, void *out, const char *p
     return ok;
 }
 
-/* Value of the variant key: what decides which rows count. */
-static int variant_of(const Block *b, const void *in)
-{
-    return b->variant ? *(const int *)(const void *)((const char *)in + block_field(b, b->variant, -1)->offset) : -1;
-}
-
-static bool unknown_key(const Block *b, const Node *node, int variant, const char *path, Status *st)
+static bool unknown_key(const Section *b, const Node *node, int variant, const char *path, Status *st)
 {
     Nearest near = nearest_start(node->key);
     const char *elsewhere = NULL;
     char hint[80], what[80] = "";
     for (int i = 0; i < b->n; i++) {
-        if (block_field(b, b->fields[i].key, variant)) nearest_try(&near, b->fields[i].key);
+        if (section_field(b, b->fields[i].key, variant)) nearest_try(&near, b->fields[i].key);
         else if (!strcmp(b->fields[i].key, node->key)) elsewhere = b->fields[i].key;
     }
-    if (b->variant) snprintf(what, sizeof what, " (%s %s)", b->variant, block_field(b, b->variant, -1)->name(variant));
+    if (b->variant)
+        snprintf(what, sizeof what, " (%s %s)", b->variant, section_field(b, b->variant, -1)->name(variant));
     if (elsewhere)
         return fail(st, "%s: '%s' is no key of %s%s, only of another %s; remove it", node->where, node->key, path, what,
                     b->variant);
@@ -300,9 +296,9 @@ static bool unknown_key(const Block *b, const Node *node, int variant, const cha
                 path[0] ? path : "the recipe", what, nearest_hint(&near, hint, sizeof hint));
 }
 
-static bool check_alone(const Block *b, const Node *map, const void *out, const char *path, Status *st)
+static bool check_alone(const Section *b, const Node *map, const void *out, const char *path, Status *st)
 {
-    if (!b->alone || !((const char *)out)[block_field(b, b->alone, -1)->offset]) return true;
+    if (!b->alone || !((const char *)out)[section_field(b, b->alone, -1)->offset]) return true;
     for (int i = 0; i < map->n; i++)
         if (strcmp(map->items[i]->key, b->alone))
             return fail(st, "%s: %s.%s says what the model is, so '%s' may not be given beside it",
@@ -310,144 +306,19 @@ static bool check_alone(const Block *b, const Node *map, const void *out, const 
     return true;
 }
 
-bool fields_read(const Block *b, const Node *map, void *out, const char *path, Status *st)
+bool bind_read(const Section *b, const Node *map, void *out, const char *path, Status *st)
 {
     int variant = -1;
     if (b->variant) {
-        if (!read_field(block_field(b, b->variant, -1), map, out, path, st)) return false;
-        variant = variant_of(b, out);
+        if (!read_field(section_field(b, b->variant, -1), map, out, path, st)) return false;
+        variant = section_variant(b, out);
     }
     for (int i = 0; i < map->n; i++)
-        if (!block_field(b, map->items[i]->key, variant)) return unknown_key(b, map->items[i], variant, path, st);
+        if (!section_field(b, map->items[i]->key, variant)) return unknown_key(b, map->items[i], variant, path, st);
     for (int i = 0; i < b->n; i++) {
         const Field *f = &b->fields[i];
-        if (f != block_field(b, f->key, variant)) continue;
+        if (f != section_field(b, f->key, variant)) continue;
         if (!read_field(f, map, out, path, st)) return false;
     }
     return check_alone(b, map, out, path, st);
-}
-
-/* ---- Writing ---- */
-
-static void write_real(FILE *f, double v)
-{
-    char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    fputs(text, f);
-}
-
-static void write_float(FILE *f, float v)
-{
-    char text[40];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if ((float)strtod(text, NULL) == v) break;
-    }
-    fputs(text, f);
-}
-
-static bool is_plain(const char *s)
-{
-    static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off"};
-    if (!isalpha((unsigned char)s[0])) return false;
-    for (const char *c = s; *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("_./-", *c)) return false;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcasecmp(s, words[i])) return false;
-    return true;
-}
-
-static void write_text(FILE *f, const char *s)
-{
-    if (is_plain(s)) {
-        fputs(s, f);
-        return;
-    }
-    fputc('"', f);
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') fprintf(f, "\\%c", c);
-        else if (c == '\n') fputs("\\n", f);
-        else if (c < 32 || c == 127) fprintf(f, "\\x%02x", c);
-        else fputc(c, f);
-    }
-    fputc('"', f);
-}
-
-static void write_set(const Field *f, unsigned bits, FILE *out)
-{
-    const char *between = "";
-    fputc('[', out);
-    for (int i = 0; f->name(i); i++) {
-        if (!(bits >> i & 1)) continue;
-        fprintf(out, "%s%s", between, f->name(i));
-        between = ", ";
-    }
-    fputc(']', out);
-}
-
-static void write_reals(const Field *f, const char *base, FILE *out)
-{
-    int n = f->count == FIELD_NONE ? f->size : *(const int *)(const void *)(base + f->count);
-    const double *v = (const double *)(const void *)(base + f->offset);
-    fputc('[', out);
-    for (int i = 0; i < n; i++) {
-        fputs(i ? ", " : "", out);
-        write_real(out, v[i]);
-    }
-    fputc(']', out);
-}
-
-static void write_list(const Field *f, const char *base, FILE *out, int indent)
-{
-    int n = *(const int *)(const void *)(base + f->count);
-    if (!n) fputs(" []", out);
-    fputc('\n', out);
-    for (int i = 0; i < n; i++) {
-        fprintf(out, "%*s-\n", indent + 2, "");
-        fields_write(f->block, base + f->offset + (size_t)i * f->block->size, out, indent + 4);
-    }
-}
-
-static void write_scalar(const Field *f, const char *base, FILE *out)
-{
-    const void *in = base + f->offset;
-    switch (f->type) {
-    case FIELD_INT: fprintf(out, "%d", *(const int *)in); break;
-    case FIELD_SEED: fprintf(out, "%u", *(const uint32_t *)in); break;
-    case FIELD_REAL: write_real(out, *(const double *)in); break;
-    case FIELD_FLOAT: write_float(out, *(const float *)in); break;
-    case FIELD_BOOL: fputs(*(const bool *)in ? "true" : "false", out); break;
-    case FIELD_TEXT: write_text(out, in); break;
-    case FIELD_ENUM: fputs(f->name(*(const int *)in), out); break;
-    case FIELD_SET: write_set(f, *(const unsigned *)in, out); break;
-    case FIELD_LEVELS: fprintf(out, "[%d, %d]", ((const int *)in)[0], ((const int *)in)[1]); break;
-    case FIELD_REALS: write_reals(f, base, out); break;
-    default: CHECK(false);
-    }
-    fputc('\n', out);
-}
-
-void fields_write(const Block *b, const void *in, FILE *out, int indent)
-{
-    const char *base = in;
-    int variant = variant_of(b, in);
-    bool alone = b->alone && base[block_field(b, b->alone, -1)->offset];
-    for (int i = 0; i < b->n; i++) {
-        const Field *f = &b->fields[i];
-        if (f != block_field(b, f->key, variant) || (alone && strcmp(f->key, b->alone))) continue;
-        if (f->type == FIELD_BLOCK && f->count != FIELD_NONE && !*(const bool *)(base + f->count)) continue;
-        fprintf(out, "%*s%s:", indent, "", f->key);
-        if (f->type == FIELD_LIST) write_list(f, base, out, indent);
-        else if (f->type == FIELD_BLOCK) {
-            fputc('\n', out);
-            fields_write(f->block, base + f->offset, out, indent + 2);
-        } else {
-            fputc(' ', out);
-            write_scalar(f, base, out);
-        }
-    }
 }

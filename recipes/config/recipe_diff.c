@@ -1,0 +1,71 @@
+/* The first difference of two resolved recipes, found in their trees. */
+#include "recipes/config/recipe_diff.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "recipes/config/yaml.h"
+
+typedef struct Difference {
+    char *out;
+    size_t size;
+} Difference;
+
+static const char *show(const Node *n)
+{
+    if (!n) return "absent";
+    if (n->kind != NODE_SCALAR) return n->n ? "a list or section" : "empty";
+    return n->text[0] ? n->text : "empty";
+}
+
+static bool differ(const Difference *d, const char *path, const Node *a, const Node *b)
+{
+    snprintf(d->out, d->size, "%s is %.80s here and %.80s there", path, show(a), show(b));
+    return false;
+}
+
+/* The path of child i: its key in a map, else its name or number. */
+static void child_path(char *out, size_t size, const char *path, const Node *parent, int i)
+{
+    const Node *child = parent->items[i], *name = node_get(child, "name");
+    char number[16];
+    snprintf(number, sizeof number, "%d", i);
+    snprintf(out, size, "%.400s%s%.100s", path, path[0] ? "." : "",
+             parent->kind == NODE_MAP ? child->key
+             : name && name->text     ? name->text
+                                      : number);
+}
+
+static const Node *counterpart(const Node *parent, const Node *other, int i)
+{
+    if (parent->kind == NODE_MAP) return node_get(other, parent->items[i]->key);
+    return i < other->n ? other->items[i] : NULL;
+}
+
+static bool same_node(const Difference *d, const char *path, const Node *a, const Node *b)
+{
+    char below[512];
+    if (!b || a->kind != b->kind) return differ(d, path, a, b);
+    if (a->kind == NODE_SCALAR) return strcmp(a->text, b->text) ? differ(d, path, a, b) : true;
+    for (int i = 0; i < a->n; i++) {
+        child_path(below, sizeof below, path, a, i);
+        if (!same_node(d, below, a->items[i], counterpart(a, b, i))) return false;
+    }
+    for (int i = 0; i < b->n; i++) {
+        child_path(below, sizeof below, path, b, i);
+        if (!counterpart(b, a, i)) return differ(d, below, NULL, b->items[i]);
+    }
+    return true;
+}
+
+bool recipe_same(const char *a, const char *b, char *difference, size_t size)
+{
+    Status st = {0};
+    Node *first = node_parse(a, "here", true, &st), *second = first ? node_parse(b, "there", true, &st) : NULL;
+    bool same = false;
+    if (second) same = same_node(&(Difference){difference, size}, "", first, second);
+    else snprintf(difference, size, "%s", st.text);
+    node_free(first);
+    node_free(second);
+    return same;
+}

@@ -1,0 +1,11 @@
+/* Two resolved recipes compared. */
+#ifndef RECIPES_RECIPE_DIFF_H
+#define RECIPES_RECIPE_DIFF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether two resolved recipes say the same; if not, difference becomes "KEY is A here and B there" (a's value first). */
+bool recipe_same(const char *a, const char *b, char *difference, size_t size);
+
+#endif
