@@ -52,33 +52,32 @@ static double sampled_kl(const GrpoLoss *g, int n, float lp, double *dlp)
     return value;
 }
 
-static void grpo_eval(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss,
-                      float *dlp, float *dentropy, float *dkl)
+static void grpo_eval(void *ctx, const LossRows *in, const LossGrads *out)
 {
     const GrpoLoss *g = ctx;
     const GrpoConfig *c = &g->config;
     bool exact = c->estimator == KL_EXACT;
-    for (int i = 0, n = n0; n < n1; i++, n++) {
+    for (int i = 0, n = in->first; i < in->n; i++, n++) {
         double w = g->weight[n], value = 0.0, slope = 0.0, by_kl = 0.0;
         g->flags[n] = 0;
         g->ratio[n] = 0.0f;
         if (g->kl) g->kl[n] = 0.0f;
         if (w != 0.0) {
-            value = surrogate(g, n, lp[i], &slope);
+            value = surrogate(g, n, in->lp[i], &slope);
             if (c->beta != 0.0f) {
                 double beta = c->beta * (g->kl_weight ? g->kl_weight[n] : 1.0), kl_slope = 0.0;
-                double k = exact ? kl[i] : sampled_kl(g, n, lp[i], &kl_slope);
+                double k = exact ? in->kl[i] : sampled_kl(g, n, in->lp[i], &kl_slope);
                 g->kl[n] = (float)k;
                 value += beta * k;
                 slope += beta * kl_slope;
                 if (exact) by_kl = beta;
             }
-            if (c->entropy_bonus != 0.0f) value -= (double)c->entropy_bonus * entropy[i];
+            if (c->entropy_bonus != 0.0f) value -= (double)c->entropy_bonus * in->entropy[i];
         }
-        loss[i] = (float)(w * value);
-        dlp[i] = (float)(w * slope);
-        if (dentropy) dentropy[i] = (float)(-w * c->entropy_bonus);
-        if (dkl) dkl[i] = (float)(w * by_kl);
+        out->loss[i] = (float)(w * value);
+        out->dlp[i] = (float)(w * slope);
+        if (out->dentropy) out->dentropy[i] = (float)(-w * c->entropy_bonus);
+        if (out->dkl) out->dkl[i] = (float)(w * by_kl);
     }
 }
 

@@ -70,11 +70,12 @@ static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadT
     e->chunks_run++;
     if (!t->loss) return;
     bool de = t->loss->needs_entropy, dk = t->loss->needs_kl;
-    t->loss->eval(t->loss->ctx, (int)from, (int)(from + n), out->lp + from, entropy, kl, out->loss + from, k->dlp,
-                  de ? k->dentropy : NULL, dk ? k->dkl : NULL);
+    LossRows rows = {.first = (int)from, .n = (int)n, .lp = out->lp + from, .entropy = entropy, .kl = kl};
+    LossGrads grads = {out->loss + from, k->dlp, de ? k->dentropy : NULL, dk ? k->dkl : NULL};
+    t->loss->eval(t->loss->ctx, &rows, &grads);
     if (!g) return;
-    ops->head_grad(b, logits, targets, t->inv_temperature, k->dlp, de ? k->dentropy : NULL, entropy, dk ? k->dkl : NULL,
-                   kl, t->reference ? &ref : NULL);
+    ops->head_grad(b, logits, targets, t->inv_temperature, grads.dlp, grads.dentropy, entropy, grads.dkl, kl,
+                   t->reference ? &ref : NULL);
     ops->linear_bwd_w(b, g->head, NULL, logits, x);
     ops->linear_bwd_x(b, mat_f32(dx + from * C, n, C), logits, w->head, false);
 }

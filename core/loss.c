@@ -16,17 +16,14 @@ double sum_in_blocks(const float *x, int n)
     return sum;
 }
 
-static void nll_eval(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss,
-                     float *dlp, float *dentropy, float *dkl)
+static void nll_eval(void *ctx, const LossRows *in, const LossGrads *out)
 {
-    (void)entropy;
-    (void)kl;
-    const float *weight = ((NllLoss *)ctx)->weight + n0;
-    for (int i = 0; i < n1 - n0; i++) {
-        loss[i] = weight[i] == 0.0f ? 0.0f : -weight[i] * lp[i]; /* not 0 * lp: lp of an unused row may be -inf */
-        dlp[i] = weight[i] == 0.0f ? 0.0f : -weight[i];
-        if (dentropy) dentropy[i] = 0.0f;
-        if (dkl) dkl[i] = 0.0f;
+    const float *weight = ((NllLoss *)ctx)->weight + in->first;
+    for (int i = 0; i < in->n; i++) {
+        out->loss[i] = weight[i] == 0.0f ? 0.0f : -weight[i] * in->lp[i]; /* not 0 * lp: an unused row's may be -inf */
+        out->dlp[i] = weight[i] == 0.0f ? 0.0f : -weight[i];
+        if (out->dentropy) out->dentropy[i] = 0.0f;
+        if (out->dkl) out->dkl[i] = 0.0f;
     }
 }
 

@@ -8,12 +8,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* eval: for rows n0 .. n1 - 1 (arrays start at row n0: lp[0] is row n0's) writes loss[i] and its derivatives by lp[i],
- * entropy[i] and kl[i]. entropy and dentropy may be NULL unless needs_entropy, kl and dkl unless needs_kl; dentropy and
- * dkl are written (zeros) whenever given. A row of weight 0 gets zeros. */
+/* What the head measured of n rows, the first of which is row `first` of the batch: arrays of n. entropy is NULL unless
+ * needs_entropy or asked for, kl unless there is a reference. */
+typedef struct LossRows {
+    int first, n;
+    const float *lp, *entropy, *kl;
+} LossRows;
+
+/* What a loss makes of them: its value in each row and its derivatives by lp, entropy and kl. dentropy may be NULL unless
+ * needs_entropy, dkl unless needs_kl. */
+typedef struct LossGrads {
+    float *loss, *dlp, *dentropy, *dkl;
+} LossGrads;
+
+/* eval writes all of `out` that is there (zeros where the loss does not depend on it). A row of weight 0 gets zeros. */
 typedef struct Loss {
-    void (*eval)(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss,
-                 float *dlp, float *dentropy, float *dkl);
+    void (*eval)(void *ctx, const LossRows *in, const LossGrads *out);
     void *ctx;
     bool needs_entropy, needs_kl;
 } Loss;

@@ -15,8 +15,10 @@
 #define CORE_OPS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "core/matrix.h"
+#include "core/ops_list.h"
 #include "core/status.h"
 
 enum { OPS_ABI = 5, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
@@ -220,5 +222,10 @@ typedef struct Ops {
     double (*sum_squares)(Backend *b, const float *x, size_t n);
     void (*fill)(Backend *b, float *x, size_t n, float value);
 } Ops;
+
+/* core/ops_list.h has every slot. */
+#define OPS_COUNT(op) +1
+_Static_assert(sizeof(Ops) == offsetof(Ops, describe) + (0 OPS(OPS_COUNT)) * sizeof(void (*)(void)), "core/ops_list.h");
+#undef OPS_COUNT
 
 #endif

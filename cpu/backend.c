@@ -198,19 +198,13 @@ static void fill_table(Backend *b)
 {
     Ops *ops = b->ops;
     *ops = b->kernels->ops;
-#define USE_LINEAR_OP(name) ops->name = cpu_##name;
-    CPU_LINEAR_OPS(USE_LINEAR_OP)
+#define USE_LINEAR_OP(op) ops->op = cpu_##op;
+    OPS_LINEAR(USE_LINEAR_OP)
 #undef USE_LINEAR_OP
+#define USE_BACKEND_OP(op) ops->op = backend_##op;
+    OPS_BACKEND(USE_BACKEND_OP)
+#undef USE_BACKEND_OP
     ops->abi = OPS_ABI;
-    ops->describe = backend_describe;
-    ops->machine_kind = backend_machine_kind;
-    ops->rows_independent = backend_rows_independent;
-    ops->fault = backend_fault;
-    ops->weights_changed = backend_weights_changed;
-    ops->weights_freed = backend_weights_freed;
-    ops->keep_packed = backend_keep_packed;
-    ops->bytes = backend_bytes;
-    ops->close = backend_close;
 }
 
 static void name_machine(Backend *b)

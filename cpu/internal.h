@@ -91,28 +91,12 @@ static inline void check_f32(Mat m)
     CHECK(m.stride >= m.cols || m.rows <= 1);
 }
 
-/* Every op that lives in cpu/kernels/, by its name in Ops. */
-/* clang-format off */
-#define CPU_KERNEL_OPS(OP)                                                                                             \
-    OP(embed_fwd) OP(embed_bwd) OP(rmsnorm_fwd) OP(rmsnorm_bwd) OP(headnorm_fwd) OP(headnorm_bwd) OP(rope)            \
-    OP(swiglu_fwd) OP(swiglu_bwd) OP(attention_fwd) OP(attention_bwd) OP(cache_write) OP(attention_cached)            \
-    OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(gather_rows) OP(scatter_add_rows)          \
-    OP(combine_fwd) OP(combine_bwd) OP(add) OP(copy) OP(head_stats) OP(head_grad) OP(sample) OP(adamw)             \
-    OP(sum_squares) OP(fill)
-/* clang-format on */
-
-/* Those of cpu/linear.c. */
-/* clang-format off */
-#define CPU_LINEAR_OPS(OP)                                                                                             \
-    OP(linear_fwd) OP(linear_bwd_x) OP(linear_bwd_w) OP(grouped_fwd) OP(grouped_bwd_x) OP(grouped_bwd_w)
-/* clang-format on */
-
 /* Prototypes cpu_<op> with exactly the signatures of Ops. */
-#define CPU_DECLARE_OP(name) __typeof__(*((Ops *)0)->name) cpu_##name;
-CPU_KERNEL_OPS(CPU_DECLARE_OP)
-CPU_LINEAR_OPS(CPU_DECLARE_OP)
+#define CPU_PROTOTYPE(op) OP_PROTOTYPE(cpu_, op)
+OPS_COMPUTE(CPU_PROTOTYPE)
+#undef CPU_PROTOTYPE
 
-/* One instruction set's kernels. `ops` has the members of CPU_KERNEL_OPS filled, the rest NULL. */
+/* One instruction set's kernels. `ops` has the members of OPS_KERNEL filled, the rest NULL. */
 typedef struct KernelTable {
     const char *isa;
     Ops ops;

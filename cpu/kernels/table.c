@@ -10,7 +10,7 @@
 
 const KernelTable PASTE(cpu_kernels_, R1_ISA) = {
     .isa = TEXT(R1_ISA),
-    .ops = {CPU_KERNEL_OPS(OP_ENTRY)},
+    .ops = {OPS_KERNEL(OP_ENTRY)},
     .native = &gemm_native,
     .widen = &gemm_widen,
     .dot = &gemm_dot,

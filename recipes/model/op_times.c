@@ -250,72 +250,55 @@ static double timed_sum_squares(Backend *b, const float *x, size_t n)
     return sum;
 }
 
-static const char *describe(const Backend *b)
+static const char *timed_describe(const Backend *b)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->describe(of(b)->inner) : "none: it computes nothing";
 }
 
-static bool rows_independent(const Backend *b)
+static bool timed_rows_independent(const Backend *b)
 {
     return of(b)->inner_ops && of(b)->inner_ops->rows_independent(of(b)->inner);
 }
 
-static const char *machine_kind(const Backend *b)
+static const char *timed_machine_kind(const Backend *b)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->machine_kind(of(b)->inner) : "none";
 }
 
-static bool fault(Backend *b, Status *st)
+static bool timed_fault(Backend *b, Status *st)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->fault(of(b)->inner, st) : true;
 }
 
-static void weights_changed(Backend *b)
+static void timed_weights_changed(Backend *b)
 {
     if (of(b)->inner_ops) of(b)->inner_ops->weights_changed(of(b)->inner);
 }
 
-static void weights_freed(Backend *b)
+static void timed_weights_freed(Backend *b)
 {
     if (of(b)->inner_ops) of(b)->inner_ops->weights_freed(of(b)->inner);
 }
 
-static bool keep_packed(Backend *b, bool keep)
+static bool timed_keep_packed(Backend *b, bool keep)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->keep_packed(of(b)->inner, keep) : false;
 }
 
-static size_t bytes(const Backend *b)
+static size_t timed_bytes(const Backend *b)
 {
     return of(b)->inner_ops ? of(b)->inner_ops->bytes(of(b)->inner) : 0;
 }
 
-static void close_both(Backend *b)
+static void timed_close(Backend *b)
 {
     if (of(b)->inner_ops) of(b)->inner_ops->close(of(b)->inner);
     free(of(b));
 }
 
-static const Ops timed_ops = {
-    .abi = OPS_ABI,
-    .describe = describe,
-    .machine_kind = machine_kind,
-    .rows_independent = rows_independent,
-    .fault = fault,
-    .weights_changed = weights_changed,
-    .weights_freed = weights_freed,
-    .keep_packed = keep_packed,
-    .bytes = bytes,
-    .close = close_both,
-    .sum_squares = timed_sum_squares,
+static const Ops timed_ops = {.abi = OPS_ABI,
 #define ENTRY(op) .op = timed_##op,
-    ENTRY(embed_fwd) ENTRY(embed_bwd) ENTRY(rmsnorm_fwd) ENTRY(rmsnorm_bwd) ENTRY(headnorm_fwd) ENTRY(headnorm_bwd)
-        ENTRY(linear_fwd) ENTRY(linear_bwd_x) ENTRY(linear_bwd_w) ENTRY(grouped_fwd) ENTRY(grouped_bwd_x)
-            ENTRY(grouped_bwd_w) ENTRY(rope) ENTRY(swiglu_fwd) ENTRY(swiglu_bwd) ENTRY(attention_fwd)
-                ENTRY(attention_bwd) ENTRY(cache_write) ENTRY(attention_cached) ENTRY(latent_write)
-                    ENTRY(attention_latent) ENTRY(router_fwd) ENTRY(router_bwd) ENTRY(gather_rows)
-                        ENTRY(scatter_add_rows) ENTRY(combine_fwd) ENTRY(combine_bwd) ENTRY(add) ENTRY(copy)
-                            ENTRY(head_stats) ENTRY(head_grad) ENTRY(sample) ENTRY(adamw) ENTRY(fill)
+                              OPS(ENTRY)
 #undef ENTRY
 };
 

@@ -49,11 +49,10 @@ static void dry_close(Dry *d)
     op_times_ops()->close(op_times_backend(d->times));
 }
 
-static void no_loss(void *ctx, int n0, int n1, const float *lp, const float *entropy, const float *kl, float *loss,
-                    float *dlp, float *dentropy, float *dkl)
+static void no_loss(void *ctx, const LossRows *in, const LossGrads *out)
 {
-    (void)ctx, (void)lp, (void)entropy, (void)kl, (void)dlp, (void)dentropy, (void)dkl;
-    memset(loss, 0, (size_t)(n1 - n0) * sizeof *loss);
+    (void)ctx;
+    memset(out->loss, 0, (size_t)in->n * sizeof *out->loss);
 }
 
 static void batch_of(BatchBuilder *b, const PlanWork *w)

@@ -39,8 +39,11 @@ static double evaluate(Rows *r, GrpoLoss *g, int chunk)
     Loss l = grpo_loss(g);
     for (int a = 0; a < r->n; a += chunk) {
         int b = a + chunk < r->n ? a + chunk : r->n;
-        l.eval(l.ctx, a, b, r->lp + a, l.needs_entropy ? r->entropy + a : NULL, l.needs_kl ? r->exact + a : NULL,
-               r->loss + a, r->dlp + a, l.needs_entropy ? r->dentropy + a : NULL, l.needs_kl ? r->dkl + a : NULL);
+        LossRows in = {.first = a, .n = b - a, .lp = r->lp + a};
+        LossGrads out = {.loss = r->loss + a, .dlp = r->dlp + a};
+        if (l.needs_entropy) in.entropy = r->entropy + a, out.dentropy = r->dentropy + a;
+        if (l.needs_kl) in.kl = r->exact + a, out.dkl = r->dkl + a;
+        l.eval(l.ctx, &in, &out);
     }
     return sum_in_blocks(r->loss, r->n);
 }

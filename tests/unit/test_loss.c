@@ -37,8 +37,9 @@ static void nll(void **state)
     NllLoss ctx = {weight};
     Loss l = nll_loss(&ctx);
     assert_false(l.needs_entropy || l.needs_kl);
-    l.eval(l.ctx, 0, 2, lp, NULL, NULL, loss, dlp, dentropy, dkl); /* in two chunks: rows count from n0 */
-    l.eval(l.ctx, 2, 5, lp + 2, NULL, NULL, loss + 2, dlp + 2, NULL, NULL);
+    /* In two chunks: the weights are those of rows 0, 1 and of rows 2 .. 4. */
+    l.eval(l.ctx, &(LossRows){.first = 0, .n = 2, .lp = lp}, &(LossGrads){loss, dlp, dentropy, dkl});
+    l.eval(l.ctx, &(LossRows){.first = 2, .n = 3, .lp = lp + 2}, &(LossGrads){loss + 2, dlp + 2, NULL, NULL});
     assert_true(fabs(sum_in_blocks(loss, 5) - 3.5 / 3) < 1e-7);
     for (int i = 0; i < 5; i++) assert_true(dlp[i] == (targets[i] >= 0 ? (float)(-1.0 / 3) : 0.0f));
     assert_true(loss[1] == 0.0f && dentropy[0] == 0.0f && dentropy[1] == 0.0f && dkl[0] == 0.0f);
