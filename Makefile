@@ -100,9 +100,10 @@ $$(BUILD)/cpu_$(1).o: $$(KERNELS:cpu/kernels/%.c=$$(BUILD)/cpu/$(1)/%.o) $$(BUIL
 endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
 
-# The built-in recipes, found by name from any folder.
-$(BUILD)/recipes_embedded.c: recipes/recipes_to_c.sh $(wildcard recipes/*.yaml) $(BUILD)/objects.txt
-	sh recipes/recipes_to_c.sh $(wildcard recipes/*.yaml) > $@
+# The built-in recipes, found by name from any folder, and the report's style sheet.
+EMBED := $(wildcard recipes/*.yaml) recipes/report/style.css
+$(BUILD)/recipes_embedded.c: recipes/recipes_to_c.sh $(EMBED) $(BUILD)/objects.txt
+	sh recipes/recipes_to_c.sh $(EMBED) > $@
 $(BUILD)/recipes_embedded.o: $(BUILD)/recipes_embedded.c $(BUILD)/flags.txt
 	$(CC) $(CFLAGS_ALL) $(DEPFLAGS) -c $< -o $@
 

@@ -47,6 +47,7 @@ static void write_meta(H5Writer *w, const CheckpointMeta *m, const char *config)
     write_text(w, "meta/config_json", config, strlen(config));
     h5_attr_text(w, "meta", "stage", m->stage);
     h5_attr_text(w, "meta", "machine_kind", m->machine_kind);
+    h5_attr_text(w, "meta", "precision", m->precision);
     h5_attr(w, "meta", "seconds", H5_F64, &m->seconds);
     write_i64(w, "stage_index", m->stage_index);
     write_i64(w, "step", m->step);
@@ -256,6 +257,7 @@ static void read_meta(H5Reader *r, CheckpointMeta *m)
     size_t length;
     h5_read_attr_text(r, "meta", "stage", m->stage, sizeof m->stage);
     h5_read_attr_text(r, "meta", "machine_kind", m->machine_kind, sizeof m->machine_kind);
+    h5_read_attr_text(r, "meta", "precision", m->precision, sizeof m->precision);
     h5_read_attr(r, "meta", "seconds", H5_F64, &m->seconds);
     m->stage_index = (int)read_i64(r, "stage_index");
     m->step = read_i64(r, "step");

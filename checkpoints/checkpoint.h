@@ -22,8 +22,9 @@ typedef struct CheckpointMeta {
     double seconds;                                                 /* of work in this stage so far */
     uint32_t seed;
     char machine_kind[256];
-    char *recipe;    /* resolved YAML */
-    char *tokenizer; /* tokenizer_serialize */
+    char precision[8]; /* dtype_name of the model in that stage; "": not said (an import, a file of version 0.1) */
+    char *recipe;      /* resolved YAML */
+    char *tokenizer;   /* tokenizer_serialize */
     size_t tokenizer_length;
     char *extra;          /* JSON of the stage's own state (RL: prompt index, history of warnings, ...) */
     Attachments attached; /* of a model that was imported */

@@ -11,13 +11,13 @@ const char *arch_name(Arch arch)
     return names[arch];
 }
 
-const char *topk_method_name(TopkMethod k)
+const char *topk_method_name(int k)
 {
     static const char *const names[] = {"greedy", "group_limited_greedy", "noaux_tc"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
 }
 
-const char *score_function_name(ScoreFunction k)
+const char *score_function_name(int k)
 {
     static const char *const names[] = {"softmax", "sigmoid"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;

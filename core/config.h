@@ -58,8 +58,8 @@ typedef struct ModelConfig {
 /* "deepseek_v2", ...: the model_type of config.json. */
 const char *arch_name(Arch arch);
 /* "greedy", ... and "softmax", "sigmoid", as config.json spells them; NULL after the last. */
-const char *topk_method_name(TopkMethod k);
-const char *score_function_name(ScoreFunction k);
+const char *topk_method_name(int k);
+const char *score_function_name(int k);
 
 /* Q/K head width: Dn + Dr. */
 static inline int config_qk_dim(const ModelConfig *c)

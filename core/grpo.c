@@ -4,13 +4,13 @@
 
 #include "core/check.h"
 
-const char *grpo_kind_name(GrpoKind k)
+const char *grpo_kind_name(int k)
 {
     static const char *const names[] = {"grpo", "dr_grpo", "dapo"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
 }
 
-const char *kl_estimator_name(KlEstimator k)
+const char *kl_estimator_name(int k)
 {
     static const char *const names[] = {"k1", "k2", "k3", "exact"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;

@@ -8,13 +8,13 @@
 
 typedef enum { GRPO_TOKEN, GRPO_DR, GRPO_DAPO } GrpoKind;
 /* "grpo", "dr_grpo", "dapo"; NULL after the last. */
-const char *grpo_kind_name(GrpoKind k);
+const char *grpo_kind_name(int k);
 
 /* Estimators of KL(policy || reference) at a token, d = ref_lp - lp: k1 = -d, k2 = d^2 / 2, k3 = exp(d) - d - 1
  * (Schulman's note); exact: the sum over the vocabulary, from the head. */
 typedef enum { KL_K1, KL_K2, KL_K3, KL_EXACT } KlEstimator;
 /* "k1", ..., "exact"; NULL after the last. */
-const char *kl_estimator_name(KlEstimator k);
+const char *kl_estimator_name(int k);
 
 typedef struct GrpoConfig {
     GrpoKind kind;

@@ -6,7 +6,7 @@
 #include "core/check.h"
 #include "core/memory.h"
 
-const char *cache_kind_name(CacheKind k)
+const char *cache_kind_name(int k)
 {
     static const char *const names[] = {"exact", "latent"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;

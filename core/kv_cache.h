@@ -12,7 +12,7 @@
 
 typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
 /* "exact", "latent"; NULL after the last. */
-const char *cache_kind_name(CacheKind k);
+const char *cache_kind_name(int k);
 
 typedef struct KvCache {
     CacheKind kind;

@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 
-const char *schedule_kind_name(ScheduleKind k)
+const char *schedule_kind_name(int k)
 {
     static const char *const names[] = {"constant", "linear", "cosine", "step"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;

@@ -6,7 +6,7 @@
 
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STEP } ScheduleKind;
 /* "constant", ..., "step"; NULL after the last. */
-const char *schedule_kind_name(ScheduleKind k);
+const char *schedule_kind_name(int k);
 
 typedef struct Schedule {
     ScheduleKind kind;

@@ -201,6 +201,16 @@ const char *json_get_string(const Json *object, const char *key, const char *oth
     return json_is_string(v) ? json_string_value(v) : otherwise;
 }
 
+double json_number_or_nan(const Json *v)
+{
+    return v && json_is_number(v) ? json_number(v) : (double)NAN;
+}
+
+double json_get_number(const Json *object, const char *key)
+{
+    return json_number_or_nan(json_get(object, key));
+}
+
 static Json *made(Json *v)
 {
     CHECK(v);

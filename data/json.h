@@ -50,6 +50,9 @@ bool json_get_int(const Json *object, const char *key, int64_t otherwise, int64_
 bool json_get_double(const Json *object, const char *key, double otherwise, double *out, Status *st);
 bool json_get_bool(const Json *object, const char *key, bool otherwise, bool *out, Status *st);
 const char *json_get_string(const Json *object, const char *key, const char *otherwise);
+/* The number of that member; NAN when it is absent or no number, and for json_number_or_nan(NULL). */
+double json_get_number(const Json *object, const char *key);
+double json_number_or_nan(const Json *v);
 
 /* Building. set / append take over the value given. */
 Json *json_new_object(void);

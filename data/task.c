@@ -18,13 +18,13 @@ static const Task *const tasks[] = {
 };
 #undef TASK
 
-const char *language_name(Language k)
+const char *language_name(int k)
 {
     static const char *const names[] = {"en", "zh"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
 }
 
-const char *prompt_kind_name(PromptKind k)
+const char *prompt_kind_name(int k)
 {
     static const char *const names[] = {"reasoning", "helpful", "safety"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;

@@ -17,8 +17,8 @@ typedef enum { LANGUAGE_EN, LANGUAGE_ZH, LANGUAGE_COUNT } Language;
 typedef enum { SPLIT_TRAIN, SPLIT_TEST } Split;
 typedef enum { KIND_REASONING, KIND_HELPFUL, KIND_SAFETY } PromptKind;
 /* "en", "zh" and "reasoning", "helpful", "safety"; NULL after the last. */
-const char *language_name(Language k);
-const char *prompt_kind_name(PromptKind k);
+const char *language_name(int k);
+const char *prompt_kind_name(int k);
 
 /* How a worked document is written (spec: recipe-evidence section 3). */
 typedef enum {

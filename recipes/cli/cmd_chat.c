@@ -113,10 +113,8 @@ static int read_args(int argc, char **argv, ChatArgs *a)
                          .least = 1,
                          .most = 1,
                          .runtime = &a->runtime};
-    int count, code = command_read(&usage, argc, argv, &a->model, &count);
-    Status st = {0};
-    if (code != COMMAND_GO) return code;
-    return sampling_check(&a->sampling, &st) ? COMMAND_GO : command_usage(&usage, "%s", st.text);
+    int count;
+    return command_read(&usage, argc, argv, &a->model, &count);
 }
 
 int cmd_chat(int argc, char **argv)

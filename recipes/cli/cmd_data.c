@@ -9,14 +9,16 @@
 #include "recipes/cli/task_source.h"
 
 typedef struct DataArgs {
-    const char *task, *split, *language;
+    const char *task;
+    int split, language; /* Split, Language */
     int n, level, seed;
-    bool list, json, skip_bad;
+    bool one_language, list, json, skip_bad;
 } DataArgs;
 
-static const char *kind_name(PromptKind k)
+static const char *split_name(int k)
 {
-    return k == KIND_REASONING ? "reasoning" : k == KIND_HELPFUL ? "helpful" : "safety";
+    static const char *const names[] = {"train", "test", NULL};
+    return names[k];
 }
 
 static void list_tasks(bool json)
@@ -26,14 +28,14 @@ static void list_tasks(bool json)
         if (json) {
             Json *o = json_new_object();
             json_set(o, "name", json_new_text(t->name));
-            json_set(o, "kind", json_new_text(kind_name(t->kind)));
+            json_set(o, "kind", json_new_text(prompt_kind_name(t->kind)));
             json_set(o, "levels", json_new_int(t->levels));
             json_set(o, "help", json_new_text(t->help));
             json_set(o, "example", json_new_text(t->example));
             json_line_print(o);
         } else {
-            printf("%-10s %-9s  levels 1-%d  %s\n%*s%s\n", t->name, kind_name(t->kind), t->levels, t->help, 35, "e.g. ",
-                   t->example);
+            printf("%-10s %-9s  levels 1-%d  %s\n%*s%s\n", t->name, prompt_kind_name(t->kind), t->levels, t->help, 35,
+                   "e.g. ", t->example);
         }
     }
 }
@@ -51,7 +53,7 @@ static char *trace_of(const DataArgs *a, const Problem *p, const Dataset *d, Spl
 
 static void print_problem(const Problem *p, const char *trace, bool json)
 {
-    const char *language = p->language == LANGUAGE_ZH ? "zh" : "en";
+    const char *language = language_name(p->language);
     if (!json) {
         printf("[level %d, %s] %s\n  answer: %s\n", p->level, language, p->prompt, p->answer ? p->answer : "(none)");
         if (trace) printf("  trace:  %s\n", trace);
@@ -69,8 +71,8 @@ static void print_problem(const Problem *p, const char *trace, bool json)
 static void print_problems(const DataArgs *a, const TaskSource *s)
 {
     CorpusSpec c = {.sources = {s->source}, .n_sources = 1, .zh_share = 0.5f};
-    if (a->language) c.zh_share = strcmp(a->language, "zh") ? 0.0f : 1.0f;
-    Split split = strcmp(a->split, "test") ? SPLIT_TRAIN : SPLIT_TEST;
+    if (a->one_language) c.zh_share = a->language == LANGUAGE_ZH;
+    Split split = (Split)a->split;
     for (int i = 0; i < a->n; i++) {
         Problem p;
         corpus_problem(&p, &c, (uint32_t)a->seed, split, (uint64_t)i);
@@ -83,13 +85,15 @@ static void print_problems(const DataArgs *a, const TaskSource *s)
 
 int cmd_data(int argc, char **argv)
 {
-    DataArgs a = {.split = "train", .n = 10, .seed = 1};
+    DataArgs a = {.n = 10, .seed = 1};
     const Option options[] = {
         {"--list", NULL, OPTION_FLAG, &a.list, 0, 0, "the built-in tasks"},
-        {"--split", "NAME", OPTION_TEXT, &a.split, 0, 0, "train (default) or test: apart by a hash of the problem"},
+        {"--split", "NAME", OPTION_CHOICE, &(OptionChoice){&a.split, split_name, NULL}, 0, 0,
+         "train (default) or test: apart by a hash of the problem"},
         {"--n", "N", OPTION_INT, &a.n, 1, 1e9, "problems to print (default 10)"},
         {"--level", "N", OPTION_INT, &a.level, 1, 1000, "one level (default: all of them, drawn evenly)"},
-        {"--language", "L", OPTION_TEXT, &a.language, 0, 0, "en or zh (default: half of each)"},
+        {"--language", "L", OPTION_CHOICE, &(OptionChoice){&a.language, language_name, &a.one_language}, 0, 0,
+         "en or zh (default: half of each)"},
         {"--seed", "N", OPTION_INT, &a.seed, 0, 2147483647, "of the list of problems (default 1)"},
         {"--json", NULL, OPTION_FLAG, &a.json, 0, 0, "a JSON object a line: prompt, answer, trace, level, language"},
         {"--skip-bad", NULL, OPTION_FLAG, &a.skip_bad, 0, 0, "leave broken lines of a file out instead of failing"},
@@ -109,10 +113,6 @@ int cmd_data(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     if (a.list) return list_tasks(a.json), 0;
     if (!a.task) return command_usage(&usage, "it needs a task, or --list");
-    if (strcmp(a.split, "train") && strcmp(a.split, "test"))
-        return command_usage(&usage, "--split %s: train or test", a.split);
-    if (a.language && strcmp(a.language, "en") && strcmp(a.language, "zh"))
-        return command_usage(&usage, "--language %s: en or zh", a.language);
     TaskSource source;
     if (!task_source_open(&source, a.task, (int[2]){a.level, a.level}, 0.1, a.skip_bad, &st))
         return command_failed(&st);

@@ -15,7 +15,8 @@
 #include "recipes/cli/task_source.h"
 
 typedef struct EvalArgs {
-    const char *model, *tasks, *levels, *dump, *cache, *template_name;
+    const char *model, *tasks, *levels, *dump, *template_name;
+    int cache;                           /* CacheKind */
     int n, k, max_tokens, seed;          /* max_tokens 0, seed -1: not given */
     double temperature, top_p, zh_share; /* -1: not given */
     int range[2];
@@ -107,7 +108,7 @@ static EvalSpec spec_of(Evaluation *e)
                       .temperature = choose(a->temperature, r ? &r->eval.temperature : NULL, 0.6),
                       .top_p = choose(a->top_p, r ? &r->eval.top_p : NULL, 0.95),
                       .max_tokens = a->max_tokens ? a->max_tokens : max_tokens,
-                      .cache = strcmp(a->cache, "latent") ? CACHE_EXACT : CACHE_LATENT,
+                      .cache = (CacheKind)a->cache,
                       .seed = a->seed >= 0 ? (uint32_t)a->seed : seed,
                       .slots = 128};
 }
@@ -206,7 +207,8 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         {"--seed", "N", OPTION_INT, &a->seed, 0, 2147483647, "of problems and samples (default: the recipe's, or 1)"},
         {"--template", "NAME", OPTION_TEXT, &a->template_name, 0, 0,
          "a chat template by name instead of the model's own"},
-        {"--cache", "KIND", OPTION_TEXT, &a->cache, 0, 0, "exact (default) or latent"},
+        {"--cache", "KIND", OPTION_CHOICE, &(OptionChoice){&a->cache, cache_kind_name, NULL}, 0, 0,
+         "exact (default) or latent"},
         {"--json", NULL, OPTION_FLAG, &a->json, 0, 0, "one JSON object instead of the table"},
         {"--dump", "FILE", OPTION_TEXT, &a->dump, 0, 0, "JSON lines: prompt, completion, answer, correct, reason"},
     };
@@ -223,8 +225,6 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         .runtime = &a->runtime};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
-    if (strcmp(a->cache, "exact") && strcmp(a->cache, "latent"))
-        return command_usage(&usage, "--cache %s: exact or latent", a->cache);
     if (a->levels && !parse_levels(a->levels, a->range))
         return command_usage(&usage, "--levels %s: expected A,B with 1 <= A <= B", a->levels);
     return COMMAND_GO;
@@ -232,14 +232,8 @@ static int read_args(int argc, char **argv, EvalArgs *a)
 
 int cmd_eval(int argc, char **argv)
 {
-    EvalArgs a = {.n = 200,
-                  .k = 16,
-                  .seed = -1,
-                  .temperature = -1,
-                  .top_p = -1,
-                  .zh_share = -1,
-                  .cache = "exact",
-                  .runtime = runtime_defaults()};
+    EvalArgs a = {
+        .n = 200, .k = 16, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .runtime = runtime_defaults()};
     Evaluation e = {.args = &a};
     Status st = {0};
     int code = read_args(argc, argv, &a);

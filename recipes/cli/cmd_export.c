@@ -23,21 +23,33 @@ static const ExportType types[] = {
     {"bf16", ST_BF16, GGUF_WRITE_BF16},
     {"q8_0", ST_OTHER, GGUF_WRITE_Q8_0},
 };
-static const char *const formats[EXPORT_FORMATS] = {"hf", "gguf"};
+
+static const char *format_name(int k)
+{
+    static const char *const names[EXPORT_FORMATS] = {"hf", "gguf"};
+    return k < EXPORT_FORMATS ? names[k] : NULL;
+}
+
+static const char *type_name(int k)
+{
+    return k < (int)(sizeof types / sizeof *types) ? types[k].name : NULL;
+}
 
 typedef struct ExportArgs {
     const char *model, *out;
-    ExportFormat format;
+    int format; /* ExportFormat */
     const ExportType *type;
 } ExportArgs;
 
 static int read_args(int argc, char **argv, ExportArgs *a)
 {
-    const char *format = NULL, *type = "f32";
+    bool formatted = false;
+    int type = 0;
     const Option options[] = {
-        {"--format", "hf|gguf", OPTION_TEXT, &format, 0, 0,
+        {"--format", "hf|gguf", OPTION_CHOICE, &(OptionChoice){&a->format, format_name, &formatted}, 0, 0,
          "a folder that transformers loads, or a file that llama.cpp loads"},
-        {"--dtype", "TYPE", OPTION_TEXT, &type, 0, 0, "f32 (default), f16, bf16; gguf also q8_0"},
+        {"--dtype", "TYPE", OPTION_CHOICE, &(OptionChoice){&type, type_name, NULL}, 0, 0,
+         "f32 (default), f16, bf16; gguf also q8_0"},
         {"-o", "OUT", OPTION_TEXT, &a->out, 0, 0, "the folder (new or empty) or the file to write"},
     };
     const Usage usage = {.name = "export",
@@ -54,14 +66,10 @@ static int read_args(int argc, char **argv, ExportArgs *a)
                          .most = 1};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
-    if (!format || !a->out) return command_usage(&usage, "it needs --format hf|gguf and -o OUT");
-    for (a->format = 0; a->format < EXPORT_FORMATS && strcmp(format, formats[a->format]); a->format++) {}
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(type, types[i].name)) a->type = &types[i];
-    if (a->format == EXPORT_FORMATS) return command_usage(&usage, "--format %s: hf or gguf", format);
-    if (!a->type) return command_usage(&usage, "--dtype %s: f32, f16, bf16 or q8_0", type);
+    if (!formatted || !a->out) return command_usage(&usage, "it needs --format hf|gguf and -o OUT");
+    a->type = &types[type];
     if (a->format == EXPORT_HF && a->type->hf == ST_OTHER)
-        return command_usage(&usage, "--dtype %s is for --format gguf", type);
+        return command_usage(&usage, "--dtype %s is for --format gguf", a->type->name);
     return COMMAND_GO;
 }
 

@@ -47,8 +47,7 @@ static int read_args(int argc, char **argv, GenerateArgs *a)
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
     if (!a->ids == !a->prompt) return command_usage(&usage, "it needs one of --prompt and --ids");
-    Status st = {0};
-    return sampling_check(&a->sampling, &st) ? COMMAND_GO : command_usage(&usage, "%s", st.text);
+    return COMMAND_GO;
 }
 
 static Json *ids_json(const Completion *c)

@@ -3,18 +3,8 @@
 #ifndef RECIPES_COMMAND_H
 #define RECIPES_COMMAND_H
 
-#include "recipes/model/machine.h"
-
-typedef enum { OPTION_FLAG, OPTION_INT, OPTION_REAL, OPTION_TEXT } OptionType;
-
-typedef struct Option {
-    const char *name;  /* "--ids" */
-    const char *value; /* how help calls its value: "FILE"; NULL for a flag */
-    OptionType type;
-    void *out;        /* bool, int, double or const char *; its value before is the default */
-    double low, high; /* numbers: inclusive */
-    const char *help; /* one or more lines, '\n' between them */
-} Option;
+#include "recipes/config/option.h"
+#include "recipes/model/runtime_options.h"
 
 typedef struct Usage {
     const char *name;      /* of the command */

@@ -8,7 +8,7 @@
 typedef struct Sampling {
     double temperature, top_p;
     int top_k, max_tokens, seed;
-    const char *cache;
+    int cache; /* CacheKind */
 } Sampling;
 
 Sampling sampling_defaults(void);
@@ -21,13 +21,10 @@ Sampling sampling_defaults(void);
         {"--top-k", "K", OPTION_INT, &(s).top_k, 0, 1 << 20, "only the K likeliest tokens (default 0: off)"},          \
         {"--seed", "N", OPTION_INT, &(s).seed, 0, 2147483647, "of the samples (default 1)"},                           \
     {                                                                                                                  \
-        "--cache", "KIND", OPTION_TEXT, &(s).cache, 0, 0,                                                              \
+        "--cache", "KIND", OPTION_CHOICE, &(OptionChoice){&(s).cache, cache_kind_name, NULL}, 0, 0,                    \
             "exact (default; bit-equal to training) or latent (small, DeepSeek models)"                                \
     }
 
-/* Fails when the cache's name is unknown. */
-bool sampling_check(const Sampling *s, Status *st);
-CacheKind sampling_cache(const Sampling *s);
 /* One sample of each of n prompts, without stop tokens. */
 RolloutSpec sampling_spec(const Sampling *s, int n);
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-const char *stage_kind_name(StageKind k)
+const char *stage_kind_name(int k)
 {
     static const char *const names[STAGE_KINDS] = {"pretrain", "sft", "rl", "rejection", "reward_model", "distill"};
     return (unsigned)k < STAGE_KINDS ? names[k] : NULL;
@@ -20,6 +20,16 @@ const RecipeStage *recipe_stage(const Recipe *r, const char *name)
 {
     int i = recipe_stage_index(r, name);
     return i < 0 ? NULL : &r->stages[i];
+}
+
+int recipe_samples(const RecipeStage *s)
+{
+    return s->samples > 0 ? s->samples : 4; /* sft has no such key */
+}
+
+int recipe_sample_tokens(const Recipe *r, const RecipeStage *s)
+{
+    return s->kind == STAGE_SFT ? r->eval.max_tokens : s->rl.max_tokens;
 }
 
 const RecipeTasks *recipe_tasks(const Recipe *r, const RecipeStage *s)

@@ -25,7 +25,7 @@ typedef enum {
 
 typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
 typedef enum { BLOCK_MODEL, BLOCK_STUDENT } ModelBlock;
-const char *stage_kind_name(StageKind k); /* "pretrain", ...; NULL after the last */
+const char *stage_kind_name(int k); /* "pretrain", ...; NULL after the last */
 
 /* model:, student:. config lacks what the tokenizer knows (V, bos, eos): recipe_model_config adds it.
  * from != "": weights and config come from that model (checkpoint, RUN/stage, HF folder) and config is zero. */
@@ -171,6 +171,9 @@ typedef struct Recipe {
 
 const RecipeStage *recipe_stage(const Recipe *r, const char *name); /* NULL when there is none */
 int recipe_stage_index(const Recipe *r, const char *name);          /* -1 */
+/* Of a unit that makes samples (rejection, distill, the seeds of sft): samples a prompt, and the longest completion. */
+int recipe_samples(const RecipeStage *s);
+int recipe_sample_tokens(const Recipe *r, const RecipeStage *s);
 /* The sources a stage draws from: its own tasks or the recipe's. */
 const RecipeTasks *recipe_tasks(const Recipe *r, const RecipeStage *s);
 

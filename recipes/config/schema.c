@@ -5,22 +5,7 @@
 
 #include "recipes/config/recipe.h"
 
-/* ---- Names of enum values, from their owners: NULL after the last ---- */
-
-#define NAMES(function, type, owner)                                                                                   \
-    static const char *function(int i)                                                                                 \
-    {                                                                                                                  \
-        return owner((type)i);                                                                                         \
-    }
-NAMES(name_stage, StageKind, stage_kind_name)
-NAMES(name_loss, GrpoKind, grpo_kind_name)
-NAMES(name_kl, KlEstimator, kl_estimator_name)
-NAMES(name_schedule, ScheduleKind, schedule_kind_name)
-NAMES(name_prompt_kind, PromptKind, prompt_kind_name)
-NAMES(name_cache, CacheKind, cache_kind_name)
-NAMES(name_topk, TopkMethod, topk_method_name)
-NAMES(name_score, ScoreFunction, score_function_name)
-#undef NAMES
+/* ---- Names of enum values; the others are exported by the header that declares the enum ---- */
 
 static const char *name_arch(int i)
 {
@@ -138,10 +123,10 @@ static const Field model_fields[] = {
     INT("moe_intermediate_size", config.moe_F, "64", 1, WIDE, MLA, "width of an expert"),
     INT("first_k_dense_replace", config.first_dense, "1", 0, 4096, MLA, "first layers that are dense"),
     INT("moe_layer_freq", config.moe_freq, "1", 1, 4096, MLA, "every so many layers has experts"),
-    ENUM("topk_method", config.topk, "greedy", name_topk, V2, "how a token's experts are chosen"),
-    ENUM("topk_method", config.topk, "noaux_tc", name_topk, V3, "how a token's experts are chosen"),
-    ENUM("scoring_func", config.score, "softmax", name_score, V2, "router scores"),
-    ENUM("scoring_func", config.score, "sigmoid", name_score, V3, "router scores"),
+    ENUM("topk_method", config.topk, "greedy", topk_method_name, V2, "how a token's experts are chosen"),
+    ENUM("topk_method", config.topk, "noaux_tc", topk_method_name, V3, "how a token's experts are chosen"),
+    ENUM("scoring_func", config.score, "softmax", score_function_name, V2, "router scores"),
+    ENUM("scoring_func", config.score, "sigmoid", score_function_name, V3, "router scores"),
     INT("n_group", config.n_group, "1", 1, 4096, MLA, "groups of experts (group-limited routing)"),
     INT("topk_group", config.topk_group, "1", 1, 4096, MLA, "groups a token may reach"),
     BOOL("norm_topk_prob", config.norm_topk, "false", V2, "scale the chosen experts' weights to a sum of 1"),
@@ -205,10 +190,10 @@ static const Field reward_fields[] = {
     TEXT("name", name, "", 0, "shown in logs; default: the kind"),
     ENUM("kind", kind, "accuracy", name_reward, 0, "what is measured; default: the name"),
     FLOAT("weight", weight, "1", -1e6, 1e6, 0, "factor in the sum"),
-    SET("applies_to", kinds, "[reasoning]", name_prompt_kind, R_RULE, "kinds of prompts it is for"),
-    SET("applies_to", kinds, "[helpful]", name_prompt_kind, R_HELPFUL, "kinds of prompts it is for"),
-    SET("applies_to", kinds, "[helpful, safety]", name_prompt_kind, R_SAFETY, "kinds of prompts it is for"),
-    SET("applies_to", kinds, "[reasoning, helpful, safety]", name_prompt_kind, R_OTHER, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[reasoning]", prompt_kind_name, R_RULE, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[helpful]", prompt_kind_name, R_HELPFUL, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[helpful, safety]", prompt_kind_name, R_SAFETY, "kinds of prompts it is for"),
+    SET("applies_to", kinds, "[reasoning, helpful, safety]", prompt_kind_name, R_OTHER, "kinds of prompts it is for"),
     INT("buffer", buffer, "8", 1, BIG, R_OVERLONG, "last tokens over which the penalty falls to -1"),
     TEXT("command", command, NULL, R_EXTERNAL, "program run by /bin/sh -c: JSON lines in, JSON lines out"),
     REAL("timeout", timeout, "10", 0.001, 86400, R_EXTERNAL, "seconds a batch may take"),
@@ -241,7 +226,7 @@ static const Section style_section = {
 
 static const Field stage_fields[] = {
     TEXT("name", name, NULL, 0, "letters, digits, - and _; built-in names have their kind"),
-    ENUM("kind", kind, NULL, name_stage, 0, "what the stage does"),
+    ENUM("kind", kind, NULL, stage_kind_name, 0, "what the stage does"),
     ENUM("model", model, "model", name_block_of, PRE, "which model block is trained from initial weights"),
     TEXT("from", from, "", 0,
          "weights to start from: an earlier stage, RUN/stage, a checkpoint or model; empty: initial weights"),
@@ -263,9 +248,9 @@ static const Field stage_fields[] = {
     REAL("lr", optim.lr, "5e-4", 0, 10, SFT | RM, "peak learning rate"),
     REAL("lr", optim.lr, "3e-4", 0, 10, RL, "peak learning rate"),
     REAL("lr", optim.lr, "1e-3", 0, 10, REJ | DIS, "peak learning rate"),
-    ENUM("schedule", optim.schedule, "cosine", name_schedule, PRE | TEACH,
+    ENUM("schedule", optim.schedule, "cosine", schedule_kind_name, PRE | TEACH,
          "how the learning rate falls after the warm-up"),
-    ENUM("schedule", optim.schedule, "linear", name_schedule, RL, "how the learning rate falls after the warm-up"),
+    ENUM("schedule", optim.schedule, "linear", schedule_kind_name, RL, "how the learning rate falls after the warm-up"),
     REAL("lr_final", optim.lr_final, "0.2", 0, 1, PRE | TEACH,
          "last learning rate as a share of lr (step: factor of a drop)"),
     REAL("lr_final", optim.lr_final, "0.3", 0, 1, RL, "last learning rate as a share of lr (step: factor of a drop)"),
@@ -302,14 +287,14 @@ static const Field stage_fields[] = {
     INT("group", rl.group, "16", 2, 4096, ROLL, "samples a prompt (G)"),
     INT("max_tokens", rl.max_tokens, "96", 1, 1 << 24, ROLL | REJ, "longest completion"),
     REAL("temperature", rl.temperature, "1", 0.01, 10, ROLL, "of the rollouts, in rollout, training and reference"),
-    ENUM("loss", rl.loss, "dr_grpo", name_loss, ROLL,
+    ENUM("loss", rl.loss, "dr_grpo", grpo_kind_name, ROLL,
          "grpo: DeepSeekMath's token form; dr_grpo: no length or std division; dapo"),
     BOOL("std_normalise", rl.std_normalise, "false", ROLL,
          "divide advantages by the group's std; default: true for grpo and dapo"),
     REAL("clip_low", rl.clip_low, "0.2", 0, 1e6, ROLL, "lower clip of the ratio"),
     REAL("clip_high", rl.clip_high, "0.28", 0, 1e6, ROLL, "upper clip of the ratio"),
     REAL("beta", rl.beta, "0", 0, 1000, ROLL, "weight of the KL term; 0: no reference model"),
-    ENUM("kl", rl.kl, "k3", name_kl, ROLL, "estimator in the loss; the exact KL is logged beside it"),
+    ENUM("kl", rl.kl, "k3", kl_estimator_name, ROLL, "estimator in the loss; the exact KL is logged beside it"),
     REAL("kl_clamp", rl.kl_clamp, "20", 0.001, 80, ROLL, "largest |log ratio| in the estimator; clamps are counted"),
     REAL("entropy_bonus", rl.entropy_bonus, "0", 0, 100, ROLL, "weight of the entropy in the objective"),
     INT("inner_epochs", rl.inner_epochs, "1", 1, 100, ROLL, "passes over a rollout"),
@@ -320,7 +305,7 @@ static const Field stage_fields[] = {
         "steps after which the reference becomes the policy; 0: never"),
     REAL("preference_last", rl.preference_last, "0.25", 0, 1, RL,
          "share of the steps, the last, in which the reward models act"),
-    ENUM("cache", rl.cache, "exact", name_cache, ROLL,
+    ENUM("cache", rl.cache, "exact", cache_kind_name, ROLL,
          "exact: sampler and trainer agree bit for bit; latent: MLA's small cache"),
     BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
          "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),

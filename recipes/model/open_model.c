@@ -4,11 +4,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The precision of the run that made a checkpoint; f32 for models from elsewhere. */
-static DType trained_precision(const LoadedModel *m)
+#include "recipes/config/yaml.h"
+
+DType open_model_precision(const CheckpointMeta *meta)
 {
-    const char *recipe = m->checkpoint ? m->checkpoint->meta.recipe : NULL; /* resolved: it has a line for every key */
-    return recipe && strstr(recipe, "\nprecision: bf16\n") ? DTYPE_BF16 : DTYPE_F32;
+    bool bf16 = !strcmp(meta->precision, dtype_name(DTYPE_BF16));
+    if (meta->precision[0] || !meta->recipe) return bf16 ? DTYPE_BF16 : DTYPE_F32;
+    Status ignored = {0};
+    Node *recipe = node_parse(meta->recipe, "recipe", true, &ignored);
+    const Node *value = recipe ? node_get(recipe, "precision") : NULL;
+    bf16 = value && value->kind == NODE_SCALAR && !strcmp(value->text, dtype_name(DTYPE_BF16));
+    node_free(recipe);
+    return bf16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
@@ -16,7 +23,8 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
     *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
     if (!m->file) return false;
     RuntimeOptions options = *o;
-    if (!options.dtype_given) options.dtype = trained_precision(m->file);
+    if (!options.dtype_given)
+        options.dtype = m->file->checkpoint ? open_model_precision(&m->file->checkpoint->meta) : DTYPE_F32;
     if (!model_has_weights(m->file, name, st) || !machine_open(&m->machine, &options, st)) {
         model_close(m->file);
         return false;

@@ -2,6 +2,7 @@
 #ifndef RECIPES_OPEN_MODEL_H
 #define RECIPES_OPEN_MODEL_H
 
+#include "checkpoints/checkpoint.h"
 #include "checkpoints/model_file.h"
 #include "recipes/model/policy.h"
 
@@ -15,6 +16,9 @@ typedef struct OpenModel {
  * else in that of the run which made the checkpoint. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 void open_model_close(OpenModel *m);
+
+/* The precision in which a checkpoint was trained: as the file says, in files of version 0.1 as its recipe says. */
+DType open_model_precision(const CheckpointMeta *meta);
 
 /* Fails for a reward model, which has no words to say. */
 bool open_model_speaks(const OpenModel *m, const char *name, Status *st);

@@ -11,7 +11,7 @@
 #include "recipes/run/run.h"
 #include "recipes/stages/distill.h"
 
-enum { PLAN_PROBLEMS = 256, EVAL_SLOTS = 256 };
+enum { PLAN_PROBLEMS = 256 };
 
 /* The config of the model a name stands for: a stage before, or a file, of which only the head is read. */
 static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st);
@@ -124,7 +124,7 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1,
         n = (all + parts - 1) / parts;
     train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, n * rl->max_tokens);
-    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, EVAL_SLOTS, rl->cache});
+    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache});
     w->entropy = true;
     w->reference = rl->beta > 0;
     w->exact_kl = w->reference && rl->kl == KL_EXACT;
@@ -161,13 +161,13 @@ static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st
     if (s->kind == STAGE_REWARD_MODEL || !(s->eval_after || s->eval_every)) return true;
     if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
     int longest = prompt_lengths(r, &reasoning).longest, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
-    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT};
     PlanRollout quick = {
-        (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, EVAL_SLOTS, CACHE_EXACT};
+        (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT};
     if (s->eval_after) roll(w, full);
     if (s->eval_every) roll(w, quick);
     if (s->eval_after && general.n_sources && e->general_n > 0)
-        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, EVAL_SLOTS,
+        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, ROLLOUT_SLOTS,
                               CACHE_EXACT});
     return true;
 }
@@ -178,9 +178,8 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
     CorpusSpec reasoning;
     if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
     if (!run_reasoning(r, s, &reasoning, st)) return false;
-    int tokens = s->kind == STAGE_SFT ? r->recipe->eval.max_tokens : s->rl.max_tokens;
-    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, s->samples > 0 ? s->samples : 4,
-                          tokens, SAMPLE_SLOTS, CACHE_EXACT});
+    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, recipe_samples(s),
+                          recipe_sample_tokens(r->recipe, s), SAMPLE_SLOTS, CACHE_EXACT});
     return true;
 }
 

@@ -92,7 +92,7 @@ double report_eval(const ReportRun *r, const char *stage, const char *task, cons
     if (task) v = json_get(v, task);
     size_t n = strlen(key);
     v = n && key[n - 1] == '@' ? at_largest_k(v, key) : json_get(v, key);
-    return v && json_is_number(v) ? json_number(v) : NAN;
+    return json_number_or_nan(v);
 }
 
 /* ---- Columns ---- */
@@ -174,7 +174,7 @@ static double number_at(const Json *line, const char *key)
         const Json *below = json_get(line, head);
         return below ? number_at(below, slash + 1) : NAN;
     }
-    return v && json_is_number(v) ? json_number(v) : NAN;
+    return json_number_or_nan(v);
 }
 
 Points report_points(const ReportRun *r, const char *stage, const char *key, bool eval)

@@ -6,8 +6,7 @@
 #include <stdio.h>
 
 #include "recipes/report/data.h"
-
-extern const char report_style[]; /* the page's CSS */
+#include "recipes/report/html.h"
 
 enum { REPORT_COLUMNS = 32 };
 
@@ -19,9 +18,5 @@ void report_curves(FILE *out, const ReportRun *runs, int n);
 void report_reasons(FILE *out, const ReportRun *r); /* failed verdicts by stage */
 void report_samples(FILE *out, const ReportRun *r);
 void report_warnings(FILE *out, const ReportRun *runs, int n);
-
-/* "1:05", "12.3M", "4.56G"; "-" for NAN. */
-void report_number(FILE *out, double v, int digits);
-void report_count(FILE *out, double v);
 
 #endif

@@ -18,8 +18,8 @@ static double sum_of(const ReportRun *r, const char *key)
     const Json *stages = json_get(r->summary, "stages");
     double sum = 0;
     for (size_t i = 0; i < json_count(stages); i++) {
-        const Json *v = json_get(json_at(stages, i), key);
-        if (v && json_is_number(v)) sum += json_number(v);
+        double v = json_get_number(json_at(stages, i), key);
+        if (!isnan(v)) sum += v;
     }
     return sum;
 }
@@ -36,7 +36,7 @@ static void count_fact(FILE *out, const char *name, double v)
 {
     if (!(v > 0)) return;
     fprintf(out, "<div><dt>%s</dt><dd>", name);
-    report_count(out, v);
+    html_count(out, v);
     fputs("</dd></div>\n", out);
 }
 
@@ -45,8 +45,7 @@ static double parameters(const ReportRun *r)
 {
     double most = 0;
     for (int i = 0; i < r->n_stages; i++) {
-        const Json *v = json_get(report_entry(r, r->stages[i]), "parameters");
-        if (v && json_is_number(v)) most = fmax(most, json_number(v));
+        most = fmax(most, json_get_number(report_entry(r, r->stages[i]), "parameters")); /* NAN: passed over */
     }
     return most;
 }
@@ -54,8 +53,8 @@ static double parameters(const ReportRun *r)
 static void facts(FILE *out, const ReportRun *r)
 {
     char seed[24] = "", time[24], recipe[20];
-    const Json *s = json_get(r->summary, "seed");
-    if (s && json_is_number(s)) snprintf(seed, sizeof seed, "%.0f", json_number(s));
+    double s = json_get_number(r->summary, "seed");
+    if (!isnan(s)) snprintf(seed, sizeof seed, "%.0f", s);
     snprintf(recipe, sizeof recipe, "%.12s", json_get_string(r->summary, "recipe_sha256", ""));
     fputs("<dl class='facts'>\n", out);
     count_fact(out, "parameters", parameters(r));

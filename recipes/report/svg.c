@@ -6,19 +6,7 @@
 #include <string.h>
 
 #include "core/check.h"
-
-void html_text(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        switch (*text) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        default: fputc(*text, out);
-        }
-    }
-}
+#include "recipes/report/html.h"
 
 /* ---- Axes ---- */
 

@@ -1,5 +1,5 @@
 /* Charts as inline SVG. Colours are CSS classes of the page: strokes and fills c0 .. c7, text and axes by its own classes
- * (recipes/report/style.c), so that one drawing serves light and dark. */
+ * (recipes/report/style.css), so that one drawing serves light and dark. */
 #ifndef RECIPES_SVG_H
 #define RECIPES_SVG_H
 
@@ -7,9 +7,6 @@
 #include <stdio.h>
 
 enum { SVG_COLORS = 8, SVG_SERIES = 24 };
-
-/* Text with & < > " escaped. */
-void html_text(FILE *out, const char *text);
 
 typedef struct SvgSeries {
     const char *label; /* in tooltips */

@@ -6,24 +6,6 @@
 #include "recipes/report/parts.h"
 #include "recipes/report/svg.h"
 
-void report_number(FILE *out, double v, int digits)
-{
-    if (isnan(v)) fputs("&#8211;", out);
-    else fprintf(out, "%.*f", digits, v);
-}
-
-void report_count(FILE *out, double v)
-{
-    static const char *const units[] = {"", "k", "M", "G", "T", "P", "E"};
-    int u = 0;
-    if (isnan(v)) {
-        fputs("&#8211;", out);
-        return;
-    }
-    for (; fabs(v) >= 999.5 && u < 6; u++) v /= 1000;
-    fprintf(out, u && fabs(v) < 99.95 ? "%.1f%s" : "%.0f%s", v, units[u]);
-}
-
 /* ---- Marks ---- */
 
 /* Mean over runs of a stage's value and its error: the evaluation's for one run, the spread over runs for several. */
@@ -93,7 +75,7 @@ static void share_row(FILE *out, const ReportRun *r, const Column *c, int n, con
     for (int i = 0; i < n; i++) {
         double v = report_eval(r, c[i].stage, task, key), se = bars ? report_eval(r, c[i].stage, task, "se") : NAN;
         open_cell(out, &c[i], bars ? v : NAN);
-        report_number(out, 100 * v, 1);
+        html_number(out, 100 * v, 1);
         if (!isnan(se) && !isnan(v)) fprintf(out, " <small>&#177;%.1f</small>", 100 * se);
         fputs("</td>", out);
     }
@@ -109,9 +91,9 @@ static double total_of(const ReportRun *r, const char *stage, const char *key)
     for (int i = 0; i < r->n_stages; i++) {
         const char *name = r->stages[i];
         bool own = !strcmp(name, stage), part = !strncmp(name, stage, length) && !strcmp(name + length, ".samples");
-        const Json *v = own || part ? json_get(report_entry(r, name), key) : NULL;
-        if (!v || !json_is_number(v)) continue;
-        sum += json_number(v);
+        double v = own || part ? json_get_number(report_entry(r, name), key) : (double)NAN;
+        if (isnan(v)) continue;
+        sum += v;
         any = true;
     }
     return any ? sum : NAN;
@@ -132,7 +114,7 @@ static void cost_rows(FILE *out, const ReportRun *r, const Column *c, int n)
             double v = total_of(r, c[i].stage, rows[k].key);
             open_cell(out, &c[i], NAN);
             if (k == 0 && !isnan(v)) fputs(progress_time(v, time), out);
-            else report_count(out, v);
+            else html_count(out, v);
             fputs("</td>", out);
         }
         fputs("</tr>\n", out);
@@ -174,7 +156,7 @@ static void length_row(FILE *out, const ReportRun *r, const Column *c, int n)
     open_row(out, "", "mean length, tokens", "");
     for (int i = 0; i < n; i++) {
         open_cell(out, &c[i], NAN);
-        report_number(out, report_eval(r, c[i].stage, "all", "length"), 1);
+        html_number(out, report_eval(r, c[i].stage, "all", "length"), 1);
         fputs("</td>", out);
     }
     fputs("</tr>\n", out);
@@ -227,7 +209,7 @@ static void side_by_side(FILE *out, const ReportRun *runs, int n)
             double v = report_eval(&runs[r], c[i].stage, "all", "pass@1"),
                    se = report_eval(&runs[r], c[i].stage, "all", "se");
             open_cell(out, &c[i], v);
-            report_number(out, 100 * v, 1);
+            html_number(out, 100 * v, 1);
             if (!isnan(se) && !isnan(v)) fprintf(out, " <small>&#177;%.1f</small>", 100 * se);
             fputs("</td>", out);
         }
@@ -237,7 +219,7 @@ static void side_by_side(FILE *out, const ReportRun *runs, int n)
     for (int i = 0; i < count; i++) {
         double error, v = over_runs(runs, n, c[i].stage, "all", "pass@1", &error);
         open_cell(out, &c[i], v);
-        report_number(out, 100 * v, 1);
+        html_number(out, 100 * v, 1);
         if (!isnan(error)) fprintf(out, " <small>&#177;%.1f</small>", 100 * error);
         fputs("</td>", out);
     }
@@ -278,13 +260,12 @@ static void road_row(FILE *out, const ReportRun *r, const char *stage, const cha
     open_row(out, "", label, "");
     double v = report_eval(r, stage, "all", "pass@1"), se = report_eval(r, stage, "all", "se");
     fputs("<td>", out);
-    report_number(out, 100 * v, 1);
+    html_number(out, 100 * v, 1);
     if (!isnan(se)) fprintf(out, " <small>&#177;%.1f</small>", 100 * se);
     static const char *const keys[] = {"flops", "tokens_trained", "tokens_sampled", "seconds"};
     for (int i = 0; i < 4; i++) {
-        const Json *n = json_get(report_entry(r, stage), keys[i]);
         fputs("</td><td>", out);
-        report_count(out, n && json_is_number(n) ? json_number(n) : NAN);
+        html_count(out, json_get_number(report_entry(r, stage), keys[i]));
     }
     fputs("</td></tr>\n", out);
 }
@@ -321,12 +302,12 @@ void report_reward_models(FILE *out, const ReportRun *r)
 {
     bool any = false;
     for (int i = 0; i < r->n_stages; i++) {
-        const Json *v = json_get(report_entry(r, r->stages[i]), "heldout_accuracy");
-        if (!v || !json_is_number(v)) continue;
+        double accuracy = json_get_number(report_entry(r, r->stages[i]), "heldout_accuracy");
+        if (isnan(accuracy)) continue;
         if (!any) fputs("<h3>Reward models</h3>\n<p>Held-out accuracy: ", out);
         fputs(any ? ", " : "", out);
         html_text(out, r->stages[i]);
-        fprintf(out, " %.1f %%", 100 * json_number(v));
+        fprintf(out, " %.1f %%", 100 * accuracy);
         any = true;
     }
     if (any) fputs(".</p>\n", out);

@@ -77,8 +77,8 @@ int run_units(const Run *r, int stage_index, Unit *out, int max);
 /* Runs a unit to its end, resuming it where it stopped. Fails with "interrupted" after Ctrl-C (state saved). */
 bool unit_execute(Run *r, const Unit *u, Status *st);
 
-/* Units that make samples take so many prompts at a time, and sample so many completions at once. */
-enum { SAMPLE_PROMPTS = 64, SAMPLE_SLOTS = 128 };
+/* Completions sampled at once: in RL and evaluations; in units that make samples, which take so many prompts at a time. */
+enum { ROLLOUT_SLOTS = 256, SAMPLE_SLOTS = 128, SAMPLE_PROMPTS = 64 };
 
 /* The kinds, one C file each. */
 extern const UnitKind unit_pretrain, unit_sft, unit_rl, unit_samples, unit_sft_samples, unit_reward_model;

@@ -72,6 +72,7 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
                            .extra = extra,
                            .attached = p->attached};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
+    snprintf(meta.precision, sizeof meta.precision, "%s", dtype_name(r->recipe->precision));
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
     const char *before = op_times_phase(r->machine.times, "checkpoint");
     policy_master_open(p);

@@ -256,7 +256,7 @@ bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResul
                      .top_p = e->top_p,
                      .max_tokens = e->max_tokens,
                      .seed = r->recipe->seed,
-                     .slots = 256};
+                     .slots = ROLLOUT_SLOTS};
     const char *before = op_times_phase(r->machine.times, "evaluation");
     bool ok = evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
     op_times_phase(r->machine.times, before);

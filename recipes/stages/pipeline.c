@@ -130,8 +130,8 @@ static void close_run(Run *r)
 
 static double number(const Json *entry, const char *block, const char *key)
 {
-    const Json *eval = json_get(entry, "eval"), *from = block ? json_get(eval, block) : eval, *v = json_get(from, key);
-    return v && json_is_number(v) ? 100 * json_number(v) : (double)NAN;
+    const Json *eval = json_get(entry, "eval");
+    return 100 * json_get_number(block ? json_get(eval, block) : eval, key);
 }
 
 static void print_cell(double v)

@@ -117,15 +117,14 @@ static bool keep_samples(UnitRun *u, Samples *s, const Problem *p, const Complet
 static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
 {
     const RecipeStage *stage = u->unit->stage;
-    int k = stage->samples > 0 ? stage->samples : 4, keep = stage->keep > 0 ? stage->keep : 1;
-    int max_tokens = stage->kind == STAGE_SFT ? u->run->recipe->eval.max_tokens : stage->rl.max_tokens;
+    int k = recipe_samples(stage), keep = stage->keep > 0 ? stage->keep : 1;
     PromptSet set;
     prompts_draw(&set, &u->run->voice, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor, n);
     Completion *c = calloc((size_t)n * (size_t)k, sizeof *c);
     CHECK(c != NULL);
     RolloutSpec spec = {.slots = SAMPLE_SLOTS,
                         .samples = k,
-                        .max_tokens = max_tokens,
+                        .max_tokens = recipe_sample_tokens(u->run->recipe, stage),
                         .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1},
                         .seed = u->run->recipe->seed,
                         .purpose = RNG_ROLLOUT,

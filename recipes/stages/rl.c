@@ -79,7 +79,7 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
                               .safety = r->safety,
                               .data_seed = run_seed(u->run, u->unit),
                               .rng_stage = unit_rng_stage(u->unit),
-                              .slots = slots < 256 ? slots : 256};
+                              .slots = slots < ROLLOUT_SLOTS ? slots : ROLLOUT_SLOTS};
     if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
     r->rollouts = unit_open_rollouts(u, &r->rewards, st);

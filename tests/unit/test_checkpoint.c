@@ -56,6 +56,7 @@ static CheckpointMeta some_meta(void)
                         .seconds = 0.1,
                         .seed = 4000000000u,
                         .machine_kind = "native avx512",
+                        .precision = "bf16",
                         .recipe = "model: 1\n",
                         .tokenizer = "a\0b",
                         .tokenizer_length = 3,
@@ -100,6 +101,7 @@ static void test_round_trip(void **state)
                 c->config.rope.factor == config.rope.factor && c->config.routed_scale == config.routed_scale);
     assert_string_equal(c->meta.stage, "rl_reason");
     assert_string_equal(c->meta.machine_kind, "native avx512");
+    assert_string_equal(c->meta.precision, "bf16");
     assert_true(c->meta.step == 1LL << 40 && c->meta.finished && c->meta.seconds == 0.1 && c->meta.seed == 4000000000u);
     assert_true(c->meta.stage_index == 3 && c->meta.tokens_trained == 5 && c->meta.tokens_sampled == 6);
     assert_true(c->meta.optimizer_step == 7 && c->meta.cursor == 8);

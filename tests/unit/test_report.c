@@ -168,7 +168,7 @@ static void one_run(void **state)
                                         "no answer tag",
                                         "wrong answer",
                                         "0123abcd",
-                                        "prefers-color-scheme:dark",
+                                        "prefers-color-scheme: dark",
                                         "seed: 3",
                                         "Largest gap"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) expect(page, words[i]);
