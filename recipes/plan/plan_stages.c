@@ -9,7 +9,10 @@
 #include "recipes/plan/plan.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/run.h"
-#include "recipes/stages/distill.h"
+#include "recipes/run/sources.h"
+#include "recipes/stages/samples.h"
+#include "recipes/stages/stage_list.h"
+#include "recipes/stages/step.h"
 
 enum { PLAN_PROBLEMS = 256 };
 
@@ -198,7 +201,7 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
 static bool plan_stage(Run *r, int index, Plan *out, Status *st)
 {
     Unit units[UNITS_MAX];
-    int n = run_units(r, index, units, UNITS_MAX);
+    int n = stage_units(r, index, units, UNITS_MAX);
     size_t keep = SIZE_MAX;
     bool ok = true;
     *out = (Plan){0};

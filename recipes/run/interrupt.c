@@ -1,3 +1,4 @@
+/* Ctrl-C: the first signal sets a flag, a second one kills. */
 #include "recipes/run/interrupt.h"
 
 #include <signal.h>

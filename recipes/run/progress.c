@@ -1,3 +1,4 @@
+/* The progress line: rewritten on a terminal, a plain line every few seconds elsewhere. */
 #include "recipes/run/progress.h"
 
 #include <math.h>

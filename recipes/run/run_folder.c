@@ -1,3 +1,4 @@
+/* A run's folder: lock, metrics, samples, summary. */
 #include "recipes/run/run_folder.h"
 
 #include <errno.h>
@@ -182,6 +183,14 @@ void run_folder_close(RunFolder *f)
     if (f->lock >= 0) close(f->lock);
     free(f->path);
     free(f);
+}
+
+char *run_folder_file(const RunFolder *f, const char *folder, const char *name, const char *suffix)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s/%s%s", f->path, folder, name, suffix) < 0) path = NULL;
+    CHECK(path != NULL);
+    return path;
 }
 
 const char *run_folder_path(const RunFolder *f)
@@ -394,4 +403,10 @@ const Json *run_summary_get(const RunFolder *f, const char *name)
     for (size_t i = 0; i < json_count(stages); i++)
         if (!strcmp(json_get_string(json_at(stages, i), "name", ""), name)) return json_at(stages, i);
     return NULL;
+}
+
+double run_summary_flops(const RunFolder *f, const char *name)
+{
+    const Json *entry = run_summary_get(f, name);
+    return entry ? json_number(json_get(entry, "flops")) : 0;
 }

@@ -20,6 +20,8 @@ typedef struct RunFolder RunFolder;
 RunFolder *run_folder_open(const char *path, const char *recipe_text, bool *resumed, Status *st);
 void run_folder_close(RunFolder *f);
 const char *run_folder_path(const RunFolder *f);
+/* FOLDER/folder/NAMEsuffix; free(). */
+char *run_folder_file(const RunFolder *f, const char *folder, const char *name, const char *suffix);
 
 /* What is kept on resume: of a stage (a unit's name) the steps up to `step`; stages not named lose all. */
 typedef struct RunPoint {
@@ -43,6 +45,8 @@ bool run_summary_set(RunFolder *f, const char *key, Json *value, Status *st);
 bool run_summary_stage(RunFolder *f, const char *name, Json *entry, Status *st);
 /* The entry of a stage, NULL when there is none; a view. */
 const Json *run_summary_get(const RunFolder *f, const char *name);
+/* FLOPs that a finished unit took; 0 when it is not there. */
+double run_summary_flops(const RunFolder *f, const char *name);
 
 /* Every line of a JSONL file that parses, as one array (a broken line is left out): for reports. Empty when there is no file. */
 Json *run_read_lines(const char *folder, const char *name);

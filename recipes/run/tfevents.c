@@ -1,3 +1,4 @@
+/* TensorBoard event files: protocol buffers of scalars, framed with CRC-32C. */
 #include "recipes/run/tfevents.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+/* The detectors behind the named warnings. */
 #include "recipes/run/warnings.h"
 
 #include <math.h>

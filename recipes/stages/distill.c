@@ -3,8 +3,9 @@
  * the teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
 #include <stdio.h>
 
-#include "recipes/stages/distill.h"
 #include "recipes/stages/rl.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/stages/stage_list.h"
 
 /* FLOPs of the stage's units before this one: sampling and SFT, as they left them in the run folder. */
 static double distill_flops(const UnitRun *u, Status *st)
@@ -14,7 +15,7 @@ static double distill_flops(const UnitRun *u, Status *st)
     for (int i = 0; i < 2; i++) {
         char name[UNIT_NAME];
         snprintf(name, sizeof name, "%.60s%s", u->unit->stage->name, parts[i]);
-        double part = unit_flops(u->run, name);
+        double part = run_summary_flops(u->run->folder, name);
         if (part <= 0) fail(st, "the summary of the run does not hold the FLOPs of %s; start the stage again", name);
         flops += part;
     }

@@ -1,9 +1,11 @@
+/* Finite sets of encoded training sequences, and the order of an epoch. */
 #include "recipes/stages/documents.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "core/check.h"
+#include "core/philox.h"
+#include "recipes/model/prompts.h"
 
 void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length,
                    bool all)
@@ -61,36 +63,4 @@ int documents_pick(const Documents *d, uint32_t seed, int64_t at)
 {
     CHECK(d->n > 0);
     return keyed_order((int)(at % d->n), d->n, seed, (uint32_t)(at / d->n));
-}
-
-bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st)
-{
-    Policy *p = u->policy;
-    float *weight = malloc((size_t)batch->m * sizeof *weight);
-    CHECK(weight != NULL && batch->m > 0);
-    nll_weights_mean(weight, batch->targets, batch->m);
-    NllLoss nll = {weight};
-    Loss loss = nll_loss(&nll);
-    BalanceConfig balance = run_balance(u->run, &p->config);
-    TrainTask task = {.batch = batch_view(batch),
-                      .predict = batch_predictions(batch),
-                      .inv_temperature = 1,
-                      .loss = &loss,
-                      .balance = p->config.E ? &balance : NULL};
-    TrainOut out;
-    train_gradients(&p->engine, &p->w, &p->g, &task, &out);
-    free(weight);
-    double norm = 0;
-    if (!isfinite(out.loss))
-        return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now) or a smaller init", out.loss,
-                    (long long)u->step + 1, u->unit->name, (double)lr);
-    if (!run_update(u->run, p, u->unit->stage, out.routing, lr, &norm, st))
-        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
-    u->tokens_trained += batch->n;
-    u->flops += 3 * forward_flops(p, batch->n);
-    json_set(metrics, "loss", json_new_number(out.loss));
-    if (p->config.E) json_set(metrics, "aux", json_new_number(out.aux));
-    json_set(metrics, "lr", json_new_number(lr));
-    json_set(metrics, "grad_norm", json_new_number(norm));
-    return true;
 }

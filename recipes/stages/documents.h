@@ -1,9 +1,9 @@
-/* Finite sets of encoded training sequences, and the SFT step on them. */
+/* Finite sets of encoded training sequences, and the order of an epoch. */
 #ifndef RECIPES_DOCUMENTS_H
 #define RECIPES_DOCUMENTS_H
 
-#include "recipes/model/batches.h"
-#include "recipes/run/run.h"
+#include "data/tokenizer/tokenizer.h"
+#include "recipes/model/voice.h"
 
 typedef struct Sequence {
     int32_t *ids;
@@ -24,9 +24,5 @@ void documents_free(Documents *d);
 int keyed_order(int i, int n, uint32_t seed, uint32_t epoch);
 /* Which document stands at place `at` of epoch after epoch, every epoch in an order of its own that (seed, epoch) fixes. */
 int documents_pick(const Documents *d, uint32_t seed, int64_t at);
-
-/* One update on sequences: mean negative log-likelihood over predicted tokens plus balance losses; fills loss, aux, lr,
- * grad_norm of metrics. */
-bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st);
 
 #endif

@@ -1,3 +1,4 @@
+/* Sampling and scoring of the groups of an RL step. */
 #include "recipes/stages/groups.h"
 #include "recipes/model/op_times.h"
 
@@ -7,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/grpo.h"
+#include "recipes/model/prompts.h"
 
 static void keep_completion(Sample *s, const Completion *c, const Tokenizer *t, const Problem *p)
 {

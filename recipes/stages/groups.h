@@ -2,7 +2,10 @@
 #ifndef RECIPES_GROUPS_H
 #define RECIPES_GROUPS_H
 
-#include "recipes/stages/rewards.h"
+#include "core/rollout.h"
+#include "data/corpus.h"
+#include "data/reward/reward.h"
+#include "recipes/stages/reward_model.h"
 
 typedef struct Sample {
     int32_t *ids;                  /* the completion's, owned */

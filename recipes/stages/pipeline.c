@@ -1,3 +1,4 @@
+/* A recipe's stages in order, in a run folder. */
 #include "recipes/stages/pipeline.h"
 
 #include <math.h>
@@ -13,6 +14,13 @@
 #include "recipes/plan/plan.h"
 #include "recipes/report/report.h"
 #include "recipes/config/recipe_load.h"
+#include "recipes/model/policy.h"
+#include "recipes/run/progress.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/run/sources.h"
+#include "recipes/run/unit.h"
+#include "recipes/run/warnings.h"
+#include "recipes/stages/stage_list.h"
 
 /* A byte-level BPE of the corpus that the first pretraining stage would see. */
 static Tokenizer *train_tokenizer(Run *r, Status *st)
@@ -82,7 +90,7 @@ static bool list_units(Run *r, const char *until, Status *st)
         last = recipe_stage_index(r->recipe, until);
         if (last < 0) return fail(st, "--until %s: the recipe has no stage of that name", until);
     }
-    for (int i = 0; i <= last; i++) r->n_units += run_units(r, i, r->units + r->n_units, UNITS_MAX - r->n_units);
+    for (int i = 0; i <= last; i++) r->n_units += stage_units(r, i, r->units + r->n_units, UNITS_MAX - r->n_units);
     return true;
 }
 

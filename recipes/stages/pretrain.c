@@ -4,6 +4,11 @@
 
 #include "core/check.h"
 #include "recipes/stages/documents.h"
+#include "recipes/model/batches.h"
+#include "recipes/run/sources.h"
+#include "recipes/stages/sft_step.h"
+#include "recipes/stages/stage_list.h"
+#include "recipes/stages/step.h"
 
 typedef struct Pretrain {
     CorpusSpec corpus;

@@ -1,24 +1,52 @@
-/* reward models: the policy's trunk with a scalar head. Helpful: pairs of answers, -log sigma(chosen - rejected), scored on the
- * final answer only. Safety: labelled completions, binary cross-entropy, scored on everything (DeepSeek-R1, section 2.3.4). */
+/* A trained reward model and the scores that it gives. */
+#include "recipes/stages/reward_model.h"
+
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/stages/documents.h"
-#include "recipes/stages/rewards.h"
+#include "data/json.h"
+#include "recipes/run/models.h"
 
-typedef struct Example {
-    Ids first, second; /* helpful: chosen and rejected; safety: the completion */
-    float label;
-} Example;
+/* mean and std that training wrote into the checkpoint's extra state. */
+static bool read_calibration(RewardModel *m, const char *extra, const char *where, Status *st)
+{
+    Json *o = extra ? json_parse(extra, strlen(extra), where, st) : json_new_object();
+    if (!o) return false;
+    bool ok = json_get_double(o, "mean", 0, &m->mean, st) && json_get_double(o, "std", 1, &m->std, st);
+    if (m->std <= 0) m->std = 1;
+    json_free(o);
+    return ok;
+}
 
-typedef struct RmStage {
-    Example *train, *heldout;
-    int n, n_heldout;
-    bool helpful;
-    BatchBuilder batch;
-} RmStage;
+RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *st)
+{
+    char name[RECIPE_PATH + 16], extra_name[RECIPE_PATH + 32];
+    snprintf(name, sizeof name, "%s.%s", stage, helpful ? "helpful" : "safety");
+    snprintf(extra_name, sizeof extra_name, "the state of %s", name);
+    char *extra = NULL;
+    RewardModel *m = calloc(1, sizeof *m);
+    CHECK(m != NULL);
+    m->answer_only = helpful;
+    m->policy = run_policy_extra(r, name, false, &extra, st);
+    if (m->policy && m->policy->config.head != HEAD_SCALAR)
+        fail(st, "%s is not a reward model: reward_models names a reward_model stage", name);
+    if (!m->policy || st->failed || !read_calibration(m, extra, extra_name, st)) {
+        reward_model_free(m);
+        m = NULL;
+    }
+    free(extra);
+    return m;
+}
+
+void reward_model_free(RewardModel *m)
+{
+    if (!m) return;
+    policy_free(m->policy);
+    free(m);
+}
 
 void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n,
                         const int32_t *completion, int n, Ids *out)
@@ -48,172 +76,3 @@ void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offs
     scalar_values(m->policy, (Batch){offsets[n], n, ids, offsets}, score);
     for (int i = 0; i < n; i++) score[i] = (float)(1.0 / (1.0 + exp(-((double)score[i] - m->mean) / m->std)));
 }
-
-/* A rendered prompt and a completion's text as the model's input. */
-static Ids encode(const RewardModel *m, const Voice *v, const char *prompt, const char *completion)
-{
-    Ids ids = {0}, out = {0};
-    int first;
-    document_encode(v, prompt, completion, &ids, &first);
-    reward_model_input(m, v->tokenizer, ids.ids, first, ids.ids + first, ids.n - first, &out);
-    free(ids.ids);
-    return out;
-}
-
-static Example make_example(UnitRun *u, const RmStage *s, const CorpusSpec *general, Split split, uint64_t index)
-{
-    const RewardModel kind = {.answer_only = s->helpful};
-    const Voice *v = &u->run->voice;
-    uint32_t seed = run_seed(u->run, u->unit);
-    char *prompt, *a, *b = NULL;
-    Example e = {.label = 1};
-    if (s->helpful) {
-        float noise = split == SPLIT_TRAIN ? (float)u->unit->stage->noise : 0;
-        corpus_helpful_pair(&prompt, &a, &b, general, seed, split, index, noise);
-        e.second = encode(&kind, v, prompt, b);
-    } else {
-        bool safe;
-        corpus_safety_example(&prompt, &a, &safe, general, seed, split, index);
-        e.label = safe;
-    }
-    e.first = encode(&kind, v, prompt, a);
-    free(prompt);
-    free(a);
-    free(b);
-    return e;
-}
-
-static bool rm_open(UnitRun *u, Status *st)
-{
-    const RecipeStage *stage = u->unit->stage;
-    RmStage *s = calloc(1, sizeof *s);
-    CHECK(s != NULL);
-    u->self = s;
-    s->helpful = u->unit->variant == 0;
-    CorpusSpec general;
-    if (!run_general(u->run, &general, st)) return false;
-    if (!corpus_has(&general, s->helpful ? KIND_HELPFUL : KIND_SAFETY))
-        return fail(st, "stage %s needs a %s family under `general:` to learn from", stage->name,
-                    s->helpful ? "helpful" : "refusal");
-    s->n = s->helpful ? stage->pairs : stage->safety_examples;
-    s->n_heldout = stage->heldout_pairs;
-    s->train = calloc((size_t)s->n, sizeof *s->train);
-    s->heldout = calloc((size_t)s->n_heldout, sizeof *s->heldout);
-    CHECK(s->train && s->heldout);
-    for (int i = 0; i < s->n; i++) s->train[i] = make_example(u, s, &general, SPLIT_TRAIN, (uint64_t)i);
-    for (int i = 0; i < s->n_heldout; i++) s->heldout[i] = make_example(u, s, &general, SPLIT_TEST, (uint64_t)i);
-    u->total = stage->steps > 0 ? stage->steps : (int64_t)ceil(stage->epochs * s->n / stage->batch);
-    return true;
-}
-
-/* Puts examples into the batch: firsts, then (pairs) seconds. */
-static void fill_batch(RmStage *s, const Example *const *list, int n)
-{
-    batch_reset(&s->batch);
-    for (int i = 0; i < n; i++) batch_add(&s->batch, list[i]->first.ids, list[i]->first.n, list[i]->first.n);
-    for (int i = 0; i < n && s->helpful; i++)
-        batch_add(&s->batch, list[i]->second.ids, list[i]->second.n, list[i]->second.n);
-}
-
-/* Loss and gradient of one batch; returns the loss. *routing is valid until the engine's next call. */
-static double rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, int n, const Routing **routing)
-{
-    Policy *p = u->policy;
-    Engine *e = &p->engine;
-    Batch batch = batch_view(&s->batch);
-    size_t N = (size_t)batch.N, k = (size_t)batch.nseq;
-    arena_reset(&e->arena);
-    e->ops->fill(e->backend, p->g.block, e->table.total, 0.0f);
-    Tape tape;
-    int32_t *last = arena_ints(&e->arena, k);
-    float *value = arena_floats(&e->arena, k), *dvalue = arena_floats(&e->arena, k), *loss = arena_floats(&e->arena, k);
-    float *label = arena_floats(&e->arena, k), *dxn = arena_floats(&e->arena, N * (size_t)p->config.C);
-    for (size_t i = 0; i < k; i++) last[i] = batch.offsets[i + 1] - 1;
-    for (int i = 0; i < n; i++) label[i] = list[i]->label;
-    model_forward(e, &p->w, batch, TAPE_BACKWARD, &tape);
-    head_values(e, &p->w, value, tape.xn, N, last, batch.nseq);
-    if (s->helpful) pairwise_loss(loss, dvalue, dvalue + n, value, value + n, 1.0f / (float)n, n);
-    else pointwise_loss(loss, dvalue, value, label, 1.0f / (float)n, n);
-    head_values_bwd(e, &p->w, &p->g, dxn, dvalue, tape.xn, N, last, batch.nseq);
-    BalanceConfig balance = run_balance(u->run, &p->config);
-    model_backward(e, &p->w, &p->g, &tape, dxn, p->config.E ? &balance : NULL);
-    *routing = tape.routing;
-    return sum_in_blocks(loss, n);
-}
-
-/* Held-out accuracy (pairs in the right order, or labels) and the calibration of values. */
-static void rm_heldout(UnitRun *u, RmStage *s, Json *metrics)
-{
-    enum { AT_ONCE = 256 };
-    double right = 0, sum = 0, squares = 0;
-    int values = 0;
-    float value[2 * AT_ONCE];
-    for (int from = 0; from < s->n_heldout; from += AT_ONCE) {
-        const Example *list[AT_ONCE];
-        int n = s->n_heldout - from < AT_ONCE ? s->n_heldout - from : AT_ONCE;
-        for (int i = 0; i < n; i++) list[i] = &s->heldout[from + i];
-        fill_batch(s, list, n);
-        scalar_values(u->policy, batch_view(&s->batch), value);
-        for (int i = 0; i < n; i++)
-            right += s->helpful ? value[i] > value[n + i] : (value[i] > 0) == (list[i]->label > 0.5f);
-        for (int i = 0; i < s->batch.nseq; i++, values++) {
-            sum += (double)value[i];
-            squares += (double)value[i] * (double)value[i];
-        }
-    }
-    double mean = sum / values, variance = squares / values - mean * mean;
-    json_set(u->extra, "mean", json_new_number(s->helpful ? mean : 0));
-    json_set(u->extra, "std", json_new_number(s->helpful && variance > 1e-6 ? sqrt(variance) : 1));
-    json_set(u->extra, "accuracy", json_new_number(right / s->n_heldout));
-    json_set(metrics, "heldout_accuracy", json_new_number(right / s->n_heldout));
-}
-
-static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
-{
-    (void)done;
-    RmStage *s = u->self;
-    const RecipeStage *stage = u->unit->stage;
-    int n = stage->batch < s->n ? stage->batch : s->n;
-    const Example **list = malloc((size_t)n * sizeof *list);
-    CHECK(list != NULL);
-    for (int i = 0; i < n; i++, u->cursor++) {
-        int epoch = (int)(u->cursor / s->n), at = (int)(u->cursor % s->n);
-        list[i] = &s->train[keyed_order(at, s->n, run_seed(u->run, u->unit), (uint32_t)epoch)];
-    }
-    fill_batch(s, list, n);
-    const Routing *routing;
-    double loss = rm_gradients(u, s, list, n, &routing), norm = 0;
-    free(list);
-    float lr = stage_rate(stage, stage->optim.lr, u->step + 1, u->total);
-    if (!run_update(u->run, u->policy, stage, routing, lr, &norm, st))
-        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
-    u->tokens_trained += s->batch.n;
-    u->flops += 3 * forward_flops(u->policy, s->batch.n);
-    json_set(metrics, "loss", json_new_number(loss));
-    json_set(metrics, "lr", json_new_number(lr));
-    json_set(metrics, "grad_norm", json_new_number(norm));
-    if (u->step + 1 == u->total) rm_heldout(u, s, metrics);
-    return true;
-}
-
-static void free_examples(Example *list, int n)
-{
-    for (int i = 0; i < n && list; i++) {
-        free(list[i].first.ids);
-        free(list[i].second.ids);
-    }
-    free(list);
-}
-
-static void rm_close(UnitRun *u)
-{
-    RmStage *s = u->self;
-    if (!s) return;
-    free_examples(s->train, s->n);
-    free_examples(s->heldout, s->n_heldout);
-    batch_free(&s->batch);
-    free(s);
-}
-
-const UnitKind unit_reward_model = {
-    .verb = "train", .scalar_head = true, .open = rm_open, .step = rm_step, .close = rm_close};

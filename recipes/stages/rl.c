@@ -9,6 +9,11 @@
 #include "core/check.h"
 #include "core/grpo.h"
 #include "recipes/stages/documents.h"
+#include "recipes/model/batches.h"
+#include "recipes/run/sources.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/stages/step.h"
+#include "recipes/stages/stage_list.h"
 
 /* One update's worth of the batch: predictions with their GRPO data, [m]. */
 typedef struct RlBatch {
@@ -83,7 +88,7 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
     if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
     r->rollouts = unit_open_rollouts(u, &r->rewards, st);
-    r->replies = run_path(u->run, "rollouts", u->unit->name, ".replies.jsonl");
+    r->replies = run_folder_file(u->run->folder, "rollouts", u->unit->name, ".replies.jsonl");
     return r->rollouts && (!needs(&r->rewards, REWARD_EXTERNAL) || reward_cache_load(r->open_rewards, r->replies, st));
 }
 

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #include "recipes/stages/rl.h"
+#include "recipes/run/progress.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/run/warnings.h"
 
 enum { RIVAL_BLOCK = 25 }; /* steps of a shard where the recipe has no rollout_block: distillation's rivals */
 

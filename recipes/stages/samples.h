@@ -3,6 +3,7 @@
 #ifndef RECIPES_SAMPLES_H
 #define RECIPES_SAMPLES_H
 
+#include "recipes/run/run.h"
 #include "recipes/stages/documents.h"
 
 /* Adds the stage's samples to d: at most `most` (-1: all). */

@@ -11,8 +11,14 @@
 
 #include "core/check.h"
 #include "recipes/model/op_times.h"
-#include "recipes/stages/rewards.h"
 #include "recipes/stages/samples.h"
+#include "core/rollout.h"
+#include "recipes/model/prompts.h"
+#include "recipes/run/models.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/run/sources.h"
+#include "recipes/stages/stage_list.h"
+#include "recipes/stages/step.h"
 
 typedef struct Samples {
     CorpusSpec reasoning, general;
@@ -26,7 +32,7 @@ typedef struct Samples {
 
 static char *samples_path(const Run *r, const char *stage, const char *suffix)
 {
-    return run_path(r, "samples", stage, suffix);
+    return run_folder_file(r->folder, "samples", stage, suffix);
 }
 
 /* Opens the part file with exactly the bytes that were there when the last step ended. */
@@ -34,7 +40,7 @@ static bool open_part(UnitRun *u, Samples *s, Status *st)
 {
     long size = (long)json_integer(json_get(u->extra, "bytes"));
     s->kept = (int)json_integer(json_get(u->extra, "kept"));
-    char *folder = run_path(u->run, "samples", "", "");
+    char *folder = run_folder_file(u->run->folder, "samples", "", "");
     mkdir(folder, 0777); /* a failure shows when the file is opened */
     free(folder);
     s->part = samples_path(u->run, u->unit->stage->name, ".jsonl.part");

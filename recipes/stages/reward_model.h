@@ -1,8 +1,8 @@
-/* Rewards of a rollout: rules and programs (data/reward), reward models (here). */
-#ifndef RECIPES_REWARDS_H
-#define RECIPES_REWARDS_H
+/* A trained reward model: what a reward_model stage made, and the scores that it gives to completions. */
+#ifndef RECIPES_REWARD_MODEL_H
+#define RECIPES_REWARD_MODEL_H
 
-#include "data/reward/reward.h"
+#include "recipes/model/policy.h"
 #include "recipes/run/run.h"
 
 /* A trained reward model: a policy with a scalar head and the calibration of its values. */

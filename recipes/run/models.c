@@ -1,0 +1,119 @@
+/* The models that a recipe names, opened as policies. */
+#include "recipes/run/models.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/model_file.h"
+#include "recipes/config/recipe_diff.h"
+#include "recipes/run/run_folder.h"
+
+/* The file a name stands for: a unit of this run, or anything model_file_open knows. */
+static char *resolve(const Run *r, const char *from)
+{
+    char first[RECIPE_PATH];
+    snprintf(first, sizeof first, "%s", from);
+    first[strcspn(first, ".")] = 0;
+    if (!strchr(from, '/') && recipe_stage(r->recipe, first))
+        return run_folder_file(r->folder, "checkpoints", from, ".h5");
+    return strdup(from);
+}
+
+/* A copy of the trunk `weights` (laid out by `from`) under a fresh scalar head. */
+static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, const float *weights)
+{
+    config.head = HEAD_SCALAR;
+    Policy *p = policy_new(&r->machine, &config, r->recipe->seed, NULL);
+    const ParamTable *to = &p->engine.table;
+    policy_master_open(p);
+    for (int i = 0; i < to->n; i++) {
+        int k = params_find_name(from, to->params[i].name);
+        if (k >= 0)
+            memcpy(p->weights + to->params[i].offset, weights + from->params[k].offset,
+                   to->params[i].count * sizeof(float));
+    }
+    policy_master_close(p);
+    policy_weights_changed(p);
+    return p;
+}
+
+bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st)
+{
+    char difference[300];
+    if (recipe_same(r->recipe_text, meta->recipe ? meta->recipe : "", difference, sizeof difference)) return true;
+    return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path,
+                difference);
+}
+
+/* Whether an id stands for the same text in both. */
+static bool same_piece(const Tokenizer *a, const Tokenizer *b, int id)
+{
+    size_t na = 0, nb = 0;
+    bool special_a = false, special_b = false;
+    const char *x = tokenizer_piece(a, id, &na, &special_a), *y = tokenizer_piece(b, id, &nb, &special_b);
+    return !x || !y ? x == y : na == nb && !memcmp(x, y, na);
+}
+
+/* The run's tokenizer must be the model's own. */
+static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from, Status *st)
+{
+    int vocab = tokenizer_vocab(r->tokenizer);
+    bool same = !m->tokenizer || tokenizer_vocab(m->tokenizer) == vocab;
+    for (int i = 0; m->tokenizer && same && i < vocab; i++) same = same_piece(r->tokenizer, m->tokenizer, i);
+    if (!same)
+        return fail(
+            st,
+            "%s was trained with another tokenizer than this run's: start from it with `model: {from: ...}`, which "
+            "brings its tokenizer along",
+            from);
+    if (m->config.V < vocab)
+        return fail(
+            st,
+            "%s has a vocabulary of %d, the run's tokenizer one of %d: start from it with `model: {from: ...}` or give "
+            "its tokenizer",
+            from, m->config.V, vocab);
+    return true;
+}
+
+Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
+{
+    char *path = resolve(r, from);
+    LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    bool own = strcmp(path, from) != 0;
+    free(path);
+    if (!m) return NULL;
+    Policy *p = NULL;
+    if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
+    if (!st->failed && model_has_weights(m, from, st) && fits_tokenizer(r, m, from, st)) {
+        if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
+        if (scalar && m->config.head != HEAD_SCALAR) {
+            p = with_scalar_head(r, m->config, &m->table, m->weights);
+        } else {
+            p = policy_new(&r->machine, &m->config, r->recipe->seed, m->weights);
+            m->weights = NULL; /* the policy's now */
+            policy_attach(p, &m->attached, m->source);
+            m->source = NULL;
+        }
+    }
+    model_close(m);
+    return p;
+}
+
+Policy *run_policy(Run *r, const char *from, bool scalar, Status *st)
+{
+    return run_policy_extra(r, from, scalar, NULL, st);
+}
+
+Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st)
+{
+    if (s->from[0]) return run_policy(r, s->from, scalar, st);
+    const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
+    if (block->from[0]) return run_policy(r, block->from, scalar, st);
+    ModelConfig config;
+    if (!recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
+                             tokenizer_eos(r->tokenizer), &config, st))
+        return NULL;
+    if (scalar) config.head = HEAD_SCALAR;
+    return policy_new(&r->machine, &config, r->recipe->seed, NULL);
+}

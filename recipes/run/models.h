@@ -1,0 +1,19 @@
+/* The models that a recipe names: an earlier stage of this run, RUN/stage, a checkpoint, a model folder. */
+#ifndef RECIPES_RUN_MODELS_H
+#define RECIPES_RUN_MODELS_H
+
+#include "checkpoints/checkpoint.h"
+#include "recipes/model/policy.h"
+#include "recipes/run/run.h"
+
+/* The model that a name in a recipe stands for. scalar: its trunk with a fresh scalar head. */
+Policy *run_policy(Run *r, const char *from, bool scalar, Status *st);
+/* And the state its stage left in the checkpoint (JSON text, free(); NULL: none). */
+Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st);
+/* The same, or initial weights of the stage's model block when `from` is empty. */
+Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st);
+
+/* Whether a checkpoint that stands in the run folder was made by this run's recipe. */
+bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st);
+
+#endif

@@ -1,0 +1,106 @@
+/* Evaluations of a unit's policy, during its steps and after them. */
+#include "recipes/run/unit_eval.h"
+
+#include <stdlib.h>
+
+#include "recipes/model/eval.h"
+#include "recipes/model/op_times.h"
+#include "recipes/run/progress.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/run/sources.h"
+
+/* quick: the short one. on_sample may be NULL. */
+static bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResult *out, EvalSample on_sample,
+                         void *ctx, Status *st)
+{
+    const RecipeEval *e = &r->recipe->eval;
+    const RecipeTasks *tasks = s ? recipe_tasks(r->recipe, s) : &r->recipe->tasks;
+    const char *names[RECIPE_TASKS];
+    CorpusSpec reasoning, general;
+    if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
+    for (int i = 0; i < tasks->n; i++) names[i] = tasks->list[i].name;
+    int n = quick ? e->quick_n : e->n, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
+    EvalSpec spec = {.reasoning = &reasoning,
+                     .general = quick ? NULL : &general,
+                     .names = names,
+                     .n = (n + families - 1) / families,
+                     .k = quick ? e->quick_k : e->k,
+                     .general_n = e->general_n,
+                     .temperature = e->temperature,
+                     .top_p = e->top_p,
+                     .max_tokens = e->max_tokens,
+                     .seed = r->recipe->seed,
+                     .slots = ROLLOUT_SLOTS};
+    const char *before = op_times_phase(r->machine.times, "evaluation");
+    bool ok = evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
+    op_times_phase(r->machine.times, before);
+    return ok;
+}
+
+/* A quick evaluation during a stage; *stop when an SFT stage has reached what its recipe asks for. */
+bool unit_evaluate_during(UnitRun *u, bool *stop, Status *st)
+{
+    const RecipeStage *s = u->unit->stage;
+    EvalResult e;
+    if (!run_evaluate(u->run, u->policy, s, true, &e, NULL, NULL, st)) return false;
+    u->run->last_pass1 = e.all.pass1;
+    Json *line = json_new_object();
+    json_set(line, "eval", eval_json(&e));
+    free(e.problems);
+    double pass1 = u->run->last_pass1;
+    if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && pass1 >= s->stop_at_pass1[0]) {
+        *stop = true;
+        if (pass1 > s->stop_at_pass1[1])
+            progress_note(u->run->progress,
+                          "%s stopped at pass@1 %.1f %%, above the %.0f %% asked for: evaluate more often",
+                          u->unit->name, 100 * pass1, 100 * s->stop_at_pass1[1]);
+    }
+    return run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);
+}
+
+/* The first sample of each family's first problems: what the report shows. */
+typedef struct SampleKeeper {
+    Json *list;
+    const Task *task; /* the family they came from last, and how many it gave */
+    int level, given;
+} SampleKeeper;
+
+enum { SAMPLES_A_FAMILY = 4 };
+
+static void keep_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
+{
+    SampleKeeper *k = ctx;
+    if (sample != 0) return;
+    bool same = p->task == k->task && (p->kind != KIND_REASONING || p->level == k->level);
+    k->given = same ? k->given + 1 : 1;
+    k->task = p->task;
+    k->level = p->level;
+    if (k->given > SAMPLES_A_FAMILY) return;
+    Json *o = json_new_object();
+    json_set(o, "prompt", json_new_text(p->prompt));
+    json_set(o, "completion", json_new_text(completion));
+    json_set(o, "answer", json_new_text(p->answer));
+    json_set(o, "correct", json_new_bool(v.score >= 1));
+    json_set(o, "reason", json_new_text(reason_name(v.reason)));
+    json_append(k->list, o);
+}
+
+bool unit_evaluate_after(UnitRun *u, Json *entry, Status *st)
+{
+    SampleKeeper keeper = {.list = json_new_array()};
+    EvalResult e;
+    if (!run_evaluate(u->run, u->policy, u->unit->stage, false, &e, keep_sample, &keeper, st)) {
+        json_free(keeper.list);
+        return false;
+    }
+    progress_note(u->run->progress,
+                  "%s: pass@1 %.1f %% +- %.1f, cons@%d %.1f, pass@%d %.1f, format %.0f, language %.0f, length %.1f",
+                  u->unit->name, 100 * e.all.pass1, 100 * e.all.se, e.all.k, 100 * e.all.consk, e.all.k,
+                  100 * e.all.passk, 100 * e.all.format, 100 * e.all.language, e.all.length);
+    Json *line = json_new_object();
+    json_set(line, "eval", eval_json(&e));
+    json_set(entry, "eval", eval_json(&e));
+    free(e.problems);
+    return run_samples_write(u->run->folder, u->unit->name, keeper.list, st) &&
+           run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);
+}

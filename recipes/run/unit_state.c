@@ -1,0 +1,212 @@
+/* A unit's state on disk: a checkpoint, or a small JSON file for units that make samples. */
+#include "recipes/run/unit_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/checkpoint.h"
+#include "checkpoints/durable.h"
+#include "recipes/model/op_times.h"
+#include "recipes/model/policy.h"
+#include "recipes/run/models.h"
+#include "recipes/run/run_folder.h"
+#include "recipes/run/warnings.h"
+
+static Json *state_json(const UnitRun *u)
+{
+    Json *o = json_copy(u->extra);
+    json_set(o, "flops", json_new_number(u->flops));
+    json_set(o, "warnings", warnings_state(u->run->warnings));
+    json_set(o, "last_pass1", json_new_number(u->run->last_pass1));
+    return o;
+}
+
+static bool save_samples_state(const UnitRun *u, const char *path, Status *st)
+{
+    Json *o = json_new_object();
+    json_set(o, "step", json_new_int(u->step));
+    json_set(o, "cursor", json_new_int(u->cursor));
+    json_set(o, "tokens_sampled", json_new_int(u->tokens_sampled));
+    json_set(o, "seconds", json_new_number(u->seconds));
+    json_set(o, "state", state_json(u));
+    bool ok = json_write_file(o, path, st);
+    json_free(o);
+    return ok;
+}
+
+static bool save_model(const UnitRun *u, const char *path, bool finished, Status *st)
+{
+    Run *r = u->run;
+    Policy *p = u->policy;
+    Json *state = state_json(u);
+    char *extra = json_write(state, false);
+    json_free(state);
+    CheckpointMeta meta = {.stage_index = u->unit->stage_index,
+                           .step = u->step,
+                           .finished = finished,
+                           .tokens_trained = u->tokens_trained,
+                           .tokens_sampled = u->tokens_sampled,
+                           .optimizer_step = p->optimizer_step,
+                           .cursor = u->cursor,
+                           .seconds = u->seconds,
+                           .seed = r->recipe->seed,
+                           .recipe = r->recipe_text,
+                           .tokenizer = r->tokenizer_bytes,
+                           .tokenizer_length = r->tokenizer_length,
+                           .extra = extra,
+                           .attached = p->attached};
+    snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
+    snprintf(meta.precision, sizeof meta.precision, "%s", dtype_name(r->recipe->precision));
+    snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
+    const char *before = op_times_phase(r->machine.times, "checkpoint");
+    policy_master_open(p);
+    bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m,
+                              finished ? NULL : p->v, finished ? NULL : p->reference, &meta, st);
+    policy_master_close(p);
+    op_times_phase(r->machine.times, before);
+    free(extra);
+    return ok;
+}
+
+static char *partial_path(const UnitRun *u)
+{
+    return u->unit->kind->makes_samples
+               ? run_folder_file(u->run->folder, "samples", u->unit->stage->name, ".state.json")
+               : run_folder_file(u->run->folder, "checkpoints", u->unit->name, ".partial.h5");
+}
+
+static char *result_path(const Run *r, const Unit *u)
+{
+    return u->kind->makes_samples ? run_folder_file(r->folder, "samples", u->stage->name, ".jsonl")
+                                  : run_folder_file(r->folder, "checkpoints", u->name, ".h5");
+}
+
+bool unit_save(UnitRun *u, Status *st)
+{
+    if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
+    char *path = partial_path(u);
+    bool ok = u->unit->kind->makes_samples ? save_samples_state(u, path, st) : save_model(u, path, false, st);
+    free(path);
+    return ok;
+}
+
+bool unit_save_result(UnitRun *u, Status *st)
+{
+    if (u->unit->kind->makes_samples) return true;
+    char *path = result_path(u->run, u->unit);
+    bool ok = save_model(u, path, true, st);
+    free(path);
+    return ok;
+}
+
+void unit_drop_partial(const UnitRun *u)
+{
+    char *path = partial_path(u);
+    unlink(path);
+    durable_sweep(path);
+    free(path);
+}
+
+static bool take_state(UnitRun *u, Json *state, Status *st)
+{
+    const Json *warnings = json_get(state, "warnings");
+    const Json *pass1 = json_get(state, "last_pass1");
+    u->flops = json_number(json_get(state, "flops"));
+    u->run->last_pass1 = pass1 && json_is_number(pass1) ? json_number(pass1) : -1;
+    bool ok = !warnings || warnings_restore(u->run->warnings, warnings, st);
+    json_free(u->extra);
+    u->extra = state;
+    return ok;
+}
+
+static bool load_samples_state(UnitRun *u, const char *path, Status *st)
+{
+    Json *o = json_read(path, st);
+    if (!o) return false;
+    u->step = json_integer(json_get(o, "step"));
+    u->cursor = json_integer(json_get(o, "cursor"));
+    u->tokens_sampled = json_integer(json_get(o, "tokens_sampled"));
+    u->seconds = json_number(json_get(o, "seconds"));
+    bool ok = take_state(u, json_copy(json_get(o, "state")), st);
+    json_free(o);
+    return ok;
+}
+
+static bool same_machine(const UnitRun *u, const char *kind, const char *path, Status *st)
+{
+    const char *here = u->run->machine.ops->machine_kind(u->run->machine.backend);
+    if (u->run->machine.options.other_machine || !strcmp(kind, here)) return true;
+    return fail(
+        st,
+        "%s was made on another kind of machine (%s; here: %s), so going on would not give the same weights; pass "
+        "--other-machine to do it all the same",
+        path, kind, here);
+}
+
+static bool load_model(UnitRun *u, const char *path, Status *st)
+{
+    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, st);
+    if (!c) return false;
+    bool ours = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
+    if (ours && (strncmp(c->meta.stage, u->unit->name, sizeof c->meta.stage - 1) || !c->m))
+        ours =
+            fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
+    if (!ours) {
+        checkpoint_free(c);
+        return false;
+    }
+    u->policy = policy_new(&u->run->machine, &c->config, u->run->recipe->seed, c->weights);
+    policy_resume(u->policy, c->m, c->v, c->reference);
+    c->m = c->v = c->reference = NULL;
+    c->weights = NULL;
+    policy_attach(u->policy, &c->meta.attached, NULL);
+    u->policy->optimizer_step = c->meta.optimizer_step;
+    u->step = c->meta.step;
+    u->cursor = c->meta.cursor;
+    u->tokens_trained = c->meta.tokens_trained;
+    u->tokens_sampled = c->meta.tokens_sampled;
+    u->seconds = c->meta.seconds;
+    Json *state = json_parse(c->meta.extra, strlen(c->meta.extra), path, st);
+    bool ok = state && take_state(u, state, st);
+    checkpoint_free(c);
+    return ok;
+}
+
+/* Cuts what the folder holds back to the state: units before this one are whole, this one is at its step, later ones are not. */
+static bool cut_back(const UnitRun *u, Status *st)
+{
+    const Run *r = u->run;
+    RunPoint points[UNITS_MAX];
+    int n = 0;
+    for (int i = 0; i < r->n_units; i++) {
+        points[n++] = (RunPoint){r->units[i].name, &r->units[i] == u->unit ? u->step : INT64_MAX};
+        if (&r->units[i] == u->unit) break;
+    }
+    return run_folder_cut(r->folder, points, n, st);
+}
+
+/* The unit's state: from its partial checkpoint, or fresh. */
+bool unit_begin(UnitRun *u, Status *st)
+{
+    char *path = partial_path(u);
+    bool there = access(path, F_OK) == 0, samples = u->unit->kind->makes_samples, ok = true;
+    if (there) ok = samples ? load_samples_state(u, path, st) : load_model(u, path, st);
+    else if (!samples) {
+        u->policy = run_initial_policy(u->run, u->unit->stage, u->unit->kind->scalar_head, st);
+        ok = u->policy != NULL;
+        if (ok) policy_train_open(u->policy);
+    }
+    free(path);
+    if (ok && u->policy) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
+    return ok && cut_back(u, st);
+}
+
+bool unit_done(Run *r, const Unit *unit)
+{
+    char *path = result_path(r, unit);
+    bool done = access(path, F_OK) == 0 && run_summary_get(r->folder, unit->name);
+    free(path);
+    return done;
+}

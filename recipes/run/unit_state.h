@@ -1,0 +1,19 @@
+/* A unit's state on disk: checkpoints/UNIT.partial.h5 until it is done, then checkpoints/UNIT.h5; units that make samples have
+ * samples/STAGE.state.json and samples/STAGE.jsonl. */
+#ifndef RECIPES_UNIT_STATE_H
+#define RECIPES_UNIT_STATE_H
+
+#include "recipes/run/run.h"
+
+/* The state where the unit stopped, or a fresh one; cuts the run folder's metrics back to it. */
+bool unit_begin(UnitRun *u, Status *st);
+/* Writes the state as it is now, between two steps. */
+bool unit_save(UnitRun *u, Status *st);
+/* Writes the finished model (samples are written by their unit's last step). */
+bool unit_save_result(UnitRun *u, Status *st);
+/* Takes the state of an unfinished unit away, once its result is in the summary. */
+void unit_drop_partial(const UnitRun *u);
+/* Whether the unit's result and its summary are there. */
+bool unit_done(Run *r, const Unit *unit);
+
+#endif

@@ -1,0 +1,22 @@
+/* What the training steps of all stages share: learning rate, balance losses, the AdamW update, FLOPs. */
+#ifndef RECIPES_STEP_H
+#define RECIPES_STEP_H
+
+#include "core/balance.h"
+#include "recipes/model/policy.h"
+#include "recipes/run/run.h"
+
+/* Learning rate of step (1-based) of `total`, and the optimizer of a stage. */
+float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total);
+OptimizerConfig stage_optimizer(const RecipeStage *s);
+
+/* The balance losses of a model: DeepSeek-V2's, or with a selection bias DeepSeek-V3's. */
+BalanceConfig run_balance(const Run *r, const ModelConfig *c);
+
+/* An AdamW update from the policy's gradients, then the selection bias by the routing [L] of the batch (NULL: dense). */
+bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st);
+
+/* 2 FLOPs per active matmul parameter and token (a forward); attention apart. */
+double forward_flops(const Policy *p, int64_t tokens);
+
+#endif
