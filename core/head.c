@@ -88,9 +88,15 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, 
     ArenaMark mark = arena_mark(&e->arena);
     float *dx = g ? arena_floats(&e->arena, (M + 1) * C) : NULL;
     Chunk k = chunk_open(e, chunk, t->reference != NULL);
-    for (size_t from = 0; from < M; from += chunk) {
-        size_t n = M - from < chunk ? M - from : chunk;
-        run_chunk(e, w, g, t, &k, xn, N, from, n, dx, out);
+    bool twice = t->loss && t->loss->prepare;
+    HeadTask measure = *t;
+    if (twice) measure.loss = NULL;
+    for (int pass = twice ? 0 : 1; pass < 2; pass++) {
+        for (size_t from = 0; from < M; from += chunk) {
+            size_t n = M - from < chunk ? M - from : chunk;
+            run_chunk(e, w, g, pass == 0 ? &measure : t, &k, xn, N, from, n, dx, out);
+        }
+        if (pass == 0) t->loss->prepare(t->loss->ctx, out->lp, t->predict.M);
     }
     if (g) spread(e, dxn, dx, N, t->predict.rows, t->predict.M);
     arena_release(&e->arena, mark);

@@ -21,8 +21,11 @@ typedef struct LossGrads {
     float *loss, *dlp, *dentropy, *dkl;
 } LossGrads;
 
-/* eval writes all of `out` that is there (zeros where the loss does not depend on it). A row of weight 0 gets zeros. */
+/* eval writes all of `out` that is there (zeros where the loss does not depend on it). A row of weight 0 gets zeros.
+ * prepare (NULL: none) sees the log-probs of all n rows before any is evaluated, for losses of whole outputs; it costs a second
+ * product with the head. */
 typedef struct Loss {
+    void (*prepare)(void *ctx, const float *lp, int n);
     void (*eval)(void *ctx, const LossRows *in, const LossGrads *out);
     void *ctx;
     bool needs_entropy, needs_kl;
