@@ -42,7 +42,7 @@ static char *default_folder(const char *recipe)
 int cmd_run(int argc, char **argv)
 {
     const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *unused_set = NULL;
-    bool schema = false, quiet = false;
+    bool schema = false, resolved = false, quiet = false;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
         {"--out", "DIR", OPTION_TEXT, &out, 0, 0,
@@ -51,6 +51,7 @@ int cmd_run(int argc, char **argv)
          "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
         {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
         {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
+        {"--resolved", NULL, OPTION_FLAG, &resolved, 0, 0, "only prints the recipe with every key, as it would be run"},
         {"--help-recipe", NULL, OPTION_FLAG, &schema, 0, 0, "every key of a recipe, with its default"},
     };
     const Usage usage = {
@@ -77,6 +78,13 @@ int cmd_run(int argc, char **argv)
     Status st = {0};
     Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &st);
     if (!recipe) return command_failed(&st);
+    if (resolved) {
+        char *text = recipe_write(recipe);
+        fputs(text, stdout);
+        free(text);
+        free(recipe);
+        return 0;
+    }
     char *folder = out ? strdup(out) : default_folder(arguments[0]);
     interrupt_catch();
     PipelineOptions p = {.folder = folder,

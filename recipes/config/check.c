@@ -286,8 +286,7 @@ static bool check_stage(Recipe *r, int i, const Node *node, Status *st)
     if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && !s->eval_every)
         return fail(st, "%s: stage '%s' stops at a measured pass@1, so it needs eval_every",
                     place(node, "stop_at_pass1"), s->name);
-    bool rolls = s->kind == STAGE_RL || (s->kind == STAGE_DISTILL && s->n_rival_lrs);
-    return !rolls || check_rl(r, s, node, st);
+    return !recipe_stage_rolls(s) || check_rl(r, s, node, st);
 }
 
 bool recipe_check(Recipe *r, const Node *tree, Status *st)

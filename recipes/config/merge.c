@@ -80,7 +80,7 @@ static void name_element(const Section *b, Node **element)
 static Node *normal_list(const Section *b, const Node *value, Status *st)
 {
     Node *list = node_new(NODE_LIST, NULL, value->where);
-    list->by_name = value->kind == NODE_MAP || value->by_name;
+    list->by_name = value->by_name || (value->kind == NODE_MAP && b == &stage_section);
     for (int i = 0; i < value->n; i++) {
         Node *e = value->kind == NODE_MAP ? element_of_entry(b, value->items[i], st) : node_copy(value->items[i]);
         if (!e) {
@@ -97,7 +97,8 @@ static Node *normal_list(const Section *b, const Node *value, Status *st)
     return list;
 }
 
-bool merge_normalise(const Section *b, Node *map, Status *st)
+/* The entries that are no paths. */
+static bool normalise_entries(const Section *b, Node *map, Status *st)
 {
     for (int i = 0; i < map->n; i++) {
         Node *value = map->items[i];
@@ -154,32 +155,30 @@ void merge_over(const Section *b, Node *base, const Node *over)
     }
 }
 
-/* ---- --set ---- */
+/* ---- Paths: `--set a.b=c`, and the key a.b of a mapping ---- */
 
-typedef struct SetPath {
+typedef struct KeyPath {
     char text[512];
     char *parts[16];
     int n;
-} SetPath;
+} KeyPath;
 
-static bool split_path(const char *set, SetPath *p, const char **value, Status *st)
+/* `where` begins the sentence. */
+static bool split_path(const char *key, size_t length, KeyPath *p, const char *where, Status *st)
 {
-    const char *equals = strchr(set, '=');
-    if (!equals || equals == set || (size_t)(equals - set) >= sizeof p->text - 16)
-        return fail(st, "--set %s: write it as KEY=VALUE, for example --set zero.steps=50", set);
-    memcpy(p->text, set, (size_t)(equals - set));
-    p->text[equals - set] = 0;
-    *value = equals + 1;
     p->n = 0;
+    if (length >= sizeof p->text - 16) return fail(st, "%s: a key of more than 495 letters", where);
+    memcpy(p->text, key, length);
+    p->text[length] = 0;
     for (char *part = strtok(p->text, "."); part; part = strtok(NULL, ".")) {
-        if (p->n == 15) return fail(st, "--set %s: a path of more than 15 keys", set);
+        if (p->n == 15) return fail(st, "%s: a path of more than 15 keys", where);
         p->parts[p->n++] = part;
     }
-    return p->n ? true : fail(st, "--set %s: no key before '='", set);
+    return p->n ? true : fail(st, "%s: a path without a key", where);
 }
 
 /* A stage's name may stand first: "zero.steps" is "stages.zero.steps". */
-static bool find_start(const Section *b, const Node *base, SetPath *p, const char *set, Status *st)
+static bool find_start(const Section *b, const Node *base, KeyPath *p, const char *set, Status *st)
 {
     if (any_field(b, p->parts[0])) return true;
     const Node *stages = node_get(base, "stages");
@@ -222,8 +221,9 @@ static bool known_stage(const Node *list, const char *part, const char *set, Sta
     return fail(st, "--set %s: the recipe has no stage '%s'%s", set, part, nearest_hint(&near, hint, sizeof hint));
 }
 
-/* Builds {part0: {part1: ... value}} with mappings by name where the table has lists. */
-static bool nest(const Section *b, const Node *base, const SetPath *p, Node *root, Node *value, const char *set,
+/* Builds {part0: {part1: ... value}}; where the table has lists, a mapping by name that changes elements. set: the text of
+ * `--set`, whose stages must be there in base; NULL: a key of a mapping, which does not know yet what it is put on. */
+static bool nest(const Section *b, const Node *base, const KeyPath *p, Node *root, Node *value, const char *set,
                  Status *st)
 {
     Node *at = root;
@@ -232,7 +232,7 @@ static bool nest(const Section *b, const Node *base, const SetPath *p, Node *roo
         const char *key = p->parts[i];
         if (in_list) {
             key = element_of_part(b, base, key);
-            if (b == &stage_section && !known_stage(base, key, set, st)) return false;
+            if (set && b == &stage_section && !known_stage(base, key, set, st)) return false;
             base = base && base->kind == NODE_LIST ? find_element(b, base, key) : NULL;
             in_list = false;
         } else {
@@ -243,19 +243,71 @@ static bool nest(const Section *b, const Node *base, const SetPath *p, Node *roo
         }
         bool last = i == p->n - 1;
         Node *child = last ? value : node_new(NODE_MAP, NULL, value->where);
+        child->by_name = in_list && !last;
         node_put(at, key, child);
         at = child;
     }
     return true;
 }
 
+/* `rewards.language: 0` in a mapping: one element of what the mapping is put on, or of its own list, is changed. */
+static bool put_path(const Section *b, Node *map, Node *value, Status *st)
+{
+    KeyPath p;
+    Node *root = node_new(NODE_MAP, NULL, value->where);
+    if (!split_path(value->key, strlen(value->key), &p, value->where, st)) {
+        node_free(value);
+        node_free(root);
+        return false;
+    }
+    nest(b, NULL, &p, root, value, NULL, st);
+    bool ok = merge_normalise(b, root, st);
+    if (ok) merge_over(b, map, root);
+    node_free(root);
+    return ok;
+}
+
+static bool is_path(const Section *b, const char *key)
+{
+    char first[64];
+    size_t n = strcspn(key, ".");
+    if (!key[n] || n >= sizeof first) return false;
+    memcpy(first, key, n);
+    first[n] = 0;
+    return any_field(b, first) != NULL;
+}
+
+/* Takes the entries that are paths out of the map; returns a map of them. */
+static Node *take_paths(const Section *b, Node *map)
+{
+    Node *paths = node_new(NODE_MAP, NULL, map->where);
+    int kept = 0;
+    for (int i = 0; i < map->n; i++) {
+        if (is_path(b, map->items[i]->key)) node_append(paths, map->items[i]);
+        else map->items[kept++] = map->items[i];
+    }
+    map->n = kept;
+    return paths;
+}
+
+bool merge_normalise(const Section *b, Node *map, Status *st)
+{
+    Node *paths = take_paths(b, map);
+    bool ok = normalise_entries(b, map, st);
+    for (int i = 0; i < paths->n && ok; i++) ok = put_path(b, map, node_copy(paths->items[i]), st);
+    node_free(paths);
+    return ok;
+}
+
 bool merge_set(const Section *b, Node *base, const char *set, Status *st)
 {
-    SetPath p;
-    const char *text = NULL;
-    if (!split_path(set, &p, &text, st) || !find_start(b, base, &p, set, st)) return false;
+    KeyPath p;
     char where[256];
+    const char *equals = strchr(set, '='), *text = equals ? equals + 1 : NULL;
     snprintf(where, sizeof where, "--set %.200s", set);
+    if (!equals || equals == set)
+        return fail(st, "--set %s: write it as KEY=VALUE, for example --set zero.steps=50", set);
+    if (!split_path(set, (size_t)(equals - set), &p, where, st) || !find_start(b, base, &p, set, st)) return false;
     Node *value = text[0] ? node_parse(text, where, false, st) : node_new(NODE_SCALAR, "", where);
     if (!value) return false;
     Node *root = node_new(NODE_MAP, NULL, where);
@@ -265,4 +317,20 @@ bool merge_set(const Section *b, Node *base, const char *set, Status *st)
     if (!placed) node_free(value);
     node_free(root);
     return ok;
+}
+
+void merge_inherited(Node *tree)
+{
+    static const char *const keys[] = {"rewards", "tasks"};
+    const Node *stages = node_get(tree, "stages");
+    for (int i = 0; stages && stages->kind == NODE_LIST && i < stages->n; i++) {
+        for (int k = 0; k < 2; k++) {
+            Node *own = node_get(stages->items[i], keys[k]);
+            const Node *recipe = node_get(tree, keys[k]);
+            if (!own || own->kind != NODE_LIST || !own->by_name || !recipe || recipe->kind != NODE_LIST) continue;
+            Node *both = node_copy(recipe);
+            merge_elements(any_field(&stage_section, keys[k])->section, both, own);
+            node_put(stages->items[i], keys[k], both);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 /* Look-ups in a recipe. */
 #include "recipes/config/recipe.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *stage_kind_name(int k)
@@ -20,6 +21,21 @@ const RecipeStage *recipe_stage(const Recipe *r, const char *name)
 {
     int i = recipe_stage_index(r, name);
     return i < 0 ? NULL : &r->stages[i];
+}
+
+bool recipe_stage_rolls(const RecipeStage *s)
+{
+    return s->kind == STAGE_RL || (s->kind == STAGE_DISTILL && s->n_rival_lrs);
+}
+
+void recipe_rewards_text(const RecipeStage *s, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; i < s->rl.rewards.n && used < size; i++) {
+        const RewardSpec *r = &s->rl.rewards.list[i];
+        used += (size_t)snprintf(out + used, size - used, "%s%s %g", i ? ", " : "", r->name, (double)r->weight);
+    }
 }
 
 int recipe_samples(const RecipeStage *s)

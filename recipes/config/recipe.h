@@ -171,6 +171,10 @@ typedef struct Recipe {
 
 const RecipeStage *recipe_stage(const Recipe *r, const char *name); /* NULL when there is none */
 int recipe_stage_index(const Recipe *r, const char *name);          /* -1 */
+/* "accuracy 1, format 0.5": the rewards of a stage with their weights, those of weight 0 too ("" where it has none). Whether
+ * the stage samples for a reward: rl, and distill with rivals. */
+void recipe_rewards_text(const RecipeStage *s, char *out, size_t size);
+bool recipe_stage_rolls(const RecipeStage *s);
 /* Of a unit that makes samples (rejection, distill, the seeds of sft): samples a prompt, and the longest completion. */
 int recipe_samples(const RecipeStage *s);
 int recipe_sample_tokens(const Recipe *r, const RecipeStage *s);

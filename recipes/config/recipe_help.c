@@ -48,9 +48,12 @@ void recipe_print_schema(FILE *out)
 {
     const Section *done[32];
     int n = 0;
-    fputs("A recipe is YAML. `extends: NAME` (built in) or PATH makes another recipe the defaults; `--set a.b=c` "
-          "overrides.\n"
-          "Lists of named things may be mappings by name, which change single elements. [kinds]: who has the key.\n",
-          out);
+    fputs(
+        "A recipe is YAML. `extends: NAME` (built in) or PATH makes another recipe the defaults; `--set a.b=c` "
+        "overrides.\n"
+        "Lists of named things may be mappings by name. Written out, tasks, general and rewards replace what was "
+        "there; a\n"
+        "path changes one element: `rewards.language: 0`, `--set zero.rewards.language=0`. [kinds]: who has the key.\n",
+        out);
     print_below(&recipe_section, out, done, &n);
 }

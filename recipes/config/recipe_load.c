@@ -116,6 +116,7 @@ static Recipe *recipe_of_tree(Node *tree, const char *const *sets, int n, Status
 {
     for (int i = 0; i < n; i++)
         if (!merge_set(&recipe_section, tree, sets[i], st)) return NULL;
+    merge_inherited(tree);
     recipe_complete_tree(tree);
     Recipe *r = calloc(1, sizeof *r);
     CHECK(r);

@@ -2,10 +2,13 @@
  *
  * YAML rules beyond the table:
  *  - `extends: tiny` (a built-in recipe, from any folder) or a path relative to the file: its values are the defaults.
- *  - A list of named things (stages, tasks, general, rewards) may be written as a list, which replaces the list of the extended
- *    recipe, or as a mapping by name, which changes its elements and keeps the rest. In a list of stages, an element whose
- *    name the extended recipe has starts from that stage's settings, so `stages: [base, zero]` selects two of them.
- *  - `--set a.b=c`: a path of keys and names; a stage's name may come first (`zero.steps=50`); the value is YAML.
+ *  - A list of named things (tasks, general, rewards) may be written as a list or as a mapping by name; written out, it
+ *    replaces the list that was there: `rewards: {accuracy: 1, format: 0.5}` is these two and no other.
+ *  - A key may be a path, which changes one element and keeps the rest: `rewards.language: 0`, `tasks.add3.weight: 1`. Where a
+ *    stage has no such list of its own, the path changes a copy of the recipe's.
+ *  - `stages` as a mapping by name changes stages and keeps the rest; as a list it selects: an element whose name the extended
+ *    recipe has starts from that stage's settings, so `stages: [base, zero]` is two of them.
+ *  - `--set a.b=c`: the same paths; a stage's name may come first (`zero.steps=50`); the value is YAML.
  *  - Paths in values (from, file, path) are relative to the working folder. */
 #ifndef RECIPES_RECIPE_LOAD_H
 #define RECIPES_RECIPE_LOAD_H

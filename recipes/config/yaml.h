@@ -16,7 +16,7 @@ struct Node {
     char *key;    /* in a map */
     char *text;   /* scalar */
     bool quoted;  /* scalar in quotes: always text, never a number, a truth value or null */
-    bool by_name; /* list written as a mapping by name (recipes/config/merge.h) */
+    bool by_name; /* list (or mapping) that changes elements of another list (recipes/config/merge.h) */
     Node **items;
     int n, capacity;
 };

@@ -103,6 +103,17 @@ static bool write_head(Run *r, Status *st)
            run_summary_set(r->folder, "machine", json_new_text(r->machine.ops->machine_kind(r->machine.backend)), st);
 }
 
+/* What each stage is paid for: the first thing to look at in an ablation. */
+static void print_rewards(const Recipe *recipe)
+{
+    for (int i = 0; i < recipe->n_stages; i++) {
+        char rewards[1024];
+        const RecipeStage *s = &recipe->stages[i];
+        recipe_rewards_text(s, rewards, sizeof rewards);
+        if (recipe_stage_rolls(s)) printf("%-14s rewards: %s\n", s->name, rewards);
+    }
+}
+
 static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, const volatile int *cancel, Status *st)
 {
     *r = (Run){.recipe = recipe, .cancel = cancel, .last_pass1 = -1};
@@ -119,6 +130,7 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     if (!r->folder) return false;
     progress_note(r->progress, "%s %s: seed %u, %s", resumed ? "resuming" : "run", o->folder, recipe->seed,
                   r->machine.ops->describe(r->machine.backend));
+    if (!o->quiet) print_rewards(recipe);
     bool fits = write_head(r, st) && plan_run(r, !o->quiet, st);
     fflush(stdout);
     return fits;

@@ -112,7 +112,8 @@ static void extends(void **state)
     scratch_put("base.yaml", small, strlen(small));
     static const char child[] = "extends: base.yaml\n"
                                 "stages: {zero: {steps: 5, rewards: {language: 0.25, format: 0}}}\n"
-                                "tasks: {add: {weight: 9}, mul: {levels: 1}}\n";
+                                "tasks.add.weight: 9\n"
+                                "tasks.mul: {levels: 1}\n";
     scratch_put("child.yaml", child, strlen(child));
     Status st = {0};
     Recipe *r = recipe_load(scratch_path("child.yaml"), NULL, 0, &st);
@@ -178,6 +179,83 @@ static void sets(void **state)
     free(r);
 }
 
+/* What stands in a recipe about named things, and the rewards or tasks that it resolves to. The recipe it extends has
+ * rewards accuracy 1, format 0.5 for stages that name none, and tasks add and sort5; its stage `paid` has its own of both. */
+typedef struct Written {
+    const char *text, *set, *stage, *rewards, *tasks;
+} Written;
+
+static const Written written[] = {
+    {"", NULL, "zero", "accuracy 1, format 0.5", "add sort5"},
+    {"", NULL, "paid", "accuracy 1, format 1, language 1", "mul1"},
+    /* written out: nothing else is left, whichever way */
+    {"stages: {paid: {rewards: {accuracy: 1, format: 0.5}}}", NULL, "paid", "accuracy 1, format 0.5", "mul1"},
+    {"stages: {paid: {rewards: [accuracy, {kind: format, weight: 0.5}]}}", NULL, "paid", "accuracy 1, format 0.5",
+     "mul1"},
+    {"stages: [{name: paid, from: x/y, rewards: {accuracy: 1}}]", NULL, "paid", "accuracy 1", "mul1"},
+    {"stages: {paid: {tasks: {add: {levels: 2}}}}", NULL, "paid", "accuracy 1, format 1, language 1", "add"},
+    {"rewards: {accuracy: 2}", NULL, "zero", "accuracy 2", "add sort5"},
+    {"rewards: {accuracy: 2}", NULL, "paid", "accuracy 1, format 1, language 1", "mul1"},
+    {"tasks: {mul: {levels: 1}}", NULL, "zero", "accuracy 1, format 0.5", "mul"},
+    {"", "paid.rewards={accuracy: 1}", "paid", "accuracy 1", "mul1"},
+    {"", "stages.paid.rewards={accuracy: 1, format: 0.5}", "paid", "accuracy 1, format 0.5", "mul1"},
+    {"", "rewards={length: 1}", "zero", "length 1", "add sort5"},
+    {"", "tasks={mul: {levels: 1}}", "zero", "accuracy 1, format 0.5", "mul"},
+    /* by path: one element, the rest stays */
+    {"stages: {paid: {rewards.language: 0}}", NULL, "paid", "accuracy 1, format 1, language 0", "mul1"},
+    {"stages.paid.rewards.language: 0", NULL, "paid", "accuracy 1, format 1, language 0", "mul1"},
+    {"stages.paid.rewards.language.weight: 0.25", NULL, "paid", "accuracy 1, format 1, language 0.25", "mul1"},
+    {"stages: {paid: {rewards.length: 2}}", NULL, "paid", "accuracy 1, format 1, language 1, length 2", "mul1"},
+    {"stages: {paid: {rewards: {accuracy: 3}, rewards.length: 2}}", NULL, "paid", "accuracy 3, length 2", "mul1"},
+    {"stages: {paid: {rewards.length: 2, rewards: {accuracy: 3}}}", NULL, "paid", "accuracy 3, length 2", "mul1"},
+    {"tasks.mul: {levels: 1}", NULL, "zero", "accuracy 1, format 0.5", "add sort5 mul"},
+    {"", "paid.rewards.language=0", "paid", "accuracy 1, format 1, language 0", "mul1"},
+    {"", "stages.paid.rewards.1.weight=4", "paid", "accuracy 1, format 4, language 1", "mul1"},
+    {"", "stages.paid.tasks.add.levels=2", "paid", "accuracy 1, format 1, language 1", "mul1 add"},
+    /* by path where the stage has no list of its own: the recipe's, changed for this stage alone */
+    {"stages: {zero: {rewards.format: 0}}", NULL, "zero", "accuracy 1, format 0", "add sort5"},
+    {"", "zero.rewards.format=0", "zero", "accuracy 1, format 0", "add sort5"},
+    {"", "zero.rewards.language=1", "zero", "accuracy 1, format 0.5, language 1", "add sort5"},
+    {"", "zero.tasks.mul.levels=1", "zero", "accuracy 1, format 0.5", "add sort5 mul"},
+    {"rewards: {accuracy: 2}", "zero.rewards.length=1", "zero", "accuracy 2, length 1", "add sort5"},
+    {"", "zero.rewards.format=0", "third", "accuracy 1, format 0.5", "add sort5"},
+};
+
+static void named_lists(void **state)
+{
+    (void)state;
+    char base[2000];
+    snprintf(
+        base, sizeof base,
+        "%s  paid: {kind: rl, from: base, rewards: {accuracy: 1, format: 1, language: 1}, tasks: {mul1: {task: mul}}}\n"
+        "  third: {kind: rl, from: base}\n",
+        small);
+    scratch_put("named.yaml", base, strlen(base));
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        const Written *w = &written[i];
+        char text[500], rewards[200], tasks[200] = "";
+        Status st = {0};
+        snprintf(text, sizeof text, "extends: named.yaml\n%s\n", w->text);
+        scratch_put("over.yaml", text, strlen(text));
+        Recipe *r = recipe_load(scratch_path("over.yaml"), &w->set, w->set ? 1 : 0, &st);
+        if (!r) fail_msg("%s %s: %s", w->text, w->set ? w->set : "", st.text);
+        const RecipeStage *s = recipe_stage(r, w->stage);
+        const RecipeTasks *t = recipe_tasks(r, s);
+        recipe_rewards_text(s, rewards, sizeof rewards);
+        for (int k = 0; k < t->n; k++)
+            snprintf(tasks + strlen(tasks), sizeof tasks - strlen(tasks), "%s%s", k ? " " : "", t->list[k].name);
+        if (strcmp(rewards, w->rewards) || strcmp(tasks, w->tasks))
+            fail_msg("%s %s: %s has rewards %s and tasks %s", w->text, w->set ? w->set : "", w->stage, rewards, tasks);
+        char *resolved = recipe_write(r);
+        Recipe *again = parse(resolved);
+        assert_non_null(again);
+        assert_memory_equal(r, again, sizeof *r);
+        free(resolved);
+        free(again);
+        free(r);
+    }
+}
+
 typedef struct Mistake {
     const char *text, *words, *more;
 } Mistake;
@@ -217,6 +295,11 @@ static void mistakes(void **state)
         {"? [a]\n: 3", "a key must be one word", ""},
         {"title: [a]", "title must be text", "a list"},
         {"eval: &a {n: *a}", "too deep", "alias"},
+        {"evl.n: 3", "test.yaml:9: unknown key 'evl.n' in the recipe", ""},
+        {"eval.nn: 3", "test.yaml:9: unknown key 'nn' in eval", ""},
+        {"stages.zero.rewards.langauge: 1", "stages.zero.rewards.langauge.kind must be one of accuracy",
+         "did you mean 'language'?"},
+        {"tasks.addd: {levels: 1}", "there is no task 'addd'", "did you mean 'add'?"},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         char text[2000];
@@ -376,6 +459,7 @@ int main(void)
         cmocka_unit_test(odd_texts_read_back),
         cmocka_unit_test(extends),
         cmocka_unit_test(sets),
+        cmocka_unit_test(named_lists),
         cmocka_unit_test(mistakes),
         cmocka_unit_test(mistakes_in_stages),
         cmocka_unit_test(files),
