@@ -120,7 +120,7 @@ AttentionActs attention_acts_from(const Engine *e, const AttentionActs *a, size_
 void routing_alloc(Engine *e, size_t n, Routing *r)
 {
     size_t E = (size_t)e->config->E, K = (size_t)e->config->K;
-    r->logits = arena_floats(&e->arena, n * E);
+    *r = (Routing){.logits = arena_floats(&e->arena, n * E)};
     r->scores = arena_floats(&e->arena, n * E);
     r->weights = arena_floats(&e->arena, n * K);
     r->idx = arena_ints(&e->arena, n * K);

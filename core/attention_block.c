@@ -71,11 +71,10 @@ static AttentionInputs inputs_of(const ModelConfig *c, const Projected *p)
 static void rotate(Engine *e, AttentionInputs in, const int32_t *pos, size_t n, bool inverse)
 {
     const ModelConfig *c = e->config;
-    const float *cos = e->rope.cos, *sin = e->rope.sin;
+    RopeArgs args = {e->rope.cos, e->rope.sin, c->Dr, c->rope.interleaved, inverse};
     int key_heads = c->attention == ATTENTION_MLA ? 1 : c->Hkv;
-    e->ops->rope(e->backend, heads_from(in.q, (size_t)c->Dn), pos, cos, sin, (int)n, c->H, c->Dr, c->rope.interleaved,
-                 inverse);
-    e->ops->rope(e->backend, in.k_rope, pos, cos, sin, (int)n, key_heads, c->Dr, c->rope.interleaved, inverse);
+    e->ops->rope(e->backend, heads_from(in.q, (size_t)c->Dn), pos, args, (int)n, c->H);
+    e->ops->rope(e->backend, in.k_rope, pos, args, (int)n, key_heads);
 }
 
 /* q with q_lora_rank, and z (model.md 2.2 steps 1, 2, 4). */
@@ -107,8 +106,9 @@ static void gqa_norms(Engine *e, const LayerWeights *w, AttentionActs *a, size_t
     size_t D = (size_t)c->Dv;
     AttentionInputs in = inputs_of(c, &a->p);
     HeadView q_raw = heads_in(in_first(c, &a->p, n), D), k_raw = heads_in(in_kv(c, &a->p, n, 0), D);
-    e->ops->headnorm_fwd(e->backend, in.q, a->rstd_qn, q_raw, w->q_norm, c->eps, (int)n, c->H, (int)D);
-    e->ops->headnorm_fwd(e->backend, in.k_rope, a->rstd_kn, k_raw, w->k_norm, c->eps, (int)n, c->Hkv, (int)D);
+    e->ops->headnorm_fwd(e->backend, in.q, a->rstd_qn, q_raw, (HeadNorm){w->q_norm, (int)n, c->H, (int)D}, c->eps);
+    e->ops->headnorm_fwd(e->backend, in.k_rope, a->rstd_kn, k_raw, (HeadNorm){w->k_norm, (int)n, c->Hkv, (int)D},
+                         c->eps);
 }
 
 /* Rows of kv_b that make head h's keys (from = 0) or values (from = Dn). */
@@ -244,9 +244,9 @@ static void gqa_norms_bwd(Engine *e, const LayerWeights *w, const LayerWeights *
     size_t D = (size_t)c->Dv;
     AttentionInputs in = inputs_of(c, d);
     e->ops->headnorm_bwd(e->backend, heads_in(in_first(c, d, n), D), g->q_norm, in.q,
-                         heads_in(in_first(c, &a->p, n), D), w->q_norm, a->rstd_qn, (int)n, c->H, (int)D);
+                         heads_in(in_first(c, &a->p, n), D), (HeadNorm){w->q_norm, (int)n, c->H, (int)D}, a->rstd_qn);
     e->ops->headnorm_bwd(e->backend, heads_in(in_kv(c, d, n, 0), D), g->k_norm, in.k_rope,
-                         heads_in(in_kv(c, &a->p, n, 0), D), w->k_norm, a->rstd_kn, (int)n, c->Hkv, (int)D);
+                         heads_in(in_kv(c, &a->p, n, 0), D), (HeadNorm){w->k_norm, (int)n, c->Hkv, (int)D}, a->rstd_kn);
 }
 
 /* dxn = d->in w->in, as the sum of its parts: MLA's kv_a, then q; GQA's q, k, v. */

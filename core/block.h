@@ -65,6 +65,8 @@ typedef struct Routing {
     int32_t *slot;          /* [n, K] row of the pair (n, k) in the order sorted by expert */
     int32_t *rows;          /* [n * K] token of each sorted row */
     int32_t *offsets;       /* [E + 1] */
+    bool decided;           /* the members above hold it: forward is run again for a backward */
+    float *dscores;         /* [n, E] gradient of the balance losses by the scores; NULL: none */
 } Routing;
 
 typedef struct FfnActs {
@@ -99,11 +101,10 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
 void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, float *dx,
                          const float *x, const Rows *rows);
 
-/* y = h + FFN(norm(h)). decided: r holds the routing already (recomputation). r is NULL in dense layers. */
-void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h,
-                   size_t n);
-/* dx holds d y on entry and d h on return. dscores [n, E]: gradient of the balance losses by the router's scores, or NULL. */
+/* y = h + FFN(norm(h)). r is NULL in dense layers. */
+void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, float *y, const float *h, size_t n);
+/* dx holds d y on entry and d h on return. */
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
-                   const float *dscores, float *dx, const float *h, size_t n);
+                   float *dx, const float *h, size_t n);
 
 #endif

@@ -102,8 +102,7 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
     }
 }
 
-void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, bool decided, float *y, const float *h,
-                   size_t n)
+void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, float *y, const float *h, size_t n)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
@@ -117,11 +116,12 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, boo
         Mat in = mat_rows(all_h, from, rows), out = mat_rows(all_y, from, rows), xn = mat_rows(all_xn, from, rows);
         ops->rmsnorm_fwd(b, xn, a->rstd + from, in, w->ffn_norm, c->eps);
         ops->copy(b, out, in);
-        if (r && !decided) route(e, w, xn, r, from);
+        if (r && !r->decided) route(e, w, xn, r, from);
         if (mlp.down.p) mlp_fwd(e, mlp_rows(mlp, from, rows), r ? mat_rows(shared, from, rows) : out, xn, !r);
     }
     if (!r) return;
-    if (!decided) sort_by_expert(r, c->E, c->K, n);
+    if (!r->decided) sort_by_expert(r, c->E, c->K, n);
+    r->decided = true;
     experts_fwd(e, w, a, r, all_xn);
     ops->combine_fwd(b, all_y, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K), shared);
 }
@@ -140,14 +140,14 @@ static void mlp_bwd(Engine *e, Mlp m, Mlp g, Mat dxn, Mat dy, Mat xn, bool add)
 }
 
 /* Router, a slice of tokens: dxn += through the gate, from the gradient of the combination weights and of the balance losses. */
-static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r, const float *dscores,
-                       Mat dweights, Mat dxn, Mat xn, size_t from)
+static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r, Mat dweights, Mat dxn,
+                       Mat xn, size_t from)
 {
     size_t n = xn.rows, E = (size_t)e->config->E, K = (size_t)e->config->K;
     Mat dlogits = mat_f32(arena_floats(&e->arena, n * E), n, E);
-    Mat ds = dscores ? rows_f32((float *)dscores, E, from, n) : (Mat){0};
-    e->ops->router_bwd(e->backend, e->router, dlogits, dweights, dscores ? &ds : NULL, rows_f32(r->scores, E, from, n),
-                       r->idx + from * K);
+    Mat ds = r->dscores ? rows_f32(r->dscores, E, from, n) : (Mat){0};
+    e->ops->router_bwd(e->backend, e->router, dlogits, dweights, r->dscores ? &ds : NULL,
+                       rows_f32(r->scores, E, from, n), r->idx + from * K);
     e->ops->linear_bwd_w(e->backend, g->router, NULL, dlogits, engine_as(e, DTYPE_F32, xn));
     e->ops->linear_bwd_x(e->backend, dxn, dlogits, w->router, true);
 }
@@ -178,7 +178,7 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
 }
 
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
-                   const float *dscores, float *dx, const float *h, size_t n)
+                   float *dx, const float *h, size_t n)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
@@ -203,7 +203,7 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
         if (r) {
             ops->fill(b, dxn.p, rows * C, 0.0f);
             ops->scatter_add_rows(b, dxn, d, r->slot + from * K, c->K);
-            router_bwd(e, w, g, r, dscores, mat_rows(dweights, from, rows), dxn, xn, from);
+            router_bwd(e, w, g, r, mat_rows(dweights, from, rows), dxn, xn, from);
         }
         if (mlp.down.p) mlp_bwd(e, mlp_rows(mlp, from, rows), dmlp, dxn, dy, xn, r != NULL);
         ops->rmsnorm_bwd(b, dy, g->ffn_norm, dxn, mat_rows(all_h, from, rows), w->ffn_norm, a->rstd + from, true);

@@ -48,57 +48,71 @@ static void spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *ro
     e->ops->gather_rows(e->backend, mat_f32(dxn, N, C), mat_f32(dx, (size_t)M + 1, C), from);
 }
 
-/* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
-static void run_chunk(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, const Chunk *k, const float *xn,
-                      size_t N, size_t from, size_t n, float *dx, HeadOut *out)
+/* What one call of head_run works on. */
+typedef struct Run {
+    Engine *e;
+    const Weights *w, *g; /* g: NULL without a gradient */
+    const HeadRun *head;
+    const float *xn; /* [N, C] */
+    size_t N;
+    float *dx; /* [M + 1, C] gradient of the compact rows */
+    HeadOut *out;
+} Run;
+
+/* x and logits of rows [from, from + x.rows) of the predictions under w. */
+static void chunk_logits(const Run *r, const Weights *w, const float *xn, size_t from, Mat x, Mat logits)
 {
-    const Ops *ops = e->ops;
-    Backend *b = e->backend;
-    size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
-    const int32_t *targets = t->predict.targets + from;
-    Mat x = mat_of(k->x, e->dtype, n, C), logits = mat_f32(k->logits, n, V), ref = {0};
-    ops->gather_rows(b, x, mat_f32((float *)xn, N, C), t->predict.rows + from);
-    logits_of(e, w, logits, x);
-    if (t->reference) {
-        ref = mat_f32(k->ref_logits, n, V);
-        Mat ref_x = mat_of(k->ref_x, e->dtype, n, C);
-        ops->gather_rows(b, ref_x, mat_f32((float *)t->reference_xn, N, C), t->predict.rows + from);
-        logits_of(e, t->reference, ref, ref_x);
-    }
-    float *entropy = out->entropy ? out->entropy + from : NULL, *kl = t->reference ? out->kl + from : NULL;
-    ops->head_stats(b, logits, out->lp + from, entropy, kl, targets, t->inv_temperature, t->reference ? &ref : NULL);
-    e->chunks_run++;
-    if (!t->loss) return;
-    bool de = t->loss->needs_entropy, dk = t->loss->needs_kl;
-    LossRows rows = {.first = (int)from, .n = (int)n, .lp = out->lp + from, .entropy = entropy, .kl = kl};
-    LossGrads grads = {out->loss + from, k->dlp, de ? k->dentropy : NULL, dk ? k->dkl : NULL};
-    t->loss->eval(t->loss->ctx, &rows, &grads);
-    if (!g) return;
-    ops->head_grad(b, logits, targets, t->inv_temperature, grads.dlp, grads.dentropy, entropy, grads.dkl, kl,
-                   t->reference ? &ref : NULL);
-    ops->linear_bwd_w(b, g->head, NULL, logits, x);
-    ops->linear_bwd_x(b, mat_f32(dx + from * C, n, C), logits, w->head, false);
+    r->e->ops->gather_rows(r->e->backend, x, mat_f32((float *)xn, r->N, x.cols), r->head->predict.rows + from);
+    logits_of(r->e, w, logits, x);
 }
 
-void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *t, const float *xn, size_t N, float *dxn,
+/* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
+static void run_chunk(const Run *r, const Chunk *k, size_t from, size_t n)
+{
+    const HeadRun *t = r->head;
+    const Ops *ops = r->e->ops;
+    Backend *b = r->e->backend;
+    size_t C = (size_t)r->e->config->C, V = (size_t)r->e->config->V;
+    const int32_t *targets = t->predict.targets + from;
+    Mat x = mat_of(k->x, r->e->dtype, n, C), logits = mat_f32(k->logits, n, V), ref = mat_f32(k->ref_logits, n, V);
+    const Mat *reference = t->reference ? &ref : NULL;
+    chunk_logits(r, r->w, r->xn, from, x, logits);
+    if (reference) chunk_logits(r, t->reference, t->reference_xn, from, mat_of(k->ref_x, r->e->dtype, n, C), ref);
+    float *lp = r->out->lp + from, *entropy = r->out->entropy ? r->out->entropy + from : NULL,
+          *kl = reference ? r->out->kl + from : NULL;
+    ops->head_stats(b, logits, lp, entropy, kl, targets, t->inv_temperature, reference);
+    r->e->chunks_run++;
+    if (!t->loss) return;
+    LossRows rows = {.first = (int)from, .n = (int)n, .lp = lp, .entropy = entropy, .kl = kl};
+    LossGrads grads = {.loss = r->out->loss + from,
+                       .dlp = k->dlp,
+                       .dentropy = t->loss->needs_entropy ? k->dentropy : NULL,
+                       .dkl = t->loss->needs_kl ? k->dkl : NULL};
+    t->loss->eval(t->loss->ctx, &rows, &grads);
+    if (!r->g) return;
+    HeadGrads by = {grads.dlp, grads.dentropy, entropy, grads.dkl, kl};
+    ops->head_grad(b, logits, targets, t->inv_temperature, by, reference);
+    ops->linear_bwd_w(b, r->g->head, NULL, logits, x);
+    ops->linear_bwd_x(b, mat_f32(r->dx + from * C, n, C), logits, r->w->head, false);
+}
+
+void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, const float *xn, size_t N, float *dxn,
               HeadOut *out)
 {
     CHECK(!t->loss || ((!t->loss->needs_entropy || out->entropy) && (!t->loss->needs_kl || (out->kl && t->reference))));
     size_t M = (size_t)t->predict.M, C = (size_t)e->config->C, chunk = (size_t)e->chunk < M ? (size_t)e->chunk : M;
     ArenaMark mark = arena_mark(&e->arena);
-    float *dx = g ? arena_floats(&e->arena, (M + 1) * C) : NULL;
+    Run r = {.e = e, .w = w, .g = g, .head = t, .xn = xn, .N = N, .out = out};
+    if (g) r.dx = arena_floats(&e->arena, (M + 1) * C);
     Chunk k = chunk_open(e, chunk, t->reference != NULL);
-    bool twice = t->loss && t->loss->prepare;
-    HeadTask measure = *t;
-    if (twice) measure.loss = NULL;
-    for (int pass = twice ? 0 : 1; pass < 2; pass++) {
-        for (size_t from = 0; from < M; from += chunk) {
-            size_t n = M - from < chunk ? M - from : chunk;
-            run_chunk(e, w, g, pass == 0 ? &measure : t, &k, xn, N, from, n, dx, out);
-        }
+    HeadRun measure = *t;
+    measure.loss = NULL;
+    for (int pass = t->loss && t->loss->prepare ? 0 : 1; pass < 2; pass++) {
+        r.head = pass == 0 ? &measure : t;
+        for (size_t from = 0; from < M; from += chunk) run_chunk(&r, &k, from, M - from < chunk ? M - from : chunk);
         if (pass == 0) t->loss->prepare(t->loss->ctx, out->lp, t->predict.M);
     }
-    if (g) spread(e, dxn, dx, N, t->predict.rows, t->predict.M);
+    if (g) spread(e, dxn, r.dx, N, t->predict.rows, t->predict.M);
     arena_release(&e->arena, mark);
 }
 

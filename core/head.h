@@ -12,13 +12,13 @@ typedef struct Predictions {
     const int32_t *rows, *targets; /* [M], rows ascending */
 } Predictions;
 
-typedef struct HeadTask {
+typedef struct HeadRun {
     Predictions predict;
     float inv_temperature;     /* log-probs are those of logits * inv_temperature */
     const Loss *loss;          /* NULL: log-probs only */
     const Weights *reference;  /* exact KL to this policy's logits, or NULL */
     const float *reference_xn; /* its final normed states [N, C] */
-} HeadTask;
+} HeadRun;
 
 /* [M] each; entropy and kl may be NULL (kl needs task.reference). loss: the loss of each row; its total is the sum. */
 typedef struct HeadOut {
@@ -26,8 +26,8 @@ typedef struct HeadOut {
 } HeadOut;
 
 /* xn [N, C] final normed states. With g: adds the head's gradient to g and writes dxn [N, C]. */
-void head_run(Engine *e, const Weights *w, const Weights *g, const HeadTask *task, const float *xn, size_t N,
-              float *dxn, HeadOut *out);
+void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *task, const float *xn, size_t N, float *dxn,
+              HeadOut *out);
 
 /* logits [rows, V] = xn [rows, C] head^T. */
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows);

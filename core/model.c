@@ -24,12 +24,12 @@ static void embed(Engine *e, const Weights *w, float *x, const int32_t *ids, siz
 }
 
 /* One layer: interior a, y = layer(x). */
-static void layer_fwd(Engine *e, const Weights *w, int l, LayerActs *a, Routing *r, bool decided, float *y,
-                      const float *x, const Rows *rows)
+static void layer_fwd(Engine *e, const Weights *w, int l, LayerActs *a, Routing *r, float *y, const float *x,
+                      const Rows *rows)
 {
     bool moe = config_is_moe(e->config, l);
     attention_block_fwd(e, &w->layers[l], &a->attention, l, x, rows);
-    ffn_block_fwd(e, &w->layers[l], &a->ffn, moe ? r : NULL, decided, y, a->attention.h, (size_t)rows->n);
+    ffn_block_fwd(e, &w->layers[l], &a->ffn, moe ? r : NULL, y, a->attention.h, (size_t)rows->n);
 }
 
 static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
@@ -90,7 +90,7 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
         ArenaMark mark = arena_mark(&e->arena);
         if (!t->kept[l]) layer_acts_alloc(e, l, (size_t)batch.N, &t->acts[l]);
         if (kind == TAPE_NONE && config_is_moe(e->config, l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
-        layer_fwd(e, w, l, &t->acts[l], &t->routing[l], false, t->x[l + 1], t->x[l], &rows);
+        layer_fwd(e, w, l, &t->acts[l], &t->routing[l], t->x[l + 1], t->x[l], &rows);
         arena_release(&e->arena, mark);
     }
     final_norm(e, w, t->xn, t->rstd, t->x[e->config->L], (size_t)batch.N);
@@ -107,14 +107,13 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
     if (!t->kept[l]) {
         layer_acts_alloc(e, l, N, a);
         float *y = arena_floats(&e->arena, N * (size_t)e->config->C); /* equals x[l + 1], which dx does not need */
-        layer_fwd(e, w, l, a, r, true, y, t->x[l], rows);
+        layer_fwd(e, w, l, a, r, y, t->x[l], rows);
     }
-    float *dscores = NULL;
     if (moe && balance && balance_on(balance)) {
-        dscores = arena_floats(&e->arena, N * (size_t)e->config->E);
-        balance_layer(balance, e->config, &t->batch, r->scores, r->idx, dscores);
+        r->dscores = arena_floats(&e->arena, N * (size_t)e->config->E);
+        balance_layer(balance, e->config, &t->batch, r->scores, r->idx, r->dscores);
     }
-    ffn_block_bwd(e, &w->layers[l], &g->layers[l], &a->ffn, r, dscores, dx, a->attention.h, N);
+    ffn_block_bwd(e, &w->layers[l], &g->layers[l], &a->ffn, r, dx, a->attention.h, N);
     attention_block_bwd(e, &w->layers[l], &g->layers[l], &a->attention, dx, t->x[l], rows);
     arena_release(&e->arena, mark);
 }
@@ -162,7 +161,7 @@ float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const
         Routing routing = {0};
         layer_acts_alloc(e, l, n, &acts);
         if (config_is_moe(e->config, l)) routing_alloc(e, n, &routing);
-        layer_fwd(e, w, l, &acts, &routing, false, y, x, rows);
+        layer_fwd(e, w, l, &acts, &routing, y, x, rows);
         arena_release(arena, mark);
         float *swap = x;
         x = y;

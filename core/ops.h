@@ -21,7 +21,7 @@
 #include "core/ops_list.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 5, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 6, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -88,6 +88,24 @@ typedef struct RouterShape {
     float scale;
 } RouterShape;
 
+/* cos, sin: [positions][Dr / 2]. interleaved: pairs (2i, 2i+1), else (i, i + Dr/2). inverse: by minus the angle (backward). */
+typedef struct RopeArgs {
+    const float *cos, *sin;
+    int Dr;
+    bool interleaved, inverse;
+} RopeArgs;
+
+/* One norm for each of `heads` heads of D values in n rows, all with the weight w [D]. */
+typedef struct HeadNorm {
+    const float *w;
+    int n, heads, D;
+} HeadNorm;
+
+/* By row: the derivatives of a loss by lp, entropy and kl (the last two NULL: none), and what head_stats made of the row. */
+typedef struct HeadGrads {
+    const float *dlp, *dentropy, *entropy, *dkl, *kl;
+} HeadGrads;
+
 typedef struct AdamWArgs {
     float lr, beta1, beta2, eps, weight_decay;
     float grad_scale;               /* g *= grad_scale first (clipping) */
@@ -132,11 +150,9 @@ typedef struct Ops {
      * bwd: dx = rstd * (w*dy - xhat * mean(w*dy*xhat)), xhat = x*rstd;  dw += sum_n dy * xhat (blocks of TOKEN_BLOCK). */
     void (*rmsnorm_fwd)(Backend *b, Mat y, float *rstd, Mat x, const float *w, float eps);
     void (*rmsnorm_bwd)(Backend *b, Mat dx, float *dw, Mat dy, Mat x, const float *w, const float *rstd, bool add_dx);
-    /* The same per head: view of `heads` heads of D values in each of n rows (Qwen3 q_norm, k_norm); rstd [n * heads]. */
-    void (*headnorm_fwd)(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads,
-                         int D);
-    void (*headnorm_bwd)(Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd,
-                         int n, int heads, int D);
+    /* The same per head (Qwen3 q_norm, k_norm); rstd [n * heads]. */
+    void (*headnorm_fwd)(Backend *b, HeadView y, float *rstd, HeadView x, HeadNorm norm, float eps);
+    void (*headnorm_bwd)(Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, HeadNorm norm, const float *rstd);
 
     /* Linear layers, w [out, in], x [N, in], y [N, out]; bias may be NULL.
      * fwd: y = x w^T + bias.  bwd_x: dx = dy w.  bwd_w: dw += dy^T x, dbias += sum_n dy (blocks of TOKEN_BLOCK rows).
@@ -152,10 +168,8 @@ typedef struct Ops {
     void (*grouped_bwd_x)(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E);
     void (*grouped_bwd_w)(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E);
 
-    /* Rotates `heads` heads of Dr values in n rows in place by the angle of pos[n] (Su et al., arXiv:2104.09864).
-     * cos, sin: [positions][Dr / 2]. interleaved: pairs (2i, 2i+1), else (i, i + Dr/2). inverse: by minus the angle (bwd). */
-    void (*rope)(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads,
-                 int Dr, bool interleaved, bool inverse);
+    /* Rotates `heads` heads of Dr values in n rows in place by the angle of pos[n] (Su et al., arXiv:2104.09864). */
+    void (*rope)(Backend *b, HeadView x, const int32_t *pos, RopeArgs args, int n, int heads);
 
     /* h = silu(g) * u with gu = [g | u] of 2F columns, h [n, F].  bwd: dgu from dh and gu. */
     void (*swiglu_fwd)(Backend *b, Mat h, Mat gu);
@@ -206,10 +220,10 @@ typedef struct Ops {
      * entropy, kl may be NULL. */
     void (*head_stats)(Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets,
                        float inv_temperature, const Mat *ref);
-    /* In place: logp becomes the gradient of the raw logits for d lp, d entropy, d kl per row (the last two NULL: none):
+    /* In place: logp becomes the gradient of the raw logits:
      * inv_temperature * (dlp (1[j = target] - p_j) - dentropy p_j (log p_j + H) + dkl p_j (log p_j - log q_j - KL)). */
-    void (*head_grad)(Backend *b, Mat logp, const int32_t *targets, float inv_temperature, const float *dlp,
-                      const float *dentropy, const float *entropy, const float *dkl, const float *kl, const Mat *ref);
+    void (*head_grad)(Backend *b, Mat logp, const int32_t *targets, float inv_temperature, HeadGrads by,
+                      const Mat *ref);
     /* id[n] sampled from softmax(logits[n] / T) restricted by top-k then top-p, by the inverse CDF over ascending ids at u[n];
      * lp[n] = log softmax(logits[n] / T)[id] before any restriction, equal to head_stats' bit for bit (greedy: T = 1). */
     void (*sample)(Backend *b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u);

@@ -12,15 +12,15 @@ double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, cons
     return sqrt(sum);
 }
 
-/* The first parameter after i that cannot share a call with i: another decay rule, not trained, or rows of another length where
- * rows are split. */
+/* The first parameter after i that cannot share a call with i: one is trained and the other is not, another decay rule, or
+ * rows of another length where rows are split. */
 static int run_end(const ParamTable *t, DType dtype, int i)
 {
     const Param *first = &t->params[i];
     int end = i + 1;
     for (; end < t->n; end++) {
         const Param *p = &t->params[end], *before = &t->params[end - 1];
-        if (!p->trained || p->decay != first->decay) break;
+        if (p->trained != first->trained || p->decay != first->decay) break;
         if (dtype == DTYPE_F32) continue;
         if (p->split != first->split) break;
         if (p->split && (p->cols != first->cols || p->offset != before->offset + before->count)) break;
@@ -28,30 +28,36 @@ static int run_end(const ParamTable *t, DType dtype, int i)
     return end;
 }
 
-bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, DType dtype, float *w, float *m, float *v,
-                    const float *g, const OptimizerConfig *config, int64_t step, float lr, double *norm, Status *st)
+static AdamWArgs args_of(const OptimizerConfig *c, AdamWStep step, double norm)
 {
-    CHECK(step >= 1);
-    double n = optimizer_grad_norm(ops, b, t, g);
+    AdamWArgs args = {.lr = step.lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .grad_scale = 1.0f};
+    if (c->max_norm > 0.0f) args.grad_scale = (float)fmin(1.0, c->max_norm / (norm + 1e-6));
+    args.correction1 = (float)(1.0 - pow(c->beta1, (double)step.number));
+    args.correction2 = (float)(1.0 - pow(c->beta2, (double)step.number));
+    return args;
+}
+
+bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, const ParamBlocks *blocks,
+                    const OptimizerConfig *config, AdamWStep step, double *norm, Status *st)
+{
+    CHECK(step.number >= 1);
+    double n = optimizer_grad_norm(ops, b, t, blocks->g);
     if (norm) *norm = n;
     if (!ops->fault(b, st)) return false;
     if (!isfinite(n))
         return fail(st,
                     "the gradient norm is %f at optimizer step %lld: the loss has diverged, try a lower learning rate "
                     "or a longer warm-up",
-                    n, (long long)step);
-    AdamWArgs args = {.lr = lr, .beta1 = config->beta1, .beta2 = config->beta2, .eps = config->eps, .grad_scale = 1.0f};
-    if (config->max_norm > 0.0f) args.grad_scale = (float)fmin(1.0, config->max_norm / (n + 1e-6));
-    args.correction1 = (float)(1.0 - pow(config->beta1, (double)step));
-    args.correction2 = (float)(1.0 - pow(config->beta2, (double)step));
+                    n, (long long)step.number);
+    AdamWArgs args = args_of(config, step, n);
     for (int i = 0, end; i < t->n; i = end) {
-        end = run_end(t, dtype, i);
+        end = run_end(t, blocks->dtype, i);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!first->trained) continue;
         size_t from = first->offset, count = last->offset + last->count - from;
         args.weight_decay = first->decay ? config->weight_decay : 0.0f;
-        size_t row = dtype == DTYPE_BF16 && first->split ? first->cols : 0;
-        ops->adamw(b, w + from, m + from, v + from, g + from, count, row, args);
+        size_t row = blocks->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
+        ops->adamw(b, blocks->w + from, blocks->m + from, blocks->v + from, blocks->g + from, count, row, args);
     }
     ops->weights_changed(b);
     return true;

@@ -300,7 +300,7 @@ static void close_run(Run *r)
 }
 
 bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n,
-                 Completion *out, RolloutStats *stats, const volatile int *cancel, Status *st)
+                 Completion *out, RolloutStats *stats, Status *st)
 {
     CHECK(n > 0 && spec->samples > 0 && spec->slots > 0 && spec->max_tokens > 0);
     RolloutSpec used = *spec;
@@ -313,7 +313,7 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     bool stopped = false, kept = s->e->ops->keep_packed(s->e->backend, true);
     for (admit(&r); r.busy > 0 && !stopped; admit(&r)) {
         decode_step(&r);
-        stopped = cancel && *cancel;
+        stopped = used.cancel && *used.cancel;
     }
     s->e->ops->keep_packed(s->e->backend, kept);
     close_run(&r);

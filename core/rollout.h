@@ -20,6 +20,7 @@ typedef struct RolloutSpec {
     /* NULL, or called with every token as it is sampled, of item prompt * samples + sample. */
     void (*on_token)(void *ctx, int item, int32_t id);
     void *on_token_ctx;
+    const volatile int *cancel; /* NULL, or the rollout stops early when it became non-zero */
 } RolloutSpec;
 
 typedef struct RolloutPrompt {
@@ -48,9 +49,9 @@ typedef struct Sampler Sampler; /* the cache and the completions' storage, kept 
 Sampler *sampler_new(Engine *e);
 void sampler_free(Sampler *s);
 
-/* Samples spec->samples completions of every prompt. Fails when the cache cannot be had or a prompt is empty. After `cancel`
- * (may be NULL) became non-zero it stops early and fails with "interrupted". */
+/* Samples spec->samples completions of every prompt. stats may be NULL. Fails when the cache cannot be had or a
+ * prompt is empty, and with "interrupted" when it was cancelled. */
 bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n,
-                 Completion *out, RolloutStats *stats, const volatile int *cancel, Status *st);
+                 Completion *out, RolloutStats *stats, Status *st);
 
 #endif

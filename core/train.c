@@ -2,7 +2,7 @@
 
 #include "core/check.h"
 
-static HeadOut head_out(Engine *e, const TrainTask *t)
+static HeadOut head_out(Engine *e, const TrainStep *t)
 {
     size_t M = (size_t)t->predict.M;
     HeadOut out = {.lp = arena_floats(&e->arena, M), .loss = arena_floats(&e->arena, M)};
@@ -12,7 +12,7 @@ static HeadOut head_out(Engine *e, const TrainTask *t)
 }
 
 /* The reference policy's final states, kept in the arena while its layers' workspace is given back. */
-static const float *reference_states(Engine *e, const TrainTask *t)
+static const float *reference_states(Engine *e, const TrainStep *t)
 {
     size_t count = (size_t)t->batch.N * (size_t)e->config->C;
     float *xn = arena_floats(&e->arena, count);
@@ -25,13 +25,13 @@ static const float *reference_states(Engine *e, const TrainTask *t)
     return xn;
 }
 
-void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainTask *t, TrainOut *out)
+void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *t, TrainOut *out)
 {
     CHECK(t->loss && t->predict.M > 0);
     arena_reset(&e->arena);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
     e->ops->fill(e->backend, g->block, e->table.total, 0.0f);
-    HeadTask head = {t->predict, t->inv_temperature, t->loss, t->reference, NULL};
+    HeadRun head = {t->predict, t->inv_temperature, t->loss, t->reference, NULL};
     out->rows = head_out(e, t);
     if (t->reference) head.reference_xn = reference_states(e, t);
     Tape tape;
@@ -50,7 +50,7 @@ void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions
     arena_reset(&e->arena);
     Tape tape;
     model_forward(e, w, batch, TAPE_NONE, &tape);
-    HeadTask head = {*predict, inv_temperature, NULL, NULL, NULL};
+    HeadRun head = {*predict, inv_temperature, NULL, NULL, NULL};
     HeadOut out = {.lp = lp, .entropy = entropy};
     head_run(e, w, NULL, &head, tape.xn, (size_t)batch.N, NULL, &out);
 }

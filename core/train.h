@@ -5,7 +5,7 @@
 #include "core/head.h"
 #include "core/model.h"
 
-typedef struct TrainTask {
+typedef struct TrainStep {
     Batch batch;
     Predictions predict;
     float inv_temperature;
@@ -13,7 +13,7 @@ typedef struct TrainTask {
     const BalanceConfig *balance; /* NULL: none */
     const Weights *reference;     /* exact KL to this policy, NULL: none */
     bool entropy;                 /* compute entropies even when the loss does not need them */
-} TrainTask;
+} TrainStep;
 
 /* Values of a step. Pointers are into the arena, valid until the engine's next call. */
 typedef struct TrainOut {
@@ -24,7 +24,7 @@ typedef struct TrainOut {
 } TrainOut;
 
 /* Resets the arena; overwrites g with the gradient of loss + aux. The caller tells the backend when weights changed. */
-void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainTask *task, TrainOut *out);
+void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *task, TrainOut *out);
 
 /* Log-probs (and entropies) of the predictions under w without gradients: lp [M], entropy [M] or NULL. Resets the arena. */
 void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,

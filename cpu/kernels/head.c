@@ -102,22 +102,21 @@ static void zero_row(float *x, size_t V)
     }
 }
 
-void cpu_head_grad(Backend *b, Mat logp, const int32_t *targets, float inv_temperature, const float *dlp,
-                   const float *dentropy, const float *entropy, const float *dkl, const float *kl, const Mat *ref)
+void cpu_head_grad(Backend *b, Mat logp, const int32_t *targets, float inv_temperature, HeadGrads by, const Mat *ref)
 {
     check_f32(logp);
-    CHECK(!dentropy || entropy);
-    CHECK(!dkl || (kl && ref));
+    CHECK(!by.dentropy || by.entropy);
+    CHECK(!by.dkl || (by.kl && ref));
     size_t V = logp.cols;
 #pragma omp parallel for num_threads(cpu_team(b, 12.0 * (double)(logp.rows * V)))
     for (size_t n = 0; n < logp.rows; n++) {
         float *row = mat_row(logp, n);
-        HeadGrad g = {.inv_temperature = inv_temperature, .lp = targets[n] < 0 ? 0.0f : dlp[n]};
-        if (dentropy) {
-            g.entropy = dentropy[n], g.H = entropy[n];
+        HeadGrad g = {.inv_temperature = inv_temperature, .lp = targets[n] < 0 ? 0.0f : by.dlp[n]};
+        if (by.dentropy) {
+            g.entropy = by.dentropy[n], g.H = by.entropy[n];
         }
-        if (dkl) {
-            g.kl = dkl[n], g.KL = kl[n], g.logq = mat_row(*ref, n);
+        if (by.dkl) {
+            g.kl = by.dkl[n], g.KL = by.kl[n], g.logq = mat_row(*ref, n);
         }
         if (g.lp == 0.0f && g.entropy == 0.0f && g.kl == 0.0f) {
             zero_row(row, V);

@@ -151,15 +151,13 @@ void cpu_rmsnorm_bwd(Backend *b, Mat dx, float *dw, Mat dy, Mat x, const float *
     norm_bwd(b, rows_as_heads(dx), dw, g, w, x.cols, add_dx);
 }
 
-void cpu_headnorm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads,
-                      int D)
+void cpu_headnorm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, HeadNorm norm, float eps)
 {
-    norm_fwd(b, y, rstd, x, w, eps, (size_t)n, (size_t)heads, (size_t)D);
+    norm_fwd(b, y, rstd, x, norm.w, eps, (size_t)norm.n, (size_t)norm.heads, (size_t)norm.D);
 }
 
-void cpu_headnorm_bwd(Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd,
-                      int n, int heads, int D)
+void cpu_headnorm_bwd(Backend *b, HeadView dx, float *dw, HeadView dy, HeadView x, HeadNorm norm, const float *rstd)
 {
-    NormGrad g = {dy, x, rstd, (size_t)n, (size_t)heads};
-    norm_bwd(b, dx, dw, g, w, (size_t)D, false);
+    NormGrad g = {dy, x, rstd, (size_t)norm.n, (size_t)norm.heads};
+    norm_bwd(b, dx, dw, g, norm.w, (size_t)norm.D, false);
 }

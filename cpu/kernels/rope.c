@@ -39,26 +39,24 @@ static void rotate_row(Row row, float *wide, const float *cos, const float *sin,
     }
 }
 
-static void rotate_rows(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n,
-                        int heads, int Dr, bool interleaved, float sign)
+static void rotate_rows(Backend *b, HeadView x, const int32_t *pos, RopeArgs a, int n, int heads)
 {
-    int thread = omp_get_thread_num(), pairs = Dr / 2;
+    int thread = omp_get_thread_num(), pairs = a.Dr / 2;
+    float sign = a.inverse ? -1.0f : 1.0f;
     ArenaMark mark = cpu_mark(b, thread);
-    float *wide = x.dtype == DTYPE_F32 ? NULL : cpu_scratch(b, thread, (size_t)Dr);
+    float *wide = x.dtype == DTYPE_F32 ? NULL : cpu_scratch(b, thread, (size_t)a.Dr);
 #pragma omp for nowait
     for (int i = 0; i < n; i++) {
-        const float *c = cos + (size_t)pos[i] * (size_t)pairs, *s = sin + (size_t)pos[i] * (size_t)pairs;
+        const float *c = a.cos + (size_t)pos[i] * (size_t)pairs, *s = a.sin + (size_t)pos[i] * (size_t)pairs;
         for (int h = 0; h < heads; h++) {
-            rotate_row(head_row(x, (size_t)i, (size_t)h), wide, c, s, pairs, interleaved, sign);
+            rotate_row(head_row(x, (size_t)i, (size_t)h), wide, c, s, pairs, a.interleaved, sign);
         }
     }
     cpu_release(b, thread, mark);
 }
 
-void cpu_rope(Backend *b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
-              bool interleaved, bool inverse)
+void cpu_rope(Backend *b, HeadView x, const int32_t *pos, RopeArgs args, int n, int heads)
 {
-    CHECK_EQ(Dr % 2, 0);
-    ON_TEAM(cpu_team(b, (double)n * heads * Dr),
-            rotate_rows(b, x, pos, cos, sin, n, heads, Dr, interleaved, inverse ? -1.0f : 1.0f));
+    CHECK_EQ(args.Dr % 2, 0);
+    ON_TEAM(cpu_team(b, (double)n * heads * args.Dr), rotate_rows(b, x, pos, args, n, heads));
 }

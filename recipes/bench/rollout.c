@@ -52,7 +52,7 @@ static bool roll_out(Roll *r, int tokens, Status *st)
 {
     r->spec.max_tokens = tokens;
     r->spec.step++;
-    return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, r->n, r->out, NULL, NULL, st);
+    return rollout_run(r->policy->sampler, &r->policy->w, &r->spec, r->prompts, r->n, r->out, NULL, st);
 }
 
 /* Forward FLOPs of tokens `from` to `to` of every completion, each attending to what comes before it. */
@@ -253,7 +253,7 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
                     .kl = g->kl,
                     .flags = g->flags};
     Loss loss = grpo_loss(&ctx);
-    TrainTask task = {.batch = batch, .predict = predict, .inv_temperature = 1, .loss = &loss};
+    TrainStep task = {.batch = batch, .predict = predict, .inv_temperature = 1, .loss = &loss};
     TrainOut result;
     train_gradients(&p->engine, &p->w, &p->g, &task, &result);
     OptimizerConfig adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .max_norm = 1.0f};

@@ -46,7 +46,7 @@ static bool train_on(Train *t, BatchBuilder *batch, Status *st)
     Policy *p = t->policy;
     NllLoss nll = {t->weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {
+    TrainStep task = {
         .batch = batch_view(batch), .predict = batch_predictions(batch), .inv_temperature = 1, .loss = &loss};
     TrainOut result;
     train_gradients(&p->engine, &p->w, &p->g, &task, &result);

@@ -42,6 +42,7 @@ static bool answer(const ChatArgs *a, OpenModel *m, const Speech *speech, Json *
     if (ok) {
         RolloutPrompt prompt = {ids.ids, ids.n, (uint32_t)turn};
         RolloutSpec spec = sampling_spec(&a->sampling, 1);
+        spec.cancel = &interrupted;
         spec.stops = speech->voice.stops;
         spec.n_stops = speech->voice.n_stops;
         spec.sampling.vocab_used = tokenizer_vocab(speech->voice.tokenizer);
@@ -49,7 +50,7 @@ static bool answer(const ChatArgs *a, OpenModel *m, const Speech *speech, Json *
         spec.on_token_ctx = &speaker;
         speaker_begin(&speaker, speech, stdout, thinking);
         interrupt_catch();
-        ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, NULL, &interrupted, st);
+        ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, NULL, st);
         interrupt_release();
         if (!ok && interrupted) {
             status_clear(st);

@@ -82,7 +82,8 @@ static bool continue_ids(const GenerateArgs *a, OpenModel *m, Status *st)
     CHECK(prompts && out);
     for (int i = 0; i < lines.n; i++) prompts[i] = (RolloutPrompt){lines.lines[i].ids, lines.lines[i].n, (uint32_t)i};
     RolloutSpec spec = sampling_spec(&a->sampling, lines.n);
-    bool ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, prompts, lines.n, out, NULL, &interrupted, st);
+    spec.cancel = &interrupted;
+    bool ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, prompts, lines.n, out, NULL, st);
     for (int i = 0; i < lines.n && ok; i++) print_completion(a, m->file->tokenizer, &out[i]);
     free(prompts);
     free(out);
@@ -118,6 +119,7 @@ static bool answer_prompt(const GenerateArgs *a, OpenModel *m, Status *st)
     if (ok) {
         RolloutPrompt prompt = {ids.ids, ids.n, 0};
         RolloutSpec spec = sampling_spec(&a->sampling, 1);
+        spec.cancel = &interrupted;
         spec.stops = speech.voice.stops;
         spec.n_stops = speech.voice.n_stops;
         spec.sampling.vocab_used = tokenizer_vocab(speech.voice.tokenizer);
@@ -126,7 +128,7 @@ static bool answer_prompt(const GenerateArgs *a, OpenModel *m, Status *st)
             spec.on_token = speaker_token;
             spec.on_token_ctx = &speaker;
         }
-        ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, NULL, &interrupted, st);
+        ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, NULL, st);
         if (!a->json) free(speaker_end(&speaker));
         else if (ok) print_completion(a, speech.voice.tokenizer, &c);
     }

@@ -135,7 +135,7 @@ static void forward(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch,
     arena_reset(&e->arena);
     r->lp = arena_floats(&e->arena, (size_t)batch->m);
     model_forward(e, &m->policy->w, batch_view(batch), tape ? TAPE_HIDDEN : TAPE_NONE, &r->tape);
-    HeadTask head = {.predict = batch_predictions(batch), .inv_temperature = 1.0f};
+    HeadRun head = {.predict = batch_predictions(batch), .inv_temperature = 1.0f};
     HeadOut out = {.lp = r->lp};
     head_run(e, &m->policy->w, NULL, &head, r->tape.xn, (size_t)batch->n, NULL, &out);
     r->nll = -sum_in_blocks(r->lp, batch->m) / batch->m;
@@ -150,7 +150,7 @@ static void gradients(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batc
     nll_weights_mean(weight, batch->targets, batch->m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(batch),
+    TrainStep task = {.batch = batch_view(batch),
                       .predict = batch_predictions(batch),
                       .inv_temperature = 1.0f,
                       .loss = &loss,

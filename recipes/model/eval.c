@@ -148,10 +148,11 @@ static bool sample_set(Policy *p, const Voice *v, const EvalSpec *s, const Promp
                         .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p},
                         .seed = s->seed,
                         .stage = (uint32_t)stage,
-                        .purpose = RNG_EVAL};
+                        .purpose = RNG_EVAL,
+                        .cancel = cancel};
     RolloutStats stats;
     voice_rollout(v, &spec);
-    if (!rollout_run(p->sampler, &p->w, &spec, set->prompts, set->n, out, &stats, cancel, st)) return false;
+    if (!rollout_run(p->sampler, &p->w, &spec, set->prompts, set->n, out, &stats, st)) return false;
     *tokens += stats.tokens;
     return true;
 }

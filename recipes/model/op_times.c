@@ -105,6 +105,11 @@ static double cached_pairs(const CacheRow *rows, int n)
     return pairs;
 }
 
+static double head_floats(HeadNorm norm)
+{
+    return (double)norm.n * norm.heads * norm.D;
+}
+
 static double query_floats(AttentionShape s, double n)
 {
     return n * s.H * (s.Dn + s.Dr + s.Dv);
@@ -149,13 +154,10 @@ TIMED(rmsnorm_fwd, (Backend * b, Mat y, float *rstd, Mat x, const float *w, floa
       moves(size(x), size(x)))
 TIMED(rmsnorm_bwd, (Backend * b, Mat dx, float *dw, Mat dy, Mat x, const float *w, const float *rstd, bool add_dx),
       (b, dx, dw, dy, x, w, rstd, add_dx), moves((add_dx ? 3 : 2) * size(x), size(x)))
-TIMED(headnorm_fwd,
-      (Backend * b, HeadView y, float *rstd, HeadView x, const float *w, float eps, int n, int heads, int D),
-      (b, y, rstd, x, w, eps, n, heads, D), moves((double)n *heads *D, (double)n *heads *D))
-TIMED(headnorm_bwd,
-      (Backend * b, HeadView dx, float *dw, HeadView dy, HeadView x, const float *w, const float *rstd, int n,
-       int heads, int D),
-      (b, dx, dw, dy, x, w, rstd, n, heads, D), moves(2.0 * n * heads * D, (double)n *heads *D))
+TIMED(headnorm_fwd, (Backend * b, HeadView y, float *rstd, HeadView x, HeadNorm norm, float eps),
+      (b, y, rstd, x, norm, eps), moves(head_floats(norm), head_floats(norm)))
+TIMED(headnorm_bwd, (Backend * b, HeadView dx, float *dw, HeadView dy, HeadView x, HeadNorm norm, const float *rstd),
+      (b, dx, dw, dy, x, norm, rstd), moves(2 * head_floats(norm), head_floats(norm)))
 TIMED(linear_fwd, (Backend * b, Mat y, Mat x, Mat w, const float *bias, bool add), (b, y, x, w, bias, add),
       product((double)x.rows, w, 1, size(x) + (add ? size(y) : 0), size(y)))
 TIMED(linear_bwd_x, (Backend * b, Mat dx, Mat dy, Mat w, bool add), (b, dx, dy, w, add),
@@ -169,10 +171,8 @@ TIMED(grouped_bwd_x, (Backend * b, Mat dx, Mat dy, const Mat *w, const int32_t *
 TIMED(grouped_bwd_w, (Backend * b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E),
       (b, dw, dy, x, offsets, E),
       product((double)x.rows, dw[0], busy(offsets, E), size(dy) + size(x), busy(offsets, E) * size(dw[0])))
-TIMED(rope,
-      (Backend * b, HeadView x, const int32_t *pos, const float *cos, const float *sin, int n, int heads, int Dr,
-       bool interleaved, bool inverse),
-      (b, x, pos, cos, sin, n, heads, Dr, interleaved, inverse), moves((double)n *heads *Dr, (double)n *heads *Dr))
+TIMED(rope, (Backend * b, HeadView x, const int32_t *pos, RopeArgs args, int n, int heads), (b, x, pos, args, n, heads),
+      moves((double)n *heads *args.Dr, (double)n *heads *args.Dr))
 TIMED(swiglu_fwd, (Backend * b, Mat h, Mat gu), (b, h, gu), moves(size(gu), size(h)))
 TIMED(swiglu_bwd, (Backend * b, Mat dgu, Mat dh, Mat gu), (b, dgu, dh, gu), moves(size(dh) + size(gu), size(dgu)))
 TIMED(attention_fwd,
@@ -219,11 +219,8 @@ TIMED(head_stats,
        const Mat *ref),
       (b, logits, lp, entropy, kl, targets, inv_temperature, ref),
       moves((ref ? 2 : 1) * size(logits), (ref ? 2 : 1) * size(logits)))
-TIMED(head_grad,
-      (Backend * b, Mat logp, const int32_t *targets, float inv_temperature, const float *dlp, const float *dentropy,
-       const float *entropy, const float *dkl, const float *kl, const Mat *ref),
-      (b, logp, targets, inv_temperature, dlp, dentropy, entropy, dkl, kl, ref),
-      moves((ref ? 2 : 1) * size(logp), size(logp)))
+TIMED(head_grad, (Backend * b, Mat logp, const int32_t *targets, float inv_temperature, HeadGrads by, const Mat *ref),
+      (b, logp, targets, inv_temperature, by, ref), moves((ref ? 2 : 1) * size(logp), size(logp)))
 TIMED(sample, (Backend * b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u),
       (b, id, lp, logits, args, u), moves(size(logits), 0))
 TIMED(adamw, (Backend * b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args),

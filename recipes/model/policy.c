@@ -142,9 +142,9 @@ void policy_weights_changed(Policy *p)
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st)
 {
     Engine *e = &p->engine;
-    if (!optimizer_step(e->ops, e->backend, &e->table, e->dtype, p->weights, p->m, p->v, p->grads, o,
-                        p->optimizer_step + 1, lr, norm, st))
-        return false;
+    ParamBlocks blocks = {e->dtype, p->weights, p->m, p->v, p->grads};
+    AdamWStep step = {p->optimizer_step + 1, lr};
+    if (!optimizer_step(e->ops, e->backend, &e->table, &blocks, o, step, norm, st)) return false;
     p->optimizer_step++;
     p->half_stale = true;
     return true;

@@ -117,7 +117,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
         batch_of(&b, w);
         Predictions predict = batch_predictions(&b);
         Loss loss = {.eval = no_loss};
-        TrainTask task = {.batch = batch_view(&b),
+        TrainStep task = {.batch = batch_view(&b),
                           .predict = predict,
                           .inv_temperature = 1,
                           .loss = &loss,

@@ -99,12 +99,13 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
                         .seed = s->run->recipe->seed,
                         .stage = s->rng_stage,
                         .step = (uint32_t)step,
-                        .purpose = RNG_ROLLOUT};
+                        .purpose = RNG_ROLLOUT,
+                        .cancel = s->run->cancel};
     voice_rollout(&s->run->voice, &spec);
     OpTimes *times = s->run->machine.times;
     const char *before = op_times_phase(times, "rollout");
     Policy *sampling = policy_that_samples(p, &s->run->machine, s->rl->rollout_bf16);
-    bool ok = rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, s->run->cancel, st);
+    bool ok = rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, st);
     op_times_phase(times, "rewards");
     for (int g = 0; g < n && ok; g++) {
         out[g] = (Group){.problem = set.problems[g], .prompt = set.storage[g], .index = set.prompts[g].index};

@@ -213,7 +213,7 @@ static bool update(UnitRun *u, Rl *r, const int *picked, int n, float scale, flo
                      .flags = b->flags};
     Loss loss = grpo_loss(&grpo);
     BalanceConfig balance = run_balance(u->run, &p->config);
-    TrainTask task = {.batch = batch,
+    TrainStep task = {.batch = batch,
                       .predict = predict,
                       .inv_temperature = inv_temperature,
                       .loss = &loss,

@@ -134,11 +134,12 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
                         .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1},
                         .seed = u->run->recipe->seed,
                         .purpose = RNG_ROLLOUT,
-                        .stage = unit_rng_stage(u->unit)};
+                        .stage = unit_rng_stage(u->unit),
+                        .cancel = u->run->cancel};
     RolloutStats stats = {0};
     voice_rollout(&u->run->voice, &spec);
     const char *before = op_times_phase(u->run->machine.times, "rollout");
-    bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, u->run->cancel, st);
+    bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, st);
     for (int i = 0; i < n && ok; i++) ok = keep_samples(u, s, &set.problems[i], &c[(size_t)i * (size_t)k], k, keep, st);
     op_times_phase(u->run->machine.times, before);
     u->tokens_sampled += stats.tokens;

@@ -16,7 +16,7 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
     BalanceConfig balance = run_balance(u->run, &p->config);
-    TrainTask task = {.batch = batch_view(batch),
+    TrainStep task = {.batch = batch_view(batch),
                       .predict = batch_predictions(batch),
                       .inv_temperature = 1,
                       .loss = &loss,

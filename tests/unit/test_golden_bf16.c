@@ -174,7 +174,7 @@ static TrainOut gradients(Golden *g)
     NllLoss nll = {g->weight};
     Loss loss = nll_loss(&nll);
     TrainOut out;
-    TrainTask task = {.batch = batch_view(&g->batch),
+    TrainStep task = {.batch = batch_view(&g->batch),
                       .predict = batch_predictions(&g->batch),
                       .inv_temperature = 1.0f,
                       .loss = &loss};

@@ -63,7 +63,7 @@ static void gradients(Golden *g, const BalanceConfig *balance, TrainOut *out)
 {
     NllLoss nll = {g->weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(&g->batch),
+    TrainStep task = {.batch = batch_view(&g->batch),
                       .predict = batch_predictions(&g->batch),
                       .inv_temperature = 1.0f,
                       .loss = &loss,
@@ -85,7 +85,7 @@ static void check_greedy(Golden *g, CacheKind cache)
                         .purpose = RNG_ROLLOUT};
     for (int s = 0; s < 3; s++)
         prompts[s] = (RolloutPrompt){g->batch.ids + g->batch.offsets[s], GREEDY_PROMPT, (uint32_t)s};
-    assert_true(rollout_run(g->policy->sampler, &g->policy->w, &spec, prompts, 3, out, NULL, NULL, &st));
+    assert_true(rollout_run(g->policy->sampler, &g->policy->w, &spec, prompts, 3, out, NULL, &st));
     for (int s = 0; s < 3; s++) {
         size_t n;
         const int32_t *want = golden_ints(g->expected, &n, "greedy.%d", s);
@@ -340,7 +340,7 @@ static void grpo_variant(Golden *g, GrpoRows *r, const char *name, GrpoConfig c,
                     .flags = r->flags};
     grpo_rows_fill(r, g->expected, &c, name, by_std);
     Loss loss = grpo_loss(&ctx);
-    TrainTask task = {.batch = batch_view(&r->batch),
+    TrainStep task = {.batch = batch_view(&r->batch),
                       .predict = batch_predictions(&r->batch),
                       .inv_temperature = 1.0f,
                       .loss = &loss};

@@ -91,8 +91,7 @@ static void greedy(void **state)
             if (all[t] != PAD) ids[i][kept++] = all[t];
         prompts[i] = (RolloutPrompt){ids[i], kept, (uint32_t)i};
     }
-    assert_true(
-        rollout_run(s.model.policy->sampler, &s.model.policy->w, &spec, prompts, PROMPTS, out, NULL, NULL, &st));
+    assert_true(rollout_run(s.model.policy->sampler, &s.model.policy->w, &spec, prompts, PROMPTS, out, NULL, &st));
     for (int i = 0; i < PROMPTS; i++) {
         size_t n;
         const int32_t *want = golden_ints(s.expected, &n, "greedy.%d", i);

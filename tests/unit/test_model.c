@@ -141,7 +141,7 @@ static TrainOut gradients(Setup *s, const BatchBuilder *b, const BalanceConfig *
     nll_weights_mean(weight, b->targets, b->m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(b),
+    TrainStep task = {.batch = batch_view(b),
                       .predict = batch_predictions(b),
                       .inv_temperature = 1.0f,
                       .loss = &loss,
@@ -301,8 +301,7 @@ static RolloutStats sample(Setup *s, const RolloutSpec *spec, const RolloutPromp
 {
     Status st = {0};
     RolloutStats stats;
-    if (!rollout_run(s->policy->sampler, &s->policy->w, spec, prompts, n, out, &stats, NULL, &st))
-        fail_msg("%s", st.text);
+    if (!rollout_run(s->policy->sampler, &s->policy->w, spec, prompts, n, out, &stats, &st)) fail_msg("%s", st.text);
     return stats;
 }
 

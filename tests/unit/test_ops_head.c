@@ -67,8 +67,8 @@ static void run_grad(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Head *h = t->in;
     Mat ref = mat_f32((float *)h->logq, h->n, h->V);
-    ops->head_grad(b, lab_mat(t, out, 0), h->targets, h->inv_temperature, h->dlp, h->dentropy, h->entropy, h->dkl,
-                   h->kl, &ref);
+    HeadGrads by = {h->dlp, h->dentropy, h->entropy, h->dkl, h->kl};
+    ops->head_grad(b, lab_mat(t, out, 0), h->targets, h->inv_temperature, by, &ref);
 }
 
 static Head head_make(size_t n, size_t V, float inv_temperature, float size)
@@ -157,7 +157,7 @@ static void corners(void **state)
     Mat m = mat_f32(logits, 2, 3);
     ops->head_stats(b, m, lp, entropy, NULL, targets, 1.0f, NULL);
     assert_true(isfinite(entropy[0]) && logits[1] == -INFINITY);
-    ops->head_grad(b, m, targets, 1.0f, dlp, d, entropy, NULL, NULL, NULL);
+    ops->head_grad(b, m, targets, 1.0f, (HeadGrads){.dlp = dlp, .dentropy = d, .entropy = entropy}, NULL);
     assert_true(isfinite(logits[0]) && logits[1] == 0.0f && isfinite(logits[2]));
     assert_true(logits[3] == 0.0f && logits[4] == 0.0f && logits[5] == 0.0f);
     float one = 3.0f;

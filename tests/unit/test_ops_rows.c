@@ -99,8 +99,8 @@ static void run_norm_fwd(const Ops *ops, Backend *b, const LabTrial *t, float *o
 {
     const Norm *m = t->in;
     if (m->as_heads) {
-        ops->headnorm_fwd(b, heads_of(lab_at(t, out, 0), m, 3), lab_at(t, out, 1), heads_of(m->x, m, 0), m->w, EPS,
-                          (int)m->n, (int)m->heads, (int)m->D);
+        ops->headnorm_fwd(b, heads_of(lab_at(t, out, 0), m, 3), lab_at(t, out, 1), heads_of(m->x, m, 0),
+                          (HeadNorm){m->w, (int)m->n, (int)m->heads, (int)m->D}, EPS);
     } else {
         ops->rmsnorm_fwd(b, lab_mat(t, out, 0), lab_at(t, out, 1), mat_f32(m->x, m->n, m->D), m->w, EPS);
     }
@@ -111,7 +111,7 @@ static void run_norm_bwd(const Ops *ops, Backend *b, const LabTrial *t, float *o
     const Norm *m = t->in;
     if (m->as_heads) {
         ops->headnorm_bwd(b, heads_of(lab_at(t, out, 0), m, 1), lab_at(t, out, 1), heads_of(m->dy, m, 0),
-                          heads_of(m->x, m, 0), m->w, m->rstd, (int)m->n, (int)m->heads, (int)m->D);
+                          heads_of(m->x, m, 0), (HeadNorm){m->w, (int)m->n, (int)m->heads, (int)m->D}, m->rstd);
     } else {
         ops->rmsnorm_bwd(b, lab_mat(t, out, 0), lab_at(t, out, 1), mat_f32(m->dy, m->n, m->D),
                          mat_f32(m->x, m->n, m->D), m->w, m->rstd, m->add);
@@ -235,10 +235,10 @@ static void run_rope(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Rope *r = t->in;
     HeadView x = heads_f32(lab_at(t, out, 0), t->outs[0].stride, (size_t)r->Dr);
-    ops->rope(b, x, r->pos, r->cos, r->sin, r->n, r->heads, r->Dr, r->interleaved, r->inverse);
-    if (r->back) {
-        ops->rope(b, x, r->pos, r->cos, r->sin, r->n, r->heads, r->Dr, r->interleaved, !r->inverse);
-    }
+    RopeArgs args = {r->cos, r->sin, r->Dr, r->interleaved, r->inverse};
+    ops->rope(b, x, r->pos, args, r->n, r->heads);
+    args.inverse = !r->inverse;
+    if (r->back) ops->rope(b, x, r->pos, args, r->n, r->heads);
 }
 
 static void check_rope(int heads, int Dr, bool interleaved)

@@ -130,7 +130,9 @@ static HeadView heads_of(Mat m, size_t D)
 
 static void norm(const Ops *ops, Backend *b, const Case *k, Mat y, float *rstd, Mat x)
 {
-    if (k->other) ops->headnorm_fwd(b, heads_of(y, k->C), rstd, heads_of(x, k->C), k->w, EPS, (int)k->n, 2, (int)k->C);
+    if (k->other)
+        ops->headnorm_fwd(b, heads_of(y, k->C), rstd, heads_of(x, k->C), (HeadNorm){k->w, (int)k->n, 2, (int)k->C},
+                          EPS);
     else ops->rmsnorm_fwd(b, y, rstd, x, k->w, EPS);
 }
 
@@ -165,7 +167,8 @@ static void norm_grad(const Ops *ops, Backend *b, const Case *k, Mat dx, float *
     size_t W = norm_width(k);
     HeadView dy = heads_f32(k->dy, W, k->C);
     if (k->other)
-        ops->headnorm_bwd(b, heads_of(dx, k->C), dw, dy, heads_of(x, k->C), k->w, k->rstd, (int)k->n, 2, (int)k->C);
+        ops->headnorm_bwd(b, heads_of(dx, k->C), dw, dy, heads_of(x, k->C), (HeadNorm){k->w, (int)k->n, 2, (int)k->C},
+                          k->rstd);
     else ops->rmsnorm_bwd(b, dx, dw, mat_f32(k->dy, k->n, W), x, k->w, k->rstd, true);
 }
 
@@ -406,10 +409,9 @@ static void run_rope(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     size_t W = r->heads * r->Dr;
     Mat half = lab_bf16(t, out, 0, W), wide = lab_mat(t, out, 1);
     ops->copy(b, wide, half);
-    ops->rope(b, heads_of(wide, r->Dr), r->pos, r->cos, r->sin, (int)r->n, (int)r->heads, (int)r->Dr, r->interleaved,
-              r->inverse);
-    ops->rope(b, heads_of(half, r->Dr), r->pos, r->cos, r->sin, (int)r->n, (int)r->heads, (int)r->Dr, r->interleaved,
-              r->inverse);
+    RopeArgs args = {r->cos, r->sin, (int)r->Dr, r->interleaved, r->inverse};
+    ops->rope(b, heads_of(wide, r->Dr), r->pos, args, (int)r->n, (int)r->heads);
+    ops->rope(b, heads_of(half, r->Dr), r->pos, args, (int)r->n, (int)r->heads);
 }
 
 static void rope(void **state)

@@ -105,6 +105,12 @@ static void fixture_free(Fixture *f)
     free(f->w);
 }
 
+static bool step(Fixture *f, DType dtype, const OptimizerConfig *c, int number, double *norm, Status *st)
+{
+    ParamBlocks blocks = {dtype, f->w, f->m, f->v, f->g};
+    return optimizer_step(&naive, &f->b, &f->t, &blocks, c, (AdamWStep){number, 1e-2f}, norm, st);
+}
+
 /* One parameter's step in f64 from zero moments, after `steps` equal gradients. */
 static double expected(double w, double g, bool decay, const OptimizerConfig *c, double lr, int steps)
 {
@@ -130,8 +136,7 @@ static void check_steps(float max_norm, int steps)
     for (int i = 0; i < f.t.n; i++)
         for (size_t k = 0; f.t.params[i].trained && k < f.t.params[i].count; k++)
             square += pow(f.g[f.t.params[i].offset + k], 2);
-    for (int k = 1; k <= steps; k++)
-        assert_true(optimizer_step(&naive, &f.b, &f.t, DTYPE_F32, f.w, f.m, f.v, f.g, &c, k, 1e-2f, &norm, &st));
+    for (int k = 1; k <= steps; k++) assert_true(step(&f, DTYPE_F32, &c, k, &norm, &st));
     assert_true(fabs(norm - sqrt(square)) < 1e-9 * norm && norm > 1);
     assert_int_equal(f.b.changed, steps);
 
@@ -178,8 +183,8 @@ static void split_weights(void **state)
     split_block(&s.t, s.w);
     for (int k = 1; k <= 3; k++) {
         s.b = (Backend){.w = s.w, .seen = calloc(s.t.total, sizeof(int)), .row_of = calloc(s.t.total, sizeof(size_t))};
-        assert_true(optimizer_step(&naive, &f.b, &f.t, DTYPE_F32, f.w, f.m, f.v, f.g, &c, k, 1e-2f, NULL, &st));
-        assert_true(optimizer_step(&naive, &s.b, &s.t, DTYPE_BF16, s.w, s.m, s.v, s.g, &c, k, 1e-2f, NULL, &st));
+        assert_true(step(&f, DTYPE_F32, &c, k, NULL, &st));
+        assert_true(step(&s, DTYPE_BF16, &c, k, NULL, &st));
         for (int i = 0; i < s.t.n; i++) {
             const Param *p = &s.t.params[i];
             int want = !p->trained ? 0 : 1 + (p->decay ? 100 : 0) + (p->split ? 1000 : 0);
@@ -213,7 +218,7 @@ static void refusal(void **state)
         if (k < 2) f.g[f.t.params[f.t.n - 1].offset] = poison[k];
         OptimizerConfig c = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
         Status st = {0};
-        assert_false(optimizer_step(&naive, &f.b, &f.t, DTYPE_F32, f.w, f.m, f.v, f.g, &c, 1, 1e-2f, NULL, &st));
+        assert_false(step(&f, DTYPE_F32, &c, 1, NULL, &st));
         assert_true(st.failed);
         assert_non_null(strstr(st.text, k == 2 ? "broken" : "gradient norm"));
         assert_memory_equal(f.w, before, bytes);
@@ -223,9 +228,45 @@ static void refusal(void **state)
     }
 }
 
+/* A vector that is not trained in front of one that is: each keeps its own rule. */
+static void untrained_vector(void **state)
+{
+    (void)state;
+    ModelConfig c = {.arch = ARCH_QWEN3,
+                     .attention = ATTENTION_GQA,
+                     .V = 11,
+                     .C = 5,
+                     .L = 1,
+                     .H = 2,
+                     .Hkv = 1,
+                     .Dr = 4,
+                     .Dv = 4,
+                     .F = 7,
+                     .qk_norm = true,
+                     .init_std = 0.5f};
+    Fixture f = {.t = params_build(&c)};
+    f.w = calloc(4 * f.t.total, sizeof *f.w);
+    f.m = f.w + f.t.total, f.v = f.m + f.t.total, f.g = f.v + f.t.total;
+    for (int i = 0; i < f.t.n; i++)
+        for (size_t k = 0; k < f.t.params[i].count; k++) f.g[f.t.params[i].offset + k] = 1.0f;
+    int still = params_find(&f.t, PARAM_Q_NORM, 0, -1);
+    assert_int_equal(params_find(&f.t, PARAM_K_NORM, 0, -1), still + 1);
+    f.t.params[still].trained = false;
+    OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
+    Status st = {0};
+    assert_true(step(&f, DTYPE_F32, &o, 1, NULL, &st));
+    for (int i = 0; i < f.t.n; i++) {
+        const Param *p = &f.t.params[i];
+        for (size_t k = p->offset; k < p->offset + p->count; k++)
+            if ((f.w[k] != 0) != p->trained) fail_msg("%s was %strained", p->name, p->trained ? "not " : "");
+    }
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(unclipped), cmocka_unit_test(clipped),
-                                       cmocka_unit_test(split_weights), cmocka_unit_test(refusal)};
+                                       cmocka_unit_test(split_weights), cmocka_unit_test(refusal),
+                                       cmocka_unit_test(untrained_vector)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,7 +109,7 @@ static void roll(Policy *p, const PlanRollout *w, RolloutStats *stats, Status *s
                         .cache = w->cache,
                         .sampling = {.temperature = 1, .top_p = 1},
                         .purpose = RNG_ROLLOUT};
-    CHECK(rollout_run(p->sampler, &p->w, &spec, prompts, w->prompts, out, stats, NULL, st));
+    CHECK(rollout_run(p->sampler, &p->w, &spec, prompts, w->prompts, out, stats, st));
     free(ids);
     free(prompts);
     free(out);
@@ -126,7 +126,7 @@ static void train(Policy *p, const PlanWork *w, Status *st)
     nll_weights_mean(weight, b.targets, b.m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    TrainTask task = {.batch = batch_view(&b), .predict = batch_predictions(&b), .inv_temperature = 1, .loss = &loss};
+    TrainStep task = {.batch = batch_view(&b), .predict = batch_predictions(&b), .inv_temperature = 1, .loss = &loss};
     TrainOut out;
     OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1};
     for (int step = 0; step < 2; step++) {
