@@ -3,7 +3,7 @@
  * the teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
 #include <stdio.h>
 
-#include "recipes/stages/rl.h"
+#include "recipes/stages/rl_state.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/stages/stage_list.h"
 

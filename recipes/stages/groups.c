@@ -54,45 +54,10 @@ static void model_scores(const GroupSource *s, RewardModel *m, const Group *grou
     free(ids.ids);
 }
 
-static void score_groups(Group *groups, const GroupSource *s, int n, bool by_std)
+static RolloutSpec rollout_spec(const GroupSource *s, int64_t step)
 {
-    int G = s->rl->group;
-    RewardInput *in = calloc((size_t)(n * G), sizeof *in);
-    RewardOutput *out = calloc((size_t)(n * G), sizeof *out);
-    float *reward = calloc((size_t)G, sizeof *reward), *advantage = calloc((size_t)G, sizeof *advantage);
-    CHECK(in && out && reward && advantage);
-    for (int i = 0; i < n * G; i++) {
-        const Sample *q = &groups[i / G].samples[i % G];
-        in[i] = (RewardInput){&groups[i / G].problem, q->text, q->n, s->rl->max_tokens, q->truncated, NAN, NAN};
-    }
-    if (s->helpful) model_scores(s, s->helpful, groups, n, true, in);
-    if (s->safety) model_scores(s, s->safety, groups, n, false, in);
-    reward_score(s->rewards, in, out, n * G);
-    for (int g = 0; g < n; g++) {
-        for (int i = 0; i < G; i++) {
-            groups[g].samples[i].reward = out[g * G + i];
-            reward[i] = out[g * G + i].total;
-        }
-        groups[g].signal = grpo_advantages(advantage, reward, G, by_std);
-        for (int i = 0; i < G; i++) groups[g].samples[i].advantage = advantage[i];
-    }
-    free(in);
-    free(out);
-    free(reward);
-    free(advantage);
-}
-
-bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, int64_t first, int n, bool by_std,
-                   RolloutStats *stats, Status *st)
-{
-    const Tokenizer *t = s->run->tokenizer;
-    int G = s->rl->group;
-    PromptSet set;
-    prompts_draw(&set, &s->run->voice, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)first, n);
-    Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
-    CHECK(c != NULL);
     RolloutSpec spec = {.slots = s->slots,
-                        .samples = G,
+                        .samples = s->rl->group,
                         .max_tokens = s->rl->max_tokens,
                         .cache = s->rl->cache,
                         .sampling = {.temperature = (float)s->rl->temperature, .top_p = 1},
@@ -102,24 +67,71 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, in
                         .purpose = RNG_ROLLOUT,
                         .cancel = s->run->cancel};
     voice_rollout(&s->run->voice, &spec);
-    OpTimes *times = s->run->machine.times;
-    const char *before = op_times_phase(times, "rollout");
+    return spec;
+}
+
+/* The group of problem i of the set, which gives it its problem and prompt; c: its G completions. */
+static Group take_group(PromptSet *set, int i, const Completion *c, int G, const Tokenizer *t)
+{
+    Group g = {.problem = set->problems[i], .prompt = set->storage[i], .index = set->prompts[i].index};
+    set->problems[i] = (Problem){0};
+    set->storage[i] = (Ids){0};
+    g.samples = calloc((size_t)G, sizeof *g.samples);
+    CHECK(g.samples != NULL);
+    for (int k = 0; k < G; k++) keep_completion(&g.samples[k], &c[k], t, &g.problem);
+    return g;
+}
+
+bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw *draw, RolloutStats *stats, Status *st)
+{
+    int n = draw->n, G = s->rl->group;
+    PromptSet set;
+    prompts_draw(&set, &s->run->voice, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)draw->first, n);
+    Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
+    CHECK(c != NULL);
+    RolloutSpec spec = rollout_spec(s, draw->step);
+    const char *before = op_times_phase(s->run->machine.times, "rollout");
     Policy *sampling = policy_that_samples(p, &s->run->machine, s->rl->rollout_bf16);
     bool ok = rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, st);
-    op_times_phase(times, "rewards");
-    for (int g = 0; g < n && ok; g++) {
-        out[g] = (Group){.problem = set.problems[g], .prompt = set.storage[g], .index = set.prompts[g].index};
-        memset(&set.problems[g], 0, sizeof set.problems[g]); /* now the group's */
-        set.storage[g] = (Ids){0};
-        out[g].samples = calloc((size_t)G, sizeof *out[g].samples);
-        CHECK(out[g].samples != NULL);
-        for (int i = 0; i < G; i++) keep_completion(&out[g].samples[i], &c[g * G + i], t, &out[g].problem);
-    }
-    if (ok) score_groups(out, s, n, by_std);
-    op_times_phase(times, before);
+    for (int i = 0; i < n && ok; i++) out[i] = take_group(&set, i, &c[i * G], G, s->run->tokenizer);
+    op_times_phase(s->run->machine.times, before);
     free(c);
     prompts_free(&set);
     return ok;
+}
+
+void groups_score(Group *groups, int n, const GroupSource *s)
+{
+    int G = s->rl->group;
+    RewardInput *in = calloc((size_t)(n * G), sizeof *in);
+    RewardOutput *out = calloc((size_t)(n * G), sizeof *out);
+    CHECK(in && out);
+    const char *before = op_times_phase(s->run->machine.times, "rewards");
+    for (int i = 0; i < n * G; i++) {
+        const Sample *q = &groups[i / G].samples[i % G];
+        in[i] = (RewardInput){&groups[i / G].problem, q->text, q->n, s->rl->max_tokens, q->truncated, NAN, NAN};
+    }
+    if (s->helpful) model_scores(s, s->helpful, groups, n, true, in);
+    if (s->safety) model_scores(s, s->safety, groups, n, false, in);
+    reward_score(s->rewards, in, out, n * G);
+    for (int i = 0; i < n * G; i++) groups[i / G].samples[i % G].reward = out[i];
+    op_times_phase(s->run->machine.times, before);
+    free(in);
+    free(out);
+}
+
+void groups_advantages(Group *groups, int n, int G, bool by_std)
+{
+    float *reward = calloc((size_t)G, sizeof *reward), *advantage = calloc((size_t)G, sizeof *advantage);
+    CHECK(reward && advantage);
+    for (int g = 0; g < n; g++) {
+        Sample *samples = groups[g].samples;
+        for (int i = 0; i < G; i++) reward[i] = samples[i].reward.total;
+        groups[g].signal = grpo_advantages(advantage, reward, G, by_std);
+        for (int i = 0; i < G; i++) samples[i].advantage = advantage[i];
+    }
+    free(reward);
+    free(advantage);
 }
 
 void group_free(Group *g, int G)
@@ -135,4 +147,9 @@ void group_free(Group *g, int G)
     free(g->prompt.ids);
     problem_free(&g->problem);
     *g = (Group){0};
+}
+
+void groups_free(Group *groups, int n, int G)
+{
+    for (int g = 0; g < n; g++) group_free(&groups[g], G);
 }

@@ -31,7 +31,6 @@ typedef struct Group {
 /* Where rollouts and rewards of a stage come from. */
 typedef struct GroupSource {
     Run *run;
-    const RecipeStage *stage;
     const RecipeRl *rl;
     const CorpusSpec *mix;
     RewardSet *rewards;
@@ -41,9 +40,21 @@ typedef struct GroupSource {
     int slots;
 } GroupSource;
 
-/* n groups of prompts first .. first + n - 1, sampled from the policy and scored. by_std as in grpo_advantages. */
-bool groups_sample(Group *out, const GroupSource *s, Policy *p, int64_t step, int64_t first, int n, bool by_std,
-                   RolloutStats *stats, Status *st);
+/* Which prompts, first .. first + n - 1 of the mix, in which step (of the sampling's counters). */
+typedef struct GroupDraw {
+    int64_t step, first;
+    int n;
+} GroupDraw;
+
+/* n groups, sampled from the policy; without rewards yet. */
+bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw *draw, RolloutStats *stats, Status *st);
+/* The rewards of every sample of n groups: rules, programs, reward models. */
+void groups_score(Group *groups, int n, const GroupSource *s);
+/* The advantages within each of n groups of G, and whether a group has a signal. by_std as in grpo_advantages. */
+void groups_advantages(Group *groups, int n, int G, bool by_std);
+
 void group_free(Group *g, int G);
+/* n groups, emptied; those that are empty are left alone. */
+void groups_free(Group *groups, int n, int G);
 
 #endif

@@ -1,38 +1,32 @@
-/* Reinforcement learning by GRPO, shared by the rl stages and by distillation's rival. */
+/* Reinforcement learning by GRPO, shared by the rl stages and by distillation's rival: the state of a unit between its files
+ * rl.c (the step), rl_state.c, rl_rate.c, rl_batch.c, rl_numbers.c, rl_report.c. */
 #ifndef RECIPES_STAGE_RL_H
 #define RECIPES_STAGE_RL_H
 
 #include "checkpoints/rollouts/rollouts.h"
 #include "recipes/stages/groups.h"
+#include "recipes/stages/rl_batch.h"
 
-/* Numbers of one step: means over its samples (those of the first draw, before any refill). */
-typedef struct RlNumbers {
-    int samples, groups, zero_groups, refills;
-    double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
-    double length, length_correct, length_wrong; /* tokens; NAN when there is none */
-    double helpful, oracle; /* helpful prompts: reward model's score and hidden oracle; NAN: none */
-    double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm, lr;
-    long reasons[REASON_COUNT], kl_clamps;
-    bool updated; /* false: no group had a signal */
-} RlNumbers;
+typedef struct Rl {
+    CorpusSpec corpus_rules, corpus_all; /* prompts before and after the reward models act */
+    RecipeRewards rewards;
+    RewardSet *open_rewards;
+    RewardModel *helpful, *safety; /* NULL: not needed */
+    GroupSource source;
+    Group *groups, *fresh; /* [prompts]; fresh: of a refill */
+    RlBatch batch;
+    RolloutWriter *rollouts;
+    char *replies;       /* file of the external programs' replies */
+    double lr;           /* peak learning rate */
+    double flops;        /* budget at which the unit is done; 0: `total` steps */
+    int64_t since_reset; /* steps since the reference was set */
+} Rl;
 
-/* Opens and closes the state of an RL unit; step as UnitKind's. lr: peak learning rate; flops: budget at which the unit is
- * done (0: `total` steps). */
-bool rl_open(UnitRun *u, double lr, double flops, Status *st);
+/* UnitKind's step: one step of GRPO. */
 bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st);
-bool rl_save(UnitRun *u, Status *st);
-void rl_close(UnitRun *u);
 
-/* Feeds the warnings' detectors; those that fire are noted and written to the metrics. */
-bool unit_warn_rl(UnitRun *u, const RlNumbers *n, double reference_age, Status *st);
-
-/* Rollouts of a unit in the run folder, cut back to the unit's step, and the groups of a step added to them. */
-RolloutWriter *unit_open_rollouts(UnitRun *u, const RecipeRewards *rewards, Status *st);
-bool unit_write_rollouts(UnitRun *u, RolloutWriter *w, const Group *groups, const RecipeRewards *rewards, Status *st);
-
-/* The numbers as metrics of the step. */
-void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *metrics);
-/* Means over the samples of groups [n]. */
-RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards);
+/* Whether the reward models act in a step (0-based) of a stage of `total`: only in its last part (DeepSeek-R1: the last 400 of
+ * 1,700). */
+bool rl_preferences_act(const RecipeRl *rl, int64_t step, int64_t total);
 
 #endif

@@ -1,7 +1,7 @@
 /* What an RL step reports about its samples. */
 #include <math.h>
 
-#include "recipes/stages/rl.h"
+#include "recipes/stages/rl_numbers.h"
 
 typedef struct Means {
     double length_correct, length_wrong, helpful, oracle, language, reasoning;

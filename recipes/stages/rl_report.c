@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "recipes/stages/rl.h"
+#include "recipes/stages/rl_report.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/warnings.h"
@@ -19,7 +19,7 @@ static bool write_warning(UnitRun *u, const Warning *w, Status *st)
     return run_metrics_append(u->run->folder, u->unit->name, u->step + 1, line, st);
 }
 
-bool unit_warn_rl(UnitRun *u, const RlNumbers *n, double reference_age, Status *st)
+bool rl_warn(UnitRun *u, const RlNumbers *n, double reference_age, Status *st)
 {
     double beta = u->unit->stage->rl.beta;
     StepStats s = {.step = u->step + 1,
@@ -42,7 +42,7 @@ bool unit_warn_rl(UnitRun *u, const RlNumbers *n, double reference_age, Status *
     return true;
 }
 
-RolloutWriter *unit_open_rollouts(UnitRun *u, const RecipeRewards *rewards, Status *st)
+RolloutWriter *rl_rollouts_open(UnitRun *u, const RecipeRewards *rewards, Status *st)
 {
     const char *names[REWARD_MAX];
     int block = u->unit->stage->rollout_block;
@@ -77,7 +77,7 @@ static void add_rollout(RolloutWriter *w, const Group *g, int sample, int64_t st
     rollouts_add(w, &row);
 }
 
-bool unit_write_rollouts(UnitRun *u, RolloutWriter *w, const Group *groups, const RecipeRewards *rewards, Status *st)
+bool rl_rollouts_write(UnitRun *u, RolloutWriter *w, const Group *groups, const RecipeRewards *rewards, Status *st)
 {
     const RecipeRl *rl = &u->unit->stage->rl;
     for (int g = 0; g < rl->prompts; g++)
