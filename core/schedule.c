@@ -23,6 +23,7 @@ float schedule_rate(const Schedule *s, int64_t step)
     CHECK(step >= 1 && s->warmup >= 0);
     if (step <= s->warmup) return (float)((double)s->peak * (double)step / (double)s->warmup);
     double x = 1.0, peak = s->peak, last = s->last;
+    if (s->steps == 1) return s->peak; /* its one step is the first, not the last */
     if (step < s->steps) x = (double)(step - s->warmup) / (double)(s->steps - s->warmup);
     switch (s->kind) {
     case SCHEDULE_LINEAR: return (float)(peak + (last - peak) * x);

@@ -17,7 +17,7 @@ typedef struct Schedule {
     float milestones[2]; /* shares of steps, ascending; 1 or more: never reached */
 } Schedule;
 
-/* The rate of step 1 .. steps (later steps: as the last).
+/* The rate of step 1 .. steps (later steps: as the last). One step alone has the peak.
  *   warm-up       peak * step / warmup
  *   x = (step - warmup) / (steps - warmup), in (0, 1]
  *   constant      peak

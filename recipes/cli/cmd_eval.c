@@ -167,7 +167,7 @@ static bool run(Evaluation *e, Status *st)
     if (!open_model_speaks(&e->model, a->model, st) || !open_model_reads_text(&e->model, a->model, st)) return false;
     if (!voice_open(&voice, file->tokenizer, a->template_name, &file->config, &file->attached, st)) return false;
     if (file->checkpoint && file->checkpoint->meta.recipe)
-        e->recipe = recipe_parse(file->checkpoint->meta.recipe, a->model, NULL, 0, st);
+        e->recipe = recipe_parse_resolved(file->checkpoint->meta.recipe, a->model, st);
     if (st->failed || !add_sources(e, st)) return false;
     if (a->dump && !(e->dump = fopen(a->dump, "w")))
         return fail(st, "%s: cannot be written: %s", a->dump, strerror(errno));

@@ -9,6 +9,7 @@
 #include "recipes/stages/pipeline.h"
 #include "recipes/plan/plan.h"
 #include "recipes/config/recipe_load.h"
+#include "recipes/config/recipe_notes.h"
 
 typedef struct PlanOptions {
     int sequences, length, samples, tokens;
@@ -19,6 +20,7 @@ static bool plan_recipe(const Recipe *recipe, const RuntimeOptions *runtime, Sta
 {
     Run r = {.recipe = recipe};
     RuntimeOptions options = *runtime;
+    recipe_print_notes(recipe, stderr);
     if (!options.dtype_given) options.dtype = recipe->precision;
     bool ok = machine_open(&r.machine, &options, st) && pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
     for (int i = 0; i < r.n_datasets; i++) dataset_free(r.datasets[i]);
@@ -49,7 +51,7 @@ static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOpti
         }
         Plan plan;
         ok = plan_make(&plan, &m, &work, SIZE_MAX, name, st);
-        plan_print(&plan, name);
+        if (plan.total) plan_print(&plan, name);
     }
     machine_close(&m);
     if (model) model_close(model);

@@ -1,83 +1,12 @@
-/* What the key table cannot say: built-in stages, references between stages, sizes of models. */
+/* What the key table cannot say: references between stages, sizes of models and batches, balance losses. */
 #include "recipes/config/check.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "recipes/config/did_you_mean.h"
-
-/* The stages of the R1 paper: a recipe that names one needs to say only what differs. */
-typedef struct BuiltInStage {
-    const char *name, *kind, *from, *sample_from, *reward_models, *model;
-} BuiltInStage;
-
-static const BuiltInStage built_in[] = {
-    {"base", "pretrain", NULL, NULL, NULL, NULL},
-    {"zero", "rl", "base", NULL, NULL, NULL},
-    {"cold_start", "sft", "base", NULL, NULL, NULL},
-    {"rl_reason", "rl", "cold_start", NULL, NULL, NULL},
-    {"reject_sft", "rejection", "base", "rl_reason", NULL, NULL},
-    {"reward_models", "reward_model", "reject_sft", NULL, NULL, NULL},
-    {"rl_all", "rl", "reject_sft", NULL, "reward_models", NULL},
-    {"student_base", "pretrain", NULL, NULL, NULL, "student"},
-    {"distill", "distill", "student_base", "rl_all", NULL, NULL},
-};
-
-static void put_missing(Node *map, const char *key, const char *value)
-{
-    if (value && !node_get(map, key)) node_put(map, key, node_new(NODE_SCALAR, value, map->where));
-}
-
-static const char *text_of(const Node *map, const char *key)
-{
-    const Node *n = node_get(map, key);
-    return n && n->kind == NODE_SCALAR && n->text[0] ? n->text : NULL;
-}
-
-static void complete_rewards(Node *owner)
-{
-    Node *list = node_get(owner, "rewards");
-    for (int i = 0; list && list->kind == NODE_LIST && i < list->n; i++)
-        if (list->items[i]->kind == NODE_MAP) put_missing(list->items[i], "kind", text_of(list->items[i], "name"));
-}
-
-static void complete_tasks(Node *owner, const char *key)
-{
-    Node *list = node_get(owner, key);
-    for (int i = 0; list && list->kind == NODE_LIST && i < list->n; i++) {
-        Node *t = list->items[i];
-        if (t->kind == NODE_MAP && !text_of(t, "file")) put_missing(t, "task", text_of(t, "name"));
-    }
-}
-
-static void complete_stage(Node *stage)
-{
-    const char *name = text_of(stage, "name"), *kind = text_of(stage, "kind");
-    for (size_t i = 0; name && i < sizeof built_in / sizeof *built_in; i++) {
-        const BuiltInStage *b = &built_in[i];
-        if (strcmp(b->name, name) || (kind && strcmp(kind, b->kind))) continue;
-        put_missing(stage, "kind", b->kind);
-        put_missing(stage, "from", b->from);
-        put_missing(stage, "sample_from", b->sample_from);
-        put_missing(stage, "reward_models", b->reward_models);
-        put_missing(stage, "model", b->model);
-    }
-    const char *loss = text_of(stage, "loss");
-    if (loss && strcmp(loss, "dr_grpo")) put_missing(stage, "std_normalise", "true");
-    complete_rewards(stage);
-    complete_tasks(stage, "tasks");
-}
-
-void recipe_complete_tree(Node *tree)
-{
-    complete_rewards(tree);
-    complete_tasks(tree, "tasks");
-    complete_tasks(tree, "general");
-    const Node *stages = node_get(tree, "stages");
-    for (int i = 0; stages && stages->kind == NODE_LIST && i < stages->n; i++)
-        if (stages->items[i]->kind == NODE_MAP) complete_stage(stages->items[i]);
-}
 
 /* ---- Derived values ---- */
 
@@ -170,7 +99,24 @@ static bool check_name(const Recipe *r, int i, const Node *node, Status *st)
     return true;
 }
 
-/* A name must be an earlier stage (or a part of one: "distill.rival2"), unless it is a path. */
+/* "distill.rival2", "reward_models.helpful": a part that the stage makes. */
+static bool check_part(const RecipeStage *stage, const char *ref, const char *where, Status *st)
+{
+    const char *dot = strchr(ref, '.');
+    char *end = NULL;
+    if (!dot) return true;
+    long rival = !strncmp(dot, ".rival", 6) && isdigit((unsigned char)dot[6]) ? strtol(dot + 6, &end, 10) : 0;
+    bool rewards = stage->kind == STAGE_REWARD_MODEL;
+    if (rewards && (!strcmp(dot, ".helpful") || !strcmp(dot, ".safety"))) return true;
+    if (stage->kind == STAGE_DISTILL && rival >= 1 && rival <= stage->n_rival_lrs && !*end) return true;
+    if (stage->kind == STAGE_DISTILL)
+        return fail(st, "%s: %s: stage '%s' makes %d rivals (rival_lrs), from %s.rival1 on", where, ref, stage->name,
+                    stage->n_rival_lrs, stage->name);
+    return fail(st, "%s: %s: stage '%s' makes %s", where, ref, stage->name,
+                rewards ? "two models, .helpful and .safety" : "one model, which has its name");
+}
+
+/* A name must be an earlier stage (or a part of one), unless it is a path. */
 static bool check_reference(const Recipe *r, int i, const Node *node, const char *key, const char *ref, bool reward,
                             Status *st)
 {
@@ -184,7 +130,7 @@ static bool check_reference(const Recipe *r, int i, const Node *node, const char
         if (strncmp(r->stages[j].name, ref, n) || r->stages[j].name[n]) continue;
         if (j >= i) return fail(st, "%s: stage '%s' has %s: %s, which does not come before it", where, name, key, ref);
         bool is_reward = r->stages[j].kind == STAGE_REWARD_MODEL;
-        if (is_reward == reward) return true;
+        if (is_reward == reward) return check_part(&r->stages[j], ref, where, st);
         return fail(st, "%s: stage '%s' has %s: %s, which trains %s", where, name, key, ref,
                     is_reward ? "reward models" : "no reward models");
     }
@@ -262,7 +208,11 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
 {
     const RecipeRl *rl = &s->rl;
     if (!check_rewards(s, r, node, st)) return false;
-    if (rl->mini_batches > rl->prompts * rl->group)
+    int64_t completions = (int64_t)rl->prompts * rl->group;
+    if (completions > RECIPE_COMPLETIONS)
+        return fail(st, "%s: stage '%s' samples %d x %d completions a step; at most %d are possible",
+                    place(node, "prompts"), s->name, rl->prompts, rl->group, RECIPE_COMPLETIONS);
+    if (rl->mini_batches > completions)
         return fail(st, "%s: stage '%s' has more mini_batches than its %d x %d completions",
                     place(node, "mini_batches"), s->name, rl->prompts, rl->group);
     const RecipeModel *m = s->model == BLOCK_STUDENT ? &r->student : &r->model;
@@ -289,10 +239,38 @@ static bool check_stage(Recipe *r, int i, const Node *node, Status *st)
     return !recipe_stage_rolls(s) || check_rl(r, s, node, st);
 }
 
+/* DeepSeek-V2's devices: named for a model of this recipe, or one of its losses on. Models `from` elsewhere are checked when
+ * their stage is planned. */
+static bool check_balance(const Recipe *r, const RecipeModel *m, const Node *tree, Status *st)
+{
+    const Node *node = node_get(tree, "balance");
+    BalanceConfig b = recipe_balance(r, &m->config);
+    if (m->from[0] || !m->config.E) return true;
+    if (m->config.topk != TOPK_NOAUX && m->config.E % b.devices)
+        return fail(st, "%s: balance.devices is %d, but n_routed_experts is %d: it must be a multiple of them",
+                    node ? place(node, "devices") : tree->where, b.devices, m->config.E);
+    if (m->config.topk != TOPK_NOAUX && b.limit > b.devices)
+        return fail(st, "%s: balance.limit is %d, but a token can reach only %d (balance.devices)",
+                    node ? place(node, "limit") : tree->where, b.limit, b.devices);
+    return balance_validate(&b, &m->config, st) || fail_prefix(st, "%s: balance", node ? node->where : tree->where);
+}
+
+static bool check_eval(const RecipeEval *e, const Node *tree, Status *st)
+{
+    const Node *node = node_get(tree, "eval");
+    if ((int64_t)e->n * e->k <= RECIPE_COMPLETIONS && (int64_t)e->quick_n * e->quick_k <= RECIPE_COMPLETIONS)
+        return true;
+    return fail(st, "%s: an evaluation of %d x %d (quick: %d x %d) samples; at most %d are possible",
+                node ? place(node, "n") : tree->where, e->n, e->k, e->quick_n, e->quick_k, RECIPE_COMPLETIONS);
+}
+
 bool recipe_check(Recipe *r, const Node *tree, Status *st)
 {
     if (!check_model(&r->model, tree, "model", st)) return false;
     if (r->student.used && !check_model(&r->student, tree, "student", st)) return false;
+    if (!check_balance(r, &r->model, tree, st) || (r->student.used && !check_balance(r, &r->student, tree, st)))
+        return false;
+    if (!check_eval(&r->eval, tree, st)) return false;
     if (!check_tasks(&r->tasks, tree, "tasks", false, st) || !check_tasks(&r->general, tree, "general", true, st))
         return false;
     if (!r->n_stages) return fail(st, "%s: the recipe has no stages", tree->where);

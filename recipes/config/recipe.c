@@ -23,6 +23,26 @@ const RecipeStage *recipe_stage(const Recipe *r, const char *name)
     return i < 0 ? NULL : &r->stages[i];
 }
 
+const RecipeStage *recipe_stage_of(const Recipe *r, const char *from)
+{
+    size_t n = strcspn(from, ".");
+    if (strchr(from, '/')) return NULL;
+    for (int i = 0; i < r->n_stages; i++)
+        if (!strncmp(r->stages[i].name, from, n) && !r->stages[i].name[n]) return &r->stages[i];
+    return NULL;
+}
+
+BalanceConfig recipe_balance(const Recipe *r, const ModelConfig *c)
+{
+    const RecipeBalance *b = &r->balance;
+    if (c->topk == TOPK_NOAUX) return (BalanceConfig){.sequence = (float)b->sequence, .devices = 1, .limit = 1};
+    return (BalanceConfig){.expert = (float)b->expert,
+                           .device = (float)b->device,
+                           .comm = (float)b->communication,
+                           .devices = b->devices,
+                           .limit = b->limit};
+}
+
 bool recipe_stage_rolls(const RecipeStage *s)
 {
     return s->kind == STAGE_RL || (s->kind == STAGE_DISTILL && s->n_rival_lrs);

@@ -3,6 +3,7 @@
 #ifndef RECIPES_RECIPE_H
 #define RECIPES_RECIPE_H
 
+#include "core/balance.h"
 #include "core/config.h"
 #include "core/grpo.h"
 #include "core/kv_cache.h"
@@ -12,6 +13,7 @@
 #include "data/reward/reward.h"
 
 enum { RECIPE_NAME = 64, RECIPE_PATH = 512, RECIPE_STAGES = 24, RECIPE_TASKS = CORPUS_MAX_SOURCES, RECIPE_LRS = 8 };
+enum { RECIPE_COMPLETIONS = 1 << 24 }; /* sampled in one step, or one evaluation, at most */
 
 typedef enum {
     STAGE_PRETRAIN,     /* next-token loss on every token of the corpus */
@@ -180,6 +182,12 @@ int recipe_samples(const RecipeStage *s);
 int recipe_sample_tokens(const Recipe *r, const RecipeStage *s);
 /* The sources a stage draws from: its own tasks or the recipe's. */
 const RecipeTasks *recipe_tasks(const Recipe *r, const RecipeStage *s);
+
+/* The balance losses of a model: DeepSeek-V2's, or with a selection bias DeepSeek-V3's. */
+BalanceConfig recipe_balance(const Recipe *r, const ModelConfig *c);
+/* The stage that a name in from, sample_from, reward_models means: "distill", or a part of it, "distill.rival1". NULL: none
+ * of this recipe (a path). */
+const RecipeStage *recipe_stage_of(const Recipe *r, const char *from);
 
 /* The block's config with the tokenizer's sizes in it, validated. The block must have no `from`. */
 bool recipe_model_config(const RecipeModel *m, int vocab, int bos, int eos, ModelConfig *out, Status *st);

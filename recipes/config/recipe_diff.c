@@ -2,8 +2,11 @@
 #include "recipes/config/recipe_diff.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
+#include "recipes/config/recipe_load.h"
 #include "recipes/config/yaml.h"
 
 typedef struct Difference {
@@ -58,14 +61,29 @@ static bool same_node(const Difference *d, const char *path, const Node *a, cons
     return true;
 }
 
+/* The text with the keys that have come since it was written; the text itself where this program cannot read it. */
+static char *of_today(const char *text)
+{
+    Status ignored = {0};
+    Recipe *r = recipe_parse_resolved(text, "recipe", &ignored);
+    char *written = r ? recipe_write(r) : strdup(text);
+    CHECK(written);
+    free(r);
+    return written;
+}
+
 bool recipe_same(const char *a, const char *b, char *difference, size_t size)
 {
+    if (!strcmp(a, b)) return true;
     Status st = {0};
-    Node *first = node_parse(a, "here", true, &st), *second = first ? node_parse(b, "there", true, &st) : NULL;
+    char *here = of_today(a), *there = of_today(b);
+    Node *first = node_parse(here, "here", true, &st), *second = first ? node_parse(there, "there", true, &st) : NULL;
     bool same = false;
     if (second) same = same_node(&(Difference){difference, size}, "", first, second);
     else snprintf(difference, size, "%s", st.text);
     node_free(first);
     node_free(second);
+    free(here);
+    free(there);
     return same;
 }

@@ -10,6 +10,7 @@
 #include "recipes/config/bind.h"
 #include "recipes/config/bind_write.h"
 #include "recipes/config/check.h"
+#include "recipes/config/complete.h"
 #include "recipes/config/did_you_mean.h"
 #include "recipes/config/embedded.h"
 #include "recipes/config/merge.h"
@@ -139,6 +140,43 @@ Recipe *recipe_parse(const char *text, const char *where, const char *const *set
     Node *tree = tree_of_text(text, where, "", 0, st);
     if (!tree) return NULL;
     Recipe *r = recipe_of_tree(tree, sets, n, st);
+    node_free(tree);
+    return r;
+}
+
+/* The row of a key for a map whose variant key may be read already. */
+static const Field *row_of(const Section *b, const Node *map, const char *key)
+{
+    const Field *variant = b->variant ? section_field(b, b->variant, -1) : NULL;
+    const Node *value = variant ? node_get(map, b->variant) : NULL;
+    int v = -1;
+    for (int i = 0; value && value->kind == NODE_SCALAR && variant->name(i); i++)
+        if (!strcmp(variant->name(i), value->text)) v = i;
+    return section_field(b, key, v);
+}
+
+static void put_before(const Section *b, Node *map)
+{
+    for (int i = 0; i < b->n; i++) {
+        const Field *f = &b->fields[i];
+        Node *value = node_get(map, f->key);
+        if (value && f->type == FIELD_SECTION && value->kind == NODE_MAP) put_before(f->section, value);
+        for (int k = 0; value && f->type == FIELD_LIST && value->kind == NODE_LIST && k < value->n; k++)
+            if (value->items[k]->kind == NODE_MAP) put_before(f->section, value->items[k]);
+        if (value || !f->before || f != row_of(b, map, f->key)) continue;
+        Status st = {0};
+        Node *before = node_parse(f->before, map->where, false, &st);
+        CHECK(before);
+        node_put(map, f->key, before);
+    }
+}
+
+Recipe *recipe_parse_resolved(const char *text, const char *where, Status *st)
+{
+    Node *tree = tree_of_text(text, where, "", 0, st);
+    if (!tree) return NULL;
+    put_before(&recipe_section, tree);
+    Recipe *r = recipe_of_tree(tree, NULL, 0, st);
     node_free(tree);
     return r;
 }

@@ -22,6 +22,10 @@ Recipe *recipe_load(const char *name_or_path, const char *const *sets, int n, St
 /* The same from text; `where` names it in sentences, `extends` paths are relative to the working folder. */
 Recipe *recipe_parse(const char *text, const char *where, const char *const *sets, int n, Status *st);
 
+/* A resolved recipe (of a run folder, a checkpoint): it had a line for every key of its time, so a key that it lacks was not
+ * there yet and gets the value that stands for what was done then (Field.before). */
+Recipe *recipe_parse_resolved(const char *text, const char *where, Status *st);
+
 /* The resolved recipe: every key with its value, as YAML that recipe_parse reads back to an equal Recipe. Caller frees. */
 char *recipe_write(const Recipe *r);
 

@@ -240,7 +240,7 @@ static const Field stage_fields[] = {
     INT("steps", steps, "0", 0, BIG, TEACH, "updates; 0: as many as `epochs` takes"),
     REAL("epochs", epochs, "3", 0, 10000, SFT | REJ | DIS, "passes over the traces"),
     REAL("epochs", epochs, "1", 0, 10000, RM, "passes over the pairs"),
-    INT("batch", batch, "32", 1, BIG, PRE | TEACH, "sequences an update"),
+    INT("batch", batch, "32", 1, 1 << 20, PRE | TEACH, "sequences an update"),
     INT("max_length", max_length, "256", 2, 1 << 24, PRE | TEACH,
         "tokens of a sequence; longer ones are dropped and counted"),
 
@@ -350,7 +350,7 @@ static const Field balance_fields[] = {
          "deepseek_v3: step of the selection bias after an update; 0: it stays"),
 };
 #undef OWNER
-static const Section balance_section = {
+const Section balance_section = {
     "balance", sizeof(RecipeBalance), balance_fields, COUNT(balance_fields), NULL, NULL, NULL, NULL};
 
 #define OWNER RecipeEval

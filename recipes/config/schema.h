@@ -29,7 +29,9 @@ typedef struct Field {
     FieldType type;
     size_t offset, count; /* in the section's struct; count FIELD_NONE: unused */
     int size;
-    const char *initial;           /* default, as YAML; NULL: must be given */
+    const char *initial; /* default, as YAML; NULL: must be given */
+    const char
+        *before; /* what recipes from before the key was there meant, where the default is another; NULL: initial */
     double low, high;              /* numbers: inclusive range */
     const char *(*name)(int i);    /* ENUM, SET: name of value (bit) i, NULL after the last */
     const struct Section *section; /* SECTION, LIST */
@@ -48,9 +50,10 @@ typedef struct Section {
     const char *alone;    /* a text key that, when given, must be the only one; NULL: none */
 } Section;
 
-extern const Section recipe_section; /* the whole recipe: struct Recipe */
-extern const Section stage_section;  /* struct RecipeStage */
-extern const Section reward_section; /* struct RewardSpec */
+extern const Section recipe_section;  /* the whole recipe: struct Recipe */
+extern const Section stage_section;   /* struct RecipeStage */
+extern const Section reward_section;  /* struct RewardSpec */
+extern const Section balance_section; /* struct RecipeBalance */
 
 /* Row of `key` for a variant (an index of the variant's enum); NULL when there is none. */
 const Field *section_field(const Section *b, const char *key, int variant);

@@ -278,6 +278,10 @@ static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
 {
+    *out = (Plan){0};
+    if ((double)w->sequences * w->length > PLAN_TOKENS)
+        return fail(st, "%s: %d sequences of %d tokens are more than the %d tokens that a step may have", what,
+                    w->sequences, w->length, PLAN_TOKENS);
     Plan p = {.process = resident(),
               .beside = w->beside,
               .cache = cache_bytes(m, w),

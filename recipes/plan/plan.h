@@ -14,7 +14,7 @@ typedef struct PlanRollout {
     CacheKind cache;
 } PlanRollout;
 
-enum { PLAN_ROLLOUTS = 4 };
+enum { PLAN_ROLLOUTS = 4, PLAN_TOKENS = 1 << 26 }; /* tokens of an update at most: indices of tokens are ints */
 
 /* The largest step of a stage. Counts of 0: no such part. */
 typedef struct PlanWork {
@@ -46,8 +46,9 @@ typedef struct Plan {
     double flops;      /* of the training step, attention included, recomputed layers too */
 } Plan;
 
-/* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Always fills
- * *out; fails, with what would fit, when the total is above the budget. `what` names the stage in the sentence. */
+/* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Fills *out (total 0:
+ * the step is too large to plan); fails, with what would fit, when the total is above the budget. `what` names the stage in
+ * the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
 
 /* Makes the engine keep what was planned. */

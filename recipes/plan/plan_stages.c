@@ -30,7 +30,7 @@ static bool config_of_stage(Run *r, const RecipeStage *s, ModelConfig *out, Stat
 
 static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st)
 {
-    const RecipeStage *stage = recipe_stage(r->recipe, from);
+    const RecipeStage *stage = recipe_stage_of(r->recipe, from);
     if (stage) return config_of_stage(r, stage, out, st);
     LoadedModel *m = model_open(from, 0, st);
     if (!m) return false;
@@ -40,10 +40,10 @@ static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *s
 }
 
 /* Tokens of `count` sequences whose lengths have this mean and deviation: one step in some thousand has more. */
-static int tokens_of(int count, double mean, double deviation, int longest)
+static double tokens_of(int count, double mean, double deviation, int longest)
 {
     double tokens = count * mean + 3.5 * sqrt(count) * deviation, most = (double)count * longest;
-    return (int)ceil(tokens < most ? tokens : most);
+    return ceil(tokens < most ? tokens : most);
 }
 
 typedef struct Lengths {
@@ -103,13 +103,19 @@ static Lengths prompt_lengths(const Run *r, const CorpusSpec *c)
 }
 
 /* The batch is `sequences` of a mean length, so that N is what it will be. */
-static void train_on(PlanWork *w, int sequences, int tokens, int predicted)
+static bool train_on(PlanWork *w, const RecipeStage *s, int sequences, double tokens, double predicted, Status *st)
 {
+    if (tokens > PLAN_TOKENS)
+        return fail(st,
+                    "stage %s: an update of %d sequences has about %.3g tokens, more than the %d that are possible; "
+                    "make it smaller (batch, prompts, group), or cut it with mini_batches",
+                    s->name, sequences, tokens, PLAN_TOKENS);
     w->trains = true;
     w->sequences = sequences;
-    w->length = (tokens + sequences - 1) / sequences;
-    w->predicted = (predicted + sequences - 1) / sequences;
+    w->length = (int)ceil(tokens / sequences);
+    w->predicted = (int)ceil(predicted / sequences);
     if (w->predicted > w->length - 1) w->predicted = w->length - 1;
+    return true;
 }
 
 static void roll(PlanWork *w, PlanRollout rollout)
@@ -126,7 +132,9 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     Lengths l = prompt_lengths(r, &mix);
     int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1,
         n = (all + parts - 1) / parts;
-    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + n * rl->max_tokens, n * rl->max_tokens);
+    double completions = (double)n * rl->max_tokens;
+    if (!train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + completions, completions, st))
+        return false;
     roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache});
     w->entropy = true;
     w->reference = rl->beta > 0;
@@ -151,9 +159,8 @@ static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (l.n == 0) add_length(&l, s->max_length);
     if (s->kind != STAGE_SFT || predicted.n == 0) predicted = l;
     int n = s->batch * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
-    train_on(w, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
-             tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest));
-    return true;
+    return train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
+                    tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest), st);
 }
 
 /* Evaluations sample family by family, with a cache of their own in place of the rollouts'. */
@@ -211,9 +218,10 @@ static bool plan_stage(Run *r, int index, Plan *out, Status *st)
         Plan plan;
         char what[RECIPE_NAME + 16];
         if (!unit_work(r, &units[i], &config, &work, st)) return false;
-        BalanceConfig balance = run_balance(r, &config);
-        if (config.E) work.balance = &balance;
         snprintf(what, sizeof what, "stage %s", units[i].stage->name);
+        BalanceConfig balance = recipe_balance(r->recipe, &config);
+        if (config.E) work.balance = &balance;
+        if (config.E && !balance_validate(&balance, &config, st)) return fail_prefix(st, "%s: balance", what);
         ok = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
         if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;
         if (plan.total > out->total || !ok) *out = plan;

@@ -12,11 +12,7 @@
 /* The file a name stands for: a unit of this run, or anything model_file_open knows. */
 static char *resolve(const Run *r, const char *from)
 {
-    char first[RECIPE_PATH];
-    snprintf(first, sizeof first, "%s", from);
-    first[strcspn(first, ".")] = 0;
-    if (!strchr(from, '/') && recipe_stage(r->recipe, first))
-        return run_folder_file(r->folder, "checkpoints", from, ".h5");
+    if (recipe_stage_of(r->recipe, from)) return run_folder_file(r->folder, "checkpoints", from, ".h5");
     return strdup(from);
 }
 

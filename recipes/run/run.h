@@ -13,7 +13,7 @@ typedef struct Progress Progress;   /* recipes/run/progress.h */
 typedef struct RunFolder RunFolder; /* recipes/run/run_folder.h */
 typedef struct Warnings Warnings;   /* recipes/run/warnings.h */
 
-enum { RUN_DATASETS = 32, UNIT_NAME = 96, UNITS_MAX = 96 };
+enum { RUN_DATASETS = 32, UNIT_NAME = 96, UNITS_MAX = RECIPE_STAGES * (2 + RECIPE_LRS) };
 
 /* Completions sampled at once: in RL and evaluations; in units that make samples, which take so many prompts at a time. */
 enum { ROLLOUT_SLOTS = 256, SAMPLE_SLOTS = 128, SAMPLE_PROMPTS = 64 };

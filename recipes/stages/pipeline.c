@@ -14,6 +14,7 @@
 #include "recipes/plan/plan.h"
 #include "recipes/report/report.h"
 #include "recipes/config/recipe_load.h"
+#include "recipes/config/recipe_notes.h"
 #include "recipes/model/policy.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
@@ -131,6 +132,7 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     progress_note(r->progress, "%s %s: seed %u, %s", resumed ? "resuming" : "run", o->folder, recipe->seed,
                   r->machine.ops->describe(r->machine.backend));
     if (!o->quiet) print_rewards(recipe);
+    recipe_print_notes(recipe, stderr);
     bool fits = write_head(r, st) && plan_run(r, !o->quiet, st);
     fflush(stdout);
     return fits;

@@ -202,7 +202,7 @@ static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo)
     Policy *p = u->policy;
     const RecipeRl *rl = &u->unit->stage->rl;
     Loss loss = grpo_loss(grpo);
-    BalanceConfig balance = run_balance(u->run, &p->config);
+    BalanceConfig balance = recipe_balance(u->run->recipe, &p->config);
     TrainStep step = {.batch = batch_view(&b->tokens),
                       .predict = batch_predictions(&b->tokens),
                       .inv_temperature = inv_temperature(u),

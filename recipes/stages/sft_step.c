@@ -15,7 +15,7 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
     nll_weights_mean(weight, batch->targets, batch->m);
     NllLoss nll = {weight};
     Loss loss = nll_loss(&nll);
-    BalanceConfig balance = run_balance(u->run, &p->config);
+    BalanceConfig balance = recipe_balance(u->run->recipe, &p->config);
     TrainStep task = {.batch = batch_view(batch),
                       .predict = batch_predictions(batch),
                       .inv_temperature = 1,

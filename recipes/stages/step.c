@@ -26,17 +26,6 @@ OptimizerConfig stage_optimizer(const RecipeStage *s)
                              .max_norm = (float)s->optim.clip};
 }
 
-BalanceConfig run_balance(const Run *r, const ModelConfig *c)
-{
-    const RecipeBalance *b = &r->recipe->balance;
-    if (c->topk == TOPK_NOAUX) return (BalanceConfig){.sequence = (float)b->sequence, .devices = 1, .limit = 1};
-    return (BalanceConfig){.expert = (float)b->expert,
-                           .device = (float)b->device,
-                           .comm = (float)b->communication,
-                           .devices = b->devices,
-                           .limit = b->limit};
-}
-
 bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st)
 {
     OptimizerConfig o = stage_optimizer(s);

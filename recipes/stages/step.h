@@ -10,9 +10,6 @@
 float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total);
 OptimizerConfig stage_optimizer(const RecipeStage *s);
 
-/* The balance losses of a model: DeepSeek-V2's, or with a selection bias DeepSeek-V3's. */
-BalanceConfig run_balance(const Run *r, const ModelConfig *c);
-
 /* An AdamW update from the policy's gradients, then the selection bias by the routing [L] of the batch (NULL: dense). */
 bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st);
 

@@ -112,7 +112,7 @@ static double rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, i
     if (s->helpful) pairwise_loss(loss, dvalue, dvalue + n, value, value + n, 1.0f / (float)n, n);
     else pointwise_loss(loss, dvalue, value, label, 1.0f / (float)n, n);
     head_values_bwd(e, &p->w, &p->g, dxn, dvalue, tape.xn, N, last, batch.nseq);
-    BalanceConfig balance = run_balance(u->run, &p->config);
+    BalanceConfig balance = recipe_balance(u->run->recipe, &p->config);
     model_backward(e, &p->w, &p->g, &tape, dxn, p->config.E ? &balance : NULL);
     *routing = tape.routing;
     return sum_in_blocks(loss, n);

@@ -10,6 +10,7 @@
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_help.h"
 #include "recipes/config/recipe_load.h"
+#include "recipes/config/recipe_notes.h"
 #include "tests/unit/scratch.h"
 
 static const char small[] = "seed: 7\n"
@@ -354,6 +355,15 @@ static void mistakes_in_stages(void **state)
         {"model.architecture=llama", "'kv_lora", ""},
         {"model.num_experts_per_tok=9", "test.yaml:2: model: ", "num_experts_per_tok"},
         {"base.model=student", "no `student:` block", ""},
+        {"balance.devices=3", "balance.devices is 3, but n_routed_experts is 8", "a multiple"},
+        {"balance.devices=16", "--set balance.devices=16: balance.devices is 16", "n_routed_experts is 8"},
+        {"balance={devices: 2, limit: 3}", "balance.limit is 3", "only 2 (balance.devices)"},
+        {"balance.devices=0", "from 1 to 4096", ""},
+        {"zero={prompts: 1048576, group: 17}", "1048576 x 17 completions a step", "at most 16777216"},
+        {"zero={prompts: 1048576, group: 4096, mini_batches: 2}", "1048576 x 4096 completions a step", ""},
+        {"base.batch=1000000000", "an integer from 1 to 1048576", ""},
+        {"eval.n=1000000000", "an evaluation of 1000000000 x 16", "at most 16777216"},
+        {"zero.from=base.rival1", "stage 'base' makes one model, which has its name", ""},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         if (!strcmp(list[i].text, "general=[]")) {
@@ -371,6 +381,95 @@ static void mistakes_in_stages(void **state)
         }
         refused(small, list[i].text, list[i].words, list[i].more);
     }
+}
+
+/* A part of a stage that makes several models. */
+static void parts_of_stages(void **state)
+{
+    (void)state;
+    static const char more[] = "  cold: {kind: sft, from: base}\n"
+                               "  rewarding: {kind: reward_model, from: base}\n"
+                               "  teach: {kind: distill, from: base, sample_from: base, rival_lrs: [1e-3, 1e-4]}\n"
+                               "  after: {kind: rl, from: teach.rival2}\n"
+                               "student: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2}\n";
+    char text[2000];
+    snprintf(text, sizeof text, "%s%s", small, more);
+    Recipe *r = parse(text);
+    assert_non_null(r);
+    assert_ptr_equal(recipe_stage_of(r, "teach.rival2"), recipe_stage(r, "teach"));
+    assert_ptr_equal(recipe_stage_of(r, "teach"), recipe_stage(r, "teach"));
+    assert_null(recipe_stage_of(r, "tea"));
+    assert_null(recipe_stage_of(r, "other/teach.rival2"));
+    free(r);
+    refused(text, "after.from=teach.rival3", "stage 'teach' makes 2 rivals", "teach.rival1");
+    refused(text, "after.from=teach.rival0", "makes 2 rivals", "");
+    refused(text, "after.from=teach.rival1x", "makes 2 rivals", "");
+    refused(text, "after.reward_models=rewarding.other", ".helpful and .safety", "");
+    refused(text, "after.from=rewarding.helpful", "which trains reward models", "");
+    refused(text, "after.from=cold.rival1", "stage 'cold' makes one model", "");
+}
+
+/* Balance keys of another family are named when somebody gave them a value, and only then. */
+static void notes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set;
+        int notes;
+        const char *words;
+    } list[] = {
+        {"seed=1", 0, ""},
+        {"balance.device=0.5", 0, ""},
+        {"balance.sequence=0.5", 1, "balance.sequence is 0.5, but no model of this recipe reads it"},
+        {"balance.bias_speed=0", 1, "deepseek_v3"},
+        {"balance.sequence=1e-4", 0, ""},
+        {"model={architecture: deepseek_v3, hidden_size: 32, num_attention_heads: 2}", 0, ""},
+        {"model.n_routed_experts=0", 0, ""},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char *said = NULL;
+        size_t size = 0;
+        Recipe *r = parse_set(small, list[i].set);
+        FILE *f = open_memstream(&said, &size);
+        int n = recipe_print_notes(r, f);
+        fclose(f);
+        if (n != list[i].notes || !strstr(said, list[i].words)) fail_msg("%s: %d notes: %s", list[i].set, n, said);
+        free(said);
+        free(r);
+    }
+}
+
+static void without_line(char *text, const char *line)
+{
+    char *at = strstr(text, line);
+    assert_non_null(at);
+    memmove(at, at + strlen(line), strlen(at + strlen(line)) + 1);
+}
+
+/* A recipe written before a key was there is the same recipe, as long as the key has its default. */
+static void keys_that_came_later(void **state)
+{
+    (void)state;
+    char difference[300];
+    Recipe *r = parse(small);
+    char *now = recipe_write(r), *old = recipe_write(r);
+    without_line(old, "zh_share: 0\n");
+    without_line(old, "    refill: 0\n");
+    assert_true(recipe_same(now, old, difference, sizeof difference));
+    assert_true(recipe_same(old, now, difference, sizeof difference));
+    r->zh_share = 0.5;
+    char *changed = recipe_write(r);
+    assert_false(recipe_same(changed, old, difference, sizeof difference));
+    assert_string_equal(difference, "zh_share is 0.5 here and 0 there");
+    /* What this program cannot read is compared as it stands. */
+    char strange[100] = "left: [1]\nright: 2\n";
+    assert_true(recipe_same(strange, strange, difference, sizeof difference));
+    assert_false(recipe_same(strange, "left: [1]\nright: 3\n", difference, sizeof difference));
+    assert_string_equal(difference, "right is 2 here and 3 there");
+    free(now);
+    free(old);
+    free(changed);
+    free(r);
 }
 
 static void files(void **state)
@@ -463,6 +562,9 @@ int main(void)
         cmocka_unit_test(mistakes),
         cmocka_unit_test(mistakes_in_stages),
         cmocka_unit_test(files),
+        cmocka_unit_test(parts_of_stages),
+        cmocka_unit_test(notes),
+        cmocka_unit_test(keys_that_came_later),
         cmocka_unit_test(differences),
         cmocka_unit_test(schema),
         cmocka_unit_test(nearest),

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "core/schedule.h"
+#include "recipes/stages/step.h"
 
 static void near(float got, double want)
 {
@@ -59,8 +60,51 @@ static void steps(void **state)
     near(schedule_rate(&s, 100), 0.316);
 }
 
+/* A stage of one step trains at its learning rate, whatever the shape; of two, at the first and the last rate. */
+static void short_stages(void **state)
+{
+    (void)state;
+    for (int kind = SCHEDULE_CONSTANT; kind <= SCHEDULE_STEP; kind++) {
+        Schedule s = {.kind = (ScheduleKind)kind,
+                      .peak = 1,
+                      .last = 0.2f,
+                      .steps = 1,
+                      .factor = 0.2f,
+                      .milestones = {0.6f, 0.9f}};
+        near(schedule_rate(&s, 1), 1);
+        s.steps = 2;
+        s.warmup = 1;
+        near(schedule_rate(&s, 1), 1);
+        near(schedule_rate(&s, 2), kind == SCHEDULE_CONSTANT ? 1 : 0.2);
+    }
+}
+
+/* What a stage of a recipe makes of its keys: peak lr, lr_final as a share of it, the warm-up at most half of the steps. */
+static void stages(void **state)
+{
+    (void)state;
+    RecipeStage s = {.optim = {.lr = 2e-3, .lr_final = 0.2, .schedule = SCHEDULE_COSINE, .warmup = 20}};
+    near(stage_rate(&s, 2e-3, 1, 100), 1e-4);
+    near(stage_rate(&s, 2e-3, 20, 100), 2e-3);
+    near(stage_rate(&s, 2e-3, 60, 100), 1.2e-3);
+    near(stage_rate(&s, 2e-3, 100, 100), 4e-4);
+    near(stage_rate(&s, 2e-3, 5, 10), 2e-3); /* warm-up of 5 */
+    near(stage_rate(&s, 2e-3, 1, 10), 4e-4);
+    near(stage_rate(&s, 2e-3, 10, 10), 4e-4);
+    near(stage_rate(&s, 2e-3, 1, 1), 2e-3);
+    near(stage_rate(&s, 1e-2, 100, 100), 2e-3); /* a rival's own lr has its own end */
+    s.optim.schedule = SCHEDULE_STEP;
+    s.optim.lr_final = 0.5;
+    s.optim.milestones[0] = 0.5;
+    s.optim.milestones[1] = 0.75;
+    near(stage_rate(&s, 2e-3, 50, 100), 2e-3);
+    near(stage_rate(&s, 2e-3, 51, 100), 1e-3);
+    near(stage_rate(&s, 2e-3, 76, 100), 5e-4);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(warmup), cmocka_unit_test(shapes), cmocka_unit_test(steps)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(warmup), cmocka_unit_test(shapes), cmocka_unit_test(steps),
+                                       cmocka_unit_test(short_stages), cmocka_unit_test(stages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
