@@ -57,6 +57,7 @@ typedef struct Run {
     Warnings *warnings;
     const volatile int *cancel;
     double last_pass1; /* of the last evaluation, for the progress line; < 0: none */
+    bool saved;        /* after an interruption: everything done is on disk */
 } Run;
 
 /* A unit in progress. */

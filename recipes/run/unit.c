@@ -58,12 +58,21 @@ static bool summarise(UnitRun *u, Status *st)
     return run_summary_stage(u->run->folder, u->unit->name, entry, st);
 }
 
+/* The result is on disk: evaluation, summary. */
+static bool unit_conclude(UnitRun *u, Status *st)
+{
+    if (!summarise(u, st)) {
+        u->run->saved = *u->run->cancel;
+        return false;
+    }
+    unit_drop_partial(u->run, u->unit);
+    return true;
+}
+
 static bool unit_end(UnitRun *u, Status *st)
 {
     if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
-    if (!unit_save_result(u, st) || !summarise(u, st)) return false;
-    unit_drop_partial(u);
-    return true;
+    return unit_save_result(u, st) && unit_conclude(u, st);
 }
 
 /* What a dropped step must leave as it was. */
@@ -98,11 +107,50 @@ static bool one_step(UnitRun *u, bool *stop, Status *st)
     u->step++;
     double seconds = machine_seconds() - start;
     u->seconds += seconds;
-    if (!report_step(u, metrics, seconds, u->tokens_trained + u->tokens_sampled - tokens, st)) return false;
+    *stop = *stop || u->step >= u->total;
+    return report_step(u, metrics, seconds, u->tokens_trained + u->tokens_sampled - tokens, st);
+}
+
+/* Whether the evaluation after the step just made is still to be done; a state saved in the middle of it says so. */
+static void owe_evaluation(UnitRun *u, bool owed)
+{
+    json_set(u->extra, "evaluate", json_new_bool(owed));
+}
+
+static bool owes_evaluation(const UnitRun *u)
+{
+    const Json *owed = json_get(u->extra, "evaluate");
+    return owed && json_bool(owed);
+}
+
+static bool evaluation_due(const UnitRun *u)
+{
     int every = u->unit->stage->eval_every;
-    if (every > 0 && u->step % every == 0 && u->policy && !u->unit->kind->scalar_head && u->step < u->total)
-        return unit_evaluate_during(u, stop, st);
-    return true;
+    return every > 0 && u->step % every == 0 && u->policy && !u->unit->kind->scalar_head && u->step < u->total;
+}
+
+/* The evaluation that is owed, or a step. Ctrl-C in the middle of either leaves the unit as it was before it. */
+static bool advance(UnitRun *u, bool *stop, Status *st)
+{
+    if (owes_evaluation(u)) {
+        if (!unit_evaluate_during(u, stop, st)) return false;
+        owe_evaluation(u, false);
+        return true;
+    }
+    Snapshot before = take_snapshot(u);
+    int64_t step = u->step;
+    if (one_step(u, stop, st)) {
+        if (evaluation_due(u)) owe_evaluation(u, true);
+        return true;
+    }
+    if (u->step == step) restore_snapshot(u, &before);
+    return false;
+}
+
+static bool unit_interrupted(UnitRun *u, Status *st)
+{
+    u->run->saved = true;
+    return fail(st, "interrupted");
 }
 
 static bool unit_loop(UnitRun *u, Status *st)
@@ -118,33 +166,37 @@ static bool unit_loop(UnitRun *u, Status *st)
             last_save = machine_seconds();
             save_cost = last_save - now;
         }
-        if (cancelled) return fail(st, "interrupted");
-        Snapshot before = take_snapshot(u);
+        if (cancelled) return unit_interrupted(u, st);
         int64_t step = u->step;
-        if (!one_step(u, &stop, st)) {
-            if (!*u->run->cancel || u->step != step) return false;
-            restore_snapshot(u, &before); /* Ctrl-C: the step is dropped; the loop's head saves and leaves */
-            status_clear(st);
-            continue;
-        }
-        stop = stop || u->step >= u->total;
+        if (advance(u, &stop, st)) continue;
+        if (!*u->run->cancel || u->step != step) return false;
+        stop = false;
+        status_clear(st); /* Ctrl-C: what was begun is dropped; the loop's head saves and leaves */
     }
     return true;
 }
 
+static bool unit_work(UnitRun *u, Status *st)
+{
+    if (unit_take_result(u, st)) return unit_conclude(u, st); /* only its evaluation is missing */
+    if (st->failed || !unit_begin(u, st) || !u->unit->kind->open(u, st)) return false;
+    progress_stage(u->run->progress, u->unit->name, u->step, u->total < INT32_MAX ? u->total : 0);
+    bool ok = unit_loop(u, st) && unit_end(u, st);
+    progress_stage_end(u->run->progress);
+    return ok;
+}
+
 bool unit_execute(Run *r, const Unit *unit, Status *st)
 {
-    if (unit_done(r, unit)) return true;
+    if (unit_done(r, unit)) {
+        unit_drop_partial(r, unit); /* of a run that was killed after the summary */
+        return true;
+    }
     UnitRun u = {.run = r, .unit = unit, .extra = json_new_object()};
     r->last_pass1 = -1;
     warnings_stage(r->warnings);
     op_times_phase(r->machine.times, "training");
-    bool ok = unit_begin(&u, st) && unit->kind->open(&u, st);
-    if (ok) {
-        progress_stage(r->progress, unit->name, u.step, u.total < INT32_MAX ? u.total : 0);
-        ok = unit_loop(&u, st) && unit_end(&u, st);
-        progress_stage_end(r->progress);
-    }
+    bool ok = unit_work(&u, st);
     op_times_phase(r->machine.times, NULL);
     unit->kind->close(&u);
     policy_free(u.policy);

@@ -70,11 +70,10 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     return ok;
 }
 
-static char *partial_path(const UnitRun *u)
+static char *partial_path(const Run *r, const Unit *u)
 {
-    return u->unit->kind->makes_samples
-               ? run_folder_file(u->run->folder, "samples", u->unit->stage->name, ".state.json")
-               : run_folder_file(u->run->folder, "checkpoints", u->unit->name, ".partial.h5");
+    return u->kind->makes_samples ? run_folder_file(r->folder, "samples", u->stage->name, ".state.json")
+                                  : run_folder_file(r->folder, "checkpoints", u->name, ".partial.h5");
 }
 
 static char *result_path(const Run *r, const Unit *u)
@@ -86,7 +85,7 @@ static char *result_path(const Run *r, const Unit *u)
 bool unit_save(UnitRun *u, Status *st)
 {
     if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
-    char *path = partial_path(u);
+    char *path = partial_path(u->run, u->unit);
     bool ok = u->unit->kind->makes_samples ? save_samples_state(u, path, st) : save_model(u, path, false, st);
     free(path);
     return ok;
@@ -101,9 +100,9 @@ bool unit_save_result(UnitRun *u, Status *st)
     return ok;
 }
 
-void unit_drop_partial(const UnitRun *u)
+void unit_drop_partial(const Run *r, const Unit *unit)
 {
-    char *path = partial_path(u);
+    char *path = partial_path(r, unit);
     unlink(path);
     durable_sweep(path);
     free(path);
@@ -145,22 +144,12 @@ static bool same_machine(const UnitRun *u, const char *kind, const char *path, S
         path, kind, here);
 }
 
-static bool load_model(UnitRun *u, const char *path, Status *st)
+/* The unit as the checkpoint says; its blocks become the policy's. */
+static bool take_checkpoint(UnitRun *u, Checkpoint *c, const char *path, Status *st)
 {
-    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, st);
-    if (!c) return false;
-    bool ours = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
-    if (ours && (strncmp(c->meta.stage, u->unit->name, sizeof c->meta.stage - 1) || !c->m))
-        ours =
-            fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
-    if (!ours) {
-        checkpoint_free(c);
-        return false;
-    }
     u->policy = policy_new(&u->run->machine, &c->config, u->run->recipe->seed, c->weights);
-    policy_resume(u->policy, c->m, c->v, c->reference);
-    c->m = c->v = c->reference = NULL;
-    c->weights = NULL;
+    if (c->m) policy_resume(u->policy, c->m, c->v, c->reference);
+    c->weights = c->m = c->v = c->reference = NULL;
     policy_attach(u->policy, &c->meta.attached, NULL);
     u->policy->optimizer_step = c->meta.optimizer_step;
     u->step = c->meta.step;
@@ -169,7 +158,22 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
     u->tokens_sampled = c->meta.tokens_sampled;
     u->seconds = c->meta.seconds;
     Json *state = json_parse(c->meta.extra, strlen(c->meta.extra), path, st);
-    bool ok = state && take_state(u, state, st);
+    return state && take_state(u, state, st);
+}
+
+static bool is_of_unit(const Checkpoint *c, const Unit *u)
+{
+    return !strncmp(c->meta.stage, u->name, sizeof c->meta.stage - 1);
+}
+
+static bool load_model(UnitRun *u, const char *path, Status *st)
+{
+    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, st);
+    if (!c) return false;
+    bool ok = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
+    if (ok && (!is_of_unit(c, u->unit) || !c->m))
+        ok = fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
+    ok = ok && take_checkpoint(u, c, path, st);
     checkpoint_free(c);
     return ok;
 }
@@ -190,7 +194,7 @@ static bool cut_back(const UnitRun *u, Status *st)
 /* The unit's state: from its partial checkpoint, or fresh. */
 bool unit_begin(UnitRun *u, Status *st)
 {
-    char *path = partial_path(u);
+    char *path = partial_path(u->run, u->unit);
     bool there = access(path, F_OK) == 0, samples = u->unit->kind->makes_samples, ok = true;
     if (there) ok = samples ? load_samples_state(u, path, st) : load_model(u, path, st);
     else if (!samples) {
@@ -209,4 +213,18 @@ bool unit_done(Run *r, const Unit *unit)
     bool done = access(path, F_OK) == 0 && run_summary_get(r->folder, unit->name);
     free(path);
     return done;
+}
+
+bool unit_take_result(UnitRun *u, Status *st)
+{
+    if (u->unit->kind->makes_samples) return false;
+    char *path = result_path(u->run, u->unit);
+    Checkpoint *c = access(path, F_OK) ? NULL : checkpoint_load(path, CHECKPOINT_ALL, st);
+    Status other = {0};
+    bool ours = c && c->meta.finished && is_of_unit(c, u->unit) && run_owns(u->run, &c->meta, path, &other);
+    bool ok = ours && take_checkpoint(u, c, path, st) && cut_back(u, st);
+    if (ok) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
+    if (c) checkpoint_free(c);
+    free(path);
+    return ok;
 }

@@ -11,8 +11,11 @@ bool unit_begin(UnitRun *u, Status *st);
 bool unit_save(UnitRun *u, Status *st);
 /* Writes the finished model (samples are written by their unit's last step). */
 bool unit_save_result(UnitRun *u, Status *st);
+/* Takes the finished model of a unit that has no summary yet (its evaluation was cut). False when there is none, or one of
+ * another run; sets st when it cannot be read. */
+bool unit_take_result(UnitRun *u, Status *st);
 /* Takes the state of an unfinished unit away, once its result is in the summary. */
-void unit_drop_partial(const UnitRun *u);
+void unit_drop_partial(const Run *r, const Unit *unit);
 /* Whether the unit's result and its summary are there. */
 bool unit_done(Run *r, const Unit *unit);
 

@@ -194,7 +194,7 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
         if (r.machine.times) op_times_print(r.machine.times, stdout);
         printf("\n%.1f s in this process, peak memory %zu MB; report: %s/report.html\n", machine_seconds() - start,
                machine_peak_memory() >> 20, o->folder);
-    } else if (cancel && *cancel) {
+    } else if (r.saved) {
         char own[4096];
         snprintf(own, sizeof own, "%s/recipe.yaml", o->folder);
         status_clear(st);
