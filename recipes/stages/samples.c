@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "checkpoints/durable.h"
 #include "core/check.h"
 #include "recipes/model/op_times.h"
 #include "recipes/stages/samples.h"
@@ -49,6 +50,13 @@ static bool open_part(UnitRun *u, Samples *s, Status *st)
         rename(whole, s->part);
         free(whole);
     }
+    struct stat is;
+    if (size && stat(s->part, &is) == 0 && is.st_size < size)
+        return fail(
+            st,
+            "%s has %ld of the %ld bytes that were written to it: the machine lost the others; take %s.state.json "
+            "away, and the samples are drawn again",
+            s->part, (long)is.st_size, size, u->unit->stage->name);
     s->file = fopen(s->part, size ? "r+" : "w");
     if (!s->file || (size && (ftruncate(fileno(s->file), size) || fseek(s->file, size, SEEK_SET))))
         return fail(st, "%s cannot be written: %s", s->part, strerror(errno));
@@ -168,6 +176,14 @@ static bool add_general(UnitRun *u, Samples *s, Status *st)
     return ok;
 }
 
+/* What the state counts must be on disk before the state is. */
+static bool samples_save(UnitRun *u, Status *st)
+{
+    Samples *s = u->self;
+    if (!s->file || (fflush(s->file) == 0 && fsync(fileno(s->file)) == 0)) return true;
+    return durable_fail(s->part, errno, st);
+}
+
 static bool finish_file(UnitRun *u, Samples *s, Status *st)
 {
     if (s->kept == 0)
@@ -177,11 +193,13 @@ static bool finish_file(UnitRun *u, Samples *s, Status *st)
             "start from a better policy",
             u->unit->stage->name);
     if (!add_general(u, s, st)) return false;
+    if (!samples_save(u, st)) return false;
     char *path = samples_path(u->run, u->unit->stage->name, ".jsonl");
-    bool ok = fflush(s->file) == 0 && fsync(fileno(s->file)) == 0 && rename(s->part, path) == 0;
-    if (!ok) fail(st, "%s cannot be written: %s", path, strerror(errno));
+    Durable whole;
+    snprintf(whole.path, sizeof whole.path, "%s", path);
+    snprintf(whole.temp, sizeof whole.temp, "%s", s->part);
     free(path);
-    return ok;
+    return durable_commit(&whole, st);
 }
 
 static bool samples_step(UnitRun *u, Json *metrics, bool *done, Status *st)
@@ -209,8 +227,12 @@ static void samples_close(UnitRun *u)
     free(s);
 }
 
-const UnitKind unit_samples = {
-    .verb = "sample", .makes_samples = true, .open = samples_open, .step = samples_step, .close = samples_close};
+const UnitKind unit_samples = {.verb = "sample",
+                               .makes_samples = true,
+                               .open = samples_open,
+                               .step = samples_step,
+                               .save = samples_save,
+                               .close = samples_close};
 
 bool samples_load(Run *r, const char *stage, int most, int max_length, Documents *d, Status *st)
 {
