@@ -10,6 +10,7 @@
 #include "recipes/stages/pipeline.h"
 #include "recipes/config/recipe_help.h"
 #include "recipes/config/recipe_load.h"
+#include "recipes/config/recipe_show.h"
 
 enum { MAX_SETS = 128 };
 
@@ -39,9 +40,21 @@ static char *default_folder(const char *recipe)
     return out;
 }
 
+/* The whole of it, or the value of one key. Frees it. */
+static int print_recipe(Recipe *recipe, const char *key)
+{
+    Status st = {0};
+    char *text = key ? recipe_show(recipe, key, &st) : recipe_write(recipe);
+    free(recipe);
+    if (!text) return command_failed(&st);
+    printf("%s%s", text, key ? "\n" : "");
+    free(text);
+    return 0;
+}
+
 int cmd_run(int argc, char **argv)
 {
-    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *unused_set = NULL;
+    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *show = NULL, *unused_set = NULL;
     bool schema = false, resolved = false, quiet = false;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
@@ -52,6 +65,7 @@ int cmd_run(int argc, char **argv)
         {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
         {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
         {"--resolved", NULL, OPTION_FLAG, &resolved, 0, 0, "only prints the recipe with every key, as it would be run"},
+        {"--show", "KEY", OPTION_TEXT, &show, 0, 0, "only prints that key's value, e.g. --show zero.rewards"},
         {"--help-recipe", NULL, OPTION_FLAG, &schema, 0, 0, "every key of a recipe, with its default"},
     };
     const Usage usage = {
@@ -78,13 +92,7 @@ int cmd_run(int argc, char **argv)
     Status st = {0};
     Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &st);
     if (!recipe) return command_failed(&st);
-    if (resolved) {
-        char *text = recipe_write(recipe);
-        fputs(text, stdout);
-        free(text);
-        free(recipe);
-        return 0;
-    }
+    if (resolved || show) return print_recipe(recipe, show);
     char *folder = out ? strdup(out) : default_folder(arguments[0]);
     interrupt_catch();
     PipelineOptions p = {.folder = folder,
