@@ -12,22 +12,28 @@ typedef struct Kind {
     RatioOf ratio;
     MeanOver mean;
     bool coefficient; /* the clipped ratio only weights the gradient of lp */
+    bool by_std;      /* a group's advantages are divided by its standard deviation */
 } Kind;
 
 static const Kind kinds[] = {
-    [GRPO_TOKEN] = {"grpo", RATIO_TOKEN, PER_COMPLETION, false},
-    [GRPO_DR] = {"dr_grpo", RATIO_TOKEN, PER_CONSTANT, false},
-    [GRPO_DAPO] = {"dapo", RATIO_TOKEN, PER_BATCH, false},
-    [GRPO_SEQUENCE] = {"grpo_sequence", RATIO_OUTPUT, PER_COMPLETION, false},
-    [GRPO_GSPO] = {"gspo", RATIO_OUTPUT_MEAN, PER_COMPLETION, false},
-    [GRPO_CISPO] = {"cispo", RATIO_TOKEN, PER_BATCH, true},
-    [GRPO_RLOO] = {"rloo", RATIO_OUTPUT, PER_COMPLETION, false},
-    [GRPO_REINFORCE_PP] = {"reinforce_pp", RATIO_TOKEN, PER_COMPLETION, false},
+    [GRPO_TOKEN] = {"grpo", RATIO_TOKEN, PER_COMPLETION, false, true},
+    [GRPO_DR] = {"dr_grpo", RATIO_TOKEN, PER_CONSTANT, false, false},
+    [GRPO_DAPO] = {"dapo", RATIO_TOKEN, PER_BATCH, false, true},
+    [GRPO_SEQUENCE] = {"grpo_sequence", RATIO_OUTPUT, PER_COMPLETION, false, true},
+    [GRPO_GSPO] = {"gspo", RATIO_OUTPUT_MEAN, PER_COMPLETION, false, true},
+    [GRPO_CISPO] = {"cispo", RATIO_TOKEN, PER_BATCH, true, true},
+    [GRPO_RLOO] = {"rloo", RATIO_OUTPUT, PER_COMPLETION, false, false},
+    [GRPO_REINFORCE_PP] = {"reinforce_pp", RATIO_TOKEN, PER_COMPLETION, false, false},
 };
 
 const char *grpo_kind_name(int k)
 {
     return (size_t)k < sizeof kinds / sizeof *kinds ? kinds[k].name : NULL;
+}
+
+bool grpo_divides_by_std(GrpoKind kind)
+{
+    return kinds[kind].by_std;
 }
 
 bool grpo_of_outputs(GrpoKind kind)

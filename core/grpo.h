@@ -73,6 +73,9 @@ typedef struct GrpoLoss {
     uint8_t *flags;         /* written by eval */
 } GrpoLoss;
 
+/* Whether its paper divides advantages by the group's standard deviation: the default of the recipe's std_normalise. */
+bool grpo_divides_by_std(GrpoKind kind);
+
 /* Whether the ratio is an output's, so that a row's loss depends on the log-probs of the whole output. */
 bool grpo_of_outputs(GrpoKind kind);
 

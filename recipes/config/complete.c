@@ -1,4 +1,5 @@
 /* The built-in stages, and what a name says by itself. */
+#include "core/grpo.h"
 #include "recipes/config/complete.h"
 
 #include <string.h>
@@ -60,7 +61,9 @@ static void complete_stage(Node *stage)
         put_missing(stage, "model", b->model);
     }
     const char *loss = text_of(stage, "loss");
-    if (loss && strcmp(loss, "dr_grpo")) put_missing(stage, "std_normalise", "true");
+    for (int k = 0; loss && grpo_kind_name(k); k++)
+        if (!strcmp(loss, grpo_kind_name(k)) && grpo_divides_by_std((GrpoKind)k))
+            put_missing(stage, "std_normalise", "true");
     complete_rewards(stage);
     complete_tasks(stage, "tasks");
 }

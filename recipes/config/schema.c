@@ -288,9 +288,11 @@ static const Field stage_fields[] = {
     INT("max_tokens", rl.max_tokens, "96", 1, 1 << 24, ROLL | REJ, "longest completion"),
     REAL("temperature", rl.temperature, "1", 0.01, 10, ROLL, "of the rollouts, in rollout, training and reference"),
     ENUM("loss", rl.loss, "dr_grpo", grpo_kind_name, ROLL,
-         "grpo: DeepSeekMath's token form; dr_grpo: no length or std division; dapo"),
+         "grpo: DeepSeekMath's token form; dr_grpo: no length or std division; dapo: mean over all tokens; "
+         "grpo_sequence: "
+         "R1's ratio of an output; gspo, cispo, rloo, reinforce_pp: core/grpo.h"),
     BOOL("std_normalise", rl.std_normalise, "false", ROLL,
-         "divide advantages by the group's std; default: true for grpo and dapo"),
+         "divide advantages by the group's std; default: as the loss's paper (not dr_grpo, rloo, reinforce_pp)"),
     REAL("clip_low", rl.clip_low, "0.2", 0, 1e6, ROLL, "lower clip of the ratio"),
     REAL("clip_high", rl.clip_high, "0.28", 0, 1e6, ROLL, "upper clip of the ratio"),
     REAL("beta", rl.beta, "0", 0, 1000, ROLL, "weight of the KL term; 0: no reference model"),

@@ -134,6 +134,26 @@ void groups_advantages(Group *groups, int n, int G, bool by_std)
     free(advantage);
 }
 
+void groups_batch_advantages(Group *groups, int n, int G, GrpoKind kind)
+{
+    size_t all = (size_t)n * (size_t)G;
+    float *reward = calloc(all, sizeof *reward), *advantage = calloc(all, sizeof *advantage);
+    CHECK(reward && advantage);
+    for (size_t i = 0; i < all; i++) {
+        const Sample *s = &groups[i / (size_t)G].samples[i % (size_t)G];
+        reward[i] = s->reward.total;
+        advantage[i] = s->advantage;
+    }
+    grpo_batch_advantages(advantage, reward, kind, n, G);
+    for (size_t i = 0; i < all; i++) {
+        Group *g = &groups[i / (size_t)G];
+        g->samples[i % (size_t)G].advantage = advantage[i];
+        if (advantage[i] != 0.0f) g->signal = true;
+    }
+    free(reward);
+    free(advantage);
+}
+
 void group_free(Group *g, int G)
 {
     for (int i = 0; i < G && g->samples; i++) {

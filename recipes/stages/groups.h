@@ -52,6 +52,9 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw 
 void groups_score(Group *groups, int n, const GroupSource *s);
 /* The advantages within each of n groups of G, and whether a group has a signal. by_std as in grpo_advantages. */
 void groups_advantages(Group *groups, int n, int G, bool by_std);
+/* After it, with all groups of a step: losses whose baseline is another one (core/grpo.h: grpo_batch_advantages). With rewards
+ * normalised over the batch a group of equal rewards has a signal too. */
+void groups_batch_advantages(Group *groups, int n, int G, GrpoKind kind);
 
 void group_free(Group *g, int G);
 /* n groups, emptied; those that are empty are left alone. */

@@ -26,6 +26,7 @@ typedef struct RlStep {
 
 static bool draw_all(UnitRun *u, RlStep *s, Status *st);
 static bool refill(UnitRun *u, RlStep *s, Status *st);
+static bool baseline(UnitRun *u);
 static bool update_all(UnitRun *u, RlStep *s, Status *st);
 static bool check_gap(const UnitRun *u, const RlNumbers *n, Status *st);
 static bool report(UnitRun *u, RlStep *s, Json *metrics, Status *st);
@@ -35,8 +36,8 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
     RlStep s = {.started = machine_seconds(), .flops = u->flops};
-    bool ok = draw_all(u, &s, st) && refill(u, &s, st) && update_all(u, &s, st) && check_gap(u, &s.numbers, st) &&
-              report(u, &s, metrics, st);
+    bool ok = draw_all(u, &s, st) && refill(u, &s, st) && baseline(u) && update_all(u, &s, st) &&
+              check_gap(u, &s.numbers, st) && report(u, &s, metrics, st);
     groups_free(r->groups, rl->prompts, rl->group);
     groups_free(r->fresh, rl->prompts, rl->group);
     if (!ok) return false;
@@ -106,6 +107,14 @@ static bool refill(UnitRun *u, RlStep *s, Status *st)
         if (!draw(u, r->fresh, empty, &more, st)) return false;
         s->numbers.refills += replace_empty(r->groups, r->fresh, rl->prompts, rl->group);
     }
+    return true;
+}
+
+/* rloo and reinforce_pp have a baseline of their own. */
+static bool baseline(UnitRun *u)
+{
+    const RecipeRl *rl = &u->unit->stage->rl;
+    groups_batch_advantages(((Rl *)u->self)->groups, rl->prompts, rl->group, rl->loss);
     return true;
 }
 
@@ -192,6 +201,9 @@ static GrpoLoss loss_of(const UnitRun *u, RlBatch *b)
                       .advantage = b->advantage,
                       .old_lp = b->old_lp,
                       .ref_lp = samples_kl(rl) ? b->ref_lp : NULL,
+                      .output = b->output,
+                      .outputs = b->outputs,
+                      .n_outputs = b->n_outputs,
                       .ratio = b->ratio,
                       .kl = b->kl,
                       .flags = b->flags};

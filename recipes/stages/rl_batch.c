@@ -58,7 +58,16 @@ static void batch_room(RlBatch *b, int m)
         CHECK(*lists[i] != NULL);
     }
     b->flags = realloc(b->flags, n);
-    CHECK(b->flags != NULL);
+    b->output = realloc(b->output, n * sizeof *b->output);
+    CHECK(b->flags && b->output);
+}
+
+static void outputs_room(RlBatch *b, int n)
+{
+    if (n <= b->outputs_capacity) return;
+    b->outputs_capacity = n + n / 2;
+    b->outputs = realloc(b->outputs, (size_t)b->outputs_capacity * sizeof *b->outputs);
+    CHECK(b->outputs != NULL);
 }
 
 static void add_completion(RlBatch *b, const Group *g, const Sample *s, float weight)
@@ -73,12 +82,15 @@ static void add_completion(RlBatch *b, const Group *g, const Sample *s, float we
         b->weight[at + i] = weight;
         b->advantage[at + i] = s->advantage;
         b->old_lp[at + i] = s->logprobs[i];
+        b->output[at + i] = b->n_outputs;
     }
+    outputs_room(b, ++b->n_outputs);
 }
 
 void rl_batch_fill(RlBatch *b, const Group *groups, int G, const RlPicked *picked, const RlPart *part)
 {
     batch_reset(&b->tokens);
+    b->n_outputs = 0;
     for (int i = 0; i < part->n; i++) {
         int at = part->list[i];
         const Group *g = &groups[at / G];
@@ -91,6 +103,8 @@ void rl_batch_free(RlBatch *b)
     float *lists[] = {b->weight, b->advantage, b->old_lp, b->ref_lp, b->ratio, b->kl};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) free(lists[i]);
     free(b->flags);
+    free(b->output);
+    free(b->outputs);
     batch_free(&b->tokens);
     *b = (RlBatch){0};
 }

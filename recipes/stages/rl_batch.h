@@ -11,7 +11,10 @@ typedef struct RlBatch {
     BatchBuilder tokens;
     float *weight, *advantage, *old_lp, *ref_lp, *ratio, *kl;
     uint8_t *flags;
-    int capacity;
+    int32_t *output;     /* which of the batch's completions a row belongs to */
+    GrpoOutput *outputs; /* [n_outputs] */
+    int n_outputs;
+    int capacity, outputs_capacity;
 } RlBatch;
 
 /* The completions of a step with a signal, in groups of G. Others have advantage 0 and, with no KL for them, no gradient. */
