@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hash.h"

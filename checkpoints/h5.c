@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "core/check.h"
 
 struct H5Writer {

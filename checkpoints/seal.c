@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/mapping.h"
 #include "core/check.h"

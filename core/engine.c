@@ -2,12 +2,11 @@
 
 #include "core/check.h"
 
-void engine_open(Engine *e, const ModelConfig *c, const Ops *ops, Backend *backend, DType dtype, int chunk,
-                 size_t keep_bytes)
+void engine_open(Engine *e, const ModelConfig *c, const EngineOptions *o)
 {
-    CHECK_EQ(ops->abi, OPS_ABI);
-    *e = (Engine){.ops = ops, .backend = backend, .config = c, .dtype = dtype, .keep_bytes = keep_bytes};
-    e->chunk = (chunk + TOKEN_BLOCK - 1) / TOKEN_BLOCK * TOKEN_BLOCK;
+    CHECK_EQ(o->ops->abi, OPS_ABI);
+    *e = (Engine){.ops = o->ops, .backend = o->backend, .config = c, .dtype = o->dtype, .keep_bytes = o->keep_bytes};
+    e->chunk = (o->chunk + TOKEN_BLOCK - 1) / TOKEN_BLOCK * TOKEN_BLOCK;
     if (e->chunk < TOKEN_BLOCK) e->chunk = TOKEN_BLOCK;
     e->table = params_build(c);
     e->attention = (AttentionShape){c->H, c->Hkv, c->Dn, c->Dr, c->Dv, config_attention_scale(c)};

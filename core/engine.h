@@ -26,9 +26,16 @@ typedef struct Engine {
     int layers_kept;   /* of the last training forward */
 } Engine;
 
-/* config must outlive the engine. chunk: rounded up to a multiple of TOKEN_BLOCK. Free with engine_close. */
-void engine_open(Engine *e, const ModelConfig *config, const Ops *ops, Backend *backend, DType dtype, int chunk,
-                 size_t keep_bytes);
+typedef struct EngineOptions {
+    const Ops *ops;
+    Backend *backend;
+    DType dtype;
+    int chunk; /* rounded up to a multiple of TOKEN_BLOCK */
+    size_t keep_bytes;
+} EngineOptions;
+
+/* config must outlive the engine. Free with engine_close. */
+void engine_open(Engine *e, const ModelConfig *config, const EngineOptions *options);
 void engine_close(Engine *e);
 
 /* m itself when it is of this dtype, else a converted copy in the arena. */

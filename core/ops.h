@@ -232,8 +232,8 @@ typedef struct Ops {
      * g *= grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + weight_decay w).
      * row: 0, or the length of the rows that w is split in (core/split_master.h), n a multiple of it. */
     void (*adamw)(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args);
-    /* Sum of squares in f64: blocks of 4,096 elements, each in a fixed order, added in order. */
-    double (*sum_squares)(Backend *b, const float *x, size_t n);
+    /* *sum = the sum of squares in f64: blocks of 4,096 elements, each in a fixed order, added in order. */
+    void (*sum_squares)(Backend *b, double *sum, const float *x, size_t n);
     void (*fill)(Backend *b, float *x, size_t n, float value);
 } Ops;
 

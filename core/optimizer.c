@@ -6,10 +6,13 @@
 
 double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, const float *g)
 {
-    double sum = 0.0;
-    for (int i = 0; i < t->n; i++)
-        if (t->params[i].trained) sum += ops->sum_squares(b, g + t->params[i].offset, t->params[i].count);
-    return sqrt(sum);
+    double total = 0.0, sum;
+    for (int i = 0; i < t->n; i++) {
+        if (!t->params[i].trained) continue;
+        ops->sum_squares(b, &sum, g + t->params[i].offset, t->params[i].count);
+        total += sum;
+    }
+    return sqrt(total);
 }
 
 /* The first parameter after i that cannot share a call with i: one is trained and the other is not, another decay rule, or

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "data/text.h"
 #include "data/verify.h"
 
@@ -141,16 +142,9 @@ static Reason answer_fault(const Parsed *c, bool truncated)
     return c->answer_length == 0 ? REASON_EMPTY_ANSWER : REASON_CORRECT;
 }
 
-static double now_microseconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
-}
-
 Verdict task_verify(const Problem *p, const char *completion, bool truncated)
 {
-    double start = now_microseconds();
+    double start = clock_seconds();
     Parsed c = completion_parse(completion);
     Reason fault = answer_fault(&c, truncated);
     Verdict v = verdict_of(fault);
@@ -159,7 +153,7 @@ Verdict task_verify(const Problem *p, const char *completion, bool truncated)
         v = p->task->verify(p, answer);
         free(answer);
     }
-    v.microseconds = (float)(now_microseconds() - start);
+    v.microseconds = (float)(1e6 * (clock_seconds() - start));
     return v;
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/float16.h"

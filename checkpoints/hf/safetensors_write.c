@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hf/safetensors.h"
 #include "core/check.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hf/hf.h"
 #include "core/check.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/rollouts/rollouts_shard.h"
 #include "core/check.h"

@@ -105,7 +105,7 @@ static double block_squares(const float *x, size_t n)
     return total;
 }
 
-double cpu_sum_squares(Backend *b, const float *x, size_t n)
+void cpu_sum_squares(Backend *b, double *sum, const float *x, size_t n)
 {
     size_t blocks = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
     ArenaMark mark = cpu_mark(b, 0);
@@ -115,12 +115,9 @@ double cpu_sum_squares(Backend *b, const float *x, size_t n)
         size_t from = i * SQUARES_BLOCK, left = n - from;
         sums[i] = block_squares(x + from, left < SQUARES_BLOCK ? left : SQUARES_BLOCK);
     }
-    double total = 0.0;
-    for (size_t i = 0; i < blocks; i++) {
-        total += sums[i];
-    }
+    *sum = 0.0;
+    for (size_t i = 0; i < blocks; i++) *sum += sums[i];
     cpu_release(b, 0, mark);
-    return total;
 }
 
 void cpu_fill(Backend *b, float *x, size_t n, float value)

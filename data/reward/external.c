@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "data/json.h"
 #include "data/text.h"
 #include "data/utf8.h"
@@ -36,13 +37,6 @@ External *external_open(const char *command, double timeout_seconds)
     e->command = text_copy(command, strlen(command));
     e->timeout = timeout_seconds;
     return e;
-}
-
-static double now_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 /* ---- The process ---- */
@@ -212,7 +206,7 @@ static bool read_some(External *e)
 /* One turn of the loop: waits for the program, writes, reads, takes lines. */
 static void pump(External *e, Batch *b)
 {
-    double left = b->deadline - now_seconds();
+    double left = b->deadline - clock_seconds();
     bool writing = b->sent < b->unsent.n;
     struct pollfd fds[2] = {{e->out, POLLIN, 0}, {e->in, POLLOUT, 0}};
     if (left <= 0) {
@@ -240,7 +234,7 @@ static bool is_stale(External *e)
 
 void external_score(External *e, char *const *lines, int n, ExternalReply *out)
 {
-    Batch b = {.lines = lines, .out = out, .n = n, .deadline = now_seconds() + e->timeout};
+    Batch b = {.lines = lines, .out = out, .n = n, .deadline = clock_seconds() + e->timeout};
     sigset_t pipe_signal, before;
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);

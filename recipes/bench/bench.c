@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/memory.h"
 #include "cpu/probe.h"
 
@@ -90,12 +91,12 @@ static void keep_larger(double *best, double v)
 
 static void probe_once(Bench *b)
 {
-    double start = machine_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = machine_seconds();
-    double dots = cpu_probe_bf16(b->backend, PROBE_ROUNDS), dot = machine_seconds();
+    double start = clock_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = clock_seconds();
+    double dots = cpu_probe_bf16(b->backend, PROBE_ROUNDS), dot = clock_seconds();
     double bytes_read = cpu_probe_read(b->backend, b->probe, PROBE_FLOATS);
-    double read = machine_seconds();
+    double read = clock_seconds();
     double bytes_moved = cpu_probe_update(b->backend, b->probe, PROBE_FLOATS);
-    double copy = machine_seconds();
+    double copy = clock_seconds();
     keep_larger(&b->peaks.flops[DTYPE_F32], flops / (fma - start));
     keep_larger(&b->peaks.flops[DTYPE_BF16], dots / (dot - fma));
     keep_larger(&b->peaks.flops[DTYPE_BF16], b->peaks.flops[DTYPE_F32]);
@@ -134,11 +135,11 @@ static void add_row(Bench *b, BenchRow r)
 static void add_op_rows(Bench *b, const BenchCase *c)
 {
     OpTime by_op[64];
-    int n = op_times_by_op(b->times, by_op, 64);
+    int n = ops_clocked_by_op(b->times, by_op, 64);
     const OpTime *ops = by_op;
     double total = 0;
     for (int i = 0; i < n; i++) total += ops[i].seconds;
-    if (b->machine.options.verbose) ops = op_times_list(b->times, &n);
+    if (b->machine.options.verbose) ops = ops_clocked_list(b->times, &n);
     for (int i = 0; i < n; i++) {
         const OpTime *o = &ops[i];
         BenchRow r = {.seconds = o->seconds,
@@ -158,9 +159,9 @@ static void add_op_rows(Bench *b, const BenchCase *c)
 /* One run: *best is kept when it was faster. */
 static bool time_run(const BenchCase *c, void *self, BenchWork *work, double *best, Status *st)
 {
-    double start = machine_seconds();
+    double start = clock_seconds();
     if (!c->kind->run(self, work, st)) return false;
-    double seconds = work->seconds > 0 ? work->seconds : machine_seconds() - start;
+    double seconds = work->seconds > 0 ? work->seconds : clock_seconds() - start;
     if (seconds < *best) *best = seconds;
     return true;
 }
@@ -175,12 +176,12 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     double best = INFINITY;
     int runs = (b->quick ? 2 : 3) - (c->large ? 1 : 0);
     bool ok = c->kind->warm ? c->kind->warm(self, st) : c->kind->run(self, &work, st);
-    op_times_reset(b->times);
+    ops_clocked_reset(b->times);
     for (int i = 0; i < runs && ok; i++) {
         ok = time_run(c, self, &work, &best, st);
-        op_times_next_run(b->times);
+        ops_clocked_next_run(b->times);
     }
-    op_times_fastest(b->times);
+    ops_clocked_fastest(b->times);
     c->kind->close(self);
     ok = ok && bench_probe(b, st);
     if (!ok) return false;

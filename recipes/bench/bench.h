@@ -4,7 +4,7 @@
 #define RECIPES_BENCH_H
 
 #include "recipes/model/op_times.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 
 enum { BENCH_ROWS = 2048, BENCH_NAME = 64 };
 

@@ -72,7 +72,7 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     b->machine.ops->fill(b->machine.backend, weights, t.total, 0.0f); /* by all threads: the pages are new */
     fill_weights(&t, &config, weights);
     params_free(&t);
-    return policy_new(&b->machine, &config, 1, weights);
+    return policy_new(machine_engine(&b->machine), &config, 1, weights);
 }
 
 double bench_active(const Policy *p)

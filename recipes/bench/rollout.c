@@ -2,8 +2,9 @@
 #include <stdlib.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/grpo.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/bench/bench.h"
 
 typedef struct Roll {
@@ -76,7 +77,7 @@ static void decode_token(void *self, int item, int32_t id)
 {
     (void)item, (void)id;
     Decode *d = self;
-    if (++d->seen == d->roll.n * d->roll.spec.samples) d->first_token = machine_seconds();
+    if (++d->seen == d->roll.n * d->roll.spec.samples) d->first_token = clock_seconds();
 }
 
 static void *decode_open(Bench *b, const BenchCase *c, Status *st)
@@ -114,7 +115,7 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
     double sequences = (double)r->n * r->spec.samples;
     *out = (BenchWork){.tokens = sequences * d->tokens,
                        .flops = decode_flops(r, 0, d->tokens),
-                       .seconds = machine_seconds() - d->first_token};
+                       .seconds = clock_seconds() - d->first_token};
     size_t cached = kv_cache_page_bytes(&r->policy->config, r->spec.cache, r->policy->engine.dtype) / KEY_TILE;
     double rows = sequences * d->tokens * (r->length + d->tokens / 2.0);
     double weights = r->active * (double)dtype_size(r->policy->engine.dtype);

@@ -3,7 +3,7 @@
 
 #include "core/check.h"
 #include "core/memory.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/bench/bench.h"
 #include "recipes/plan/plan.h"
 

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/memory.h"
 #include "cpu/cpu.h"
 #include "cpu/probe.h"
@@ -173,9 +174,9 @@ static bool agrees(const Tune *t, const Lane *l, int op, Shape s)
 
 static double seconds_of(const Tune *t, const Lane *l, int op, Shape s, size_t rows)
 {
-    double start = machine_seconds();
+    double start = clock_seconds();
     product(t, l, l->all, op, s, 0, rows, t->out);
-    return machine_seconds() - start;
+    return clock_seconds() - start;
 }
 
 /* What came of a provider at a shape. */

@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "data/json.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/config/did_you_mean.h"

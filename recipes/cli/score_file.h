@@ -7,8 +7,8 @@
 
 #include "checkpoints/hf/safetensors.h"
 #include "core/model.h"
-#include "recipes/model/batches.h"
-#include "recipes/model/policy.h"
+#include "core/batches.h"
+#include "core/policy.h"
 
 enum { SCORE_LOGITS = 1, SCORE_LOGPROBS = 2, SCORE_HIDDEN = 4, SCORE_ROUTER = 8, SCORE_GRAD = 16, SCORE_PARTS = 5 };
 extern const char *const score_part_names[SCORE_PARTS]; /* bit i is [i] */

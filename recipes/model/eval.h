@@ -5,7 +5,7 @@
 #define RECIPES_EVAL_H
 
 #include "data/corpus.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "recipes/model/prompts.h"
 
 enum { EVAL_TASKS = CORPUS_MAX_SOURCES };

@@ -54,6 +54,11 @@ bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
     return m->backend != NULL;
 }
 
+EngineOptions machine_engine(const Machine *m)
+{
+    return (EngineOptions){m->ops, m->backend, m->options.dtype, m->options.chunk, m->memory / 2};
+}
+
 void machine_close(Machine *m)
 {
     if (m->backend) m->ops->close(m->backend);
@@ -65,11 +70,4 @@ size_t machine_peak_memory(void)
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return (size_t)u.ru_maxrss * 1024;
-}
-
-double machine_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

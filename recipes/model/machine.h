@@ -2,7 +2,7 @@
 #ifndef RECIPES_MACHINE_H
 #define RECIPES_MACHINE_H
 
-#include "core/ops.h"
+#include "core/engine.h"
 #include "recipes/model/runtime_options.h"
 
 /* Call first in main. Threads that wait for each other should spin for some 60 microseconds before they sleep: on a machine that
@@ -16,19 +16,20 @@ typedef struct Machine {
     Backend *backend;
     Backend *cpu; /* the one that computes, for cpu/probe.h: backend, or what lies under `times` */
     RuntimeOptions options;
-    struct OpTimes *times; /* NULL, or between core and the backend (op_times.h): `r1 run -v`, `r1 bench` */
-    size_t memory;         /* bytes a run may use */
+    struct OpTimes
+        *times;    /* NULL, or between core and the backend (recipes/model/op_times.h): `r1 run -v`, `r1 bench` */
+    size_t memory; /* bytes a run may use */
 } Machine;
 
 /* Opens the backend ("cpu"). */
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st);
 void machine_close(Machine *m);
+/* Engines on this machine: half of its memory for layers that are kept. */
+EngineOptions machine_engine(const Machine *m);
 
 /* Bytes that could be had without swapping. */
 size_t machine_free_memory(void);
 /* Largest resident set of this process so far, bytes. */
 size_t machine_peak_memory(void);
-/* Seconds of a clock that only goes forward. */
-double machine_seconds(void);
 
 #endif

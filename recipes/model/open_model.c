@@ -29,7 +29,7 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
         model_close(m->file);
         return false;
     }
-    m->policy = policy_new(&m->machine, &m->file->config, 0, m->file->weights);
+    m->policy = policy_new(machine_engine(&m->machine), &m->file->config, 0, m->file->weights);
     m->file->weights = NULL;
     m->machine.ops->keep_packed(m->machine.backend, true); /* nobody trains it */
     return true;

@@ -4,7 +4,8 @@
 
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/model_file.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
+#include "recipes/model/machine.h"
 
 typedef struct OpenModel {
     Machine machine;

@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 #include "core/check.h"
-#include "core/optimizer.h"
+#include "core/ops_clocked.h"
+#include "core/ops_dry.h"
 #include "core/rollout.h"
 #include "core/train.h"
 #include "cpu/probe.h"
-#include "recipes/model/batches.h"
-#include "recipes/model/op_times.h"
+#include "core/batches.h"
 
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
 typedef struct Dry {
@@ -26,13 +26,15 @@ typedef struct Dry {
 
 static bool dry_open(Dry *d, const ModelConfig *c, DType dtype, int chunk, size_t keep_bytes, Status *st)
 {
-    d->times = op_times_open(NULL, NULL);
-    engine_open(&d->engine, c, op_times_ops(), op_times_backend(d->times), dtype, chunk, keep_bytes);
+    const Ops *ops;
+    Backend *b = ops_dry_open(&ops);
+    d->times = ops_clocked_open(&ops, &b);
+    engine_open(&d->engine, c, &(EngineOptions){ops, b, dtype, chunk, keep_bytes});
     d->block_bytes = d->engine.table.total * sizeof(float);
     d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (d->block == MAP_FAILED) {
+        ops->close(b);
         engine_close(&d->engine);
-        op_times_ops()->close(op_times_backend(d->times));
         return fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
     }
     d->w = weights_view(c, &d->engine.table, d->block, dtype);
@@ -45,8 +47,8 @@ static void dry_close(Dry *d)
     weights_free(&d->w);
     weights_free(&d->g);
     munmap(d->block, d->block_bytes);
+    d->engine.ops->close(d->engine.backend);
     engine_close(&d->engine);
-    op_times_ops()->close(op_times_backend(d->times));
 }
 
 static void no_loss(void *ctx, const LossRows *in, const LossGrads *out)
@@ -66,7 +68,7 @@ static void batch_of(BatchBuilder *b, const PlanWork *w)
 static double flops_of(const OpTimes *t)
 {
     int n;
-    const OpTime *list = op_times_list(t, &n);
+    const OpTime *list = ops_clocked_list(t, &n);
     double flops = 0;
     for (int i = 0; i < n; i++) flops += list[i].flops;
     return flops;
@@ -130,7 +132,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
         if (!w->trains || (w->reference && !w->exact_kl))
             train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
         free(lp);
-        op_times_reset(d.times);
+        ops_clocked_reset(d.times);
         if (w->trains) train_gradients(e, &d.w, &d.g, &task, &out);
         p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;

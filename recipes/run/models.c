@@ -7,6 +7,7 @@
 
 #include "checkpoints/model_file.h"
 #include "recipes/config/recipe_diff.h"
+#include "recipes/model/attached.h"
 #include "recipes/run/run_folder.h"
 
 /* The file a name stands for: a unit of this run, or anything model_file_open knows. */
@@ -20,7 +21,7 @@ static char *resolve(const Run *r, const char *from)
 static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, const float *weights)
 {
     config.head = HEAD_SCALAR;
-    Policy *p = policy_new(&r->machine, &config, r->recipe->seed, NULL);
+    Policy *p = policy_new(machine_engine(&r->machine), &config, r->recipe->seed, NULL);
     const ParamTable *to = &p->engine.table;
     policy_master_open(p);
     for (int i = 0; i < to->n; i++) {
@@ -86,7 +87,7 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);
         } else {
-            p = policy_new(&r->machine, &m->config, r->recipe->seed, m->weights);
+            p = policy_new(machine_engine(&r->machine), &m->config, r->recipe->seed, m->weights);
             m->weights = NULL; /* the policy's now */
             policy_attach(p, &m->attached, m->source);
             m->source = NULL;
@@ -111,5 +112,5 @@ Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st
                              tokenizer_eos(r->tokenizer), &config, st))
         return NULL;
     if (scalar) config.head = HEAD_SCALAR;
-    return policy_new(&r->machine, &config, r->recipe->seed, NULL);
+    return policy_new(machine_engine(&r->machine), &config, r->recipe->seed, NULL);
 }

@@ -3,7 +3,7 @@
 #define RECIPES_RUN_MODELS_H
 
 #include "checkpoints/checkpoint.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "recipes/run/run.h"
 
 /* The model that a name in a recipe stands for. scalar: its trunk with a fresh scalar head. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "recipes/model/machine.h"
 
 enum { LINE = 512, BAR = 20 };
@@ -86,7 +87,7 @@ static double time_left(const Progress *p)
 {
     int64_t done = p->last.step - p->first;
     if (p->total <= 0 || done <= 0) return NAN;
-    return (machine_seconds() - p->started) / (double)done * (double)(p->total - p->last.step);
+    return (clock_seconds() - p->started) / (double)done * (double)(p->total - p->last.step);
 }
 
 static void add_bar(Line *l, const Progress *p)
@@ -145,14 +146,14 @@ void progress_stage(Progress *p, const char *stage, int64_t step, int64_t total)
     p->first = step;
     p->total = total;
     p->last = (ProgressStep){step, NAN, NAN, NAN, NAN};
-    p->started = p->shown = machine_seconds();
+    p->started = p->shown = clock_seconds();
     p->in_stage = true;
     if (!p->quiet && p->terminal) draw(p);
 }
 
 void progress_step(Progress *p, const ProgressStep *s)
 {
-    double now = machine_seconds();
+    double now = clock_seconds();
     p->last = *s;
     if (p->quiet || now - p->shown < (p->terminal ? redraw_seconds : plain_seconds)) return;
     p->shown = now;
@@ -170,7 +171,7 @@ void progress_stage_end(Progress *p)
     p->first = p->last.step; /* no time left */
     Line l;
     compose(&l, p, false);
-    fprintf(p->out, "%s  %s\n", l.text, progress_time(machine_seconds() - p->started, took));
+    fprintf(p->out, "%s  %s\n", l.text, progress_time(clock_seconds() - p->started, took));
     fflush(p->out);
 }
 

@@ -8,7 +8,7 @@
 #include "recipes/model/voice.h"
 #include "recipes/plan/plan.h"
 
-typedef struct Policy Policy;       /* recipes/model/policy.h */
+typedef struct Policy Policy;       /* core/policy.h */
 typedef struct Progress Progress;   /* recipes/run/progress.h */
 typedef struct RunFolder RunFolder; /* recipes/run/run_folder.h */
 typedef struct Warnings Warnings;   /* recipes/run/warnings.h */

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "core/check.h"
 #include "data/file.h"
 #include "recipes/config/recipe_diff.h"

@@ -4,9 +4,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "checkpoints/hash.h"
 #include "recipes/model/op_times.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/unit_eval.h"
@@ -97,7 +98,7 @@ static void restore_snapshot(UnitRun *u, const Snapshot *s)
 /* One step with its metrics. *stop: the unit is done. */
 static bool one_step(UnitRun *u, bool *stop, Status *st)
 {
-    double start = machine_seconds();
+    double start = clock_seconds();
     int64_t tokens = u->tokens_trained + u->tokens_sampled;
     Json *metrics = json_new_object();
     if (!u->unit->kind->step(u, metrics, stop, st)) {
@@ -105,7 +106,7 @@ static bool one_step(UnitRun *u, bool *stop, Status *st)
         return false;
     }
     u->step++;
-    double seconds = machine_seconds() - start;
+    double seconds = clock_seconds() - start;
     u->seconds += seconds;
     *stop = *stop || u->step >= u->total;
     return report_step(u, metrics, seconds, u->tokens_trained + u->tokens_sampled - tokens, st);
@@ -155,15 +156,15 @@ static bool unit_interrupted(UnitRun *u, Status *st)
 
 static bool unit_loop(UnitRun *u, Status *st)
 {
-    double last_save = machine_seconds(), save_cost = 0;
+    double last_save = clock_seconds(), save_cost = 0;
     bool stop = u->step >= u->total;
     while (!stop) {
         bool cancelled = *u->run->cancel;
-        double now = machine_seconds(), every = u->run->machine.options.checkpoint_seconds;
+        double now = clock_seconds(), every = u->run->machine.options.checkpoint_seconds;
         if (every > 0 && every < 20 * save_cost) every = 20 * save_cost; /* at most 5 % of the time goes into saving */
         if (cancelled || now - last_save >= every) {
             if (!unit_save(u, st)) return false;
-            last_save = machine_seconds();
+            last_save = clock_seconds();
             save_cost = last_save - now;
         }
         if (cancelled) return unit_interrupted(u, st);
@@ -195,9 +196,9 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
     UnitRun u = {.run = r, .unit = unit, .extra = json_new_object()};
     r->last_pass1 = -1;
     warnings_stage(r->warnings);
-    op_times_phase(r->machine.times, "training");
+    ops_clocked_phase(r->machine.times, "training");
     bool ok = unit_work(&u, st);
-    op_times_phase(r->machine.times, NULL);
+    ops_clocked_phase(r->machine.times, NULL);
     unit->kind->close(&u);
     policy_free(u.policy);
     json_free(u.extra);

@@ -31,9 +31,9 @@ static bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, Ev
                      .max_tokens = e->max_tokens,
                      .seed = r->recipe->seed,
                      .slots = ROLLOUT_SLOTS};
-    const char *before = op_times_phase(r->machine.times, "evaluation");
+    const char *before = ops_clocked_phase(r->machine.times, "evaluation");
     bool ok = evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
-    op_times_phase(r->machine.times, before);
+    ops_clocked_phase(r->machine.times, before);
     return ok;
 }
 

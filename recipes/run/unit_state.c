@@ -7,9 +7,10 @@
 #include <unistd.h>
 
 #include "checkpoints/checkpoint.h"
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "recipes/model/op_times.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
+#include "recipes/model/attached.h"
 #include "recipes/run/models.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/warnings.h"
@@ -56,16 +57,16 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
                            .tokenizer = r->tokenizer_bytes,
                            .tokenizer_length = r->tokenizer_length,
                            .extra = extra,
-                           .attached = p->attached};
+                           .attached = policy_attached(p)};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     snprintf(meta.precision, sizeof meta.precision, "%s", dtype_name(r->recipe->precision));
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
-    const char *before = op_times_phase(r->machine.times, "checkpoint");
+    const char *before = ops_clocked_phase(r->machine.times, "checkpoint");
     policy_master_open(p);
     bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m,
                               finished ? NULL : p->v, finished ? NULL : p->reference, &meta, st);
     policy_master_close(p);
-    op_times_phase(r->machine.times, before);
+    ops_clocked_phase(r->machine.times, before);
     free(extra);
     return ok;
 }
@@ -147,7 +148,7 @@ static bool same_machine(const UnitRun *u, const char *kind, const char *path, S
 /* The unit as the checkpoint says; its blocks become the policy's. */
 static bool take_checkpoint(UnitRun *u, Checkpoint *c, const char *path, Status *st)
 {
-    u->policy = policy_new(&u->run->machine, &c->config, u->run->recipe->seed, c->weights);
+    u->policy = policy_new(machine_engine(&u->run->machine), &c->config, u->run->recipe->seed, c->weights);
     if (c->m) policy_resume(u->policy, c->m, c->v, c->reference);
     c->weights = c->m = c->v = c->reference = NULL;
     policy_attach(u->policy, &c->meta.attached, NULL);

@@ -90,11 +90,11 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw 
     Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
     CHECK(c != NULL);
     RolloutSpec spec = rollout_spec(s, draw->step);
-    const char *before = op_times_phase(s->run->machine.times, "rollout");
-    Policy *sampling = policy_that_samples(p, &s->run->machine, s->rl->rollout_bf16);
+    const char *before = ops_clocked_phase(s->run->machine.times, "rollout");
+    Policy *sampling = policy_that_samples(p, s->rl->rollout_bf16);
     bool ok = rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, st);
     for (int i = 0; i < n && ok; i++) out[i] = take_group(&set, i, &c[i * G], G, s->run->tokenizer);
-    op_times_phase(s->run->machine.times, before);
+    ops_clocked_phase(s->run->machine.times, before);
     free(c);
     prompts_free(&set);
     return ok;
@@ -106,7 +106,7 @@ void groups_score(Group *groups, int n, const GroupSource *s)
     RewardInput *in = calloc((size_t)(n * G), sizeof *in);
     RewardOutput *out = calloc((size_t)(n * G), sizeof *out);
     CHECK(in && out);
-    const char *before = op_times_phase(s->run->machine.times, "rewards");
+    const char *before = ops_clocked_phase(s->run->machine.times, "rewards");
     for (int i = 0; i < n * G; i++) {
         const Sample *q = &groups[i / G].samples[i % G];
         in[i] = (RewardInput){&groups[i / G].problem, q->text, q->n, s->rl->max_tokens, q->truncated, NAN, NAN};
@@ -115,7 +115,7 @@ void groups_score(Group *groups, int n, const GroupSource *s)
     if (s->safety) model_scores(s, s->safety, groups, n, false, in);
     reward_score(s->rewards, in, out, n * G);
     for (int i = 0; i < n * G; i++) groups[i / G].samples[i % G].reward = out[i];
-    op_times_phase(s->run->machine.times, before);
+    ops_clocked_phase(s->run->machine.times, before);
     free(in);
     free(out);
 }

@@ -10,12 +10,13 @@
 #include "checkpoints/hash.h"
 #include "checkpoints/model_file.h"
 #include "core/check.h"
+#include "core/clock.h"
 #include "recipes/model/op_times.h"
 #include "recipes/plan/plan.h"
 #include "recipes/report/report.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/recipe_notes.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
@@ -185,14 +186,14 @@ static void print_table(const Run *r)
 bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile int *cancel, Status *st)
 {
     Run r;
-    double start = machine_seconds();
+    double start = clock_seconds();
     bool ok = open_run(&r, recipe, o, cancel, st);
     for (int i = 0; i < r.n_units && ok; i++) ok = unit_execute(&r, &r.units[i], st);
     if (ok) ok = report_write(&o->folder, 1, NULL, st);
     if (ok) {
         print_table(&r);
         if (r.machine.times) op_times_print(r.machine.times, stdout);
-        printf("\n%.1f s in this process, peak memory %zu MB; report: %s/report.html\n", machine_seconds() - start,
+        printf("\n%.1f s in this process, peak memory %zu MB; report: %s/report.html\n", clock_seconds() - start,
                machine_peak_memory() >> 20, o->folder);
     } else if (r.saved) {
         char own[4096];

@@ -2,7 +2,7 @@
 #ifndef RECIPES_REWARD_MODEL_H
 #define RECIPES_REWARD_MODEL_H
 
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "recipes/run/run.h"
 
 /* A trained reward model: a policy with a scalar head and the calibration of its values. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/rl_numbers.h"
 #include "recipes/stages/rl_rate.h"
@@ -35,7 +36,7 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st)
 {
     Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
-    RlStep s = {.started = machine_seconds(), .flops = u->flops};
+    RlStep s = {.started = clock_seconds(), .flops = u->flops};
     bool ok = draw_all(u, &s, st) && refill(u, &s, st) && baseline(u) && update_all(u, &s, st) &&
               check_gap(u, &s.numbers, st) && report(u, &s, metrics, st);
     groups_free(r->groups, rl->prompts, rl->group);
@@ -125,7 +126,7 @@ static bool update_all(UnitRun *u, RlStep *s, Status *st)
 {
     Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
-    s->sampled = machine_seconds();
+    s->sampled = clock_seconds();
     RlPicked picked = rl_pick(r->groups, rl->prompts, rl);
     int parts = rl_part_count(&picked, rl), *order = malloc(((size_t)picked.n + 1) * sizeof *order);
     CHECK(order != NULL);
@@ -140,7 +141,7 @@ static bool update_all(UnitRun *u, RlStep *s, Status *st)
     }
     free(order);
     rl_picked_free(&picked);
-    s->trained = machine_seconds();
+    s->trained = clock_seconds();
     return ok;
 }
 

@@ -3,7 +3,7 @@
 #define RECIPES_RL_BATCH_H
 
 #include "core/grpo.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/stages/groups.h"
 
 /* One update's worth of completions: predictions with their GRPO data, [tokens.m]. */

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 #include "core/check.h"
 #include "recipes/model/op_times.h"
 #include "recipes/stages/samples.h"
@@ -146,10 +146,10 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
                         .cancel = u->run->cancel};
     RolloutStats stats = {0};
     voice_rollout(&u->run->voice, &spec);
-    const char *before = op_times_phase(u->run->machine.times, "rollout");
+    const char *before = ops_clocked_phase(u->run->machine.times, "rollout");
     bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, st);
     for (int i = 0; i < n && ok; i++) ok = keep_samples(u, s, &set.problems[i], &c[(size_t)i * (size_t)k], k, keep, st);
-    op_times_phase(u->run->machine.times, before);
+    ops_clocked_phase(u->run->machine.times, before);
     u->tokens_sampled += stats.tokens;
     u->flops += forward_flops(s->policy, stats.tokens + stats.prefill_tokens);
     free(c);

@@ -6,7 +6,7 @@
 #include "core/check.h"
 #include "recipes/stages/documents.h"
 #include "recipes/stages/samples.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/sft_step.h"
 #include "recipes/stages/stage_list.h"

@@ -2,7 +2,7 @@
 #ifndef RECIPES_SFT_STEP_H
 #define RECIPES_SFT_STEP_H
 
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/run/run.h"
 
 /* One update on sequences: mean negative log-likelihood over predicted tokens plus balance losses; fills loss, aux, lr,

@@ -3,7 +3,7 @@
 #define RECIPES_STEP_H
 
 #include "core/balance.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "recipes/run/run.h"
 
 /* Learning rate of step (1-based) of `total`, and the optimizer of a stage. */

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "core/loss.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/documents.h"

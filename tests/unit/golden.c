@@ -31,7 +31,7 @@ static void read_model(Golden *g, const char *model)
     ModelConfig config;
     snprintf(folder, sizeof folder, "tests/golden/%s", model);
     must(hf_config_read(folder, &config, &st), &st);
-    g->policy = policy_new(&g->machine, &config, 0, NULL);
+    g->policy = policy_new(machine_engine(&g->machine), &config, 0, NULL);
     policy_master_open(g->policy);
     must(hf_weights_read(folder, &g->policy->config, &g->policy->engine.table, g->policy->weights, &st), &st);
     policy_master_close(g->policy);

@@ -6,8 +6,9 @@
 
 #include "checkpoints/hf/safetensors.h"
 #include "data/json.h"
-#include "recipes/model/batches.h"
-#include "recipes/model/policy.h"
+#include "core/batches.h"
+#include "core/policy.h"
+#include "recipes/model/machine.h"
 
 typedef struct Golden {
     Machine machine;

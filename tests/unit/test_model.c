@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "recipes/model/batches.h"
-#include "recipes/model/policy.h"
+#include "core/batches.h"
+#include "core/policy.h"
+#include "recipes/model/machine.h"
 #include "tests/tolerances.h"
 #include "tests/unit/unit.h"
 
@@ -105,7 +106,7 @@ static Setup open_with(ModelConfig config, int threads, int chunk, size_t keep)
     o.chunk = chunk;
     o.dtype = precision;
     if (!config_validate(&config, &st) || !machine_open(&s.machine, &o, &st)) fail_msg("%s", st.text);
-    s.policy = policy_new(&s.machine, &config, 7, NULL);
+    s.policy = policy_new(machine_engine(&s.machine), &config, 7, NULL);
     s.policy->engine.keep_bytes = keep;
     return s;
 }

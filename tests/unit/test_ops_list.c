@@ -1,9 +1,9 @@
 /* Every table of ops has every slot: the CPU's, the clocked one over it, and the one that computes nothing. */
 #include "tests/unit/unit.h"
 
-#include "core/ops.h"
+#include "core/ops_clocked.h"
+#include "core/ops_dry.h"
 #include "cpu/cpu.h"
-#include "recipes/model/op_times.h"
 
 static void all_there(const char *table, const Ops *ops)
 {
@@ -22,12 +22,14 @@ static void no_slot_is_null(void **state)
     Backend *b = cpu_open(NULL, &ops, &st);
     if (!b) fail_msg("%s", st.text);
     all_there("cpu", ops);
-    all_there("clocked", op_times_ops());
-    OpTimes *clocked = op_times_open(ops, b), *dry = op_times_open(NULL, NULL);
-    assert_string_equal(op_times_ops()->machine_kind(op_times_backend(clocked)), ops->machine_kind(b));
-    assert_string_equal(op_times_ops()->machine_kind(op_times_backend(dry)), "none");
-    op_times_ops()->close(op_times_backend(clocked));
-    op_times_ops()->close(op_times_backend(dry));
+    const Ops *clocked = ops, *dry;
+    Backend *over = b, *nothing = ops_dry_open(&dry);
+    ops_clocked_open(&clocked, &over);
+    all_there("clocked", clocked);
+    all_there("dry", dry);
+    assert_string_equal(clocked->machine_kind(over), ops->machine_kind(b));
+    clocked->close(over);
+    dry->close(nothing);
 }
 
 int main(void)

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "core/check.h"
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 #include "recipes/plan/plan.h"
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 #include "tests/unit/unit.h"
 
 static const ModelConfig model = {.arch = ARCH_DEEPSEEK_V2,
@@ -156,7 +156,7 @@ static Outcome carry_out_as(const PlanWork *w, double memory_gb, DType dtype, in
         Outcome o = {0};
         o.fits = plan_make(&o.plan, &m, w, SIZE_MAX, "the test", &st);
         if (o.fits) {
-            Policy *p = policy_new(&m, w->config, 1, NULL);
+            Policy *p = policy_new(machine_engine(&m), w->config, 1, NULL);
             plan_apply(&o.plan, &p->engine);
             RolloutStats stats = {0};
             policy_train_open(p);

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "recipes/model/machine.h"
 #include "recipes/run/progress.h"
 #include "tests/unit/scratch.h"
@@ -66,8 +67,8 @@ static void terminal_output(int width, char *out, size_t size)
     ioctl(master, TIOCSWINSZ, &w);
     Progress *p = progress_new(f, false);
     progress_stage(p, "rl_reason", 0, 150);
-    double until = machine_seconds() + 0.25;
-    for (int i = 1; machine_seconds() < until; i++)
+    double until = clock_seconds() + 0.25;
+    for (int i = 1; clock_seconds() < until; i++)
         progress_step(p, &(ProgressStep){i < 149 ? i : 149, NAN, 1.234, 0.5, 25000});
     progress_note(p, "note");
     progress_stage_end(p);

@@ -10,6 +10,7 @@
 #include "data/reward/reward.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
+#include "core/clock.h"
 
 static Problem addition = {.level = 3, .prompt = "add 478+295", .answer = "773"};
 static const char good[] = "<think>8+5+0=13,7+9+1=17,4+2+1=7</think><answer>773</answer>";
@@ -19,13 +20,6 @@ static RewardInput input(const char *completion)
 {
     addition.task = task_find("add");
     return (RewardInput){&addition, completion, 30, 60, false, NAN, NAN};
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static RewardOutput score_one(const RewardSpec *spec, RewardInput in)
@@ -186,9 +180,9 @@ static void test_external_hangs(void **state)
 {
     (void)state;
     RewardOutput out[3];
-    double start = now();
+    double start = clock_seconds();
     score_by("read -r line; echo '{\"score\": 1}'; sleep 100", 0.3, out, 3);
-    assert_true(now() - start < 3);
+    assert_true(clock_seconds() - start < 3);
     assert_true(out[0].parts[0] == 1 && out[0].external_reason[0] == '\0');
     for (int i = 1; i < 3; i++) {
         assert_true(out[i].parts[0] == 0 && out[i].applies[0]);

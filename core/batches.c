@@ -1,4 +1,4 @@
-#include "recipes/model/batches.h"
+#include "core/batches.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Training batches put together from token sequences. */
-#ifndef RECIPES_BATCHES_H
-#define RECIPES_BATCHES_H
+#ifndef CORE_BATCHES_H
+#define CORE_BATCHES_H
 
 #include "core/batch.h"
 #include "core/head.h"

@@ -1,4 +1,4 @@
-#include "checkpoints/durable.h"
+#include "core/durable.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "recipes/model/policy.h"
+#include "core/policy.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +17,12 @@ static float *block_new(const Policy *p)
     return block;
 }
 
-Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, float *weights)
+Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights)
 {
     Policy *p = calloc(1, sizeof *p);
     CHECK(p != NULL);
     p->config = *config;
-    engine_open(&p->engine, &p->config, m->ops, m->backend, m->options.dtype, m->options.chunk, m->memory / 2);
+    engine_open(&p->engine, &p->config, &o);
     p->weights = weights ? weights : block_new(p);
     if (!weights) params_init(&p->engine.table, &p->config, p->weights, seed);
     if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, p->weights);
@@ -46,18 +46,9 @@ void policy_free(Policy *p)
     memory_free(p->m);
     memory_free(p->v);
     memory_free(p->reference);
-    attachments_free(&p->attached);
-    if (p->attached_source) st_close(p->attached_source);
+    if (p->free_attached) p->free_attached(p->attached);
     engine_close(&p->engine);
     free(p);
-}
-
-void policy_attach(Policy *p, Attachments *attached, StFile *source)
-{
-    CHECK(!p->attached.nfiles && !p->attached.ntensors && !p->attached_source);
-    p->attached = *attached;
-    p->attached_source = source;
-    *attached = (Attachments){0};
 }
 
 static void open_gradients(Policy *p)
@@ -115,13 +106,13 @@ void policy_master_close(Policy *p)
     if (p->reference) split_block(&p->engine.table, p->reference);
 }
 
-Policy *policy_that_samples(Policy *p, const Machine *m, bool bf16)
+Policy *policy_that_samples(Policy *p, bool bf16)
 {
     if (!bf16 || p->engine.dtype == DTYPE_BF16) return p;
     if (!p->half) {
-        Machine half = *m;
-        half.options.dtype = DTYPE_BF16;
-        p->half = policy_new(&half, &p->config, 0, block_new(p));
+        const Engine *e = &p->engine;
+        EngineOptions half = {e->ops, e->backend, DTYPE_BF16, e->chunk, e->keep_bytes};
+        p->half = policy_new(half, &p->config, 0, block_new(p));
         p->half_stale = true;
     }
     if (p->half_stale) {

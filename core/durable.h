@@ -1,7 +1,7 @@
 /* A file that appears whole or not at all: it is written as PATH.tmp.PID in the target folder, then fsync, rename,
  * fsync of the folder. The earlier file of that name stays whole until the rename. */
-#ifndef CHECKPOINTS_DURABLE_H
-#define CHECKPOINTS_DURABLE_H
+#ifndef CORE_DURABLE_H
+#define CORE_DURABLE_H
 
 #include <stddef.h>
 

@@ -1,12 +1,10 @@
 /* A policy: one model's weights with what training and sampling it need. */
-#ifndef RECIPES_POLICY_H
-#define RECIPES_POLICY_H
+#ifndef CORE_POLICY_H
+#define CORE_POLICY_H
 
-#include "checkpoints/attachments.h"
 #include "core/optimizer.h"
 #include "core/rollout.h"
 #include "core/train.h"
-#include "recipes/model/machine.h"
 
 typedef struct Policy {
     ModelConfig config;
@@ -19,16 +17,13 @@ typedef struct Policy {
     struct Policy *half; /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
     bool half_stale;
     int64_t optimizer_step;
-    Attachments attached;    /* what came with the model and goes out with it */
-    StFile *attached_source; /* what they may point into; NULL: nothing */
+    void *attached; /* the caller's, NULL or freed with the policy by free_attached (recipes/model/attached.h) */
+    void (*free_attached)(void *attached);
 } Policy;
 
 /* Initial weights from the seed. With weights given, takes that block over instead (a memory_block of the table's total). */
-Policy *policy_new(const Machine *m, const ModelConfig *config, uint32_t seed, float *weights);
+Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights);
 void policy_free(Policy *p);
-
-/* Takes over what came with the model. source may be NULL. */
-void policy_attach(Policy *p, Attachments *attached, StFile *source);
 
 /* Gradient and moment blocks, zeroed (kept when there already). */
 void policy_train_open(Policy *p);
@@ -44,9 +39,8 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 /* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (core/balance.h).
  * routing [L]: of the update's whole batch. */
 void policy_bias_update(Policy *p, const Routing *routing, float rate);
-/* The policy that samples: p, or with bf16 a copy of an f32 p in bf16, made anew when p's weights were written since. m: the
- * machine p was made for. */
-Policy *policy_that_samples(Policy *p, const Machine *m, bool bf16);
+/* The policy that samples: p, or with bf16 a copy of an f32 p in bf16, made anew when p's weights were written since. */
+Policy *policy_that_samples(Policy *p, bool bf16);
 /* Tells the backend that some weights of this policy were written. */
 void policy_weights_changed(Policy *p);
 
