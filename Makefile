@@ -111,6 +111,42 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
 
+# ---- GPU ------------------------------------------------------------------------------------------------------------
+# gpu/ is no part of r1: it becomes plugins that r1 opens at run time. The emulated ones need a C++ compiler only.
+
+GPU_CXX   := $(shell command -v $(CXX))
+EMU_FLAGS  = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -ffp-contract=off -I. -Igpu/emu $(DEPFLAGS)
+EMU_FMA   := $(if $(shell grep -m1 -o ' fma ' /proc/cpuinfo 2>/dev/null),-mavx2 -mfma) # fmaf is a call without
+EMU       := fiber block device stream
+EMU_SELF  := $(if $(GPU_CXX),$(foreach m,plain asan checked,$(BUILD)/gpu/emu_selftest_$m))
+ASAN_CXX  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+$(BUILD)/gpu/emu/%.o: gpu/emu/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) -c $< -o $@
+$(BUILD)/gpu/emu/%.asan.o: gpu/emu/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) $(ASAN_CXX) -c $< -o $@
+$(BUILD)/gpu/emu/%.cu.o: gpu/emu/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
+$(BUILD)/gpu/emu/%.cu.asan.o: gpu/emu/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) $(ASAN_CXX) -x c++ -c $< -o $@
+$(BUILD)/gpu/emu/%.cu.checked.o: gpu/emu/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) -fsanitize=thread -x c++ -c $< -o $@
+$(BUILD)/gpu/emu_selftest_plain: $(EMU:%=$(BUILD)/gpu/emu/%.o) $(BUILD)/gpu/emu/selftest.cu.o
+	$(CXX) $^ -o $@
+$(BUILD)/gpu/emu_selftest_asan: $(EMU:%=$(BUILD)/gpu/emu/%.asan.o) $(BUILD)/gpu/emu/selftest.cu.asan.o
+	$(CXX) $(ASAN_CXX) $^ -o $@
+$(BUILD)/gpu/emu_selftest_checked: $(EMU:%=$(BUILD)/gpu/emu/%.o) $(BUILD)/gpu/emu/race.o $(BUILD)/gpu/emu/selftest.cu.checked.o
+	$(CXX) $^ -o $@
+
+.PHONY: emulated
+emulated: $(EMU_SELF) ## the GPU backend under emulation: build/gpu/ (needs g++)
+	$(if $(GPU_CXX),,@echo "no $(CXX) here: --device emulated is not built")
+
 # Fuzz targets (CC=clang; SANITIZE has fuzzer-no-link).
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzzers: $(FUZZERS)
@@ -141,7 +177,7 @@ demo: deps ## install, build, and run the whole pipeline of recipes/tiny.yaml
 	./r1 run tiny
 
 test: deps ## install, build, run every test (T=pattern: some); ends with the counts
-	@+$(BUILD_ALL) all unit
+	@+$(BUILD_ALL) all unit emulated
 	@BUILD=$(BUILD) R1=$(R1) T='$(T)' sh tests/run.sh
 
 ASAN := BUILD=build/asan OPT=-O1 KERNEL_OPT=-O1 \
@@ -163,7 +199,7 @@ fuzz: deps ## libFuzzer on the readers of foreign files, FUZZ_SECONDS=120 each (
 	@+$(BUILD_ALL) $(FUZZ) fuzzers
 	@T='$(T)' sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
 
-FORMATTED := $(foreach f,core cpu gpu data checkpoints recipes tests,$(shell find $f -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh'))
+FORMATTED := $(foreach f,core cpu gpu data checkpoints recipes tests,$(shell find $f -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc'))
 format: ## clang-format (14) on every source file, in place
 	clang-format -i $(FORMATTED)
 format-check: ## fails when `make format` would change a file

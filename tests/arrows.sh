@@ -2,7 +2,7 @@
 # tests/arrows.sh [ROOT]: who may include whom, and that each outside library has one home (README, "layout").
 # Prints one line for each arrow that is not allowed; exits 1 when there is one.
 cd "${1:-.}" || exit 2
-files=$(find core cpu gpu data checkpoints recipes tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+files=$(find core cpu gpu data checkpoints recipes tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc' 2>/dev/null)
 # shellcheck disable=SC2086
 awk '
 BEGIN {

@@ -4,8 +4,8 @@ set -eu
 bad=0
 list() { find Makefile README.md install.sh .ci core cpu gpu data checkpoints recipes tests notebooks -type f 2>/dev/null |
     grep -v -e '^tests/golden/' -e '^tests/tokenizers/' -e '__pycache__' | sort; }
-list | grep -E '\.(c|h|cu|cuh|sh|py|yaml|md|ipynb)$|^Makefile$|^\.ci/' >"$TEST_DIR/text"
-grep -E '\.(c|h|cu|cuh)$' "$TEST_DIR/text" >"$TEST_DIR/source"
+list | grep -E '\.(c|h|cc|cu|cuh|sh|py|yaml|md|ipynb)$|^Makefile$|^\.ci/' >"$TEST_DIR/text"
+grep -E '\.(c|h|cc|cu|cuh)$' "$TEST_DIR/text" >"$TEST_DIR/source"
 
 refuse() { # LIST PATTERN WHY
     if xargs grep -nE -e "$2" <"$1"; then
