@@ -1,8 +1,9 @@
 /* The built-in stages, and what a name says by itself. */
-#include "core/grpo.h"
 #include "recipes/config/complete.h"
 
 #include <string.h>
+
+#include "core/grpo.h"
 
 /* The stages of the R1 paper: a recipe that names one needs to say only what differs. */
 typedef struct BuiltInStage {
