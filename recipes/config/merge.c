@@ -9,14 +9,6 @@
 #include "core/check.h"
 #include "recipes/config/did_you_mean.h"
 
-/* The row of a key whatever the variant: lists and sections have one row each. */
-static const Field *any_field(const Section *b, const char *key)
-{
-    for (int i = 0; i < b->n; i++)
-        if (!strcmp(b->fields[i].key, key)) return &b->fields[i];
-    return NULL;
-}
-
 static const char *element_name(const Section *b, const Node *element)
 {
     const Node *name = node_get(element, b->identity);
@@ -69,7 +61,7 @@ static void name_element(const Section *b, Node **element)
     Node *given = node_get(e, b->identity);
     if (e->kind != NODE_MAP || (given && !node_is_null(given) && given->text && given->text[0])) return;
     for (int i = 0; i < 3; i++) {
-        Node *from = any_field(b, sources[i]) ? node_get(e, sources[i]) : NULL;
+        Node *from = section_any_field(b, sources[i]) ? node_get(e, sources[i]) : NULL;
         if (!from || from->kind != NODE_SCALAR || !from->text[0]) continue;
         const char *slash = strrchr(from->text, '/');
         node_put(e, b->identity, node_new(NODE_SCALAR, slash ? slash + 1 : from->text, from->where));
@@ -102,7 +94,7 @@ static bool normalise_entries(const Section *b, Node *map, Status *st)
 {
     for (int i = 0; i < map->n; i++) {
         Node *value = map->items[i];
-        const Field *f = any_field(b, value->key);
+        const Field *f = section_any_field(b, value->key);
         if (!f) continue;
         if (f->type == FIELD_SECTION && value->kind == NODE_MAP && !merge_normalise(f->section, value, st))
             return false;
@@ -143,7 +135,7 @@ void merge_over(const Section *b, Node *base, const Node *over)
 {
     for (int i = 0; i < over->n; i++) {
         const Node *value = over->items[i];
-        const Field *f = any_field(b, value->key);
+        const Field *f = section_any_field(b, value->key);
         Node *old = node_get(base, value->key);
         bool lists = f && f->type == FIELD_LIST && old && old->kind == NODE_LIST && value->kind == NODE_LIST;
         if (lists && value->by_name) merge_elements(f->section, old, value);
@@ -180,7 +172,7 @@ static bool split_path(const char *key, size_t length, KeyPath *p, const char *w
 /* A stage's name may stand first: "zero.steps" is "stages.zero.steps". */
 static bool find_start(const Section *b, const Node *base, KeyPath *p, const char *set, Status *st)
 {
-    if (any_field(b, p->parts[0])) return true;
+    if (section_any_field(b, p->parts[0])) return true;
     const Node *stages = node_get(base, "stages");
     if (stages && find_element(&stage_section, stages, p->parts[0])) {
         memmove(p->parts + 1, p->parts, (size_t)p->n++ * sizeof *p->parts);
@@ -236,7 +228,7 @@ static bool nest(const Section *b, const Node *base, const KeyPath *p, Node *roo
             base = base && base->kind == NODE_LIST ? find_element(b, base, key) : NULL;
             in_list = false;
         } else {
-            const Field *f = b ? any_field(b, key) : NULL;
+            const Field *f = b ? section_any_field(b, key) : NULL;
             base = node_get(base, key);
             in_list = f && f->type == FIELD_LIST;
             b = f ? f->section : NULL;
@@ -274,7 +266,7 @@ static bool is_path(const Section *b, const char *key)
     if (!key[n] || n >= sizeof first) return false;
     memcpy(first, key, n);
     first[n] = 0;
-    return any_field(b, first) != NULL;
+    return section_any_field(b, first) != NULL;
 }
 
 /* Takes the entries that are paths out of the map; returns a map of them. */
@@ -329,7 +321,7 @@ void merge_inherited(Node *tree)
             const Node *recipe = node_get(tree, keys[k]);
             if (!own || own->kind != NODE_LIST || !own->by_name || !recipe || recipe->kind != NODE_LIST) continue;
             Node *both = node_copy(recipe);
-            merge_elements(any_field(&stage_section, keys[k])->section, both, own);
+            merge_elements(section_any_field(&stage_section, keys[k])->section, both, own);
             node_put(stages->items[i], keys[k], both);
         }
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "recipes/config/paths.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/yaml.h"
 
@@ -45,14 +46,20 @@ static const Node *counterpart(const Node *parent, const Node *other, int i)
     return i < other->n ? other->items[i] : NULL;
 }
 
-static bool same_node(const Difference *d, const char *path, const Node *a, const Node *b)
+/* f: the row that a and b are values of; of: the section whose keys they have, or whose elements they list. */
+static bool same_node(const Difference *d, const char *path, const Field *f, const Section *of, const Node *a,
+                      const Node *b)
 {
     char below[512];
     if (!b || a->kind != b->kind) return differ(d, path, a, b);
-    if (a->kind == NODE_SCALAR) return strcmp(a->text, b->text) ? differ(d, path, a, b) : true;
+    if (a->kind == NODE_SCALAR)
+        return paths_same(f ? f->path : PATH_NONE, a->text, b->text) ? true : differ(d, path, a, b);
     for (int i = 0; i < a->n; i++) {
         child_path(below, sizeof below, path, a, i);
-        if (!same_node(d, below, a->items[i], counterpart(a, b, i))) return false;
+        const Field *row = of && a->kind == NODE_MAP ? section_any_field(of, a->items[i]->key) : f;
+        if (!same_node(d, below, row, row && a->kind == NODE_MAP ? row->section : of, a->items[i],
+                       counterpart(a, b, i)))
+            return false;
     }
     for (int i = 0; i < b->n; i++) {
         child_path(below, sizeof below, path, b, i);
@@ -79,7 +86,7 @@ bool recipe_same(const char *a, const char *b, char *difference, size_t size)
     char *here = of_today(a), *there = of_today(b);
     Node *first = node_parse(here, "here", true, &st), *second = first ? node_parse(there, "there", true, &st) : NULL;
     bool same = false;
-    if (second) same = same_node(&(Difference){difference, size}, "", first, second);
+    if (second) same = same_node(&(Difference){difference, size}, "", NULL, &recipe_section, first, second);
     else snprintf(difference, size, "%s", st.text);
     node_free(first);
     node_free(second);

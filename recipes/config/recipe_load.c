@@ -14,6 +14,7 @@
 #include "recipes/config/did_you_mean.h"
 #include "recipes/config/embedded.h"
 #include "recipes/config/merge.h"
+#include "recipes/config/paths.h"
 
 enum { MAX_FILE = 1 << 20, MAX_EXTENDS = 8 };
 
@@ -107,6 +108,7 @@ static Node *tree_of_text(const char *text, const char *where, const char *folde
                   ? true
                   : fail(st, "%s: a recipe is a mapping of keys (`r1 run --help-recipe`)", tree->where);
     ok = ok && take_extends(tree, base, sizeof base, st) && merge_normalise(&recipe_section, tree, st);
+    if (ok) paths_resolve(&recipe_section, tree, folder, NULL);
     if (ok && !base[0]) return tree;
     Node *merged = ok ? on_top_of(base, tree, folder, depth, st) : NULL;
     node_free(tree);
@@ -118,6 +120,7 @@ static Recipe *recipe_of_tree(Node *tree, const char *const *sets, int n, Status
     for (int i = 0; i < n; i++)
         if (!merge_set(&recipe_section, tree, sets[i], st)) return NULL;
     merge_inherited(tree);
+    paths_resolve(&recipe_section, tree, "", node_get(tree, "stages"));
     recipe_complete_tree(tree);
     Recipe *r = calloc(1, sizeof *r);
     CHECK(r);

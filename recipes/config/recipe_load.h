@@ -9,7 +9,8 @@
  *  - `stages` as a mapping by name changes stages and keeps the rest; as a list it selects: an element whose name the extended
  *    recipe has starts from that stage's settings, so `stages: [base, zero]` is two of them.
  *  - `--set a.b=c`: the same paths; a stage's name may come first (`zero.steps=50`); the value is YAML.
- *  - Paths in values (from, file, path) are relative to the working folder. */
+ *  - Relative paths in values (from, file, path, the words of a command) are looked for beside the recipe's file, then in the
+ *    working folder; the resolved recipe has them absolute (recipes/config/paths.h). */
 #ifndef RECIPES_RECIPE_LOAD_H
 #define RECIPES_RECIPE_LOAD_H
 

@@ -61,6 +61,11 @@ static const char *name_block_of(int i) /* which model block a stage trains */
         .key = k, .type = FIELD_TEXT, .offset = AT(f), .count = FIELD_NONE, .size = (int)sizeof(((OWNER *)0)->f),      \
         .initial = init, .only = o, .help = h                                                                          \
     }
+#define PATH(k, f, kind, init, o, h)                                                                                   \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_TEXT, .offset = AT(f), .count = FIELD_NONE, .size = (int)sizeof(((OWNER *)0)->f),      \
+        .path = kind, .initial = init, .only = o, .help = h                                                            \
+    }
 #define ENUM(k, f, init, names, o, h)                                                                                  \
     {                                                                                                                  \
         .key = k, .type = FIELD_ENUM, .offset = AT(f), .count = FIELD_NONE, .initial = init, .name = names, .only = o, \
@@ -103,7 +108,7 @@ enum {
 static const Field model_fields[] = {
     ENUM("architecture", config.arch, "deepseek_v2", name_arch, 0,
          "deepseek_*: MLA + DeepSeekMoE; the others: dense, GQA"),
-    TEXT("from", from, "", 0,
+    PATH("from", from, PATH_MODEL, "", 0,
          "start from this model (checkpoint, RUN/stage, HF folder); then no other key may be given"),
     INT("hidden_size", config.C, "96", 1, WIDE, 0, "model width"),
     INT("num_hidden_layers", config.L, "3", 1, 4096, 0, "blocks"),
@@ -149,7 +154,7 @@ static const Field tokenizer_fields[] = {
          "char: one id a character; bpe: trained on the corpus; file: tokenizer.json"),
     INT("vocab", vocab, "512", 300, WIDE, T_BPE, "ids to train"),
     INT("documents", documents, "2000", 1, BIG, T_BPE, "corpus documents to train on"),
-    TEXT("path", path, NULL, T_FILE, "tokenizer.json or the folder that holds it"),
+    PATH("path", path, PATH_FILE, NULL, T_FILE, "tokenizer.json or the folder that holds it"),
     TEXT("template", template_name, "", 0,
          "a chat template by name (`r1 template --help`); default: the tokenizer's own"),
 };
@@ -161,7 +166,7 @@ static const Section tokenizer_section = {
 static const Field task_fields[] = {
     TEXT("name", name, "", 0, "how logs and evaluations call it; default: the task's or the file's name"),
     TEXT("task", task, "", 0, "a built-in task (`r1 data --list`); default: the name"),
-    TEXT("file", file, "", 0, "instead of a task: a JSONL file of yours"),
+    PATH("file", file, PATH_FILE, "", 0, "instead of a task: a JSONL file of yours"),
     {.key = "levels",
      .type = FIELD_LEVELS,
      .offset = AT(levels),
@@ -195,7 +200,8 @@ static const Field reward_fields[] = {
     SET("applies_to", kinds, "[helpful, safety]", prompt_kind_name, R_SAFETY, "kinds of prompts it is for"),
     SET("applies_to", kinds, "[reasoning, helpful, safety]", prompt_kind_name, R_OTHER, "kinds of prompts it is for"),
     INT("buffer", buffer, "8", 1, BIG, R_OVERLONG, "last tokens over which the penalty falls to -1"),
-    TEXT("command", command, NULL, R_EXTERNAL, "program run by /bin/sh -c: JSON lines in, JSON lines out"),
+    PATH("command", command, PATH_COMMAND, NULL, R_EXTERNAL,
+         "program run by /bin/sh -c: JSON lines in, JSON lines out"),
     REAL("timeout", timeout, "10", 0.001, 86400, R_EXTERNAL, "seconds a batch may take"),
 };
 #undef OWNER
@@ -228,11 +234,11 @@ static const Field stage_fields[] = {
     TEXT("name", name, NULL, 0, "letters, digits, - and _; built-in names have their kind"),
     ENUM("kind", kind, NULL, stage_kind_name, 0, "what the stage does"),
     ENUM("model", model, "model", name_block_of, PRE, "which model block is trained from initial weights"),
-    TEXT("from", from, "", 0,
+    PATH("from", from, PATH_STAGE, "", 0,
          "weights to start from: an earlier stage, RUN/stage, a checkpoint or model; empty: initial weights"),
-    TEXT("sample_from", sample_from, "", SFT | REJ | DIS,
+    PATH("sample_from", sample_from, PATH_STAGE, "", SFT | REJ | DIS,
          "the policy that samples (rejection), teaches (distill), seeds traces (sft)"),
-    TEXT("reward_models", reward_models, "", RL,
+    PATH("reward_models", reward_models, PATH_STAGE, "", RL,
          "stage or RUN/stage of the reward models; needed by helpful_rm and safety_rm"),
 
     INT("steps", steps, "1000", 1, BIG, PRE, "updates"),
@@ -404,6 +410,13 @@ static const Field recipe_fields[] = {
 };
 #undef OWNER
 const Section recipe_section = {"recipe", sizeof(Recipe), recipe_fields, COUNT(recipe_fields), NULL, NULL, NULL, NULL};
+
+const Field *section_any_field(const Section *b, const char *key)
+{
+    for (int i = 0; i < b->n; i++)
+        if (!strcmp(b->fields[i].key, key)) return &b->fields[i];
+    return NULL;
+}
 
 const Field *section_field(const Section *b, const char *key, int variant)
 {

@@ -22,6 +22,10 @@ typedef enum {
 
 #define FIELD_NONE ((size_t)-1)
 
+/* What a text names on disk: a file; a model (checkpoint, RUN/stage, folder); a stage of the recipe, or a model; a program with
+ * its arguments, any of which may be files (recipes/config/paths.h). */
+typedef enum { PATH_NONE, PATH_FILE, PATH_MODEL, PATH_STAGE, PATH_COMMAND } PathKind;
+
 struct Section;
 
 typedef struct Field {
@@ -35,6 +39,7 @@ typedef struct Field {
     double low, high;              /* numbers: inclusive range */
     const char *(*name)(int i);    /* ENUM, SET: name of value (bit) i, NULL after the last */
     const struct Section *section; /* SECTION, LIST */
+    PathKind path;                 /* TEXT */
     unsigned only;                 /* bit set of the section's variants that have this key; 0: all */
     const char *help;
 } Field;
@@ -55,6 +60,8 @@ extern const Section stage_section;   /* struct RecipeStage */
 extern const Section reward_section;  /* struct RewardSpec */
 extern const Section balance_section; /* struct RecipeBalance */
 
+/* A row of `key` whatever the variant: type, section and path are the same in all of its rows. NULL when there is none. */
+const Field *section_any_field(const Section *b, const char *key);
 /* Row of `key` for a variant (an index of the variant's enum); NULL when there is none. */
 const Field *section_field(const Section *b, const char *key, int variant);
 

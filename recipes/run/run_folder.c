@@ -397,6 +397,11 @@ bool run_summary_stage(RunFolder *f, const char *name, Json *entry, Status *st)
     return run_summary_set(f, "stages", stages, st);
 }
 
+const Json *run_summary_value(const RunFolder *f, const char *key)
+{
+    return json_get(f->summary, key);
+}
+
 const Json *run_summary_get(const RunFolder *f, const char *name)
 {
     const Json *stages = json_get(f->summary, "stages");

@@ -43,7 +43,8 @@ bool run_samples_write(RunFolder *f, const char *stage, Json *samples, Status *s
  * both take the value over. */
 bool run_summary_set(RunFolder *f, const char *key, Json *value, Status *st);
 bool run_summary_stage(RunFolder *f, const char *name, Json *entry, Status *st);
-/* The entry of a stage, NULL when there is none; a view. */
+/* A top-level key, and the entry of a stage; NULL when there is none; views. */
+const Json *run_summary_value(const RunFolder *f, const char *key);
 const Json *run_summary_get(const RunFolder *f, const char *name);
 /* FLOPs that a finished unit took; 0 when it is not there. */
 double run_summary_flops(const RunFolder *f, const char *name);
