@@ -140,6 +140,11 @@ void dataset_free(Dataset *d)
     free(d);
 }
 
+int dataset_rows(const Dataset *d, Split split)
+{
+    return split == SPLIT_TEST && d->n_test > 0 ? d->n_test : d->n_train;
+}
+
 const DatasetRow *dataset_row(const Dataset *d, Split split, uint64_t index)
 {
     if (split == SPLIT_TEST && d->n_test > 0) return &d->rows[d->n_train + (int)(index % (uint64_t)d->n_test)];

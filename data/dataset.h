@@ -39,6 +39,8 @@ typedef struct Dataset {
 Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *st);
 void dataset_free(Dataset *d);
 
+/* Rows of a split: for the test split those held out, or all where none are. */
+int dataset_rows(const Dataset *d, Split split);
 /* Row number `index` (wrapping) of a split; a file without held-out rows gives training rows for both. */
 const DatasetRow *dataset_row(const Dataset *d, Split split, uint64_t index);
 /* The same as a problem; its task and nothing else still belongs to d. */

@@ -163,3 +163,18 @@ char *prompt_render(const char *prompt)
     text_addf(&out, "<bos><user>%s<assistant>", prompt);
     return text_take(&out);
 }
+
+/* Whether the verifier takes `answer` for right where `gold` is the gold answer. */
+static bool right_for(const Problem *p, const char *gold, const char *answer)
+{
+    Problem other = *p;
+    other.answer = (char *)gold;
+    return p->task->verify(&other, answer).score >= 1.0f;
+}
+
+bool task_agree(const Problem *p, const char *a, const char *b)
+{
+    if (strcmp(a, b) == 0) return true;
+    if (!p->task->verify || *a == '\0' || *b == '\0') return false;
+    return right_for(p, a, a) && right_for(p, a, b) && right_for(p, b, a);
+}

@@ -126,6 +126,10 @@ Parsed completion_parse(const char *text);
  * verifier (or the row's). It judges the answer only: what stands before it is the format's business. */
 Verdict task_verify(const Problem *p, const char *completion, bool truncated);
 
+/* Whether two answers of reasoning problem p say the same (1/2 and 0.5, 7 and 07): they are the same bytes, or the verifier
+ * takes each for right where the other is the gold answer. Votes are counted by it. */
+bool task_agree(const Problem *p, const char *a, const char *b);
+
 /* Share of the words and digits in `text` that are of `language` (English: Latin letters and ASCII digits; Chinese: Han
  * characters, Chinese numerals included), counted by word; 1 when there is none. */
 float language_share(const char *text, size_t length, Language language);

@@ -73,6 +73,8 @@ def summary(run):
     for entry in s["stages"]:
         assert ENTRY <= set(entry), entry
         for name, e in entry.get("eval", {}).items():
+            if name == "general":
+                continue
             if not isinstance(e, dict):
                 assert name in {"helpful", "helpful_se", "safe", "safe_se", "over_refusal"}, name
                 continue

@@ -7,18 +7,21 @@
 #include "core/check.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
-#include "recipes/model/eval.h"
+#include "recipes/model/eval_numbers.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/model/open_model.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/cli/task_source.h"
 
+enum { PROBLEMS = 200 }; /* of a built-in task */
+
 typedef struct EvalArgs {
     const char *model, *tasks, *levels, *dump, *template_name;
     int cache;                           /* CacheKind */
-    int n, k, max_tokens, seed;          /* max_tokens 0, seed -1: not given */
+    int n, k, max_tokens, seed;          /* n 0, max_tokens 0, seed -1: not given */
     double temperature, top_p, zh_share; /* -1: not given */
+    double heldout;                      /* of a file named by --task: the share that is judged; 0: every row */
     int range[2];
     bool json;
     RuntimeOptions runtime;
@@ -29,7 +32,7 @@ typedef struct Evaluation {
     OpenModel model;
     Recipe *recipe; /* of the checkpoint; NULL: none */
     TaskSource sources[EVAL_TASKS];
-    const char *names[EVAL_TASKS]; /* of the reasoning sources */
+    const char *names[EVAL_TASKS], *general_names[EVAL_TASKS]; /* of the sources of reasoning and general */
     int n_sources;
     CorpusSpec reasoning, general;
     FILE *dump;
@@ -48,10 +51,13 @@ static bool open_source(Evaluation *e, const char *name, TaskSource *out, Status
                                   st))
                 return false;
             snprintf(out->name, sizeof out->name, "%s", name);
+            if (out->dataset && out->dataset->n_test == 0)
+                fprintf(stderr, "%s: no rows are held out, so these are the rows that %s was trained on\n", name,
+                        e->args->model);
             return true;
         }
     }
-    return task_source_open(out, name, e->args->range, 0.1, e->args->runtime.skip_bad, st);
+    return task_source_open(out, name, e->args->range, e->args->heldout, e->args->runtime.skip_bad, st);
 }
 
 static bool add_source(Evaluation *e, const char *name, Status *st)
@@ -62,7 +68,7 @@ static bool add_source(Evaluation *e, const char *name, Status *st)
     e->n_sources++;
     bool general = s->source.task && s->source.task->kind != KIND_REASONING;
     CorpusSpec *c = general ? &e->general : &e->reasoning;
-    if (!general) e->names[c->n_sources] = s->name;
+    (general ? e->general_names : e->names)[c->n_sources] = s->name;
     c->sources[c->n_sources++] = s->source;
     return true;
 }
@@ -92,27 +98,6 @@ static double choose(double given, const double *recipe, double otherwise)
     return given >= 0 ? given : recipe ? *recipe : otherwise;
 }
 
-static EvalSpec spec_of(Evaluation *e)
-{
-    const EvalArgs *a = e->args;
-    const Recipe *r = e->recipe;
-    uint32_t seed = r ? r->seed : 1;
-    int max_tokens = r ? r->eval.max_tokens : 256;
-    e->reasoning.zh_share = e->general.zh_share = (float)choose(a->zh_share, r ? &r->zh_share : NULL, 0.0);
-    return (EvalSpec){.reasoning = &e->reasoning,
-                      .general = &e->general,
-                      .names = e->names,
-                      .n = a->n,
-                      .k = a->k,
-                      .general_n = a->n,
-                      .temperature = choose(a->temperature, r ? &r->eval.temperature : NULL, 0.6),
-                      .top_p = choose(a->top_p, r ? &r->eval.top_p : NULL, 0.95),
-                      .max_tokens = a->max_tokens ? a->max_tokens : max_tokens,
-                      .cache = (CacheKind)a->cache,
-                      .seed = a->seed >= 0 ? (uint32_t)a->seed : seed,
-                      .slots = 128};
-}
-
 static void dump_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
 {
     (void)sample;
@@ -126,6 +111,32 @@ static void dump_sample(void *ctx, const Problem *p, int sample, const char *com
     fprintf(ctx, "%s\n", line);
     free(line);
     json_free(o);
+}
+
+static EvalSpec spec_of(Evaluation *e)
+{
+    const EvalArgs *a = e->args;
+    const Recipe *r = e->recipe;
+    uint32_t seed = r ? r->seed : 1;
+    int max_tokens = r ? r->eval.max_tokens : 256;
+    e->reasoning.zh_share = e->general.zh_share = (float)choose(a->zh_share, r ? &r->zh_share : NULL, 0.0);
+    return (EvalSpec){.reasoning = &e->reasoning,
+                      .general = &e->general,
+                      .names = e->names,
+                      .general_names = e->general_names,
+                      .n = a->n ? a->n : PROBLEMS,
+                      .file_n = a->n,
+                      .k = a->k,
+                      .general_n = a->n ? a->n : PROBLEMS,
+                      .temperature = choose(a->temperature, r ? &r->eval.temperature : NULL, 0.6),
+                      .top_p = choose(a->top_p, r ? &r->eval.top_p : NULL, 0.95),
+                      .max_tokens = a->max_tokens ? a->max_tokens : max_tokens,
+                      .cache = (CacheKind)a->cache,
+                      .seed = a->seed >= 0 ? (uint32_t)a->seed : seed,
+                      .slots = 128,
+                      .on_sample = e->dump ? dump_sample : NULL,
+                      .on_sample_ctx = e->dump,
+                      .cancel = &interrupted};
 }
 
 static void print_task(const TaskEval *t)
@@ -142,6 +153,28 @@ static void print_reasons(const TaskEval *t)
             printf("  %5.1f %%  %s\n", 100.0 * (double)t->reasons[i] / (double)samples, reason_name((Reason)i));
 }
 
+/* How many problems were judged, and how many of them are different where some came twice. */
+static void print_counts(const EvalResult *r)
+{
+    for (int i = 0; i < r->n_tasks; i++) {
+        const TaskEval *t = &r->tasks[i];
+        printf("%s: %d problems", t->name, t->n);
+        if (t->distinct < t->n) printf(" (%d different)", t->distinct);
+        printf(", %d samples each\n", t->k);
+    }
+    printf("verdicts:\n");
+}
+
+static void print_general(const GeneralEval *g)
+{
+    if (g->kind == KIND_SAFETY)
+        printf("%s: safe %.1f %% +- %.1f, harmless prompts refused %.1f %% (%d prompts)\n", g->name, 100 * g->score,
+               100 * g->se, 100 * g->over_refusal, g->n);
+    else
+        printf("%s: %.3f +- %.3f (%s, 0 to 1; %d prompts)\n", g->name, g->score, g->se,
+               g->kind == KIND_HELPFUL ? "hidden oracle" : "mean verdict", g->n);
+}
+
 static void print_table(const EvalResult *r)
 {
     if (r->n_tasks) {
@@ -149,13 +182,10 @@ static void print_table(const EvalResult *r)
                "length", "truncated");
         for (int i = 0; i < r->n_tasks; i++) print_task(&r->tasks[i]);
         if (r->n_tasks > 1) print_task(&r->all);
-        printf("%d problems a task, %d samples each; verdicts:\n", r->tasks[0].n, r->all.k);
+        print_counts(r);
         print_reasons(&r->all);
     }
-    if (r->has_helpful) printf("helpful %.3f +- %.3f (hidden oracle, 0 to 1)\n", r->helpful, r->helpful_se);
-    if (r->has_safe)
-        printf("safe %.1f %% +- %.1f, harmless prompts refused %.1f %%\n", 100 * r->safe, 100 * r->safe_se,
-               100 * r->over_refusal);
+    for (int i = 0; i < r->n_general; i++) print_general(&r->general[i]);
 }
 
 static bool run(Evaluation *e, Status *st)
@@ -172,7 +202,7 @@ static bool run(Evaluation *e, Status *st)
     if (a->dump && !(e->dump = fopen(a->dump, "w")))
         return fail(st, "%s: cannot be written: %s", a->dump, strerror(errno));
     EvalSpec spec = spec_of(e);
-    bool ok = evaluate(e->model.policy, &voice, &spec, &r, e->dump ? dump_sample : NULL, e->dump, &interrupted, st);
+    bool ok = evaluate(e->model.policy, &voice, &spec, &r, st);
     if (e->dump && fclose(e->dump) && ok)
         ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
     if (!ok) return false;
@@ -196,7 +226,9 @@ static int read_args(int argc, char **argv, EvalArgs *a)
     const Option options[] = {
         {"--task", "T[,T..]", OPTION_TEXT, &a->tasks, 0, 0,
          "built-in tasks, JSONL files, or names of the checkpoint's recipe\n(default: all of that recipe)"},
-        {"--n", "N", OPTION_INT, &a->n, 1, 1 << 20, "held-out problems a task (default 200)"},
+        {"--n", "N", OPTION_INT, &a->n, 1, 1 << 20, "problems a task, rows of a file (default: 200, every row)"},
+        {"--heldout", "X", OPTION_REAL, &a->heldout, 0, 0.5,
+         "of a file only the share that a recipe with this heldout keeps\nfrom training (default 0: every row)"},
         {"--k", "K", OPTION_INT, &a->k, 1, 4096, "samples a problem (default 16)"},
         {"--levels", "A,B", OPTION_TEXT, &a->levels, 0, 0, "from level A to B (default: the recipe's, or all)"},
         {"--temperature", "T", OPTION_REAL, &a->temperature, 0, 100, "0: greedy (default: the recipe's, or 0.6)"},
@@ -232,8 +264,7 @@ static int read_args(int argc, char **argv, EvalArgs *a)
 
 int cmd_eval(int argc, char **argv)
 {
-    EvalArgs a = {
-        .n = 200, .k = 16, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .runtime = runtime_defaults()};
+    EvalArgs a = {.k = 16, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .runtime = runtime_defaults()};
     Evaluation e = {.args = &a};
     Status st = {0};
     int code = read_args(argc, argv, &a);

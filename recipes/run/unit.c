@@ -6,7 +6,7 @@
 
 #include "core/clock.h"
 #include "checkpoints/hash.h"
-#include "recipes/model/op_times.h"
+#include "core/ops_clocked.h"
 #include "core/policy.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"

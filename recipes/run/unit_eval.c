@@ -3,36 +3,47 @@
 
 #include <stdlib.h>
 
-#include "recipes/model/eval.h"
-#include "recipes/model/op_times.h"
+#include "recipes/model/eval_numbers.h"
+#include "core/ops_clocked.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
 
-/* quick: the short one. on_sample may be NULL. */
-static bool run_evaluate(Run *r, Policy *p, const RecipeStage *s, bool quick, EvalResult *out, EvalSample on_sample,
-                         void *ctx, Status *st)
+/* Whom an evaluation tells about its samples; NULL: nobody. */
+typedef struct Listener {
+    EvalSample on_sample;
+    void *ctx;
+} Listener;
+
+/* On the tasks of the unit's stage. quick: the short one. */
+static bool run_evaluate(UnitRun *u, bool quick, const Listener *listener, EvalResult *out, Status *st)
 {
+    Run *r = u->run;
     const RecipeEval *e = &r->recipe->eval;
-    const RecipeTasks *tasks = s ? recipe_tasks(r->recipe, s) : &r->recipe->tasks;
-    const char *names[RECIPE_TASKS];
+    const RecipeTasks *tasks = recipe_tasks(r->recipe, u->unit->stage);
+    const char *names[RECIPE_TASKS], *general_names[RECIPE_TASKS];
     CorpusSpec reasoning, general;
-    if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
+    if (!run_reasoning(r, u->unit->stage, &reasoning, st) || !run_general(r, &general, st)) return false;
     for (int i = 0; i < tasks->n; i++) names[i] = tasks->list[i].name;
+    for (int i = 0; i < r->recipe->general.n; i++) general_names[i] = r->recipe->general.list[i].name;
     int n = quick ? e->quick_n : e->n, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
     EvalSpec spec = {.reasoning = &reasoning,
                      .general = quick ? NULL : &general,
                      .names = names,
+                     .general_names = general_names,
                      .n = (n + families - 1) / families,
+                     .file_n = (n + families - 1) / families,
                      .k = quick ? e->quick_k : e->k,
                      .general_n = e->general_n,
                      .temperature = e->temperature,
                      .top_p = e->top_p,
                      .max_tokens = e->max_tokens,
                      .seed = r->recipe->seed,
-                     .slots = ROLLOUT_SLOTS};
+                     .slots = ROLLOUT_SLOTS,
+                     .cancel = r->cancel};
+    if (listener) spec.on_sample = listener->on_sample, spec.on_sample_ctx = listener->ctx;
     const char *before = ops_clocked_phase(r->machine.times, "evaluation");
-    bool ok = evaluate(p, &r->voice, &spec, out, on_sample, ctx, r->cancel, st);
+    bool ok = evaluate(u->policy, &r->voice, &spec, out, st);
     ops_clocked_phase(r->machine.times, before);
     return ok;
 }
@@ -42,7 +53,7 @@ bool unit_evaluate_during(UnitRun *u, bool *stop, Status *st)
 {
     const RecipeStage *s = u->unit->stage;
     EvalResult e;
-    if (!run_evaluate(u->run, u->policy, s, true, &e, NULL, NULL, st)) return false;
+    if (!run_evaluate(u, true, NULL, &e, st)) return false;
     u->run->last_pass1 = e.all.pass1;
     Json *line = json_new_object();
     json_set(line, "eval", eval_json(&e));
@@ -89,7 +100,8 @@ bool unit_evaluate_after(UnitRun *u, Json *entry, Status *st)
 {
     SampleKeeper keeper = {.list = json_new_array()};
     EvalResult e;
-    if (!run_evaluate(u->run, u->policy, u->unit->stage, false, &e, keep_sample, &keeper, st)) {
+    const Listener listener = {keep_sample, &keeper};
+    if (!run_evaluate(u, false, &listener, &e, st)) {
         json_free(keeper.list);
         return false;
     }

@@ -8,7 +8,7 @@
 
 #include "checkpoints/checkpoint.h"
 #include "core/durable.h"
-#include "recipes/model/op_times.h"
+#include "core/ops_clocked.h"
 #include "core/policy.h"
 #include "recipes/model/attached.h"
 #include "recipes/run/models.h"

@@ -1,6 +1,6 @@
 /* Sampling and scoring of the groups of an RL step. */
 #include "recipes/stages/groups.h"
-#include "recipes/model/op_times.h"
+#include "core/ops_clocked.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 
 #include "core/durable.h"
 #include "core/check.h"
-#include "recipes/model/op_times.h"
+#include "core/ops_clocked.h"
 #include "recipes/stages/samples.h"
 #include "core/rollout.h"
 #include "recipes/model/prompts.h"
