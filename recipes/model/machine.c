@@ -2,6 +2,7 @@
 #include "recipes/model/machine.h"
 
 #include <malloc.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "recipes/model/container.h"
 
 void machine_wait_briefly(char **argv)
 {
@@ -32,7 +34,7 @@ static size_t available_memory(void)
     return (size_t)kilobytes * 1024;
 }
 
-size_t machine_free_memory(void)
+static size_t system_free_memory(void)
 {
     size_t available = available_memory();
     if (available) return available;
@@ -42,13 +44,30 @@ size_t machine_free_memory(void)
     return (size_t)pages * (size_t)size;
 }
 
+size_t machine_free_memory(void)
+{
+    size_t free_here = system_free_memory(), allowed = container_limits("").memory;
+    return free_here < allowed ? free_here : allowed;
+}
+
+int machine_processors(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
+    double quota = container_limits("").processors;
+    /* Threads beyond the quota would be stopped for the rest of every period, and the others wait for them. */
+    if (quota > 0 && quota < n) n = quota < 1 ? 1 : (int)quota;
+    return n > 0 ? n : 1;
+}
+
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
 {
     /* Left alone, glibc stops returning freed blocks to the system once large ones were freed, and a first step's blocks would
      * stay resident beside the one they are joined into: twice the memory that was planned. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     *m = (Machine){.options = *o};
-    CpuOptions cpu = {.threads = o->threads, .dtype = (DType)o->dtype, .matmul = o->matmul};
+    CpuOptions cpu = {
+        .threads = o->threads > 0 ? o->threads : machine_processors(), .dtype = (DType)o->dtype, .matmul = o->matmul};
     m->backend = m->cpu = cpu_open(&cpu, &m->ops, st);
     m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : machine_free_memory() / 10 * 7;
     return m->backend != NULL;
