@@ -64,14 +64,25 @@ static void writer_failed(H5Writer *w)
     w->error = e == ENOSPC || e == EDQUOT || e == EFBIG || e == EACCES || e == EROFS ? e : EIO;
 }
 
+/* Without HDF5's locks, which some file systems (NFS, Lustre) do not have: a file is never written in place, and a run folder
+ * has a lock of its own. */
+static hid_t file_access(void)
+{
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+#if H5_VERSION_GE(1, 10, 7)
+    H5Pset_file_locking(access, false, true);
+#endif
+    return access;
+}
+
 H5Writer *h5_create(const char *path, const char *shown, size_t userblock, Status *st)
 {
     start_library();
     H5Writer *w = calloc(1, sizeof *w);
     CHECK(w);
-    hid_t create = H5Pcreate(H5P_FILE_CREATE), access = H5Pcreate(H5P_FILE_ACCESS);
+    hid_t create = H5Pcreate(H5P_FILE_CREATE), access = file_access();
     H5Pset_userblock(create, userblock);
-    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
     errno = 0;
     w->file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
     int error = errno ? errno : EIO;
@@ -199,11 +210,7 @@ bool h5_close(H5Writer *w, Status *st)
 H5Reader *h5_open(const char *path, const char *shown, Status *st)
 {
     start_library();
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-#if H5_VERSION_GE(1, 10, 7)
-    H5Pset_file_locking(access, false, true); /* a file is never written in place: readers need no locks */
-#endif
+    hid_t access = file_access();
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
     H5Pclose(access);
     if (file < 0) {

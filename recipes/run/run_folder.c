@@ -86,7 +86,13 @@ static bool take_lock(RunFolder *f, Status *st)
     free(path);
     if (f->lock < 0) return false;
     char text[32] = "";
-    if (flock(f->lock, LOCK_EX | LOCK_NB)) {
+    bool held = flock(f->lock, LOCK_EX | LOCK_NB) != 0;
+    if (held && errno != EWOULDBLOCK) {
+        fprintf(stderr, "r1: the file system of %s keeps no locks (%s); let no other process run there\n", f->path,
+                strerror(errno));
+        held = false;
+    }
+    if (held) {
         ssize_t n = pread(f->lock, text, sizeof text - 1, 0);
         text[n > 0 ? strcspn(text, "\n") : 0] = 0;
         return fail(st, "the run folder %s is in use by process %s; wait for it, or choose another with --out", f->path,
