@@ -317,8 +317,9 @@ static bool is_bf16(H5Reader *r, const Param *p)
 }
 
 /* A parameter in the type the file has it in. bf16 words go to the end of the place and are widened from its front. */
-static bool read_param(H5Reader *r, const Param *p, float *w, Status *st)
+static bool read_param(void *from, const Param *p, float *w, Status *st)
 {
+    H5Reader *r = from;
     char name[128];
     uint16_t part[1024];
     snprintf(name, sizeof name, "model/%s", p->name);
@@ -335,16 +336,7 @@ static bool read_param(H5Reader *r, const Param *p, float *w, Status *st)
 
 static bool read_weights(H5Reader *r, const char *path, Checkpoint *c, Status *st)
 {
-    size_t end = 0;
-    if (!(c->weights = new_block(c->table.total, path, st))) return false;
-    for (int i = 0; i < c->table.n; i++) {
-        const Param *p = &c->table.params[i];
-        memset(c->weights + end, 0, (p->offset - end) * sizeof(float));
-        if (!read_param(r, p, c->weights + p->offset, st)) return false;
-        end = p->offset + p->count;
-    }
-    memset(c->weights + end, 0, (c->table.total - end) * sizeof(float));
-    return true;
+    return (c->weights = new_block(c->table.total, path, st)) && params_fill(&c->table, c->weights, read_param, r, st);
 }
 
 static bool read_block(H5Reader *r, const char *path, const char *name, const ParamTable *t, float **out, Status *st)

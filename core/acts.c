@@ -11,14 +11,6 @@ typedef struct Slot {
 
 enum { MAX_SLOTS = 32 };
 
-ProjectedWidths projected_widths(const ModelConfig *c)
-{
-    size_t H = (size_t)c->H, q = H * (size_t)config_qk_dim(c), kv = (size_t)c->Hkv * (size_t)c->Dv;
-    if (c->attention != ATTENTION_MLA) return (ProjectedWidths){q + 2 * kv, c->qk_norm ? q : 0, c->qk_norm ? kv : 0, 0};
-    size_t first = c->Rq ? (size_t)c->Rq : q;
-    return (ProjectedWidths){first + (size_t)(c->Rkv + c->Dr), c->Rq ? q : 0, 0, H * (size_t)(c->Dn + c->Dv)};
-}
-
 static int attention_slots(const ModelConfig *c, AttentionActs *a, Slot *s)
 {
     size_t C = (size_t)c->C, H = (size_t)c->H;
@@ -34,11 +26,11 @@ static int attention_slots(const ModelConfig *c, AttentionActs *a, Slot *s)
     s[n++] = (Slot){&a->lse, H, true};
     s[n++] = (Slot){&a->h, C, true};
     if (c->Rq) {
-        s[n++] = (Slot){&a->qan, (size_t)c->Rq, false};
+        s[n++] = (Slot){&a->cq, (size_t)c->Rq, false};
         s[n++] = (Slot){&a->rstd_q, 1, true};
     }
     if (c->attention == ATTENTION_MLA) {
-        s[n++] = (Slot){&a->z, (size_t)c->Rkv, false};
+        s[n++] = (Slot){&a->ckv, (size_t)c->Rkv, false};
         s[n++] = (Slot){&a->rstd_kv, 1, true};
     }
     if (c->qk_norm) {

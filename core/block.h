@@ -1,10 +1,10 @@
 /* The two halves of a transformer block, attention and FFN, forward and backward, written once for training, prefill and
- * decode. Internal to core/. Residual form: h = x + Attention(norm(x)), y = h + FFN(norm(h)) (model.md section 1). */
+ * decode. Internal to core/. Residual form: h = x + Attention(norm(x)), y = h + FFN(norm(h)). */
 #ifndef CORE_BLOCK_H
 #define CORE_BLOCK_H
 
-#include "core/engine.h"
 #include "core/kv_cache.h"
+#include "core/projected.h"
 
 /* The rows of a call and how they attend: whole sequences (offsets), or rows on top of a cache. */
 typedef struct Rows {
@@ -29,33 +29,17 @@ static inline size_t slice_of(size_t left)
 #define EACH_SLICE(from, rows, n)                                                                                      \
     for (size_t from = 0, rows = slice_of(n); from < (n); from += rows, rows = slice_of((n)-from))
 
-/* What attention reads of a layer's input, row-major, in forward of the engine's dtype; or the gradients of it, f32. */
-typedef struct Projected {
-    DType dtype;
-    void *in; /* [n, ...] MLA: [q | ckv] or [qa | ckv], ckv = [latent | rope key] of Rkv + Dr; GQA: [q | k | v] */
-    void *q;  /* [n, H * (Dn + Dr)] where that in `in` goes through more: q_lora_rank, q_norm (Qwen3) */
-    void *k;  /* [n, Hkv * D] Qwen3: normed */
-    void *kv; /* [n, H * (Dn + Dv)] MLA */
-} Projected;
-
 /* What attention leaves for its backward. All [n, ...] row-major; void: of the engine's dtype. */
 typedef struct AttentionActs {
     void *xn;    /* [n, C] normed input */
     Projected p; /* queries and keys rotated */
-    void *qan;   /* [n, Rq] MLA with q_lora_rank: normed qa */
-    void *z;     /* [n, Rkv] MLA: normed latent */
+    void *cq;    /* [n, Rq] MLA with q_lora_rank: norm(c^Q) */
+    void *ckv;   /* [n, Rkv] MLA: norm(c^KV) */
     void *o;     /* [n, H * Dv] */
     float *lse;  /* [n * H] */
     float *h;    /* [n, C] residual stream between the halves */
     float *rstd, *rstd_q, *rstd_qn, *rstd_kn, *rstd_kv;
 } AttentionActs;
-
-/* Values of a row of each; 0: the model has none. */
-typedef struct ProjectedWidths {
-    size_t in, q, k, kv;
-} ProjectedWidths;
-
-ProjectedWidths projected_widths(const ModelConfig *c);
 
 /* Which experts each token meets. Decided once in forward, stored, never re-decided. */
 typedef struct Routing {
@@ -93,6 +77,17 @@ static inline Mat act_mat(const Engine *e, void *p, size_t n, size_t cols)
     return mat_of(p, e->dtype, n, cols);
 }
 void routing_alloc(Engine *e, size_t n, Routing *r);
+
+/* MLA (mla.c): c^Q and c^KV normed, and queries; keys and values; attention on the latent cache; d->in from d->q, d->kv. */
+void mla_project(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n);
+void mla_expand(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n);
+void mla_absorbed(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const Rows *r);
+void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d,
+             size_t n);
+/* Qwen3's norms of queries and keys (gqa.c), and d->in from d->q, d->k. */
+void gqa_norms(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n);
+void gqa_norms_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d,
+                   size_t n);
 
 /* acts->h = x + Attention(norm(x)). */
 void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const float *x,

@@ -28,7 +28,7 @@ bool config_is_moe(const ModelConfig *c, int layer)
     return c->E > 0 && layer >= c->first_dense && layer % c->moe_freq == 0;
 }
 
-/* g(s, m) of YaRN (spec model.md 3.3). */
+/* 0.1 m ln(s) + 1: YaRN's attention temperature (Peng et al., arXiv:2309.00071, section 3.4), with DeepSeek's factor m. */
 static double yarn_magnitude(double factor, double mscale)
 {
     return factor <= 1.0 ? 1.0 : 1.0 + 0.1 * mscale * log(factor);
@@ -46,7 +46,10 @@ float config_attention_scale(const ModelConfig *c)
     return (float)scale;
 }
 
-/* The pair whose wave turns `turns` times within the original context. */
+/* YaRN (arXiv:2309.00071, section 3.2, NTK-by-parts): pairs that turn more than beta_fast times within the original context keep
+ * their frequency theta_i, those that turn less than beta_slow times have it divided by the factor s, a ramp lies between:
+ *   theta'_i = (1 - gamma_i) theta_i / s + gamma_i theta_i,  gamma_i = 1 - ramp(i).
+ * This is the pair whose wave turns `turns` times. */
 static double yarn_correction(const RopeConfig *r, int dims, double turns)
 {
     return dims * log(r->original_positions / (2.0 * M_PI * turns)) / (2.0 * log(r->theta));

@@ -102,3 +102,16 @@ void durable_abandon(const Durable *d)
 {
     unlink(d->temp);
 }
+
+bool durable_write(const char *path, const void *bytes, size_t n, Status *st)
+{
+    Durable d;
+    if (!durable_begin(&d, path, st)) return false;
+    int fd = open(d.temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return durable_fail(path, errno, st);
+    bool ok = durable_write_at(fd, bytes, n, 0, path, st);
+    if (close(fd) && ok) ok = durable_fail(path, errno, st);
+    if (ok) return durable_commit(&d, st);
+    durable_abandon(&d);
+    return false;
+}

@@ -20,6 +20,9 @@ bool durable_commit(const Durable *d, Status *st);
 /* Removes the temporary file, if there is one. */
 void durable_abandon(const Durable *d);
 
+/* All of it: PATH holds these n bytes, or what it held before. */
+bool durable_write(const char *path, const void *bytes, size_t n, Status *st);
+
 /* The sentence for a failed write of `path`, with what to try, from errno's value. Returns false. */
 bool durable_fail(const char *path, int error, Status *st);
 /* All n bytes at `offset` of fd. */

@@ -1,4 +1,9 @@
-/* The FFN half of a block: dense SwiGLU, or DeepSeekMoE with routed and shared experts (DeepSeek-V2 section 2.2). */
+/* The FFN half of a block: dense SwiGLU, or DeepSeekMoE (DeepSeek-V2, arXiv:2405.04434, section 2.2):
+ *   y = h + sum over shared experts of FFN(u) + sum over i of g_i FFN_i(u),  u = norm(h)        (20)
+ *   g_i = s_i where i is among the K best, else 0                                              (21)
+ *   s = softmax over experts of u . e_i                                                        (22)
+ * V3's gate (arXiv:2412.19437) instead: s_i = sigmoid(u . e_i), the K best of s_i + b_i, g_i = s_i / their sum (12-16).
+ * The shared experts are one MLP of their joined width; scores, choice and weights are the router op's (core/ops.h). */
 #include "core/block.h"
 #include "core/check.h"
 

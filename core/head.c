@@ -37,8 +37,7 @@ static Chunk chunk_open(Engine *e, size_t rows, bool reference)
     return k;
 }
 
-/* dx[i] = gradient of compact row i; dxn [N, C] = dx scattered, zero elsewhere. dx has one spare row. */
-static void spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *rows, int M)
+void head_spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *rows, int M)
 {
     size_t C = (size_t)e->config->C;
     int32_t *from = arena_ints(&e->arena, N);
@@ -49,7 +48,7 @@ static void spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *ro
 }
 
 /* What one call of head_run works on. */
-typedef struct Run {
+typedef struct HeadCall {
     Engine *e;
     const Weights *w, *g; /* g: NULL without a gradient */
     const HeadRun *head;
@@ -57,17 +56,17 @@ typedef struct Run {
     size_t N;
     float *dx; /* [M + 1, C] gradient of the compact rows */
     HeadOut *out;
-} Run;
+} HeadCall;
 
 /* x and logits of rows [from, from + x.rows) of the predictions under w. */
-static void chunk_logits(const Run *r, const Weights *w, const float *xn, size_t from, Mat x, Mat logits)
+static void chunk_logits(const HeadCall *r, const Weights *w, const float *xn, size_t from, Mat x, Mat logits)
 {
     r->e->ops->gather_rows(r->e->backend, x, mat_f32((float *)xn, r->N, x.cols), r->head->predict.rows + from);
     logits_of(r->e, w, logits, x);
 }
 
 /* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
-static void run_chunk(const Run *r, const Chunk *k, size_t from, size_t n)
+static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
 {
     const HeadRun *t = r->head;
     const Ops *ops = r->e->ops;
@@ -102,7 +101,7 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, c
     CHECK(!t->loss || ((!t->loss->needs_entropy || out->entropy) && (!t->loss->needs_kl || (out->kl && t->reference))));
     size_t M = (size_t)t->predict.M, C = (size_t)e->config->C, chunk = (size_t)e->chunk < M ? (size_t)e->chunk : M;
     ArenaMark mark = arena_mark(&e->arena);
-    Run r = {.e = e, .w = w, .g = g, .head = t, .xn = xn, .N = N, .out = out};
+    HeadCall r = {.e = e, .w = w, .g = g, .head = t, .xn = xn, .N = N, .out = out};
     if (g) r.dx = arena_floats(&e->arena, (M + 1) * C);
     Chunk k = chunk_open(e, chunk, t->reference != NULL);
     HeadRun measure = *t;
@@ -112,30 +111,6 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, c
         for (size_t from = 0; from < M; from += chunk) run_chunk(&r, &k, from, M - from < chunk ? M - from : chunk);
         if (pass == 0) t->loss->prepare(t->loss->ctx, out->lp, t->predict.M);
     }
-    if (g) spread(e, dxn, r.dx, N, t->predict.rows, t->predict.M);
-    arena_release(&e->arena, mark);
-}
-
-void head_values(Engine *e, const Weights *w, float *values, const float *xn, size_t N, const int32_t *rows, int M)
-{
-    size_t C = (size_t)e->config->C, m = (size_t)M;
-    ArenaMark mark = arena_mark(&e->arena);
-    Mat x = mat_f32(arena_floats(&e->arena, m * C), m, C);
-    e->ops->gather_rows(e->backend, x, mat_f32((float *)xn, N, C), rows);
-    e->ops->linear_fwd(e->backend, mat_f32(values, m, 1), x, w->score, NULL, false);
-    arena_release(&e->arena, mark);
-}
-
-void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn,
-                     size_t N, const int32_t *rows, int M)
-{
-    size_t C = (size_t)e->config->C, m = (size_t)M;
-    ArenaMark mark = arena_mark(&e->arena);
-    Mat x = mat_f32(arena_floats(&e->arena, m * C), m, C), dv = mat_f32((float *)dvalues, m, 1);
-    float *dx = arena_floats(&e->arena, (m + 1) * C);
-    e->ops->gather_rows(e->backend, x, mat_f32((float *)xn, N, C), rows);
-    e->ops->linear_bwd_w(e->backend, g->score, NULL, dv, x);
-    e->ops->linear_bwd_x(e->backend, mat_f32(dx, m, C), dv, w->score, false);
-    spread(e, dxn, dx, N, rows, M);
+    if (g) head_spread(e, dxn, r.dx, N, t->predict.rows, t->predict.M);
     arena_release(&e->arena, mark);
 }

@@ -1,5 +1,5 @@
 /* The output head, in chunks so that N x V is never stored: log-probs, entropy and KL of chosen rows, a loss on them, and its
- * gradient back to the hidden states. Reward models put a scalar head in the same place. */
+ * gradient back to the hidden states. A reward model's head in the same place is scalar_head.h. */
 #ifndef CORE_HEAD_H
 #define CORE_HEAD_H
 
@@ -32,9 +32,7 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *task
 /* logits [rows, V] = xn [rows, C] head^T. */
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows);
 
-/* Scalar head: values[i] = score . xn[rows[i]];  bwd: adds to g->score and writes dxn [N, C] from dvalues [M]. */
-void head_values(Engine *e, const Weights *w, float *values, const float *xn, size_t N, const int32_t *rows, int M);
-void head_values_bwd(Engine *e, const Weights *w, const Weights *g, float *dxn, const float *dvalues, const float *xn,
-                     size_t N, const int32_t *rows, int M);
+/* dxn [N, C] = 0 but for rows[i], which get row i of dx, i < M. dx [M + 1, C] has a row to spare. */
+void head_spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *rows, int M);
 
 #endif

@@ -195,9 +195,11 @@ typedef struct Ops {
     void (*attention_latent)(Backend *b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope,
                              CacheLayer cache, const CacheRow *rows, int n);
 
-    /* Router (DeepSeek-V2 section 2.2, DeepSeek-V3 section 2.1.2): scores [N, E] of logits [N, E]; idx [N, K] the chosen
-     * experts in ascending order (ties in top-k take the lowest index), weights [N, K] their final weights in that order.
-     * bias [E] or NULL (V3: enters the choice only).
+    /* Router: scores [N, E] of logits [N, E]; idx [N, K] the chosen experts in ascending order (ties in top-k take the lowest
+     * index), weights [N, K] their final weights in that order. bias [E] or NULL.
+     * V2 (eqs. 21-22): s = softmax(logits), the K best of s within the topk_group groups of largest s; g = scale s.
+     * V3 (eqs. 13-16): s = sigmoid(logits), the K best of s + bias, within the groups whose two largest s + bias have the largest
+     * sum; g = scale s / (sum of the chosen s): the bias enters the choice only.
      * bwd: dlogits (overwritten) from dweights [N, K] and dscores [N, E] (what the balance losses add; NULL: none). */
     void (*router_fwd)(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias);
     void (*router_bwd)(Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores,

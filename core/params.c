@@ -228,6 +228,20 @@ void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32
     }
 }
 
+bool params_fill(const ParamTable *t, float *block, bool (*read)(void *from, const Param *p, float *w, Status *st),
+                 void *from, Status *st)
+{
+    size_t end = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        memset(block + end, 0, (p->offset - end) * sizeof *block);
+        if (!read(from, p, block + p->offset, st)) return false;
+        end = p->offset + p->count;
+    }
+    memset(block + end, 0, (t->total - end) * sizeof *block);
+    return true;
+}
+
 int *params_name_order(const ParamTable *t)
 {
     int *order = malloc((size_t)t->n * sizeof *order);

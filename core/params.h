@@ -96,6 +96,10 @@ size_t params_joined_rows(const ParamTable *t, int i);
 /* Fills block (table->total elements) with initial values: each tensor by Philox keyed with its name. */
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed);
 
+/* Fills block tensor by tensor, with zeros between them: read writes p->count values to w, or fails. */
+bool params_fill(const ParamTable *t, float *block, bool (*read)(void *from, const Param *p, float *w, Status *st),
+                 void *from, Status *st);
+
 /* Indices of the table in ascending order of names (strcmp), for hashes and files; [t->n], caller frees. */
 int *params_name_order(const ParamTable *t);
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "core/model.h"
+#include "core/rollout_need.h"
+#include "core/rollout_rows.h"
 
 /* A prompt whose samples are being started: its pages and the logits of its last token. */
 typedef struct Prefill {
@@ -33,7 +34,7 @@ struct Sampler {
 };
 
 /* One rollout in progress. */
-typedef struct Run {
+typedef struct Rollout {
     Sampler *s;
     const Weights *w;
     const RolloutSpec *spec;
@@ -45,7 +46,7 @@ typedef struct Run {
     double busy_sum; /* of busy slots, over steps with a queue */
     long queued_steps;
     RolloutStats stats;
-} Run;
+} Rollout;
 
 Sampler *sampler_new(Engine *e)
 {
@@ -74,39 +75,27 @@ void sampler_free(Sampler *s)
     free(s);
 }
 
-static int tiles_of(int tokens)
+/* Slots, pages and storage for the largest request seen so far. */
+static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutNeed *need, Status *st)
 {
-    return (tokens + KEY_TILE - 1) / KEY_TILE;
-}
-
-/* Slots and pages for the largest request seen so far. A prompt being started holds its own reference to its pages. */
-static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutPrompt *prompts, int n, Status *st)
-{
-    int longest = 0;
-    for (int i = 0; i < n; i++) {
-        if (prompts[i].n < 1) return fail(st, "prompt %d of a rollout is empty; give it at least one token", i);
-        if (prompts[i].n > longest) longest = prompts[i].n;
-    }
-    int tiles = tiles_of(longest + spec->max_tokens), slots = spec->slots;
-    int pages = slots * tiles + (slots / spec->samples + 2) * tiles_of(longest);
-    if (!s->cache_is_open || s->cache.kind != spec->cache || s->cache.n_pages < pages || s->n_slots < slots ||
-        s->tiles_max < tiles) {
+    if (!s->cache_is_open || s->cache.kind != spec->cache || s->cache.n_pages < need->pages ||
+        s->n_slots < need->slots || s->tiles_max < need->tiles) {
+        size_t slots = (size_t)need->slots, tiles = (size_t)need->tiles;
         drop_slots(s);
-        if (!kv_cache_open(&s->cache, s->e->config, spec->cache, s->e->dtype, pages, st)) return false;
+        if (!kv_cache_open(&s->cache, s->e->config, spec->cache, s->e->dtype, need->pages, st)) return false;
         s->cache_is_open = true;
-        s->n_slots = slots;
-        s->tiles_max = tiles;
-        s->slots = calloc((size_t)slots, sizeof *s->slots);
-        s->page_storage = calloc((size_t)slots * (size_t)tiles, sizeof *s->page_storage);
+        s->n_slots = need->slots;
+        s->tiles_max = need->tiles;
+        s->slots = calloc(slots, sizeof *s->slots);
+        s->page_storage = calloc(slots * tiles, sizeof *s->page_storage);
         CHECK(s->slots && s->page_storage);
-        for (int i = 0; i < slots; i++) s->slots[i].pages = s->page_storage + (size_t)i * (size_t)tiles;
+        for (size_t i = 0; i < slots; i++) s->slots[i].pages = s->page_storage + i * tiles;
     }
-    size_t tokens = (size_t)n * (size_t)spec->samples * (size_t)spec->max_tokens;
-    if (tokens > s->storage) {
-        s->ids = realloc(s->ids, tokens * sizeof *s->ids);
-        s->logprobs = realloc(s->logprobs, tokens * sizeof *s->logprobs);
+    if (need->tokens > s->storage) {
+        s->ids = realloc(s->ids, need->tokens * sizeof *s->ids);
+        s->logprobs = realloc(s->logprobs, need->tokens * sizeof *s->logprobs);
         CHECK(s->ids && s->logprobs);
-        s->storage = tokens;
+        s->storage = need->tokens;
     }
     for (int i = 0; i < s->n_slots; i++) s->slots[i].item = -1;
     return true;
@@ -119,7 +108,7 @@ static bool is_stop(const RolloutSpec *spec, int32_t id)
     return false;
 }
 
-static void free_slot(Run *r, Slot *slot)
+static void free_slot(Rollout *r, Slot *slot)
 {
     for (int i = 0; i < slot->tiles; i++) kv_page_drop(&r->s->cache, slot->pages[i]);
     slot->item = -1;
@@ -128,7 +117,7 @@ static void free_slot(Run *r, Slot *slot)
 }
 
 /* Takes token id into the slot's completion; the slot is freed when that ended it. */
-static void accept(Run *r, Slot *slot, int32_t id, float lp)
+static void accept(Rollout *r, Slot *slot, int32_t id, float lp)
 {
     size_t at = (size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length;
     r->s->ids[at] = id;
@@ -145,7 +134,7 @@ static void accept(Run *r, Slot *slot, int32_t id, float lp)
 }
 
 /* Samples the next token of m slots from logits [m, V]. */
-static void sample_slots(Run *r, Slot **slots, int m, float *logits)
+static void sample_slots(Rollout *r, Slot **slots, int m, float *logits)
 {
     Engine *e = r->s->e;
     const RolloutSpec *spec = r->spec;
@@ -161,62 +150,54 @@ static void sample_slots(Run *r, Slot **slots, int m, float *logits)
 }
 
 /* Computes prompts [first, last) in one ragged batch: cache pages and the last token's logits of each. */
-static void prefill(Run *r, int first, int last)
+static void prefill(Rollout *r, int first, int last)
 {
     Engine *e = r->s->e;
-    Arena *arena = &e->arena;
-    size_t V = (size_t)e->config->V, C = (size_t)e->config->C;
-    int total = 0, count = last - first;
+    size_t V = (size_t)e->config->V;
+    int total = 0, at = 0;
     for (int p = first; p < last; p++) total += r->prompts[p].n;
-    ArenaMark mark = arena_mark(arena);
-    int32_t *ids = arena_ints(arena, (size_t)total), *pos = arena_ints(arena, (size_t)total);
-    int32_t *offsets = arena_ints(arena, (size_t)count + 1), *ends = arena_ints(arena, (size_t)count);
-    CacheRow *cached = arena_alloc(arena, (size_t)total * sizeof *cached);
-    int at = 0;
+    ArenaMark mark = arena_mark(&e->arena);
+    RolloutRows rows = rollout_rows(e, total, last - first);
     for (int p = first; p < last; p++) {
         Prefill *f = &r->prefills[p];
-        int n = r->prompts[p].n, tiles = tiles_of(n);
+        int n = r->prompts[p].n, tiles = rollout_tiles(n);
         f->pages = malloc((size_t)tiles * sizeof *f->pages);
         f->logits = malloc(V * sizeof *f->logits);
         CHECK(f->pages && f->logits);
         for (int i = 0; i < tiles; i++) f->pages[i] = kv_page_take(&r->s->cache);
         f->to_start = r->spec->samples;
-        offsets[p - first] = at;
+        rows.offsets[p - first] = at;
         for (int i = 0; i < n; i++, at++) {
-            ids[at] = r->prompts[p].ids[i];
-            pos[at] = i;
-            cached[at] = (CacheRow){f->pages, i};
+            rows.ids[at] = r->prompts[p].ids[i];
+            rows.pos[at] = i;
+            rows.cached[at] = (CacheRow){f->pages, i};
         }
-        ends[p - first] = at - 1;
+        rows.ends[p - first] = at - 1;
     }
-    offsets[count] = at;
-    Rows rows = {.n = total, .pos = pos, .offsets = offsets, .nseq = count, .cache = &r->s->cache, .cached = cached};
-    float *xn = model_forward_rows(e, r->w, ids, &rows);
-    float *x = arena_floats(arena, (size_t)count * C), *logits = arena_floats(arena, (size_t)count * V);
-    e->ops->gather_rows(e->backend, mat_f32(x, (size_t)count, C), mat_f32(xn, (size_t)total, C), ends);
-    head_logits(e, r->w, logits, x, (size_t)count);
+    rows.offsets[last - first] = at;
+    const float *logits = rollout_logits(e, r->w, &rows, &r->s->cache);
     for (int p = first; p < last; p++)
         memcpy(r->prefills[p].logits, logits + (size_t)(p - first) * V, V * sizeof *logits);
     r->stats.prefill_tokens += total;
-    arena_release(arena, mark);
+    arena_release(&e->arena, mark);
 }
 
-static void end_prefill(Run *r, Prefill *f, int prompt)
+static void end_prefill(Rollout *r, Prefill *f, int prompt)
 {
-    for (int i = 0; i < tiles_of(r->prompts[prompt].n); i++) kv_page_drop(&r->s->cache, f->pages[i]);
+    for (int i = 0; i < rollout_tiles(r->prompts[prompt].n); i++) kv_page_drop(&r->s->cache, f->pages[i]);
     free(f->pages);
     free(f->logits);
     *f = (Prefill){0};
 }
 
 /* Puts the next item into a free slot, sharing its prompt's pages. */
-static void start_item(Run *r, Slot *slot)
+static void start_item(Rollout *r, Slot *slot)
 {
     int prompt = r->next / r->spec->samples;
     Prefill *f = &r->prefills[prompt];
     slot->item = r->next++;
     slot->length = 0;
-    slot->tiles = tiles_of(r->prompts[prompt].n);
+    slot->tiles = rollout_tiles(r->prompts[prompt].n);
     for (int i = 0; i < slot->tiles; i++) {
         slot->pages[i] = f->pages[i];
         kv_page_share(&r->s->cache, f->pages[i]);
@@ -227,7 +208,7 @@ static void start_item(Run *r, Slot *slot)
 
 /* Fills free slots from the queue and samples their first token. A first token may already end a sample: then the slot is
  * filled again. */
-static void admit(Run *r)
+static void admit(Rollout *r)
 {
     Engine *e = r->s->e;
     size_t V = (size_t)e->config->V;
@@ -254,15 +235,13 @@ static void admit(Run *r)
 }
 
 /* One token for every busy slot. */
-static void decode_step(Run *r)
+static void decode_step(Rollout *r)
 {
     Engine *e = r->s->e;
     Arena *arena = &e->arena;
     ArenaMark mark = arena_mark(arena);
-    size_t most = (size_t)r->busy;
-    Slot **slots = arena_alloc(arena, most * sizeof *slots);
-    int32_t *ids = arena_ints(arena, most), *pos = arena_ints(arena, most);
-    CacheRow *cached = arena_alloc(arena, most * sizeof *cached);
+    Slot **slots = arena_alloc(arena, (size_t)r->busy * sizeof *slots);
+    RolloutRows rows = rollout_rows(e, r->busy, 0);
     int m = 0;
     for (int i = 0; i < r->spec->slots; i++) {
         Slot *slot = &r->s->slots[i];
@@ -272,15 +251,12 @@ static void decode_step(Run *r)
         CHECK(page >= 0 && tile <= slot->tiles);
         slot->pages[tile] = page;
         if (tile == slot->tiles) slot->tiles++;
-        ids[m] = r->s->ids[(size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length - 1];
-        pos[m] = at;
-        cached[m] = (CacheRow){slot->pages, at};
+        rows.ids[m] = r->s->ids[(size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length - 1];
+        rows.pos[m] = at;
+        rows.cached[m] = (CacheRow){slot->pages, at};
         slots[m++] = slot;
     }
-    Rows rows = {.n = m, .pos = pos, .cache = &r->s->cache, .cached = cached};
-    float *xn = model_forward_rows(e, r->w, ids, &rows);
-    float *logits = arena_floats(arena, (size_t)m * (size_t)e->config->V);
-    head_logits(e, r->w, logits, xn, (size_t)m);
+    float *logits = rollout_logits(e, r->w, &rows, &r->s->cache);
     r->stats.steps++;
     if (r->next < r->items) {
         r->busy_sum += m;
@@ -290,7 +266,7 @@ static void decode_step(Run *r)
     arena_release(arena, mark);
 }
 
-static void close_run(Run *r)
+static void close_run(Rollout *r)
 {
     for (int i = 0; i < r->spec->slots; i++)
         if (r->s->slots[i].item >= 0) free_slot(r, &r->s->slots[i]);
@@ -304,10 +280,16 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
 {
     CHECK(n > 0 && spec->samples > 0 && spec->slots > 0 && spec->max_tokens > 0);
     RolloutSpec used = *spec;
-    if (n <= used.slots / used.samples) used.slots = n * used.samples; /* a slot that is never used needs no pages */
-    if (!reserve(s, &used, prompts, n, st)) return false;
+    RolloutSize size = {.prompts = n, .samples = spec->samples, .slots = spec->slots, .max_tokens = spec->max_tokens};
+    for (int i = 0; i < n; i++) {
+        if (prompts[i].n < 1) return fail(st, "prompt %d of a rollout is empty; give it at least one token", i);
+        if (prompts[i].n > size.longest) size.longest = prompts[i].n;
+    }
+    RolloutNeed need = rollout_need(&size);
+    used.slots = need.slots;
+    if (!reserve(s, &used, &need, st)) return false;
     arena_reset(&s->e->arena);
-    Run r = {.s = s, .w = w, .spec = &used, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
+    Rollout r = {.s = s, .w = w, .spec = &used, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
     r.prefills = calloc((size_t)n, sizeof *r.prefills);
     CHECK(r.prefills != NULL);
     bool stopped = false, kept = s->e->ops->keep_packed(s->e->backend, true);

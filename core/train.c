@@ -44,13 +44,19 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     out->routing = tape.routing;
 }
 
+void train_forward(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
+                   TapeKind kind, Tape *tape, HeadOut *out)
+{
+    HeadRun head = {*predict, inv_temperature, NULL, NULL, NULL};
+    arena_reset(&e->arena);
+    model_forward(e, w, batch, kind, tape);
+    head_run(e, w, NULL, &head, tape->xn, (size_t)batch.N, NULL, out);
+}
+
 void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
                      float *lp, float *entropy)
 {
-    arena_reset(&e->arena);
     Tape tape;
-    model_forward(e, w, batch, TAPE_NONE, &tape);
-    HeadRun head = {*predict, inv_temperature, NULL, NULL, NULL};
     HeadOut out = {.lp = lp, .entropy = entropy};
-    head_run(e, w, NULL, &head, tape.xn, (size_t)batch.N, NULL, &out);
+    train_forward(e, w, batch, predict, inv_temperature, TAPE_NONE, &tape, &out);
 }

@@ -26,6 +26,11 @@ typedef struct TrainOut {
 /* Resets the arena; overwrites g with the gradient of loss + aux. The caller tells the backend when weights changed. */
 void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *task, TrainOut *out);
 
+/* Forward and head without gradients: what `out`, arrays of the caller, asks for. The tape is valid until the engine's next call.
+ * Resets the arena. */
+void train_forward(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
+                   TapeKind kind, Tape *tape, HeadOut *out);
+
 /* Log-probs (and entropies) of the predictions under w without gradients: lp [M], entropy [M] or NULL. Resets the arena. */
 void train_log_probs(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
                      float *lp, float *entropy);

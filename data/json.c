@@ -6,14 +6,13 @@
 #undef json_is_number
 #include "data/json.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/check.h"
+#include "core/durable.h"
 #include "data/file.h"
 #include "data/utf8.h"
 
@@ -274,24 +273,11 @@ void json_append(Json *array, Json *value)
 
 bool json_write_file(const Json *v, const char *path, Status *st)
 {
-    char *text = json_write(v, true), *temporary = NULL;
-    CHECK(asprintf(&temporary, "%s.tmp.%ld", path, (long)getpid()) > 0);
-    FILE *f = fopen(temporary, "wb");
-    bool written = f && fputs(text, f) >= 0 && fputc('\n', f) >= 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    int code = errno;
-    if (f && fclose(f) && written) {
-        written = false;
-        code = errno;
-    }
-    if (written && rename(temporary, path)) {
-        written = false;
-        code = errno;
-    }
-    if (!written) {
-        if (f) unlink(temporary);
-        fail(st, "%s: cannot be written: %s", path, strerror(code));
-    }
-    free(temporary);
+    char *text = json_write(v, true), *line = NULL;
+    int n = asprintf(&line, "%s\n", text);
+    CHECK(n > 0);
+    bool ok = durable_write(path, line, (size_t)n, st);
+    free(line);
     free(text);
-    return written;
+    return ok;
 }

@@ -257,21 +257,26 @@ bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, 
     return ok || fail_prefix(st, "%s", path);
 }
 
+typedef struct Source {
+    const GgufFile *f;
+    const char *path;
+    const ModelConfig *c;
+} Source;
+
+static bool read_param(void *from, const Param *p, float *w, Status *st)
+{
+    const Source *s = from;
+    return gguf_param_read(s->f, s->path, s->c, p, w, st);
+}
+
 bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, float *weights,
                   Status *st)
 {
     for (int i = 0; i < t->n; i++)
         if (!gguf_param_read(f, path, c, &t->params[i], NULL, st)) return false;
     if (!weights) return true;
-    size_t end = 0;
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        memset(weights + end, 0, (p->offset - end) * sizeof *weights);
-        if (!gguf_param_read(f, path, c, p, weights + p->offset, st)) return false;
-        end = p->offset + p->count;
-    }
-    memset(weights + end, 0, (t->total - end) * sizeof *weights);
-    return true;
+    Source source = {f, path, c};
+    return params_fill(t, weights, read_param, &source, st);
 }
 
 /* ---- Tokenizer ---- */

@@ -97,21 +97,26 @@ const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
     return t && t->dtype == ST_BF16 ? (const char *)t->data + 2 * from : NULL;
 }
 
+typedef struct Source {
+    const StFile *f;
+    const char *folder;
+    const ModelConfig *c;
+} Source;
+
+static bool read_param(void *from, const Param *p, float *w, Status *st)
+{
+    const Source *s = from;
+    return hf_param_read(s->f, s->folder, s->c, p, w, st);
+}
+
 bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, float *weights,
                      Status *st)
 {
     for (int i = 0; i < t->n; i++)
         if (!hf_param_read(f, folder, c, &t->params[i], NULL, st)) return false;
     if (!weights) return true;
-    size_t end = 0;
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        memset(weights + end, 0, (p->offset - end) * sizeof *weights);
-        if (!hf_param_read(f, folder, c, p, weights + p->offset, st)) return false;
-        end = p->offset + p->count;
-    }
-    memset(weights + end, 0, (t->total - end) * sizeof *weights);
-    return true;
+    Source source = {f, folder, c};
+    return params_fill(t, weights, read_param, &source, st);
 }
 
 bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st)

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/check.h"
+#include "core/durable.h"
 #include "data/json.h"
 #include "data/text.h"
 
@@ -87,20 +87,16 @@ static bool write_entry(FILE *file, const ReplyEntry *e)
 
 bool reply_cache_save(const ReplyCache *c, const char *path, Status *st)
 {
-    Text beside = {0};
-    text_addf(&beside, "%s.tmp.%ld", path, (long)getpid());
-    FILE *file = fopen(beside.p, "wb");
+    Durable d;
+    if (!durable_begin(&d, path, st)) return false;
+    FILE *file = fopen(d.temp, "wb");
     bool ok = file != NULL;
     for (int i = 0; ok && i < c->n; i++) ok = c->entries[i].pending != REPLY_HOLDS || write_entry(file, &c->entries[i]);
-    ok = ok && fflush(file) == 0 && fsync(fileno(file)) == 0;
     if (file != NULL) ok = fclose(file) == 0 && ok;
-    ok = ok && rename(beside.p, path) == 0;
-    if (!ok) {
-        fail(st, "cannot write the reply cache %s: %s", path, strerror(errno));
-        unlink(beside.p);
-    }
-    free(beside.p);
-    return ok;
+    if (ok) return durable_commit(&d, st);
+    durable_fail(path, errno, st);
+    durable_abandon(&d);
+    return fail_prefix(st, "the reply cache");
 }
 
 static bool load_line(ReplyCache *c, const char *line, size_t length)

@@ -132,12 +132,11 @@ static void forward(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch,
 {
     Engine *e = &m->policy->engine;
     bool tape = a->aux || (a->parts & (SCORE_HIDDEN | SCORE_ROUTER));
-    arena_reset(&e->arena);
-    r->lp = arena_floats(&e->arena, (size_t)batch->m);
-    model_forward(e, &m->policy->w, batch_view(batch), tape ? TAPE_HIDDEN : TAPE_NONE, &r->tape);
-    HeadRun head = {.predict = batch_predictions(batch), .inv_temperature = 1.0f};
+    Predictions predict = batch_predictions(batch);
+    r->lp = malloc((size_t)batch->m * sizeof *r->lp);
+    CHECK(r->lp != NULL);
     HeadOut out = {.lp = r->lp};
-    head_run(e, &m->policy->w, NULL, &head, r->tape.xn, (size_t)batch->n, NULL, &out);
+    train_forward(e, &m->policy->w, batch_view(batch), &predict, 1.0f, tape ? TAPE_HIDDEN : TAPE_NONE, &r->tape, &out);
     r->nll = -sum_in_blocks(r->lp, batch->m) / batch->m;
     r->aux = a->aux ? model_aux_loss(e, &r->tape, &a->balance, NULL) : 0.0;
 }
@@ -213,6 +212,7 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
     }
     if (ok) ok = m->machine.ops->fault(m->machine.backend, st);
     batch_free(&batch);
+    free(r.lp);
     return ok;
 }
 

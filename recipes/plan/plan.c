@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "core/ops_clocked.h"
 #include "core/ops_dry.h"
-#include "core/rollout.h"
+#include "core/rollout_need.h"
 #include "core/train.h"
 #include "cpu/probe.h"
 #include "core/batches.h"
@@ -74,36 +74,20 @@ static double flops_of(const OpTimes *t)
     return flops;
 }
 
-static int slots_of(const PlanRollout *r)
+static RolloutSize size_of(const PlanRollout *r)
 {
-    return r->prompts <= r->slots / r->samples ? r->prompts * r->samples : r->slots;
+    return (RolloutSize){.prompts = r->prompts,
+                         .longest = r->prompt_length,
+                         .samples = r->samples,
+                         .slots = r->slots,
+                         .max_tokens = r->tokens};
 }
 
-/* A rollout's first prefill and a decode step of all slots, as core/rollout.c takes them from the arena. */
-static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *w)
+static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *r)
 {
-    Engine *e = &d->engine;
-    Arena *arena = &e->arena;
-    int slots = slots_of(w), started = (slots + w->samples - 1) / w->samples;
-    int count = started < w->prompts ? started : w->prompts;
-    int total = count * w->prompt_length, most = total > slots ? total : slots;
-    int32_t *zeros = calloc((size_t)most + 1, sizeof *zeros), *offsets = calloc((size_t)count + 1, sizeof *offsets);
-    CacheRow *cached = calloc((size_t)most, sizeof *cached);
-    CHECK(zeros && offsets && cached);
-    for (int i = 0; i <= count; i++) offsets[i] = i * w->prompt_length;
-    KvCache cache = {.kind = w->cache, .config = c, .dtype = e->dtype, .pages = d->block};
-    Rows rows = {.n = total, .pos = zeros, .offsets = offsets, .nseq = count, .cache = &cache, .cached = cached};
-    arena_reset(arena);
-    model_forward_rows(e, &d->w, zeros, &rows);
-    arena_floats(arena, (size_t)count * (size_t)(c->C + c->V));
-    arena_reset(arena);
-    rows = (Rows){.n = slots, .pos = zeros, .cache = &cache, .cached = cached};
-    model_forward_rows(e, &d->w, zeros, &rows);
-    arena_floats(arena, (size_t)slots * (size_t)c->V);
-    arena_reset(arena);
-    free(zeros);
-    free(offsets);
-    free(cached);
+    KvCache cache = {.kind = r->cache, .config = c, .dtype = d->engine.dtype, .pages = d->block};
+    RolloutSize size = size_of(r);
+    rollout_dry(&d->engine, &d->w, &size, &cache);
 }
 
 /* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
@@ -167,21 +151,15 @@ size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled)
     return bytes;
 }
 
-static size_t tiles(int tokens)
-{
-    return (size_t)((tokens + KEY_TILE - 1) / KEY_TILE);
-}
-
-/* Pages as core/rollout.c reserves them, and the ids and log-probs of all completions. */
+/* Pages, and the ids and log-probs of all completions. */
 static size_t cache_bytes(const Machine *m, const PlanWork *w)
 {
     size_t pages = 0, storage = 0;
     for (int i = 0; i < w->n_rollouts; i++) {
-        const PlanRollout *r = &w->rollouts[i];
-        size_t slots = (size_t)slots_of(r), samples = (size_t)r->samples;
-        size_t n = slots * tiles(r->prompt_length + r->tokens) + (slots / samples + 2) * tiles(r->prompt_length);
-        size_t bytes = n * kv_cache_page_bytes(w->config, r->cache, m->options.dtype);
-        size_t tokens = (size_t)r->prompts * samples * (size_t)r->tokens * 8;
+        RolloutSize size = size_of(&w->rollouts[i]);
+        RolloutNeed need = rollout_need(&size);
+        size_t page = kv_cache_page_bytes(w->config, w->rollouts[i].cache, m->options.dtype);
+        size_t bytes = (size_t)need.pages * page, tokens = need.tokens * (sizeof(int32_t) + sizeof(float));
         if (bytes > pages) pages = bytes;
         if (tokens > storage) storage = tokens;
     }

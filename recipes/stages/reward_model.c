@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/scalar_head.h"
 #include "data/json.h"
 #include "recipes/run/models.h"
 
@@ -59,20 +60,9 @@ void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t 
     for (int i = from; i < n; i++) ids_push(out, completion[i]);
 }
 
-void scalar_values(Policy *p, Batch batch, float *value)
-{
-    Engine *e = &p->engine;
-    arena_reset(&e->arena);
-    Tape tape;
-    int32_t *last = arena_ints(&e->arena, (size_t)batch.nseq);
-    for (int i = 0; i < batch.nseq; i++) last[i] = batch.offsets[i + 1] - 1;
-    model_forward(e, &p->w, batch, TAPE_NONE, &tape);
-    head_values(e, &p->w, value, tape.xn, (size_t)batch.N, last, batch.nseq);
-}
-
 void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score)
 {
     if (n == 0) return;
-    scalar_values(m->policy, (Batch){offsets[n], n, ids, offsets}, score);
+    scalar_values(&m->policy->engine, &m->policy->w, (Batch){offsets[n], n, ids, offsets}, score);
     for (int i = 0; i < n; i++) score[i] = (float)(1.0 / (1.0 + exp(-((double)score[i] - m->mean) / m->std)));
 }

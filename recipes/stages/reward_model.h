@@ -22,7 +22,4 @@ void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t 
 /* score[i] in (0, 1) of n sequences; offsets [n + 1] into ids. */
 void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score);
 
-/* Values of the scalar head at the last token of each sequence. */
-void scalar_values(Policy *p, Batch batch, float *value);
-
 #endif

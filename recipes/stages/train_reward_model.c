@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "core/loss.h"
 #include "core/batches.h"
+#include "core/scalar_head.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/documents.h"
@@ -92,30 +92,20 @@ static void fill_batch(RmStage *s, const Example *const *list, int n)
         batch_add(&s->batch, list[i]->second.ids, list[i]->second.n, list[i]->second.n);
 }
 
-/* Loss and gradient of one batch; returns the loss. *routing is valid until the engine's next call. */
-static double rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, int n, const Routing **routing)
+/* Loss and gradient of one batch. */
+static ScalarOut rm_gradients(UnitRun *u, RmStage *s, const Example *const *list, int n)
 {
     Policy *p = u->policy;
-    Engine *e = &p->engine;
-    Batch batch = batch_view(&s->batch);
-    size_t N = (size_t)batch.N, k = (size_t)batch.nseq;
-    arena_reset(&e->arena);
-    e->ops->fill(e->backend, p->g.block, e->table.total, 0.0f);
-    Tape tape;
-    int32_t *last = arena_ints(&e->arena, k);
-    float *value = arena_floats(&e->arena, k), *dvalue = arena_floats(&e->arena, k), *loss = arena_floats(&e->arena, k);
-    float *label = arena_floats(&e->arena, k), *dxn = arena_floats(&e->arena, N * (size_t)p->config.C);
-    for (size_t i = 0; i < k; i++) last[i] = batch.offsets[i + 1] - 1;
+    float *label = malloc((size_t)n * sizeof *label);
+    CHECK(label != NULL);
     for (int i = 0; i < n; i++) label[i] = list[i]->label;
-    model_forward(e, &p->w, batch, TAPE_BACKWARD, &tape);
-    head_values(e, &p->w, value, tape.xn, N, last, batch.nseq);
-    if (s->helpful) pairwise_loss(loss, dvalue, dvalue + n, value, value + n, 1.0f / (float)n, n);
-    else pointwise_loss(loss, dvalue, value, label, 1.0f / (float)n, n);
-    head_values_bwd(e, &p->w, &p->g, dxn, dvalue, tape.xn, N, last, batch.nseq);
     BalanceConfig balance = recipe_balance(u->run->recipe, &p->config);
-    model_backward(e, &p->w, &p->g, &tape, dxn, p->config.E ? &balance : NULL);
-    *routing = tape.routing;
-    return sum_in_blocks(loss, n);
+    ScalarStep step = {
+        .batch = batch_view(&s->batch), .label = s->helpful ? NULL : label, .balance = p->config.E ? &balance : NULL};
+    ScalarOut out;
+    scalar_gradients(&p->engine, &p->w, &p->g, &step, &out);
+    free(label);
+    return out;
 }
 
 /* Held-out accuracy (pairs in the right order, or labels) and the calibration of values. */
@@ -130,7 +120,7 @@ static void rm_heldout(UnitRun *u, RmStage *s, Json *metrics)
         int n = s->n_heldout - from < AT_ONCE ? s->n_heldout - from : AT_ONCE;
         for (int i = 0; i < n; i++) list[i] = &s->heldout[from + i];
         fill_batch(s, list, n);
-        scalar_values(u->policy, batch_view(&s->batch), value);
+        scalar_values(&u->policy->engine, &u->policy->w, batch_view(&s->batch), value);
         for (int i = 0; i < n; i++)
             right += s->helpful ? value[i] > value[n + i] : (value[i] > 0) == (list[i]->label > 0.5f);
         for (int i = 0; i < s->batch.nseq; i++, values++) {
@@ -151,22 +141,22 @@ static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     RmStage *s = u->self;
     const RecipeStage *stage = u->unit->stage;
     int n = stage->batch < s->n ? stage->batch : s->n;
-    const Example **list = malloc((size_t)n * sizeof *list);
+    const Example **list = calloc((size_t)n, sizeof *list);
     CHECK(list != NULL);
     for (int i = 0; i < n; i++, u->cursor++) {
         int epoch = (int)(u->cursor / s->n), at = (int)(u->cursor % s->n);
         list[i] = &s->train[keyed_order(at, s->n, run_seed(u->run, u->unit), (uint32_t)epoch)];
     }
     fill_batch(s, list, n);
-    const Routing *routing;
-    double loss = rm_gradients(u, s, list, n, &routing), norm = 0;
+    ScalarOut out = rm_gradients(u, s, list, n);
+    double norm = 0;
     free(list);
     float lr = stage_rate(stage, stage->optim.lr, u->step + 1, u->total);
-    if (!run_update(u->run, u->policy, stage, routing, lr, &norm, st))
+    if (!run_update(u->run, u->policy, stage, out.routing, lr, &norm, st))
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     u->tokens_trained += s->batch.n;
     u->flops += 3 * forward_flops(u->policy, s->batch.n);
-    json_set(metrics, "loss", json_new_number(loss));
+    json_set(metrics, "loss", json_new_number(out.loss));
     json_set(metrics, "lr", json_new_number(lr));
     json_set(metrics, "grad_norm", json_new_number(norm));
     if (u->step + 1 == u->total) rm_heldout(u, s, metrics);

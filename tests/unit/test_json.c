@@ -208,7 +208,7 @@ static void files(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(rmdir(folder), 0);
     assert_false(json_write_file(v, path, &st));
-    assert_non_null(strstr(st.text, "cannot be written"));
+    assert_non_null(strstr(st.text, "cannot write"));
     json_free(v);
 }
 

@@ -1,0 +1,28 @@
+#include "core/rollout_rows.h"
+
+#include "core/head.h"
+#include "core/model.h"
+
+RolloutRows rollout_rows(Engine *e, int n, int nseq)
+{
+    Arena *a = &e->arena;
+    RolloutRows r = {.n = n, .nseq = nseq, .ids = arena_ints(a, (size_t)n), .pos = arena_ints(a, (size_t)n)};
+    r.cached = arena_alloc(a, (size_t)n * sizeof *r.cached);
+    if (nseq) r.offsets = arena_ints(a, (size_t)nseq + 1), r.ends = arena_ints(a, (size_t)nseq);
+    return r;
+}
+
+float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache)
+{
+    size_t C = (size_t)e->config->C, n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
+    Rows rows = {.n = r->n, .pos = r->pos, .offsets = r->offsets, .nseq = r->nseq, .cache = cache, .cached = r->cached};
+    float *xn = model_forward_rows(e, w, r->ids, &rows);
+    if (r->nseq) {
+        float *last = arena_floats(&e->arena, count * C);
+        e->ops->gather_rows(e->backend, mat_f32(last, count, C), mat_f32(xn, n, C), r->ends);
+        xn = last;
+    }
+    float *logits = arena_floats(&e->arena, count * (size_t)e->config->V);
+    head_logits(e, w, logits, xn, count);
+    return logits;
+}
