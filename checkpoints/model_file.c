@@ -12,6 +12,7 @@
 #include "checkpoints/known_models.h"
 #include "core/check.h"
 #include "core/memory.h"
+#include "data/stand_in.h"
 
 static bool is_folder(const char *path)
 {
@@ -190,7 +191,7 @@ static bool open_file(LoadedModel *m, unsigned parts, Status *st)
     size_t length = strlen(m->path);
     if (length > 12 && !strcmp(m->path + length - 12, ".safetensors"))
         return fail(st, "%s is one file of a model: give the folder that holds it and config.json", m->path);
-    return open_checkpoint(m, parts, st);
+    return open_checkpoint(m, parts, st) || stand_in(m->path, st);
 }
 
 static bool open_any(LoadedModel *m, const char *name, unsigned parts, Status *st)

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "data/dataset_row.h"
 #include "data/text.h"
+#include "data/stand_in.h"
 
 static uint64_t row_hash(const DatasetRow *row)
 {
@@ -122,6 +123,7 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
     bool ok = read_lines(d, file, skip_bad, st);
     fclose(file);
     if (ok && d->n == 0) ok = fail(st, "%s holds no usable row (%d broken)", path, d->skipped);
+    if (!ok) stand_in(path, st);
     if (!ok) {
         dataset_free(d);
         return NULL;

@@ -15,6 +15,7 @@
 #include "core/durable.h"
 #include "data/file.h"
 #include "data/utf8.h"
+#include "data/stand_in.h"
 
 Json *json_parse(const char *text, size_t length, const char *where, Status *st)
 {
@@ -36,6 +37,7 @@ Json *json_read(const char *path, Status *st)
     if (!text) return NULL;
     Json *v = json_parse(text, length, path, st);
     free(text);
+    if (!v) stand_in(path, st);
     return v;
 }
 

@@ -12,6 +12,7 @@
 #include "checkpoints/float16.h"
 #include "core/check.h"
 #include "data/json.h"
+#include "data/stand_in.h"
 
 enum { HEADER_LIMIT = 100000000, MAX_DIMS = 8, MAX_SHARDS = 100000 };
 
@@ -204,7 +205,7 @@ static bool map_file(StFile *f, const char *path, Status *st)
     f->maps = realloc(f->maps, (f->nmaps + 1) * sizeof *f->maps);
     CHECK(f->maps);
     f->maps[f->nmaps++] = (Mapping){strdup(path), base, (size_t)info.st_size};
-    return parse_header(f, &f->maps[f->nmaps - 1], st);
+    return parse_header(f, &f->maps[f->nmaps - 1], st) || stand_in(path, st);
 }
 
 /* ---- Shards ---- */

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "data/file.h"
 #include "data/utf8.h"
+#include "data/stand_in.h"
 
 /* How a stored tokenizer begins when it has a tokenizer_config.json; the rest of tokenizer.json follows as it came. */
 static const char CONFIG_FIRST[] = "{\"r1_tokenizer_config\": ";
@@ -132,6 +133,7 @@ static Tokenizer *load_from(const char *folder, const char *path, Status *st)
     size_t n;
     char *json = file_read(path, &n, st);
     Json *root = json ? json_parse(json, n, path, st) : NULL;
+    if (json && !root) stand_in(path, st);
     if (!root || !read_config_files(folder, &config, st)) {
         free(json);
         free(config);
