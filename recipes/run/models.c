@@ -7,6 +7,7 @@
 
 #include "checkpoints/model_file.h"
 #include "recipes/config/recipe_diff.h"
+#include "recipes/config/recipe_longer.h"
 #include "recipes/model/attached.h"
 #include "recipes/run/run_folder.h"
 
@@ -37,8 +38,10 @@ static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTab
 
 bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st)
 {
-    char difference[300];
-    if (recipe_same(r->recipe_text, meta->recipe ? meta->recipe : "", difference, sizeof difference)) return true;
+    char difference[300], stage[RECIPE_NAME], why[300];
+    const char *then = meta->recipe ? meta->recipe : "";
+    if (recipe_same(r->recipe_text, then, difference, sizeof difference)) return true;
+    if (recipe_longer(then, r->recipe_text, stage, why, sizeof why)) return true; /* made before its stages grew */
     return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path,
                 difference);
 }

@@ -16,6 +16,7 @@
 #include "core/check.h"
 #include "data/file.h"
 #include "recipes/config/recipe_diff.h"
+#include "recipes/config/recipe_longer.h"
 #include "recipes/run/tfevents.h"
 
 enum { MAX_TAGS = 256, TAG = 200 };
@@ -23,6 +24,7 @@ enum { MAX_TAGS = 256, TAG = 200 };
 struct RunFolder {
     char *path;
     int lock; /* file descriptor */
+    char longer[RECIPE_NAME];
     FILE *metrics;
     EventWriter *events;
     Json *summary;
@@ -116,17 +118,18 @@ static bool is_fresh(const RunFolder *f)
     return true;
 }
 
-static bool match_recipe(const RunFolder *f, const char *recipe_text, bool *resumed, Status *st)
+static bool match_recipe(RunFolder *f, const char *recipe_text, bool *resumed, Status *st)
 {
-    char *path = join(f->path, "recipe.yaml"), difference[300];
+    char *path = join(f->path, "recipe.yaml"), difference[300], why[300];
     size_t n;
     char *old = read_whole(path, &n);
-    bool ok = true;
+    bool ok = true, same = old && recipe_same(recipe_text, old, difference, sizeof difference);
     *resumed = old != NULL;
-    if (old && !recipe_same(recipe_text, old, difference, sizeof difference))
+    if (old && !same && !recipe_longer(old, recipe_text, f->longer, why, sizeof why))
         ok = fail(st,
-                  "the run folder %s holds another recipe: %s; take the same one, or choose another folder with --out",
-                  f->path, difference);
+                  "the run folder %s holds another recipe: %s%s%s; take the same one, or choose another folder with "
+                  "--out",
+                  f->path, difference, why[0] ? "; " : "", why);
     else if (!old && !is_fresh(f))
         ok = fail(st, "%s has results but no recipe.yaml, so it is no run to resume; choose another folder with --out",
                   f->path);
@@ -189,6 +192,20 @@ void run_folder_close(RunFolder *f)
     if (f->lock >= 0) close(f->lock);
     free(f->path);
     free(f);
+}
+
+const char *run_folder_longer(const RunFolder *f)
+{
+    return f->longer;
+}
+
+bool run_folder_take_recipe(RunFolder *f, const char *recipe_text, Status *st)
+{
+    char *path = join(f->path, "recipe.yaml");
+    bool ok = run_write_file(path, recipe_text, strlen(recipe_text), st);
+    free(path);
+    f->longer[0] = 0;
+    return ok;
 }
 
 char *run_folder_file(const RunFolder *f, const char *folder, const char *name, const char *suffix)
@@ -400,6 +417,15 @@ bool run_summary_stage(RunFolder *f, const char *name, Json *entry, Status *st)
     }
     if (!placed) json_append(stages, json_copy(entry));
     json_free(entry);
+    return run_summary_set(f, "stages", stages, st);
+}
+
+bool run_summary_drop(RunFolder *f, const char *name, Status *st)
+{
+    const Json *old = json_get(f->summary, "stages");
+    Json *stages = json_new_array();
+    for (size_t i = 0; i < json_count(old); i++)
+        if (strcmp(json_get_string(json_at(old, i), "name", ""), name)) json_append(stages, json_copy(json_at(old, i)));
     return run_summary_set(f, "stages", stages, st);
 }
 

@@ -16,10 +16,15 @@
 typedef struct RunFolder RunFolder;
 
 /* Creates the folder (with its parents) or opens it, and locks it. *resumed: it held this recipe already. Refuses, in one
- * sentence, a folder that another process holds, one with another recipe or seed (naming the key), one that is no run folder. */
+ * sentence, a folder that another process holds, one with another recipe or seed (naming the key; more steps of a stage that
+ * can go on are none), one that is no run folder. */
 RunFolder *run_folder_open(const char *path, const char *recipe_text, bool *resumed, Status *st);
 void run_folder_close(RunFolder *f);
 const char *run_folder_path(const RunFolder *f);
+/* The first stage of which the recipe it was opened with asks for more steps than the recipe in it ("": none), and that recipe
+ * put in its place. */
+const char *run_folder_longer(const RunFolder *f);
+bool run_folder_take_recipe(RunFolder *f, const char *recipe_text, Status *st);
 /* FOLDER/folder/NAMEsuffix; free(). */
 char *run_folder_file(const RunFolder *f, const char *folder, const char *name, const char *suffix);
 
@@ -43,6 +48,7 @@ bool run_samples_write(RunFolder *f, const char *stage, Json *samples, Status *s
  * both take the value over. */
 bool run_summary_set(RunFolder *f, const char *key, Json *value, Status *st);
 bool run_summary_stage(RunFolder *f, const char *name, Json *entry, Status *st);
+bool run_summary_drop(RunFolder *f, const char *name, Status *st);
 /* A top-level key, and the entry of a stage; NULL when there is none; views. */
 const Json *run_summary_value(const RunFolder *f, const char *key);
 const Json *run_summary_get(const RunFolder *f, const char *name);

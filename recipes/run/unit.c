@@ -1,4 +1,5 @@
 /* The loop around a unit's steps: metrics, checkpoints, evaluations, and at the end the summary. */
+#include "recipes/config/recipe_longer.h"
 #include "recipes/run/unit.h"
 
 #include <math.h>
@@ -73,6 +74,8 @@ static bool unit_conclude(UnitRun *u, Status *st)
 static bool unit_end(UnitRun *u, Status *st)
 {
     if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
+    bool goes_on = !u->unit->kind->makes_samples && !recipe_fixed_length(u->unit->stage);
+    if (goes_on && !unit_save(u, st)) return false;
     return unit_save_result(u, st) && unit_conclude(u, st);
 }
 

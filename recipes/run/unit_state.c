@@ -1,6 +1,8 @@
 /* A unit's state on disk: a checkpoint, or a small JSON file for units that make samples. */
+#include "recipes/config/recipe_longer.h"
 #include "recipes/run/unit_state.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +106,7 @@ bool unit_save_result(UnitRun *u, Status *st)
 void unit_drop_partial(const Run *r, const Unit *unit)
 {
     char *path = partial_path(r, unit);
-    unlink(path);
+    if (unit->kind->makes_samples || recipe_fixed_length(unit->stage)) unlink(path);
     durable_sweep(path);
     free(path);
 }
@@ -214,6 +216,29 @@ bool unit_done(Run *r, const Unit *unit)
     bool done = access(path, F_OK) == 0 && run_summary_get(r->folder, unit->name);
     free(path);
     return done;
+}
+
+bool unit_begun(const Run *r, const Unit *unit)
+{
+    char *partial = partial_path(r, unit), *result = result_path(r, unit);
+    bool begun = !access(partial, F_OK) || !access(result, F_OK);
+    free(partial);
+    free(result);
+    return begun;
+}
+
+bool unit_reopen(Run *r, const Unit *unit, Status *st)
+{
+    char *partial = partial_path(r, unit), *result = result_path(r, unit);
+    bool finished = !access(result, F_OK), ok = true;
+    if (finished && access(partial, F_OK))
+        ok = fail(st, "%s cannot go on: its last state is gone (%s); begin a new run whose stage says from: %s",
+                  unit->name, partial, result);
+    if (finished && ok)
+        ok = run_summary_drop(r->folder, unit->name, st) && (!unlink(result) || durable_fail(result, errno, st));
+    free(partial);
+    free(result);
+    return ok;
 }
 
 bool unit_take_result(UnitRun *u, Status *st)

@@ -14,9 +14,15 @@ bool unit_save_result(UnitRun *u, Status *st);
 /* Takes the finished model of a unit that has no summary yet (its evaluation was cut). False when there is none, or one of
  * another run; sets st when it cannot be read. */
 bool unit_take_result(UnitRun *u, Status *st);
-/* Takes the state of an unfinished unit away, once its result is in the summary. */
+/* Takes the state of an unfinished unit away, once its result is in the summary; that of a stage that can be trained longer
+ * (recipe_longer.h) stays. */
 void unit_drop_partial(const Run *r, const Unit *unit);
 /* Whether the unit's result and its summary are there. */
 bool unit_done(Run *r, const Unit *unit);
+/* Whether anything of the unit is on disk. */
+bool unit_begun(const Run *r, const Unit *unit);
+/* Takes the result of a finished unit away, so that it goes on at its last state. Nothing to do when it is not finished; fails
+ * when it is, but left no state. */
+bool unit_reopen(Run *r, const Unit *unit, Status *st);
 
 #endif

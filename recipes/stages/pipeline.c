@@ -18,6 +18,7 @@
 #include "recipes/config/recipe_notes.h"
 #include "core/policy.h"
 #include "recipes/run/inputs.h"
+#include "recipes/run/longer.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
@@ -135,7 +136,7 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
                   r->machine.ops->describe(r->machine.backend));
     if (!o->quiet) print_rewards(recipe);
     recipe_print_notes(recipe, stderr);
-    bool fits = run_inputs(r, resumed, st) && write_head(r, st) && plan_run(r, !o->quiet, st);
+    bool fits = run_inputs(r, resumed, st) && run_longer(r, st) && write_head(r, st) && plan_run(r, !o->quiet, st);
     fflush(stdout);
     return fits;
 }
