@@ -58,20 +58,75 @@ static void draw_problem(Problem *out, const CorpusSpec *c, const Source *s, uin
     task_problem(out, s->task, level, language, seed, split, index);
 }
 
-static uint64_t draw_row(const CorpusSpec *c, uint64_t index, Rng *r)
+static bool has_file(const CorpusSpec *c)
 {
-    return c->n_sources == 1 ? index : rng_u32(r);
+    for (int i = 0; i < c->n_sources; i++)
+        if (c->sources[i].dataset != NULL) return true;
+    return false;
+}
+
+double corpus_share(const CorpusSpec *c, int source)
+{
+    double total = 0;
+    for (int i = 0; i < c->n_sources; i++) total += (double)c->sources[i].weight;
+    return total > 0 ? (double)c->sources[source].weight / total : 1.0 / c->n_sources;
+}
+
+/* The source whose turn `index` is where a mix has a file, and how often its turn was before (*turn): turn j of a source of
+ * share w is at time (j + 1/2) / w, and the turns of all are taken in the order of their times. */
+static const Source *take_turn(const CorpusSpec *c, uint64_t index, uint64_t *turn)
+{
+    double share[CORPUS_MAX_SOURCES], from = (double)index - c->n_sources;
+    uint64_t taken[CORPUS_MAX_SOURCES], count = 0;
+    for (int i = 0; i < c->n_sources; i++) {
+        share[i] = corpus_share(c, i);
+        taken[i] = from > 0 ? (uint64_t)(share[i] * from + 0.5) : 0;
+        count += taken[i];
+    }
+    for (;; count++) {
+        int next = -1;
+        double first = 0;
+        for (int i = 0; i < c->n_sources; i++) {
+            double time = ((double)taken[i] + 0.5) / share[i];
+            if (share[i] > 0 && (next < 0 || time < first)) next = i, first = time;
+        }
+        *turn = taken[next]++;
+        if (count == index) return &c->sources[next];
+    }
+}
+
+uint64_t corpus_epoch(const CorpusSpec *c)
+{
+    uint64_t most = 0;
+    for (int i = 0; i < c->n_sources; i++) {
+        double share = corpus_share(c, i);
+        if (c->sources[i].dataset == NULL || share <= 0) continue;
+        uint64_t turns = (uint64_t)dataset_rows(c->sources[i].dataset, SPLIT_TRAIN);
+        double last = ((double)turns - 0.5) / share;
+        for (int k = 0; k < c->n_sources; k++)
+            if (k != i) turns += (uint64_t)(corpus_share(c, k) * last + 0.5);
+        if (turns > most) most = turns;
+    }
+    return most;
+}
+
+/* The source of place `index`, by turns or by a draw; *turn: of a file's row. */
+static const Source *choose(const CorpusSpec *c, uint64_t index, Rng *r, uint64_t *turn)
+{
+    *turn = index;
+    return has_file(c) ? take_turn(c, index, turn) : draw_source(c, -1, r);
 }
 
 void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index)
 {
     Rng r = stream("corpus problem", seed, split, index);
-    const Source *s = draw_source(c, -1, &r);
+    uint64_t turn;
+    const Source *s = choose(c, index, &r, &turn);
     if (s->task != NULL) {
         draw_problem(out, c, s, seed, split, index, &r);
         return;
     }
-    dataset_problem(out, s->dataset, split, draw_row(c, index, &r));
+    dataset_problem(out, s->dataset, split, turn);
     out->index = index;
 }
 
@@ -85,9 +140,13 @@ static void row_document(Document *out, const DatasetRow *row)
 void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index)
 {
     Rng r = stream("corpus document", seed, SPLIT_TRAIN, index);
-    const Source *s = draw_source(c, -1, &r);
+    uint64_t turn;
+    const Source *s = choose(c, index, &r, &turn);
+    out->source = (int)(s - c->sources);
+    out->row = -1;
     if (s->task == NULL) {
-        row_document(out, dataset_row(s->dataset, SPLIT_TRAIN, draw_row(c, index, &r)));
+        out->row = (int)(turn % (uint64_t)dataset_rows(s->dataset, SPLIT_TRAIN));
+        row_document(out, dataset_row(s->dataset, SPLIT_TRAIN, turn));
         return;
     }
     Problem p;

@@ -24,17 +24,25 @@ typedef struct CorpusSpec {
     float swap_en, swap_zh;    /* probability that the trace of an EN / ZH prompt is in the other language */
 } CorpusSpec;
 
-/* Which problem stands at `index` of the mix (train or test split), chosen by weight with a counter-based draw. A
- * file's rows come in order when it is the only source, else drawn with replacement. */
+/* Which problem stands at `index` of the mix (train or test split). Built-in tasks are chosen by weight with a counter-based
+ * draw. In a mix with a file the sources take turns as their weights say, so that the rows of a file come in order and none
+ * comes twice before all have come. */
 void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index);
 
 typedef struct Document {
     char *prompt;     /* rendered: with template tokens */
     char *completion; /* without end token */
+    int source;       /* index of the mix's source */
+    int row;          /* of a file: its place among the split's rows; -1 */
 } Document;
 /* The training document at `index` (train split): problem + completion in a drawn style. Rows of a file give their own
  * completion (preference rows the chosen one, text rows <bos> and the text). Free both strings. */
 void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index);
+
+/* A source's share of the mix, by its weight. */
+double corpus_share(const CorpusSpec *c, int source);
+/* Documents of a mix after which every training row of its files has come at least once; 0: it has no file. */
+uint64_t corpus_epoch(const CorpusSpec *c);
 
 /* A preference pair of the mix's helpful tasks (there must be one; train or test split): two answers of different
  * oracle quality, as often longer as shorter for the better one, the label flipped with probability noise. prompt is

@@ -112,6 +112,7 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
     CHECK(d != NULL);
     d->path = text_copy(path, strlen(path));
     d->name = base_name(path);
+    d->heldout = heldout;
     d->task = (Task){
         .name = d->name,
         .help = "rows of a file",

@@ -25,7 +25,8 @@ typedef struct Dataset {
     char *path, *name; /* name: the file's, without folder and ending */
     Task task;         /* the pseudo-task of its problems: named `name`, one level, verifies by the row */
     DatasetRow *rows;  /* the n_train rows of the training share in file order, then the n_test held-out ones */
-    int n, n_train, n_test, skipped;
+    int n, n_train, n_test, skipped; /* skipped: broken lines */
+    double heldout;                  /* the share asked for */
 } Dataset;
 
 /* Reads the whole file. A broken line fails with its number ("FILE: line 7: ..."), or is counted when skip_bad;

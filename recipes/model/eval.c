@@ -249,6 +249,8 @@ bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Sta
         Tally tally = {0};
         ok = eval_family(&r, i, &tally, st);
         result.tasks[i] = finish(&r, &tally, s->names[i]);
+        const Dataset *file = s->reasoning->sources[i].dataset;
+        result.tasks[i].no_holdout = file && file->n_test == 0;
         tally_add(&all, &tally);
     }
     for (int i = 0; s->general && s->general_n > 0 && i < s->general->n_sources && ok; i++)

@@ -35,6 +35,7 @@ typedef struct EvalSpec {
 typedef struct TaskEval {
     char name[EVAL_NAME];
     int n, k, distinct; /* problems, samples of each, different problems */
+    bool no_holdout;    /* rows of a file that holds none out */
     double pass1, se, passk, consk, format, language, length, truncated;
     long reasons[REASON_COUNT];
 } TaskEval;

@@ -114,6 +114,7 @@ static Json *task_json(const TaskEval *e)
     json_set(o, "n", json_new_int(e->n));
     json_set(o, "k", json_new_int(e->k));
     json_set(o, "distinct", json_new_int(e->distinct));
+    if (e->no_holdout) json_set(o, "no_holdout", json_new_bool(true));
     for (int i = 0; i < REASON_COUNT; i++)
         if (e->reasons[i]) json_set(reasons, reason_name((Reason)i), json_new_int(e->reasons[i]));
     json_set(o, "reasons", reasons);

@@ -12,7 +12,11 @@ bool run_mix(Run *r, const RecipeStage *s, double general_share, CorpusSpec *out
 
 /* A seed for a unit's data, different for every unit of a run. */
 uint32_t run_seed(const Run *r, const Unit *u);
-/* The RNG's stage number: of the unit's name, so that a stage draws the same whatever recipe it stands in. */
-uint32_t unit_rng_stage(const Unit *u);
+/* The RNG's stage number: of the unit's name, so that a stage draws the same whatever recipe it stands in; the next free one
+ * where an earlier unit of the run has that number. u: one of r->units. */
+uint32_t unit_rng_stage(const Run *r, const Unit *u);
+
+/* Documents of an SFT stage's mix: `traces`, or when 0 every row of its files once; 400 of built-in tasks. */
+int run_documents(const CorpusSpec *c, int traces);
 
 #endif

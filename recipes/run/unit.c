@@ -9,6 +9,7 @@
 #include "checkpoints/hash.h"
 #include "core/ops_clocked.h"
 #include "core/policy.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/unit_eval.h"
@@ -49,7 +50,9 @@ static bool summarise(UnitRun *u, Status *st)
         json_set(entry, "weights_sha256", json_new_text(hash));
         json_set(entry, "parameters", json_new_int((int64_t)u->policy->engine.table.count));
     }
-    const Json *accuracy = json_get(u->extra, "accuracy");
+    const Json *accuracy = json_get(u->extra, "accuracy"), *data = json_get(u->extra, "data");
+    if (json_count(data)) json_set(entry, "data", json_copy(data));
+    if (json_get(u->extra, "dropped")) json_set(entry, "dropped", json_copy(json_get(u->extra, "dropped")));
     if (accuracy) json_set(entry, "heldout_accuracy", json_copy(accuracy));
     bool ok = true;
     if (u->policy && u->unit->stage->eval_after && !u->unit->kind->scalar_head) ok = unit_evaluate_after(u, entry, st);
@@ -183,7 +186,10 @@ static bool unit_loop(UnitRun *u, Status *st)
 static bool unit_work(UnitRun *u, Status *st)
 {
     if (unit_take_result(u, st)) return unit_conclude(u, st); /* only its evaluation is missing */
-    if (st->failed || !unit_begin(u, st) || !u->unit->kind->open(u, st)) return false;
+    if (st->failed || !unit_begin(u, st)) return false;
+    json_set(u->extra, "data", json_new_array());
+    if (!u->unit->kind->open(u, st)) return false;
+    counts_say(u);
     progress_stage(u->run->progress, u->unit->name, u->step, u->total < INT32_MAX ? u->total : 0);
     bool ok = unit_loop(u, st) && unit_end(u, st);
     progress_stage_end(u->run->progress);

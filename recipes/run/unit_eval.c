@@ -5,6 +5,7 @@
 
 #include "recipes/model/eval_numbers.h"
 #include "core/ops_clocked.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
@@ -42,6 +43,7 @@ static bool run_evaluate(UnitRun *u, bool quick, const Listener *listener, EvalR
                      .slots = ROLLOUT_SLOTS,
                      .cancel = r->cancel};
     if (listener) spec.on_sample = listener->on_sample, spec.on_sample_ctx = listener->ctx;
+    counts_say_evaluation(u, &spec);
     const char *before = ops_clocked_phase(r->machine.times, "evaluation");
     bool ok = evaluate(u->policy, &r->voice, &spec, out, st);
     ops_clocked_phase(r->machine.times, before);

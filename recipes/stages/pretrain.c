@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "recipes/stages/documents.h"
 #include "core/batches.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/sft_step.h"
 #include "recipes/stages/stage_list.h"
@@ -26,6 +27,7 @@ static bool pretrain_open(UnitRun *u, Status *st)
     for (int i = 0; i < STYLE_COUNT; i++) p->corpus.styles[i] = (float)s->styles[i];
     p->corpus.swap_en = (float)s->swap_en;
     p->corpus.swap_zh = (float)s->swap_zh;
+    counts_add_mix(u, &p->corpus, (double)s->steps * s->batch, false);
     return true;
 }
 
@@ -49,7 +51,10 @@ static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     if (p->batch.m == 0)
         return fail(st, "every document of a step of %s is longer than max_length %d; raise max_length", s->name,
                     s->max_length);
-    if (dropped) json_set(metrics, "dropped", json_new_int(dropped));
+    if (dropped) {
+        json_set(metrics, "dropped", json_new_int(dropped));
+        json_set(u->extra, "dropped", json_new_int(dropped + json_integer(json_get(u->extra, "dropped"))));
+    }
     return sft_update(u, &p->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), metrics, st);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/check.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/rl_report.h"
@@ -39,7 +40,7 @@ static GroupSource group_source(const UnitRun *u, const Rl *r)
                          .helpful = r->helpful,
                          .safety = r->safety,
                          .data_seed = run_seed(u->run, u->unit),
-                         .rng_stage = unit_rng_stage(u->unit),
+                         .rng_stage = unit_rng_stage(u->run, u->unit),
                          .slots = all < ROLLOUT_SLOTS ? all : ROLLOUT_SLOTS};
 }
 
@@ -48,6 +49,21 @@ static bool open_rollouts(UnitRun *u, Rl *r, Status *st)
     r->rollouts = rl_rollouts_open(u, &r->rewards, st);
     r->replies = run_folder_file(u->run->folder, "rollouts", u->unit->name, ".replies.jsonl");
     return r->rollouts && (!needs(&r->rewards, REWARD_EXTERNAL) || reward_cache_load(r->open_rewards, r->replies, st));
+}
+
+/* Prompts of the whole stage by source (refills apart): those of the reward models come in its last part only. */
+static void count_prompts(UnitRun *u, const Rl *r)
+{
+    const RecipeRl *rl = &u->unit->stage->rl;
+    int64_t first = 0;
+    while (r->flops <= 0 && first < u->total && !rl_preferences_act(rl, first, u->total)) first++;
+    double rules = r->flops > 0 ? 0 : (double)(first * rl->prompts);
+    double all = r->flops > 0 ? 0 : (double)((u->total - first) * rl->prompts);
+    for (int i = 0; i < r->corpus_all.n_sources; i++) {
+        double draws = all * corpus_share(&r->corpus_all, i);
+        if (i < r->corpus_rules.n_sources) draws += rules * corpus_share(&r->corpus_rules, i);
+        counts_add_draws(u, &r->corpus_all.sources[i], draws, needs(&r->rewards, REWARD_ACCURACY));
+    }
 }
 
 bool rl_open(UnitRun *u, double lr, double flops, Status *st)
@@ -67,6 +83,7 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
     r->source = group_source(u, r);
     if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
+    count_prompts(u, r);
     return open_rollouts(u, r, st);
 }
 

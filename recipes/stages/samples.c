@@ -15,6 +15,7 @@
 #include "recipes/stages/samples.h"
 #include "core/rollout.h"
 #include "recipes/model/prompts.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/models.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
@@ -75,10 +76,11 @@ static bool samples_open(UnitRun *u, Status *st)
     if (!s->policy) return false;
     s->prompts = stage->sample_prompts;
     if (stage->kind == STAGE_SFT) {
-        s->want = (int)lround(stage->seed_share * stage->traces);
+        s->want = (int)lround(stage->seed_share * run_documents(&s->reasoning, stage->traces));
         s->prompts = 64 * s->want;
     }
     u->total = (s->prompts + SAMPLE_PROMPTS - 1) / SAMPLE_PROMPTS;
+    counts_add_mix(u, &s->reasoning, s->prompts, true);
     return open_part(u, s, st);
 }
 
@@ -142,7 +144,7 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
                         .sampling = {.temperature = (float)stage->sample_temperature, .top_p = 1},
                         .seed = u->run->recipe->seed,
                         .purpose = RNG_ROLLOUT,
-                        .stage = unit_rng_stage(u->unit),
+                        .stage = unit_rng_stage(u->run, u->unit),
                         .cancel = u->run->cancel};
     RolloutStats stats = {0};
     voice_rollout(&u->run->voice, &spec);

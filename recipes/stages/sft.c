@@ -7,24 +7,81 @@
 #include "recipes/stages/documents.h"
 #include "recipes/stages/samples.h"
 #include "core/batches.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/sft_step.h"
 #include "recipes/stages/stage_list.h"
 #include "recipes/stages/step.h"
 
+/* A source of the documents; source NULL: the stage's file of samples. */
+typedef struct Counted {
+    const Source *source;
+    SourceCount count;
+} Counted;
+
 typedef struct Sft {
     Documents documents;
     BatchBuilder batch;
+    CorpusSpec reasoning, general;
+    Counted counted[2 * CORPUS_MAX_SOURCES + 1];
+    int n_counted;
 } Sft;
 
-static void add_generated(UnitRun *u, Sft *f, const CorpusSpec *c, int n, int max_length)
+static void keep_count(Sft *f, const Source *s, const SourceCount *c)
 {
+    f->counted[f->n_counted++] = (Counted){s, *c};
+}
+
+/* What of a mix became documents. */
+typedef struct MixCount {
+    SourceCount list[CORPUS_MAX_SOURCES];
+    uint8_t *seen[CORPUS_MAX_SOURCES]; /* rows of a file; NULL: built-in */
+} MixCount;
+
+static void count_document(MixCount *m, const Document *doc, bool added)
+{
+    SourceCount *c = &m->list[doc->source];
+    uint8_t *seen = m->seen[doc->source];
+    if (!added) c->too_long += !seen || !seen[doc->row];
+    else {
+        c->documents++;
+        c->rows += seen && !seen[doc->row];
+    }
+    if (seen) seen[doc->row] = 1;
+}
+
+/* The first n documents of a mix, and their counts by source. */
+static void add_documents(UnitRun *u, Sft *f, const CorpusSpec *c, int n)
+{
+    MixCount count = {0};
+    for (int i = 0; i < c->n_sources; i++)
+        if (c->sources[i].dataset) count.seen[i] = calloc((size_t)c->sources[i].dataset->n, 1);
     for (int i = 0; i < n; i++) {
         Document doc;
+        int had = f->documents.n;
         corpus_document(&doc, c, run_seed(u->run, u->unit), (uint64_t)i);
-        documents_add(&f->documents, &u->run->voice, doc.prompt, doc.completion, max_length, false);
+        documents_add(&f->documents, &u->run->voice, doc.prompt, doc.completion, u->unit->stage->max_length, false);
+        count_document(&count, &doc, f->documents.n > had);
         free(doc.prompt);
         free(doc.completion);
+    }
+    for (int i = 0; i < c->n_sources; i++) {
+        keep_count(f, &c->sources[i], &count.list[i]);
+        free(count.seen[i]);
+    }
+}
+
+/* How often each is met follows from the steps. */
+static void tell(UnitRun *u, const Sft *f)
+{
+    int batch = u->unit->stage->batch < f->documents.n ? u->unit->stage->batch : f->documents.n;
+    double epochs = (double)u->total * batch / f->documents.n;
+    for (int i = 0; i < f->n_counted; i++) {
+        SourceCount c = f->counted[i].count;
+        const Source *s = f->counted[i].source;
+        c.times = c.rows ? epochs * c.documents / c.rows : epochs;
+        if (s) counts_add(u, s, &c);
+        else counts_add_samples(u, "samples", &c);
     }
 }
 
@@ -36,30 +93,37 @@ static bool finish_open(UnitRun *u, Sft *f, Status *st)
                     "stage %s has no training sequence (%d were longer than max_length %d): raise max_length or traces",
                     s->name, f->documents.dropped, s->max_length);
     u->total = s->steps > 0 ? s->steps : (int64_t)ceil(s->epochs * f->documents.n / s->batch);
+    tell(u, f);
     return true;
 }
 
-/* Clean traces of the generators, general documents in their share, and filtered samples of another policy. */
+static bool add_samples(UnitRun *u, Sft *f, int most, Status *st)
+{
+    int had = f->documents.n, dropped = f->documents.dropped;
+    if (!samples_load(u->run, u->unit->stage->name, most, u->unit->stage->max_length, &f->documents, st)) return false;
+    SourceCount c = {
+        .documents = f->documents.n - had, .rows = f->documents.n - had, .too_long = f->documents.dropped - dropped};
+    keep_count(f, NULL, &c);
+    return true;
+}
+
+/* Clean traces of the generators and rows of files, general documents in their share, and filtered samples of another policy. */
 static bool sft_open(UnitRun *u, Status *st)
 {
     const RecipeStage *s = u->unit->stage;
     Sft *f = calloc(1, sizeof *f);
     CHECK(f != NULL);
     u->self = f;
-    CorpusSpec reasoning, general;
-    if (!run_reasoning(u->run, s, &reasoning, st) || !run_general(u->run, &general, st)) return false;
-    memset(reasoning.styles, 0, sizeof reasoning.styles);
-    reasoning.styles[STYLE_CLEAN] = 1;
-    reasoning.swap_en = (float)s->swap_en;
-    reasoning.swap_zh = (float)s->swap_zh;
-    int seeded = 0;
-    if (s->seed_share > 0 &&
-        !samples_load(u->run, s->name, (int)lround(s->seed_share * s->traces), s->max_length, &f->documents, st))
-        return false;
-    seeded = f->documents.n;
-    add_generated(u, f, &reasoning, s->traces - seeded > 0 ? s->traces - seeded : 0, s->max_length);
+    if (!run_reasoning(u->run, s, &f->reasoning, st) || !run_general(u->run, &f->general, st)) return false;
+    memset(f->reasoning.styles, 0, sizeof f->reasoning.styles);
+    f->reasoning.styles[STYLE_CLEAN] = 1;
+    f->reasoning.swap_en = (float)s->swap_en;
+    f->reasoning.swap_zh = (float)s->swap_zh;
+    int traces = run_documents(&f->reasoning, s->traces), seeds = (int)lround(s->seed_share * traces);
+    if (s->seed_share > 0 && !add_samples(u, f, seeds, st)) return false;
+    add_documents(u, f, &f->reasoning, traces > f->documents.n ? traces - f->documents.n : 0);
     double share = s->general_share < 1 ? s->general_share : 0.999;
-    if (general.n_sources) add_generated(u, f, &general, (int)lround(s->traces * share / (1 - share)), s->max_length);
+    if (f->general.n_sources) add_documents(u, f, &f->general, (int)lround(traces * share / (1 - share)));
     return finish_open(u, f, st);
 }
 
@@ -68,8 +132,7 @@ static bool sft_samples_open(UnitRun *u, Status *st)
     Sft *f = calloc(1, sizeof *f);
     CHECK(f != NULL);
     u->self = f;
-    return samples_load(u->run, u->unit->stage->name, -1, u->unit->stage->max_length, &f->documents, st) &&
-           finish_open(u, f, st);
+    return add_samples(u, f, -1, st) && finish_open(u, f, st);
 }
 
 static bool sft_step(UnitRun *u, Json *metrics, bool *done, Status *st)

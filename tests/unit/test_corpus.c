@@ -228,13 +228,65 @@ static void test_files_as_sources(void **state)
     dataset_free(d);
 }
 
+static Dataset *numbered(const char *name, int rows)
+{
+    char text[4096] = "";
+    Status st = {0};
+    for (int i = 0; i < rows; i++)
+        sprintf(text + strlen(text), "{\"prompt\": \"%s %d\", \"completion\": \"x\"}\n", name, i);
+    scratch_put(name, text, strlen(text));
+    Dataset *d = dataset_read(scratch_path(name), 0, false, &st);
+    if (!d) fail_msg("%s", st.text);
+    return d;
+}
+
+/* Files in a mix: rows in order, none twice before all have come, the shares of the weights, an epoch that meets every row. */
+static void test_turns(void **state)
+{
+    (void)state;
+    Dataset *a = numbered("a.jsonl", 7), *b = numbered("b.jsonl", 5);
+    CorpusSpec c = {.sources = {{.dataset = a, .weight = 2},
+                                {.task = task_find("add"), .level_min = 1, .level_max = 1, .weight = 0.5f},
+                                {.dataset = b, .weight = 1}},
+                    .n_sources = 3};
+    uint64_t epoch = corpus_epoch(&c);
+    int met[3] = {0}, rows[2] = {7, 5};
+    for (uint64_t i = 0; i < 40 * epoch; i++) {
+        Document doc;
+        corpus_document(&doc, &c, 1, i);
+        bool file = doc.source != 1;
+        if (file) {
+            int of = rows[doc.source / 2], row = met[doc.source] % of;
+            char prompt[64];
+            snprintf(prompt, sizeof prompt, "<bos><user>%s %d<assistant>", doc.source ? "b.jsonl" : "a.jsonl", row);
+            assert_string_equal(doc.prompt, prompt);
+            assert_int_equal(doc.row, row);
+        } else assert_int_equal(doc.row, -1);
+        met[doc.source]++;
+        if (i + 2 == epoch) assert_true(met[0] < 7 || met[2] < 5); /* not one document too many */
+        if (i + 1 == epoch) assert_true(met[0] >= 7 && met[2] >= 5);
+        free(doc.prompt);
+        free(doc.completion);
+    }
+    double all = 40.0 * (double)epoch;
+    assert_in_range(met[0], (int)(all * 2 / 3.5) - 1, (int)(all * 2 / 3.5) + 2);
+    assert_in_range(met[1], (int)(all * 0.5 / 3.5) - 1, (int)(all * 0.5 / 3.5) + 2);
+    /* A file alone: an epoch is its rows. */
+    CorpusSpec alone = {.sources = {{.dataset = a, .weight = 0.1f}}, .n_sources = 1};
+    assert_int_equal(corpus_epoch(&alone), 7);
+    CorpusSpec none = mix();
+    assert_int_equal(corpus_epoch(&none), 0);
+    dataset_free(a);
+    dataset_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_problem_shares),    cmocka_unit_test(test_documents),
         cmocka_unit_test(test_swapped_languages), cmocka_unit_test(test_deterministic),
         cmocka_unit_test(test_helpful_pairs),     cmocka_unit_test(test_safety_examples),
-        cmocka_unit_test(test_files_as_sources),
+        cmocka_unit_test(test_files_as_sources),  cmocka_unit_test(test_turns),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
