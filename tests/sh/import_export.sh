@@ -1,24 +1,11 @@
 #!/bin/sh
 # r1 import and r1 export: models of every family go through a checkpoint and back, bit for bit; what cannot be is told.
 set -eu
+. tests/lib.sh
 cd "$TEST_DIR"
 golden=$OLDPWD/tests/golden
 echo '{"ids": [3, 1, 4, 1, 5, 9, 2, 6]}' >ids.jsonl
 
-expect() { # WANT GOT
-    [ "$1" = "$2" ] && return
-    printf 'expected: %s\ngot:      %s\n' "$1" "$2"
-    exit 1
-}
-expect_exit() { # CODE WORDS COMMAND ..: the exit code, and one line on stderr that holds WORDS
-    want=$1 words=$2
-    shift 2
-    code=0
-    "$@" >out 2>said </dev/null || code=$?
-    expect "$want" "$code"
-    expect 1 "$(wc -l <said | tr -d ' ')"
-    grep -qF -e "$words" said || expect "$words" "$(cat said)"
-}
 
 for family in v2_lite v2_full v2_yarn v3 qwen2 qwen3 llama; do
     "$R1" import "$golden/$family" -o "$family.h5" >out
@@ -34,13 +21,13 @@ for type in f16 bf16 q8_0; do
     "$R1" score llama.$type.gguf --ids ids.jsonl >out
 done
 
-expect_exit 2 'it needs -o CKPT' "$R1" import llama.h5
-expect_exit 2 '--format onnx: expected hf or gguf' "$R1" export llama.h5 --format onnx -o x
-expect_exit 2 '--dtype q8_0 is for --format gguf' "$R1" export llama.h5 --format hf --dtype q8_0 -o x
-expect_exit 2 '--dtype q4: expected f32, f16, bf16 or q8_0' "$R1" export llama.h5 --format gguf --dtype q4 -o x
-expect_exit 1 'without weights' "$R1" import deepseek-v2-lite -o x
-expect_exit 1 'llama.hf' "$R1" export llama.h5 --format hf -o llama.hf
-expect_exit 1 'nowhere' "$R1" import nowhere -o x
+expect_error 2 'it needs -o CKPT' "$R1" import llama.h5
+expect_error 2 '--format onnx: expected hf or gguf' "$R1" export llama.h5 --format onnx -o x
+expect_error 2 '--dtype q8_0 is for --format gguf' "$R1" export llama.h5 --format hf --dtype q8_0 -o x
+expect_error 2 '--dtype q4: expected f32, f16, bf16 or q8_0' "$R1" export llama.h5 --format gguf --dtype q4 -o x
+expect_error 1 'without weights' "$R1" import deepseek-v2-lite -o x
+expect_error 1 'llama.hf' "$R1" export llama.h5 --format hf -o llama.hf
+expect_error 1 'nowhere' "$R1" import nowhere -o x
 if [ -e x ]; then echo 'a failed command left x behind'; exit 1; fi
 
 # moe_layer_freq 2: of four layers the third has experts; it is trained, goes out and comes back, and GGUF has no place for it.
@@ -57,4 +44,4 @@ END
 expect 'layers.2' "$("$R1" inspect every2/base --tensors | grep -o 'layers\.[0-9]*\.mlp\.experts' | cut -d. -f1-2 | sort -u)"
 "$R1" export every2/base --format hf -o every2.hf >out
 expect "$("$R1" score every2/base --ids ids.jsonl)" "$("$R1" score every2.hf --ids ids.jsonl)"
-expect_exit 1 'moe_layer_freq 2 has no place in GGUF' "$R1" export every2.hf --format gguf -o every2.gguf
+expect_error 1 'moe_layer_freq 2 has no place in GGUF' "$R1" export every2.hf --format gguf -o every2.gguf

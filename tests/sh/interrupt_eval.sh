@@ -3,11 +3,10 @@
 # again by the resumed run, a finished stage is taken as it is and only evaluated again.
 set -eu
 export OMP_WAIT_POLICY=passive
-said=$TEST_DIR/said
-complain() { echo "$1"; cat "$said"; exit 1; }
+. tests/lib.sh
 run_it() { # FOLDER, replaced by r1
     exec "$R1" run micro --threads 1 --quiet --out "$1" --until base --checkpoint-seconds 3600 --set base.steps=40 \
-        --set base.eval_every=25 --set eval.quick_n=6000 --set eval.n=2000 >"$TEST_DIR/out" 2>"$said"
+        --set base.eval_every=25 --set eval.quick_n=6000 --set eval.n=2000 >"$out" 2>"$said"
 }
 
 # stop PATTERN: starts or resumes, and presses Ctrl-C a moment after the line: the evaluation behind it takes far longer.

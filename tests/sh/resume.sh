@@ -3,16 +3,15 @@
 # never stopped: weights, evaluations and metrics. A folder that is another run's, or in use, is refused.
 set -eu
 export OMP_WAIT_POLICY=passive
+. tests/lib.sh
 run=$TEST_DIR/killed
-said=$TEST_DIR/said
-r1_run() { "$R1" run micro --threads 1 --quiet --out "$@" >"$TEST_DIR/out" 2>"$said"; }
-complain() { echo "$1"; cat "$said"; exit 1; }
+r1_run() { "$R1" run micro --threads 1 --quiet --out "$@" >"$out" 2>"$said"; }
 
 # stop SIGNAL STAGE STEP ARGUMENT...: starts or resumes, and sends the signal a random part of a second after the step's line.
 stop() {
     signal=$1 line="\"stage\": \"$2\", \"step\": $3,"
     shift 3
-    "$R1" run micro --threads 1 --checkpoint-seconds 0 --quiet --out "$run" "$@" >"$TEST_DIR/out" 2>"$said" &
+    "$R1" run micro --threads 1 --checkpoint-seconds 0 --quiet --out "$run" "$@" >"$out" 2>"$said" &
     child=$!
     until grep -qs "$line" "$run/metrics.jsonl"; do
         kill -0 $child 2>/dev/null || complain "the run ended before $line"
@@ -56,7 +55,7 @@ refused "another kind of machine (native-f32/v[0-9]*; here: native-f32/v[0-9]*/t
 "$R1" run micro --threads 1 --quiet --out "$TEST_DIR/busy" --set base.steps=100000 >/dev/null 2>&1 &
 child=$!
 until [ -s "$TEST_DIR/busy/metrics.jsonl" ]; do sleep 0.05; done
-if "$R1" run micro --quiet --out "$TEST_DIR/busy" --set base.steps=100000 >"$TEST_DIR/out" 2>"$said"; then complain "ran twice"; fi
+if "$R1" run micro --quiet --out "$TEST_DIR/busy" --set base.steps=100000 >"$out" 2>"$said"; then complain "ran twice"; fi
 kill -KILL $child
 grep -q "in use by process $child" "$said" || complain "did not say who uses the folder"
 

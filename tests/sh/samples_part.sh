@@ -3,10 +3,9 @@
 # so, and goes on when the state is taken away.
 set -eu
 export OMP_WAIT_POLICY=passive
-said=$TEST_DIR/said
+. tests/lib.sh
 run=$TEST_DIR/run
-complain() { echo "$1"; cat "$said"; exit 1; }
-run_it() { exec "$R1" run micro --threads 1 --quiet --out "$run" --until reject_sft --set reject_sft.sample_prompts=2048 >"$TEST_DIR/out" 2>"$said"; }
+run_it() { exec "$R1" run micro --threads 1 --quiet --out "$run" --until reject_sft --set reject_sft.sample_prompts=2048 >"$out" 2>"$said"; }
 
 run_it &
 child=$!

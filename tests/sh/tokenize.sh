@@ -1,22 +1,9 @@
 #!/bin/sh
 # r1 tokenize and r1 template as other programs call them: a JSON line in, a JSON line out, exit codes, one sentence.
 set -eu
+. tests/lib.sh
 qwen=tests/tokenizers/qwen3
 
-expect() { # WANT GOT
-    [ "$1" = "$2" ] && return
-    printf 'expected: %s\ngot:      %s\n' "$1" "$2"
-    exit 1
-}
-expect_exit() { # CODE WORDS COMMAND ..: the exit code, and one line on stderr that holds WORDS
-    want=$1 words=$2
-    shift 2
-    code=0
-    "$@" >"$TEST_DIR/out" 2>"$TEST_DIR/said" </dev/null || code=$?
-    expect "$want" "$code"
-    expect 1 "$(wc -l <"$TEST_DIR/said" | tr -d ' ')"
-    grep -qF -e "$words" "$TEST_DIR/said" || expect "$words" "$(cat "$TEST_DIR/said")"
-}
 
 expect '[9707, 11, 1879, 0]
 [151644, 198, 151645]' "$(printf '%s\n' '"Hello, world!"' '"<|im_start|>\n<|im_end|>"' | "$R1" tokenize $qwen)"
@@ -32,15 +19,15 @@ expect '"<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>"' \
     "$(echo "$hi" | "$R1" template tests/tokenizers/deepseek_v3 --add-generation-prompt)"
 expect '"<|im_start|>user\nHi<|im_end|>\n"' "$(echo "$hi" | "$R1" template $qwen --template chatml)"
 
-expect_exit 2 'r1 tokenize --help' "$R1" tokenize
+expect_error 2 'r1 tokenize --help' "$R1" tokenize
 expect "$(echo '"<|im_end|>"' | "$R1" tokenize $qwen)" "$(echo '"<|im_end|>"' | "$R1" tokenize $qwen --special)"
-expect_exit 2 'no chat template "qwen9"' "$R1" template $qwen --template qwen9
-expect_exit 1 'No such file' "$R1" tokenize "$TEST_DIR/none"
-expect_exit 1 'line 2: expected a JSON string' sh -c "printf '\"a\"\n3\n' | '$R1' tokenize $qwen"
-expect_exit 1 'line 1: element 0 is not an id' sh -c "echo '[-1]' | '$R1' tokenize $qwen --decode"
+expect_error 2 'no chat template "qwen9"' "$R1" template $qwen --template qwen9
+expect_error 1 'No such file' "$R1" tokenize "$TEST_DIR/none"
+expect_error 1 'line 2: expected a JSON string' sh -c "printf '\"a\"\n3\n' | '$R1' tokenize $qwen"
+expect_error 1 'line 1: element 0 is not an id' sh -c "echo '[-1]' | '$R1' tokenize $qwen --decode"
 mkdir "$TEST_DIR/odd"
 cp $qwen/tokenizer.json "$TEST_DIR/odd"
 echo '{"chat_template": "[INST] {{ messages }}"}' >"$TEST_DIR/odd/tokenizer_config.json"
-expect_exit 1 'name one with --template' "$R1" template "$TEST_DIR/odd"
+expect_error 1 'name one with --template' "$R1" template "$TEST_DIR/odd"
 echo '{' >"$TEST_DIR/odd/tokenizer_config.json"
-expect_exit 1 'tokenizer_config.json: line 2' "$R1" template "$TEST_DIR/odd"
+expect_error 1 'tokenizer_config.json: line 2' "$R1" template "$TEST_DIR/odd"

@@ -3,13 +3,9 @@
 # kind of loss, KL and cache.
 set -eu
 export OMP_WAIT_POLICY=passive
+. tests/lib.sh
 root=$PWD
 dir=$TEST_DIR
-complain() {
-    echo "$1"
-    cat "$dir/said"
-    exit 1
-}
 
 cat >"$dir/traces.jsonl" <<'END_OF_FILE'
 {"prompt": "1+1", "completion": "<think>one and one</think><answer>2</answer>"}

@@ -2,12 +2,8 @@
 # A checkpoint like DeepSeek-V2-Lite's as published: all 27 layers and 5,291 tensors in shards (tiny widths), bf16. It is
 # inspected, imported, scored, trained for a step and exported; its first two layers alone as well.
 set -eu
+. tests/lib.sh
 cd "$TEST_DIR"
-expect() { # WANT GOT
-    [ "$1" = "$2" ] && return
-    printf 'expected: %s\ngot:      %s\n' "$1" "$2"
-    exit 1
-}
 sha() { "$R1" inspect "$1" --sha256 | grep weights_sha256; }
 score() { "$R1" score "$1" --ids ids.jsonl; }
 
