@@ -24,7 +24,7 @@ have = $(shell for h in $(1); do echo "$(hash)include <$$h>"; done | $(CC) $(CPP
          -E -x c - >/dev/null 2>&1 && echo yes)
 REQUIRED := hdf5.h yaml.h jansson.h pcre2.h utf8proc.h gmp.h openssl/evp.h
 
-ifneq ($(filter-out clean help deps demo test test-asan test-peers fuzz,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean help deps demo test test-asan test-peers fuzz notebooks,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(call have,hdf5.h),)
 HDF5_CFLAGS := $(or $(shell pkg-config --cflags hdf5 2>/dev/null),$(addprefix -I,$(wildcard /usr/include/hdf5/serial)))
 HDF5_LIBS   := $(or $(shell pkg-config --libs-only-L hdf5 2>/dev/null),$(addprefix -L,$(wildcard /usr/lib/*/hdf5/serial)))
@@ -71,7 +71,7 @@ TEST_SOURCES := $(wildcard tests/unit/test_*.c)
 TEST_SHARED  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SOURCES),$(wildcard tests/unit/*.c)))
 TESTS        := $(foreach t,$(TEST_SOURCES:tests/unit/%.c=%),$(if $(or $(if $(T),,all),$(findstring $(T),$t)),$(BUILD)/tests/$t))
 
-.PHONY: all objects unit fuzzers test test-asan test-peers fuzz demo deps format format-check lint clean help FORCE
+.PHONY: all objects unit fuzzers test test-asan test-peers fuzz demo deps notebooks format format-check lint clean help FORCE
 all: $(if $(MAIN),$(R1),objects) ## build ./r1
 objects: $(LIBRARY) $(MAIN_O) ## compile everything but link nothing
 unit: $(TESTS) ## build the unit tests into build/tests (T=pattern: some)
@@ -198,6 +198,12 @@ FUZZ := BUILD=build/fuzz CC=clang OPT=-O1 FOLDERS="core data checkpoints recipes
 fuzz: deps ## libFuzzer on the readers of foreign files, FUZZ_SECONDS=120 each (T=pattern: some)
 	@+$(BUILD_ALL) $(FUZZ) fuzzers
 	@T='$(T)' sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
+
+notebooks: deps ## execute the notebooks (installs Jupyter in .venv-notebooks)
+	@+$(BUILD_ALL) all
+	[ -x .venv-notebooks/bin/jupyter ] || python3 -m venv .venv-notebooks
+	.venv-notebooks/bin/pip install -q -r notebooks/requirements.txt
+	cd notebooks && ../.venv-notebooks/bin/jupyter nbconvert --to notebook --execute --inplace *.ipynb
 
 FORMATTED := $(foreach f,core cpu gpu data checkpoints recipes tests,$(shell find $f -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc'))
 format: ## clang-format (14) on every source file, in place
