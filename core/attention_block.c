@@ -28,7 +28,7 @@ static void attend(Engine *e, const LayerWeights *w, AttentionActs *a, int layer
     AttentionInputs in = projected_inputs(c, &a->p);
     bool latent = r->cache && r->cache->kind == CACHE_LATENT;
     CacheLayer cache = {0};
-    if (r->cache) cache = kv_cache_layer(r->cache, layer);
+    if (r->cache) cache = kv_cache_layer(r->cache, layer, r->pages);
     if (latent)
         e->ops->latent_write(e->backend, cache, r->cached, r->n, act_mat(e, a->ckv, n, (size_t)c->Rkv), in.k_rope,
                              c->Dr);

@@ -14,6 +14,7 @@ typedef struct Rows {
     int nseq;
     KvCache *cache;         /* NULL: nothing is cached */
     const CacheRow *cached; /* [n] where each row lies in the cache */
+    const int32_t *pages;   /* the page table of `cached` */
 } Rows;
 
 /* Rows that run through the ops of a half one after another: what one op writes is still in the cache when the next one reads

@@ -7,21 +7,6 @@
 #include "core/block.h"
 #include "core/check.h"
 
-/* Sorts the (token, choice) pairs by expert, tokens in order within an expert. */
-static void sort_by_expert(Routing *r, int E, int K, size_t n)
-{
-    for (int e = 0; e <= E; e++) r->offsets[e] = 0;
-    for (size_t i = 0; i < n * (size_t)K; i++) r->offsets[r->idx[i] + 1]++;
-    for (int e = 0; e < E; e++) r->offsets[e + 1] += r->offsets[e];
-    for (size_t i = 0; i < n * (size_t)K; i++) {
-        int32_t at = r->offsets[r->idx[i]]++;
-        r->slot[i] = at;
-        r->rows[at] = (int32_t)(i / (size_t)K);
-    }
-    for (int e = E; e > 0; e--) r->offsets[e] = r->offsets[e - 1];
-    r->offsets[0] = 0;
-}
-
 /* Rows [from, from + rows) of a matrix at p. */
 static Mat rows_f32(float *p, size_t cols, size_t from, size_t rows)
 {
@@ -125,7 +110,7 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, flo
         if (mlp.down.p) mlp_fwd(e, mlp_rows(mlp, from, rows), r ? mat_rows(shared, from, rows) : out, xn, !r);
     }
     if (!r) return;
-    if (!r->decided) sort_by_expert(r, c->E, c->K, n);
+    if (!r->decided) ops->sort_experts(b, r->offsets, r->slot, r->rows, r->idx, (int)n, c->E, c->K);
     r->decided = true;
     experts_fwd(e, w, a, r, all_xn);
     ops->combine_fwd(b, all_y, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K), shared);

@@ -60,11 +60,12 @@ void kv_cache_close(KvCache *k)
     *k = (KvCache){0};
 }
 
-CacheLayer kv_cache_layer(const KvCache *k, int layer)
+CacheLayer kv_cache_layer(const KvCache *k, int layer, const int32_t *pages)
 {
     char *base = (char *)k->pages + (size_t)layer * k->page_values * dtype_size(k->dtype);
     return (CacheLayer){base,       k->dtype, k->page_values * (size_t)k->config->L,
-                        k->rope_at, k->v_at,  k->config->attention == ATTENTION_MLA};
+                        k->rope_at, k->v_at,  k->config->attention == ATTENTION_MLA,
+                        pages};
 }
 
 int kv_page_take(KvCache *k)

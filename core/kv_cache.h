@@ -30,7 +30,8 @@ typedef struct KvCache {
 bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st);
 void kv_cache_close(KvCache *k);
 size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype);
-CacheLayer kv_cache_layer(const KvCache *k, int layer);
+/* pages: the page table of the call. */
+CacheLayer kv_cache_layer(const KvCache *k, int layer, const int32_t *pages);
 
 /* A free page (-1: none left), with one reference. */
 int kv_page_take(KvCache *k);

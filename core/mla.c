@@ -34,12 +34,6 @@ void mla_expand(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n)
     e->ops->linear_fwd(e->backend, kv, act_mat(e, a->ckv, n, (size_t)c->Rkv), w->kv_b, NULL, false);
 }
 
-/* Rows of kv_b that make head h's keys (from = 0) or values (from = Dn). */
-static Mat kv_b_head(const ModelConfig *c, const LayerWeights *w, int h, int from, int rows)
-{
-    return mat_rows(w->kv_b, (size_t)(h * (c->Dn + c->Dv) + from), (size_t)rows);
-}
-
 void mla_absorbed(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const Rows *r)
 {
     const ModelConfig *c = e->config;
@@ -49,16 +43,13 @@ void mla_absorbed(Engine *e, const LayerWeights *w, AttentionActs *a, int layer,
     ArenaMark mark = arena_mark(&e->arena);
     Mat qz_all = mat_f32(arena_floats(&e->arena, n * H * R), n, H * R);
     Mat u_all = act_mat(e, arena_alloc(&e->arena, n * H * R * dtype_size(e->dtype)), n, H * R);
-    Mat q_all = projected_queries(c, &a->p, n), o_all = act_mat(e, a->o, n, H * Dv);
-    for (int h = 0; h < c->H; h++)
-        ops->linear_bwd_x(b, mat_cols(qz_all, (size_t)h * R, R), mat_cols(q_all, (size_t)h * qk, (size_t)c->Dn),
-                          kv_b_head(c, w, h, 0, c->Dn), false);
-    ops->attention_latent(b, e->attention, c->Rkv, heads_in(u_all, R), heads_in(qz_all, R),
-                          heads_from(heads_in(q_all, qk), (size_t)c->Dn), kv_cache_layer(r->cache, layer), r->cached,
-                          r->n);
-    for (int h = 0; h < c->H; h++)
-        ops->linear_fwd(b, mat_cols(o_all, (size_t)h * Dv, Dv), mat_cols(u_all, (size_t)h * R, R),
-                        kv_b_head(c, w, h, c->Dn, c->Dv), NULL, false);
+    HeadRows keys = {c->H, (size_t)(c->Dn + c->Dv), 0, (size_t)c->Dn}, values = {c->H, keys.step, keys.rows, Dv};
+    HeadView q = heads_in(projected_queries(c, &a->p, n), qk), o = heads_in(act_mat(e, a->o, n, H * Dv), Dv);
+    HeadView qz = heads_in(qz_all, R), u = heads_in(u_all, R);
+    ops->heads_product(b, qz, q, w->kv_b, keys, r->n, true);
+    ops->attention_latent(b, e->attention, c->Rkv, u, qz, heads_from(q, (size_t)c->Dn),
+                          kv_cache_layer(r->cache, layer, r->pages), r->cached, r->n);
+    ops->heads_product(b, o, u, w->kv_b, values, r->n, false);
     arena_release(&e->arena, mark);
 }
 

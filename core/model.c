@@ -96,7 +96,7 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
     final_norm(e, w, t->xn, t->rstd, t->x[e->config->L], (size_t)batch.N);
 }
 
-static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, int l, const BalanceConfig *balance,
+static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, int l, const BalanceLosses *balance,
                       float *dx, const Rows *rows)
 {
     size_t N = (size_t)t->batch.N;
@@ -109,16 +109,13 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
         float *y = arena_floats(&e->arena, N * (size_t)e->config->C); /* equals x[l + 1], which dx does not need */
         layer_fwd(e, w, l, a, r, y, t->x[l], rows);
     }
-    if (moe && balance && balance_on(balance)) {
-        r->dscores = arena_floats(&e->arena, N * (size_t)e->config->E);
-        balance_layer(balance, e->config, &t->batch, r->scores, r->idx, r->dscores);
-    }
+    if (moe && balance) balance_losses_grad(e, balance, l, N, r);
     ffn_block_bwd(e, &w->layers[l], &g->layers[l], &a->ffn, r, dx, a->attention.h, N);
     attention_block_bwd(e, &w->layers[l], &g->layers[l], &a->attention, dx, t->x[l], rows);
     arena_release(&e->arena, mark);
 }
 
-void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceConfig *balance)
+void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceLosses *balance)
 {
     CHECK(t->kind == TAPE_BACKWARD);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
@@ -132,16 +129,11 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
     arena_release(&e->arena, mark);
 }
 
-double model_aux_loss(const Engine *e, const Tape *t, const BalanceConfig *balance, BalanceValues *values)
+bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out)
 {
-    double aux = 0;
-    for (int l = 0; l < e->config->L; l++) {
-        if (!config_is_moe(e->config, l)) continue;
-        BalanceValues v = balance_layer(balance, e->config, &t->batch, t->routing[l].scores, t->routing[l].idx, NULL);
-        aux += balance_aux(balance, &v);
-        if (values) values[l] = v;
-    }
-    return aux;
+    if (!config || !balance_on(config) || !e->config->E) return false;
+    balance_losses(e, config, &t->batch, t->batch.offsets, t->routing, out);
+    return true;
 }
 
 float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const Rows *rows)

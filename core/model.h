@@ -2,7 +2,7 @@
 #ifndef CORE_MODEL_H
 #define CORE_MODEL_H
 
-#include "core/balance.h"
+#include "core/balance_losses.h"
 #include "core/block.h"
 
 /* What a forward leaves behind. */
@@ -28,11 +28,11 @@ typedef struct Tape {
 void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape *t);
 
 /* dxn [N, C]: gradient by the final normed states (consumed). Adds the gradients of every parameter but the head's to g.
- * balance may be NULL; its values summed over layers are added to *aux (may be NULL). */
-void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceConfig *balance);
+ * balance: the losses of this tape (model_balance), or NULL. */
+void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceLosses *balance);
 
-/* alpha-weighted sum over MoE layers of the balance losses of a tape's routing. values (may be NULL): [L] per layer. */
-double model_aux_loss(const Engine *e, const Tape *t, const BalanceConfig *balance, BalanceValues *values);
+/* The balance losses of a tape's routing. False, with nothing done, where none is on or config is NULL. */
+bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out);
 
 /* Runs rows that attend through a cache (decode, or prefill when rows->offsets is set too): returns the final normed
  * states [n, C] in the arena. */

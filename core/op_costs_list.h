@@ -14,6 +14,11 @@ OP(grouped_bwd_w, (Backend * b, const Mat *dw, Mat dy, Mat x, const int32_t *off
    (b, dw, dy, x, offsets, E),
    cost_product((double)x.rows, dw[0], cost_busy(offsets, E), cost_size(dy) + cost_size(x),
                 cost_busy(offsets, E) * cost_size(dw[0])))
+OP(heads_product, (Backend * b, HeadView y, HeadView x, Mat w, HeadRows s, int n, bool transposed),
+   (b, y, x, w, s, n, transposed),
+   cost_product((double)n *s.heads, mat_rows(w, 0, s.rows), s.heads,
+                (double)n *s.heads *(double)(transposed ? s.rows : w.cols),
+                (double)n *s.heads *(double)(transposed ? w.cols : s.rows)))
 OP(embed_fwd, (Backend * b, Mat y, Mat table, const int32_t *ids), (b, y, table, ids),
    cost_moves(cost_size(y), cost_size(y)))
 OP(embed_bwd, (Backend * b, Mat dtable, Mat dy, const int32_t *ids), (b, dtable, dy, ids),
@@ -65,6 +70,15 @@ OP(router_bwd,
    (Backend * b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores, const int32_t *idx),
    (b, s, dlogits, dweights, dscores, scores, idx),
    cost_moves(cost_size(scores) + 2 * cost_size(dweights), cost_size(dlogits)))
+OP(sort_experts, (Backend * b, int32_t *offsets, int32_t *slot, int32_t *rows, const int32_t *idx, int n, int E, int K),
+   (b, offsets, slot, rows, idx, n, E, K), cost_moves((double)n *K, 2.0 * n * K))
+OP(balance_sums,
+   (Backend * b, BalanceSums out, BalanceShape s, Mat scores, const int32_t *idx, const int32_t *offsets, int nseq),
+   (b, out, s, scores, idx, offsets, nseq), cost_moves(cost_size(scores), 4.0 * nseq * s.E))
+OP(balance_grad, (Backend * b, Mat dscores, BalanceSlopes s, Mat scores, const int32_t *offsets, int nseq),
+   (b, dscores, s, scores, offsets, nseq), cost_moves(cost_size(scores), cost_size(dscores)))
+OP(bias_update, (Backend * b, float *bias, const int32_t *offsets, int E, float rate), (b, bias, offsets, E, rate),
+   cost_moves(2.0 * E, E))
 OP(gather_rows, (Backend * b, Mat y, Mat x, const int32_t *rows), (b, y, x, rows),
    cost_moves(cost_size(y), cost_size(y)))
 OP(scatter_add_rows, (Backend * b, Mat dx, Mat dy, const int32_t *slot, int K), (b, dx, dy, slot, K),

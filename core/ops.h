@@ -21,7 +21,7 @@
 #include "core/ops_list.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 6, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 7, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -69,12 +69,13 @@ typedef struct CacheLayer {
     DType dtype;
     size_t page_stride, rope_at, v_at; /* in values */
     bool rope_shared;
+    const int32_t *pages; /* page table, see CacheRow */
 } CacheLayer;
 
-/* Row r of a cached call is position `pos` of a sequence whose key tile i lies in page pages[i]. */
+/* Row r of a cached call is position `pos` of a sequence whose key tile i lies in page pages[at + i] of the layer's table.
+ * Rows of one sequence have the same `at`. */
 typedef struct CacheRow {
-    const int32_t *pages;
-    int32_t pos;
+    int32_t at, pos;
 } CacheRow;
 
 typedef struct RouterShape {
@@ -87,6 +88,30 @@ typedef struct RouterShape {
     bool mask_zero;
     float scale;
 } RouterShape;
+
+/* Head h's matrix: rows [h * step + first, + rows) of one that holds all heads. */
+typedef struct HeadRows {
+    int heads;
+    size_t step, first, rows;
+} HeadRows;
+
+/* Experts lie on `devices` devices in contiguous blocks. normalised: V3's sequence-wise loss, else V2's losses. */
+typedef struct BalanceShape {
+    int E, K, devices;
+    bool normalised;
+} BalanceShape;
+
+/* By sequence: score [nseq][E], count [nseq][E], reached [nseq][devices]. */
+typedef struct BalanceSums {
+    double *score;
+    int32_t *count, *reached;
+} BalanceSums;
+
+/* By sequence: slope [nseq][E] (NULL: 0), and with a weight other than 0 frequency [nseq][E]. */
+typedef struct BalanceSlopes {
+    const double *slope, *frequency;
+    double weight;
+} BalanceSlopes;
 
 /* cos, sin: [positions][Dr / 2]. interleaved: pairs (2i, 2i+1), else (i, i + Dr/2). inverse: by minus the angle (backward). */
 typedef struct RopeArgs {
@@ -168,6 +193,10 @@ typedef struct Ops {
     void (*grouped_bwd_x)(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E);
     void (*grouped_bwd_w)(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E);
 
+    /* A product a head (MLA's absorbed form). W_h as HeadRows says. y[n, h] = W_h x[n, h]: s.rows values of w.cols, linear_fwd's
+     * bits; transposed: y[n, h] = W_h^T x[n, h]: w.cols values of s.rows, f32, linear_bwd_x's bits. */
+    void (*heads_product)(Backend *b, HeadView y, HeadView x, Mat w, HeadRows s, int n, bool transposed);
+
     /* Rotates `heads` heads of Dr values in n rows in place by the angle of pos[n] (Su et al., arXiv:2104.09864). */
     void (*rope)(Backend *b, HeadView x, const int32_t *pos, RopeArgs args, int n, int heads);
 
@@ -204,6 +233,24 @@ typedef struct Ops {
     void (*router_fwd)(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias);
     void (*router_bwd)(Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores,
                        const int32_t *idx);
+
+    /* Sorts the n K pairs (token, choice) of idx [n, K] by expert, tokens in order within an expert: slot[n K + k] is the sorted
+     * row of the pair, rows[i] the token of sorted row i, offsets [E + 1]. */
+    void (*sort_experts)(Backend *b, int32_t *offsets, int32_t *slot, int32_t *rows, const int32_t *idx, int n, int E,
+                         int K);
+    /* What the balance losses are formed of (core/balance.h), for each sequence, tokens in order, in f64:
+     * score[i] = sum of scores[n, i]; count[i] = choices of i; reached[d] = tokens of which a choice lies on device d (NULL: not
+     * wanted). normalised: score[i] = sum of scores[n, i] / (1e-20 + sum_j scores[n, j]); count[i] = how often i is among the K
+     * best scores of a row, the lowest index among equals, groups and bias apart; idx and reached are not used. offsets
+     * [nseq + 1]. */
+    void (*balance_sums)(Backend *b, BalanceSums out, BalanceShape s, Mat scores, const int32_t *idx,
+                         const int32_t *offsets, int nseq);
+    /* dscores[n, i] = (slope[i] + weight (frequency[i] - sum_j frequency[j] scores[n, j] / total) / total) / nseq / T, in f64,
+     * where total = 1e-20 + sum_j scores[n, j] and T is the length of n's sequence. */
+    void (*balance_grad)(Backend *b, Mat dscores, BalanceSlopes s, Mat scores, const int32_t *offsets, int nseq);
+    /* DeepSeek-V3's step without a loss: expert i was given n_i = offsets[i + 1] - offsets[i] rows; bias[i] += rate where n_i is
+     * below the mean, -= rate where it is above, exactly (n_i E against the sum of all). */
+    void (*bias_update)(Backend *b, float *bias, const int32_t *offsets, int E, float rate);
 
     /* y[i] = x[rows[i]], i < y.rows.  scatter_add: dx[n] += sum over k ascending of dy[slot[n * K + k]]. */
     void (*gather_rows)(Backend *b, Mat y, Mat x, const int32_t *rows);

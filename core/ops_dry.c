@@ -10,8 +10,9 @@ struct Backend {
     char unused;
 };
 
-#define dry_router_fwd  nothing_router_fwd
-#define dry_sum_squares nothing_sum_squares
+#define dry_router_fwd   nothing_router_fwd
+#define dry_sort_experts nothing_sort_experts
+#define dry_sum_squares  nothing_sum_squares
 #define OP(op, parameters, arguments, cost)                                                                            \
     static void dry_##op parameters                                                                                    \
     {                                                                                                                  \
@@ -19,14 +20,22 @@ struct Backend {
 #include "core/op_costs_list.h"
 #undef OP
 #undef dry_router_fwd
+#undef dry_sort_experts
 #undef dry_sum_squares
 
-/* These two are not nothing: core sorts by what is written here. */
+/* What core reads: every token meets experts 0 .. K - 1. */
 static void dry_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits,
                            const float *bias)
 {
     nothing_router_fwd(b, s, scores, idx, weights, logits, bias);
     for (size_t i = 0; i < weights.rows * (size_t)s.K; i++) idx[i] = (int32_t)(i % (size_t)s.K);
+}
+
+static void dry_sort_experts(Backend *b, int32_t *offsets, int32_t *slot, int32_t *rows, const int32_t *idx, int n,
+                             int E, int K)
+{
+    nothing_sort_experts(b, offsets, slot, rows, idx, n, E, K);
+    for (int e = 0; e <= E; e++) offsets[e] = n * (e < K ? e : K);
 }
 
 static void dry_sum_squares(Backend *b, double *sum, const float *x, size_t n)

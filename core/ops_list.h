@@ -10,14 +10,15 @@
     OP(keep_packed) OP(bytes) OP(close)
 
 #define OPS_LINEAR(OP)                                                                                                 \
-    OP(linear_fwd) OP(linear_bwd_x) OP(linear_bwd_w) OP(grouped_fwd) OP(grouped_bwd_x) OP(grouped_bwd_w)
+    OP(linear_fwd) OP(linear_bwd_x) OP(linear_bwd_w) OP(grouped_fwd) OP(grouped_bwd_x) OP(grouped_bwd_w)               \
+    OP(heads_product)
 
 #define OPS_KERNEL(OP)                                                                                                 \
     OP(embed_fwd) OP(embed_bwd) OP(rmsnorm_fwd) OP(rmsnorm_bwd) OP(headnorm_fwd) OP(headnorm_bwd) OP(rope)             \
     OP(swiglu_fwd) OP(swiglu_bwd) OP(attention_fwd) OP(attention_bwd) OP(cache_write) OP(attention_cached)             \
-    OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(gather_rows) OP(scatter_add_rows)           \
-    OP(combine_fwd) OP(combine_bwd) OP(add) OP(copy) OP(head_stats) OP(head_grad) OP(sample) OP(adamw)                 \
-    OP(sum_squares) OP(fill)
+    OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(sort_experts) OP(balance_sums)              \
+    OP(balance_grad) OP(bias_update) OP(gather_rows) OP(scatter_add_rows) OP(combine_fwd) OP(combine_bwd) OP(add)      \
+    OP(copy) OP(head_stats) OP(head_grad) OP(sample) OP(adamw) OP(sum_squares) OP(fill)
 /* clang-format on */
 
 #define OPS_COMPUTE(OP) OPS_LINEAR(OP) OPS_KERNEL(OP)

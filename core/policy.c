@@ -143,15 +143,10 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 
 void policy_bias_update(Policy *p, const Routing *routing, float rate)
 {
-    int E = p->config.E;
-    int32_t *counts = malloc((size_t)E * sizeof *counts);
-    CHECK(counts != NULL);
-    for (int l = 0; l < p->config.L; l++) {
-        if (!config_is_moe(&p->config, l)) continue;
-        for (int i = 0; i < E; i++) counts[i] = routing[l].offsets[i + 1] - routing[l].offsets[i];
-        balance_bias_update(p->w.layers[l].router_bias, counts, E, rate);
-    }
-    free(counts);
+    const Engine *e = &p->engine;
+    for (int l = 0; l < p->config.L; l++)
+        if (config_is_moe(&p->config, l))
+            e->ops->bias_update(e->backend, p->w.layers[l].router_bias, routing[l].offsets, p->config.E, rate);
     policy_weights_changed(p);
 }
 

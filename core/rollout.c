@@ -154,23 +154,26 @@ static void prefill(Rollout *r, int first, int last)
 {
     Engine *e = r->s->e;
     size_t V = (size_t)e->config->V;
-    int total = 0, at = 0;
-    for (int p = first; p < last; p++) total += r->prompts[p].n;
+    int total = 0, at = 0, longest = 0;
+    for (int p = first; p < last; p++) {
+        total += r->prompts[p].n;
+        if (r->prompts[p].n > longest) longest = r->prompts[p].n;
+    }
     ArenaMark mark = arena_mark(&e->arena);
-    RolloutRows rows = rollout_rows(e, total, last - first);
+    RolloutRows rows = rollout_rows(e, total, last - first, rollout_tiles(longest));
     for (int p = first; p < last; p++) {
         Prefill *f = &r->prefills[p];
-        int n = r->prompts[p].n, tiles = rollout_tiles(n);
+        int n = r->prompts[p].n, tiles = rollout_tiles(n), table = (p - first) * rows.tiles;
         f->pages = malloc((size_t)tiles * sizeof *f->pages);
         f->logits = malloc(V * sizeof *f->logits);
         CHECK(f->pages && f->logits);
-        for (int i = 0; i < tiles; i++) f->pages[i] = kv_page_take(&r->s->cache);
+        for (int i = 0; i < tiles; i++) rows.pages[table + i] = f->pages[i] = kv_page_take(&r->s->cache);
         f->to_start = r->spec->samples;
         rows.offsets[p - first] = at;
         for (int i = 0; i < n; i++, at++) {
             rows.ids[at] = r->prompts[p].ids[i];
             rows.pos[at] = i;
-            rows.cached[at] = (CacheRow){f->pages, i};
+            rows.cached[at] = (CacheRow){table, i};
         }
         rows.ends[p - first] = at - 1;
     }
@@ -241,7 +244,7 @@ static void decode_step(Rollout *r)
     Arena *arena = &e->arena;
     ArenaMark mark = arena_mark(arena);
     Slot **slots = arena_alloc(arena, (size_t)r->busy * sizeof *slots);
-    RolloutRows rows = rollout_rows(e, r->busy, 0);
+    RolloutRows rows = rollout_rows(e, r->busy, 0, r->s->tiles_max);
     int m = 0;
     for (int i = 0; i < r->spec->slots; i++) {
         Slot *slot = &r->s->slots[i];
@@ -253,7 +256,8 @@ static void decode_step(Rollout *r)
         if (tile == slot->tiles) slot->tiles++;
         rows.ids[m] = r->s->ids[(size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length - 1];
         rows.pos[m] = at;
-        rows.cached[m] = (CacheRow){slot->pages, at};
+        rows.cached[m] = (CacheRow){m * rows.tiles, at};
+        memcpy(rows.pages + m * rows.tiles, slot->pages, (size_t)slot->tiles * sizeof *slot->pages);
         slots[m++] = slot;
     }
     float *logits = rollout_logits(e, r->w, &rows, &r->s->cache);

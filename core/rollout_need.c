@@ -15,14 +15,14 @@ RolloutNeed rollout_need(const RolloutSize *s)
                          .first_prompts = started < s->prompts ? started : s->prompts};
 }
 
-static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nseq, int length)
+static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nseq, const RolloutSize *s)
 {
     arena_reset(&e->arena);
-    RolloutRows r = rollout_rows(e, n, nseq);
+    RolloutRows r = rollout_rows(e, n, nseq, rollout_tiles(nseq ? s->longest : s->longest + s->max_tokens));
     memset(r.ids, 0, (size_t)n * sizeof *r.ids);
     memset(r.pos, 0, (size_t)n * sizeof *r.pos);
     memset(r.cached, 0, (size_t)n * sizeof *r.cached);
-    for (int i = 0; i < nseq; i++) r.offsets[i] = i * length, r.ends[i] = (i + 1) * length - 1;
+    for (int i = 0; i < nseq; i++) r.offsets[i] = i * s->longest, r.ends[i] = (i + 1) * s->longest - 1;
     if (nseq) r.offsets[nseq] = n;
     rollout_logits(e, w, &r, cache);
 }
@@ -30,7 +30,7 @@ static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nse
 void rollout_dry(Engine *e, const Weights *w, const RolloutSize *s, KvCache *cache)
 {
     RolloutNeed need = rollout_need(s);
-    dry_rows(e, w, cache, need.first_prompts * s->longest, need.first_prompts, s->longest);
-    dry_rows(e, w, cache, need.slots, 0, 0);
+    dry_rows(e, w, cache, need.first_prompts * s->longest, need.first_prompts, s);
+    dry_rows(e, w, cache, need.slots, 0, s);
     arena_reset(&e->arena);
 }

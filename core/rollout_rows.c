@@ -3,11 +3,13 @@
 #include "core/head.h"
 #include "core/model.h"
 
-RolloutRows rollout_rows(Engine *e, int n, int nseq)
+RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles)
 {
     Arena *a = &e->arena;
-    RolloutRows r = {.n = n, .nseq = nseq, .ids = arena_ints(a, (size_t)n), .pos = arena_ints(a, (size_t)n)};
+    RolloutRows r = {
+        .n = n, .nseq = nseq, .tiles = tiles, .ids = arena_ints(a, (size_t)n), .pos = arena_ints(a, (size_t)n)};
     r.cached = arena_alloc(a, (size_t)n * sizeof *r.cached);
+    r.pages = arena_ints(a, (size_t)(nseq ? nseq : n) * (size_t)tiles);
     if (nseq) r.offsets = arena_ints(a, (size_t)nseq + 1), r.ends = arena_ints(a, (size_t)nseq);
     return r;
 }
@@ -15,7 +17,13 @@ RolloutRows rollout_rows(Engine *e, int n, int nseq)
 float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache)
 {
     size_t C = (size_t)e->config->C, n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
-    Rows rows = {.n = r->n, .pos = r->pos, .offsets = r->offsets, .nseq = r->nseq, .cache = cache, .cached = r->cached};
+    Rows rows = {.n = r->n,
+                 .pos = r->pos,
+                 .offsets = r->offsets,
+                 .nseq = r->nseq,
+                 .cache = cache,
+                 .cached = r->cached,
+                 .pages = r->pages};
     float *xn = model_forward_rows(e, w, r->ids, &rows);
     if (r->nseq) {
         float *last = arena_floats(&e->arena, count * C);

@@ -50,6 +50,8 @@ void scalar_gradients(Engine *e, const Weights *w, const Weights *g, const Scala
     e->ops->linear_bwd_w(e->backend, g->score, NULL, dv, x);
     e->ops->linear_bwd_x(e->backend, mat_f32(dx, k, C), dv, w->score, false);
     head_spread(e, dxn, dx, N, last, batch.nseq);
-    model_backward(e, w, g, &tape, dxn, step->balance);
+    BalanceLosses balance;
+    bool balanced = model_balance(e, &tape, step->balance, &balance);
+    model_backward(e, w, g, &tape, dxn, balanced ? &balance : NULL);
     *out = (ScalarOut){.loss = sum_in_blocks(loss, n), .routing = tape.routing};
 }

@@ -36,11 +36,13 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     if (t->reference) head.reference_xn = reference_states(e, t);
     Tape tape;
     model_forward(e, w, t->batch, TAPE_BACKWARD, &tape);
+    out->balance = (BalanceLosses){0};
+    bool balanced = model_balance(e, &tape, t->balance, &out->balance);
+    out->aux = balanced ? balance_losses_aux(e, &out->balance) : 0.0;
     float *dxn = arena_floats(&e->arena, N * C);
     head_run(e, w, g, &head, tape.xn, N, dxn, &out->rows);
     out->loss = sum_in_blocks(out->rows.loss, t->predict.M);
-    out->aux = t->balance && balance_on(t->balance) ? model_aux_loss(e, &tape, t->balance, NULL) : 0.0;
-    model_backward(e, w, g, &tape, dxn, t->balance);
+    model_backward(e, w, g, &tape, dxn, balanced ? &out->balance : NULL);
     out->routing = tape.routing;
 }
 

@@ -19,6 +19,7 @@ typedef struct TrainStep {
 typedef struct TrainOut {
     double loss;            /* sum of the rows' losses, in blocks */
     double aux;             /* balance losses, weighted */
+    BalanceLosses balance;  /* of every layer and sequence; values NULL: none is on */
     HeadOut rows;           /* [M] */
     const Routing *routing; /* [L], of the batch; pointers NULL in dense layers */
 } TrainOut;

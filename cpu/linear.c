@@ -309,3 +309,20 @@ void cpu_grouped_bwd_w(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *
 {
     group_bwd_w(b, group_make(b, GEMM_BWD_W, x.dtype, dw, offsets, E, dy.rows), dy, x);
 }
+
+/* Column h of a head view as a matrix of n rows. */
+static Mat head_columns(HeadView v, int h, int n, size_t cols)
+{
+    return (Mat){(char *)v.p + (size_t)h * v.head * dtype_size(v.dtype), v.dtype, (size_t)n, cols, v.row};
+}
+
+void cpu_heads_product(Backend *b, HeadView y, HeadView x, Mat w, HeadRows s, int n, bool transposed)
+{
+    for (int h = 0; h < s.heads; h++) {
+        Mat head = mat_rows(w, (size_t)h * s.step + s.first, s.rows);
+        Mat out = head_columns(y, h, n, transposed ? w.cols : s.rows);
+        Mat in = head_columns(x, h, n, transposed ? s.rows : w.cols);
+        if (transposed) cpu_linear_bwd_x(b, out, in, head, false);
+        else cpu_linear_fwd(b, out, in, head, NULL, false);
+    }
+}

@@ -26,7 +26,7 @@ static void write_rows(AttentionShape s, CacheLayer cache, const CacheRow *rows,
 #pragma omp for nowait
     for (int r = 0; r < n; r++) {
         size_t lane = (size_t)rows[r].pos % KEY_TILE, row = (size_t)r;
-        Row page = page_of(&cache, rows[r].pages[rows[r].pos / KEY_TILE]);
+        Row page = page_of(&cache, cache.pages[rows[r].at + rows[r].pos / KEY_TILE]);
         for (int h = 0; h < s.Hkv && s.Dn; h++)
             write_column(row_from(page, (size_t)h * s.Dn * KEY_TILE + lane), head_at(in.k, row, h), s.Dn);
         for (int h = 0; h < rope_heads && s.Dr; h++)
@@ -122,7 +122,8 @@ void cpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, 
     for (int i = 0; i < groups.count * cuts; i++) {
         RowGroup group = groups.at[i / cuts];
         int h = i % cuts * heads;
-        PageKeys keys = {&cache, rows[group.first].pages, s, rows[group.first + group.count - 1].pos, h, h + heads};
+        PageKeys keys = {&cache,   cache.pages + rows[group.first].at, s, rows[group.first + group.count - 1].pos, h,
+                         h + heads};
         fetch_tile(&keys, h, 0);
         for (; keys.h < keys.end; keys.h++) attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
     }

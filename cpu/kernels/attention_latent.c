@@ -8,7 +8,7 @@ static void write_latents(CacheLayer cache, const CacheRow *rows, int n, Mat z, 
     size_t R = z.cols, width = R + (size_t)Dr;
 #pragma omp for nowait
     for (int r = 0; r < n; r++) {
-        Row page = page_of(&cache, rows[r].pages[rows[r].pos / KEY_TILE]);
+        Row page = page_of(&cache, cache.pages[rows[r].at + rows[r].pos / KEY_TILE]);
         size_t at = (size_t)(rows[r].pos % KEY_TILE) * width;
         copy_row(row_from(page, at), row_of(z, (size_t)r), R);
         copy_row(row_from(page, at + R), head_at(k_rope, (size_t)r, 0), (size_t)Dr);
@@ -50,7 +50,8 @@ static void attend_latent(const LatentCall *c, int thread, RowGroup group, int f
 {
     int heads = to - from, all = group.count * heads;
     ArenaMark mark = cpu_mark(c->b, thread);
-    LatentKeys keys = {.cache = c->cache, .pages = c->rows[group.first].pages, .Rkv = c->s.Dn, .Dr = c->s.Dr};
+    LatentKeys keys = {
+        .cache = c->cache, .pages = c->cache->pages + c->rows[group.first].at, .Rkv = c->s.Dn, .Dr = c->s.Dr};
     keys.turned = cpu_scratch(c->b, thread, (size_t)(c->s.Dn + c->s.Dr) * KEY_TILE);
     float *work = cpu_scratch(c->b, thread, panel_work(c->s));
     for (int first = 0; first < all; first += PANEL_ROWS) {

@@ -138,7 +138,8 @@ static void forward(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch,
     HeadOut out = {.lp = r->lp};
     train_forward(e, &m->policy->w, batch_view(batch), &predict, 1.0f, tape ? TAPE_HIDDEN : TAPE_NONE, &r->tape, &out);
     r->nll = -sum_in_blocks(r->lp, batch->m) / batch->m;
-    r->aux = a->aux ? model_aux_loss(e, &r->tape, &a->balance, NULL) : 0.0;
+    r->balanced = model_balance(e, &r->tape, a->aux ? &a->balance : NULL, &r->losses);
+    r->aux = r->balanced ? balance_losses_aux(e, &r->losses) : 0.0;
 }
 
 /* The gradient of nll + aux into the policy's block. */

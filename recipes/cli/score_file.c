@@ -125,16 +125,11 @@ static bool write_losses(ScoreResult *r, Status *st)
 /* The balance losses of one layer, each sequence alone. */
 static bool write_balance(ScoreResult *r, int l, Status *st)
 {
-    const ModelConfig *c = &r->policy->config;
     int n = r->batch->nseq;
     float *values = calloc((size_t)n * KINDS, sizeof *values);
     CHECK(values != NULL);
     for (int s = 0; s < n; s++) {
-        int32_t offsets[2] = {0, length_of(r, s)};
-        size_t from = (size_t)r->batch->offsets[s];
-        Batch one = {offsets[1], 1, r->batch->ids + from, offsets};
-        BalanceValues v = balance_layer(r->balance, c, &one, r->tape.routing[l].scores + from * (size_t)c->E,
-                                        r->tape.routing[l].idx + from * (size_t)c->K, NULL);
+        BalanceValues v = r->losses.values[l * n + s];
         const double kinds[KINDS] = {v.expert, v.device, v.comm, v.sequence};
         for (int k = 0; k < KINDS; k++) values[k * n + s] = (float)kinds[k];
     }

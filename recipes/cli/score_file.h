@@ -20,6 +20,8 @@ typedef struct ScoreResult {
     const BalanceConfig *balance; /* NULL: none */
     Tape tape;                    /* kept with hidden states for hidden, router and balance */
     float *lp;                    /* [batch->m] */
+    bool balanced;                /* losses holds the balance losses of the tape */
+    BalanceLosses losses;
     double nll, aux;
     StWriter *writer;
 } ScoreResult;

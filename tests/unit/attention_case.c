@@ -195,8 +195,9 @@ Pages pages_make(size_t page_values, DType dtype)
     p.count = CASE_SEQUENCES * CASE_PAGES * p.layer.page_stride;
     p.layer.base = malloc(p.count * dtype_size(dtype));
     memset(p.layer.base, 0xff, p.count * dtype_size(dtype)); /* NaN in either type */
-    for (int s = 0; s < CASE_SEQUENCES; s++)
-        for (int i = 0; i < CASE_PAGES; i++) p.of[s][i] = (s * CASE_PAGES + i) * 7 % (CASE_SEQUENCES * CASE_PAGES);
+    static int32_t table[CASE_SEQUENCES * CASE_PAGES];
+    for (int i = 0; i < CASE_SEQUENCES * CASE_PAGES; i++) table[i] = i * 7 % (CASE_SEQUENCES * CASE_PAGES);
+    p.layer.pages = table;
     return p;
 }
 

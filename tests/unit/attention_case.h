@@ -54,14 +54,17 @@ typedef struct CaseGradients {
 CaseGradients case_backward(const AttentionCase *c);
 void case_gradients_free(CaseGradients *g);
 
-/* A cache of one layer that holds NaN wherever nothing was written, and the page list of each sequence: no page is
- * where one would expect it. Free layer.base. */
+/* A cache of one layer that holds NaN wherever nothing was written; the pages of sequence s begin at pages_at(s) of its table,
+ * and none is where one would expect it. Free layer.base. */
 typedef struct Pages {
     CacheLayer layer;
     size_t count; /* of values */
-    int32_t of[CASE_SEQUENCES][CASE_PAGES];
 } Pages;
 
+static inline int32_t pages_at(int s)
+{
+    return s * CASE_PAGES;
+}
 Pages pages_make(size_t page_values, DType dtype);
 /* Pages of the case's exact cache. */
 Pages exact_pages(const AttentionCase *c, DType dtype);

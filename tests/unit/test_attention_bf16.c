@@ -148,7 +148,7 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const HalfCase *h, Pages 
         for (int32_t at = c->offsets[s]; at < c->offsets[s + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
             int n = c->offsets[s + 1] - at < chunk ? c->offsets[s + 1] - at : chunk;
-            for (int r = 0; r < n; r++) rows[r] = (CacheRow){p->of[s], at - c->offsets[s] + r};
+            for (int r = 0; r < n; r++) rows[r] = (CacheRow){pages_at(s), at - c->offsets[s] + r};
             feed(b, ops, h, p, rows, (size_t)at, n, ctx);
         }
 }

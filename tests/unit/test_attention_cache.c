@@ -32,7 +32,7 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const AttentionCase *c, i
         for (int32_t at = c->offsets[s]; at < c->offsets[s + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
             int n = c->offsets[s + 1] - at < chunk ? c->offsets[s + 1] - at : chunk;
-            for (int r = 0; r < n; r++) rows[r] = (CacheRow){p.of[s], at - c->offsets[s] + r};
+            for (int r = 0; r < n; r++) rows[r] = (CacheRow){pages_at(s), at - c->offsets[s] + r};
             cached_call(b, ops, c, &p, rows, (size_t)at, n, o);
         }
     free(p.layer.base);
@@ -99,7 +99,7 @@ static void decoding_together_equals_training(void **state)
                 memcpy(to->kv + (size_t)n * kv, from->kv + at * kv, kv * sizeof(float));
                 memcpy(to->rope + (size_t)n * to->view.k_rope.row, from->rope + at * to->view.k_rope.row,
                        to->view.k_rope.row * sizeof(float));
-                rows[n++] = (CacheRow){p.of[seq], t};
+                rows[n++] = (CacheRow){pages_at(seq), t};
             }
         cached_call(b, ops, &step, &p, rows, 0, n, o);
         for (int r = 0; r < n; r++)
@@ -179,7 +179,7 @@ static float *latent_outputs(Backend *b, const Ops *ops, const AttentionCase *c,
         for (int32_t at = c->offsets[seq]; at < c->offsets[seq + 1]; at += chunk) {
             CacheRow rows[MOST_ROWS];
             int n = c->offsets[seq + 1] - at < chunk ? c->offsets[seq + 1] - at : chunk;
-            for (int r = 0; r < n; r++) rows[r] = (CacheRow){p.of[seq], at - c->offsets[seq] + r};
+            for (int r = 0; r < n; r++) rows[r] = (CacheRow){pages_at(seq), at - c->offsets[seq] + r};
             Mat z = mat_f32(l->z + (size_t)at * (size_t)l->R, (size_t)n, (size_t)l->R);
             ops->latent_write(b, p.layer, rows, n, z, from_row(c->in.view.k_rope, (size_t)at), s.Dr);
             HeadView u_rows = heads_f32(u + (size_t)at * row, row, (size_t)l->R);

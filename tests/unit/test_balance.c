@@ -9,7 +9,38 @@
 
 #include "checkpoints/hf/safetensors.h"
 #include "core/balance.h"
+#include "core/batch.h"
 #include "core/philox.h"
+#include "tests/unit/ops_lab.h"
+
+/* The values of a layer, mean over sequences, and with d their gradient by the scores, as core puts ops and formulas together. */
+static BalanceValues layer(const BalanceConfig *b, const ModelConfig *c, const Batch *batch, const float *scores,
+                           const int32_t *idx, float *d)
+{
+    size_t n = (size_t)batch->nseq, e = (size_t)c->E, D = (size_t)(b->devices > 0 ? b->devices : 1);
+    double *sums = calloc(4 * n * e, sizeof *sums);
+    int32_t *counts = calloc(n * (2 * e + D), sizeof *counts);
+    BalanceSums chosen = {sums, counts, counts + 2 * n * e}, best = {sums + n * e, counts + n * e, NULL};
+    double *slope = sums + 2 * n * e, *frequency = sums + 3 * n * e;
+    Mat s = mat_f32((float *)scores, (size_t)batch->N, e);
+    lab_ops()->balance_sums(lab_backend(), chosen, (BalanceShape){c->E, c->K, (int)D, false}, s, idx, batch->offsets,
+                            batch->nseq);
+    lab_ops()->balance_sums(lab_backend(), best, (BalanceShape){c->E, c->K, 0, true}, s, NULL, batch->offsets,
+                            batch->nseq);
+    BalanceValues *values = calloc(n, sizeof *values);
+    for (size_t q = 0; q < n; q++) {
+        BalanceSums one = {sums + q * e, counts + q * e, counts + 2 * n * e + q * D},
+                    other = {sums + (n + q) * e, counts + (n + q) * e, NULL};
+        values[q] = balance_values(b, c, batch->offsets[q + 1] - batch->offsets[q], &one, &other, slope + q * e,
+                                   frequency + q * e);
+    }
+    BalanceSlopes slopes = {balance_of_choices(b) ? slope : NULL, frequency, b->sequence};
+    if (d)
+        lab_ops()->balance_grad(lab_backend(), mat_f32(d, (size_t)batch->N, e), slopes, s, batch->offsets, batch->nseq);
+    BalanceValues mean = balance_mean(values, batch->nseq);
+    free(sums), free(counts), free(values);
+    return mean;
+}
 
 static StFile *open_golden(const char *folder, const char *file)
 {
@@ -44,15 +75,15 @@ static void check_golden(const char *folder, BalanceConfig b)
     ModelConfig c = {.E = 16, .K = 4};
     Status st = {0};
     assert_true(balance_on(&b) && balance_validate(&b, &c, &st));
-    for (int layer = 1; layer <= 2; layer++) {
-        const StTensor *scores = find(f, "router.%d.scores", layer), *idx = find(f, "router.%d.indices", layer);
+    for (int l = 1; l <= 2; l++) {
+        const StTensor *scores = find(f, "router.%d.scores", l), *idx = find(f, "router.%d.indices", l);
         int32_t offsets[2] = {0, (int32_t)scores->shape[0]};
         Batch batch = {.N = offsets[1], .nseq = 1, .offsets = offsets};
-        BalanceValues v = balance_layer(&b, &c, &batch, scores->data, idx->data, NULL);
-        if (b.expert != 0.0f) near_first(g, "expert.%d", layer, v.expert);
-        if (b.device != 0.0f) near_first(g, "device.%d", layer, v.device);
-        if (b.comm != 0.0f) near_first(g, "comm.%d", layer, v.comm);
-        if (b.sequence != 0.0f) near_first(g, "sequence.%d", layer, v.sequence);
+        BalanceValues v = layer(&b, &c, &batch, scores->data, idx->data, NULL);
+        if (b.expert != 0.0f) near_first(g, "expert.%d", l, v.expert);
+        if (b.device != 0.0f) near_first(g, "device.%d", l, v.device);
+        if (b.comm != 0.0f) near_first(g, "comm.%d", l, v.comm);
+        if (b.sequence != 0.0f) near_first(g, "sequence.%d", l, v.sequence);
     }
     st_close(f);
     st_close(g);
@@ -66,21 +97,28 @@ static void golden(void **state)
     check_golden("v3", (BalanceConfig){.sequence = 1});
 }
 
+static void update_bias(float *bias, const int32_t *counts, int experts, float rate)
+{
+    int32_t offsets[17] = {0};
+    for (int i = 0; i < experts; i++) offsets[i + 1] = offsets[i] + counts[i];
+    lab_ops()->bias_update(lab_backend(), bias, offsets, experts, rate);
+}
+
 static void golden_bias(void **state)
 {
     (void)state;
     StFile *f = open_golden("v3", "model"), *g = open_golden("v3", "expected_balance");
-    for (int layer = 1; layer <= 2; layer++) {
+    for (int l = 1; l <= 2; l++) {
         float bias[16];
-        memcpy(bias, find(f, "model.layers.%d.mlp.gate.e_score_correction_bias", layer)->data, sizeof bias);
-        balance_bias_update(bias, find(g, "counts.%d", layer)->data, 16, 0.001f);
-        const float *want = find(g, "bias_after.%d", layer)->data;
+        memcpy(bias, find(f, "model.layers.%d.mlp.gate.e_score_correction_bias", l)->data, sizeof bias);
+        update_bias(bias, find(g, "counts.%d", l)->data, 16, 0.001f);
+        const float *want = find(g, "bias_after.%d", l)->data;
         for (int i = 0; i < 16; i++) assert_true(fabsf(bias[i] - want[i]) <= 1e-8f);
     }
     st_close(f);
     st_close(g);
     float bias[3] = {0};
-    balance_bias_update(bias, (int32_t[]){4, 2, 3}, 3, 0.5f);
+    update_bias(bias, (int32_t[]){4, 2, 3}, 3, 0.5f);
     assert_true(bias[0] == -0.5f && bias[1] == 0.5f && bias[2] == 0.0f);
 }
 
@@ -116,7 +154,7 @@ static void fill(Case *x)
 
 static double aux(Case *x, const BalanceConfig *b, float *d)
 {
-    BalanceValues v = balance_layer(b, &x->c, &x->batch, x->scores, x->idx, d);
+    BalanceValues v = layer(b, &x->c, &x->batch, x->scores, x->idx, d);
     return balance_aux(b, &v);
 }
 
@@ -158,11 +196,11 @@ static void sequences(void **state)
     static Case x;
     fill(&x);
     BalanceConfig b = {.expert = 1, .device = 1, .comm = 1, .sequence = 1, .devices = 2, .limit = 1};
-    BalanceValues all = balance_layer(&b, &x.c, &x.batch, x.scores, x.idx, NULL), sum = {0};
+    BalanceValues all = layer(&b, &x.c, &x.batch, x.scores, x.idx, NULL), sum = {0};
     for (int s = 0; s < 3; s++) {
         int32_t offsets[2] = {0, x.offsets[s + 1] - x.offsets[s]};
         Batch one = {.N = offsets[1], .nseq = 1, .offsets = offsets};
-        BalanceValues v = balance_layer(&b, &x.c, &one, x.scores + x.offsets[s] * E, x.idx + x.offsets[s] * K, NULL);
+        BalanceValues v = layer(&b, &x.c, &one, x.scores + x.offsets[s] * E, x.idx + x.offsets[s] * K, NULL);
         sum.expert += v.expert / 3, sum.device += v.device / 3, sum.comm += v.comm / 3, sum.sequence += v.sequence / 3;
     }
     assert_true(fabs(all.expert - sum.expert) < 1e-12 && fabs(all.device - sum.device) < 1e-12);
@@ -180,7 +218,7 @@ static void balanced(void **state)
     for (int i = 0; i < 4 * E; i++) x.scores[i] = 1.0f / E;
     for (int i = 0; i < 4 * K; i++) x.idx[i] = i; /* token t goes to experts 3t .. 3t + 2: one device of four */
     BalanceConfig b = {.expert = 1, .device = 1, .comm = 1, .devices = 4, .limit = 1};
-    BalanceValues v = balance_layer(&b, &x.c, &x.batch, x.scores, x.idx, NULL);
+    BalanceValues v = layer(&b, &x.c, &x.batch, x.scores, x.idx, NULL);
     assert_true(fabs(v.expert - 1) < 1e-6 && fabs(v.device - 1) < 1e-6 && fabs(v.comm - 1) < 1e-6);
     assert_true(v.sequence == 0);
 }
@@ -213,5 +251,5 @@ int main(void)
         cmocka_unit_test(golden),    cmocka_unit_test(golden_bias), cmocka_unit_test(gradients),
         cmocka_unit_test(sequences), cmocka_unit_test(balanced),    cmocka_unit_test(validation),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, lab_open, lab_close);
 }

@@ -128,15 +128,12 @@ static int optional_int(const Golden *g, const char *key)
 }
 
 /* The value of each sequence alone, the counts of the batch and, for V3, the bias after its update. */
-static void check_balance_layer(const Golden *g, const StFile *f, const BalanceConfig *b, const Routing *r, int layer)
+static void check_balance_layer(const Golden *g, const StFile *f, const BalanceLosses *b, const Routing *r, int layer)
 {
     const ModelConfig *c = &g->policy->config;
-    size_t n, E = (size_t)c->E, K = (size_t)c->K;
+    size_t n, E = (size_t)c->E;
     for (int s = 0; s < g->batch.nseq; s++) {
-        int from = g->batch.offsets[s], T = g->batch.offsets[s + 1] - from;
-        int32_t offsets[2] = {0, T};
-        Batch one = {T, 1, g->batch.ids + from, offsets};
-        BalanceValues v = balance_layer(b, c, &one, r->scores + (size_t)from * E, r->idx + (size_t)from * K, NULL);
+        BalanceValues v = b->values[layer * g->batch.nseq + s];
         const char *kinds[] = {"expert", "device", "comm", "sequence"};
         double got[] = {v.expert, v.device, v.comm, v.sequence};
         for (int k = 0; k < 4; k++)
@@ -150,7 +147,8 @@ static void check_balance_layer(const Golden *g, const StFile *f, const BalanceC
     if (c->arch == ARCH_DEEPSEEK_V3) {
         float *bias = malloc(E * sizeof *bias);
         memcpy(bias, g->policy->w.layers[layer].router_bias, E * sizeof *bias);
-        balance_bias_update(bias, counts, c->E, (float)golden_number(g->about, "balance", "bias_update_speed"));
+        g->machine.ops->bias_update(g->machine.backend, bias, r->offsets, c->E,
+                                    (float)golden_number(g->about, "balance", "bias_update_speed"));
         const float *want = golden_floats(f, &n, "bias_after.%d", layer);
         expect_close("bias_after", bias, want, n, 0.0);
         free(bias);
@@ -184,8 +182,10 @@ static void run_balance(void **state)
                        (float)alpha(&g, "sequence"), optional_int(&g, "D"),      optional_int(&g, "M")};
     arena_reset(&g.policy->engine.arena);
     model_forward(&g.policy->engine, &g.policy->w, batch_view(&g.batch), TAPE_HIDDEN, &tape);
+    BalanceLosses losses;
+    assert_true(model_balance(&g.policy->engine, &tape, &b, &losses));
     for (int l = 0; l < g.policy->config.L; l++)
-        if (config_is_moe(&g.policy->config, l)) check_balance_layer(&g, f, &b, &tape.routing[l], l);
+        if (config_is_moe(&g.policy->config, l)) check_balance_layer(&g, f, &losses, &tape.routing[l], l);
     gradients(&g, &b, &out);
     if (g.policy->config.arch == ARCH_DEEPSEEK_V3) check_policy_bias(&g, f, &out);
     expect_number("aux", out.aux, golden_scalar(f, "aux"), TOL_GOLDEN_NLL);

@@ -26,7 +26,7 @@ static inline int panel_positions(int heads)
     return heads < PANEL_ROWS ? PANEL_ROWS / heads : 1;
 }
 
-/* Cuts n rows where `pages` changes, and after `most` rows. The list is scratch of thread 0: the caller marks and
+/* Cuts n rows where `at` changes, and after `most` rows. The list is scratch of thread 0: the caller marks and
  * releases. */
 static inline RowGroups group_rows(Backend *b, const CacheRow *rows, int n, int most)
 {
@@ -34,7 +34,7 @@ static inline RowGroups group_rows(Backend *b, const CacheRow *rows, int n, int 
     for (int r = 0; r < n; r++) {
         groups.positions += rows[r].pos + 1;
         RowGroup *last = groups.count ? &groups.at[groups.count - 1] : NULL;
-        if (last && last->count < most && rows[last->first].pages == rows[r].pages) last->count++;
+        if (last && last->count < most && rows[last->first].at == rows[r].at) last->count++;
         else groups.at[groups.count++] = (RowGroup){r, 1};
     }
     return groups;
