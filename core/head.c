@@ -6,6 +6,7 @@ typedef struct Chunk {
     void *x, *ref_x;             /* [chunk, C] of the engine's dtype: the policy's, the reference's */
     float *logits, *ref_logits;  /* [chunk, V] */
     float *dlp, *dentropy, *dkl; /* [chunk] */
+    int32_t *at;                 /* [chunk] places of the targets in the reference's logits */
 } Chunk;
 
 static void logits_of(Engine *e, const Weights *w, Mat logits, Mat x)
@@ -30,6 +31,7 @@ static Chunk chunk_open(Engine *e, size_t rows, bool reference)
     if (reference) {
         k.ref_x = arena_alloc(a, x_bytes);
         k.ref_logits = arena_floats(a, rows * V);
+        k.at = arena_ints(a, rows);
     }
     k.dlp = arena_floats(a, rows);
     k.dentropy = arena_floats(a, rows);
@@ -65,6 +67,15 @@ static void chunk_logits(const HeadCall *r, const Weights *w, const float *xn, s
     logits_of(r->e, w, logits, x);
 }
 
+/* ref_lp[i] = log q[i, targets[i]]; logq [n, V]. */
+static void pick_targets(const HeadCall *r, float *ref_lp, Mat logq, const int32_t *targets, int32_t *at)
+{
+    size_t n = logq.rows, V = logq.cols;
+    CHECK(n * V <= INT32_MAX);
+    for (size_t i = 0; i < n; i++) at[i] = (int32_t)(i * V) + (targets[i] < 0 ? 0 : targets[i]);
+    r->e->ops->gather_rows(r->e->backend, mat_f32(ref_lp, n, 1), mat_f32(logq.p, n * V, 1), at);
+}
+
 /* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
 static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
 {
@@ -80,6 +91,7 @@ static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
     float *lp = r->out->lp + from, *entropy = r->out->entropy ? r->out->entropy + from : NULL,
           *kl = reference ? r->out->kl + from : NULL;
     ops->head_stats(b, logits, lp, entropy, kl, targets, t->inv_temperature, reference);
+    if (reference && r->out->ref_lp) pick_targets(r, r->out->ref_lp + from, ref, targets, k->at);
     r->e->chunks_run++;
     if (!t->loss) return;
     LossRows rows = {.first = (int)from, .n = (int)n, .lp = lp, .entropy = entropy, .kl = kl};

@@ -20,9 +20,10 @@ typedef struct HeadRun {
     const float *reference_xn; /* its final normed states [N, C] */
 } HeadRun;
 
-/* [M] each; entropy and kl may be NULL (kl needs task.reference). loss: the loss of each row; its total is the sum. */
+/* [M] each; entropy, kl and ref_lp may be NULL (kl and ref_lp, the targets' log-probs under the reference, need
+ * task.reference). loss: the loss of each row; its total is the sum. */
 typedef struct HeadOut {
-    float *lp, *entropy, *kl, *loss;
+    float *lp, *entropy, *kl, *ref_lp, *loss;
 } HeadOut;
 
 /* xn [N, C] final normed states. With g: adds the head's gradient to g and writes dxn [N, C]. */

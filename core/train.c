@@ -8,6 +8,7 @@ static HeadOut head_out(Engine *e, const TrainStep *t)
     HeadOut out = {.lp = arena_floats(&e->arena, M), .loss = arena_floats(&e->arena, M)};
     if (t->entropy || t->loss->needs_entropy) out.entropy = arena_floats(&e->arena, M);
     if (t->reference) out.kl = arena_floats(&e->arena, M);
+    if (t->reference) out.ref_lp = t->reference_lp;
     return out;
 }
 

@@ -12,7 +12,8 @@ typedef struct TrainStep {
     const Loss *loss;
     const BalanceConfig *balance; /* NULL: none */
     const Weights *reference;     /* exact KL to this policy, NULL: none */
-    bool entropy;                 /* compute entropies even when the loss does not need them */
+    float *reference_lp; /* [M] log-probs of the targets under it, there before the loss is evaluated; NULL: none */
+    bool entropy;        /* compute entropies even when the loss does not need them */
 } TrainStep;
 
 /* Values of a step. Pointers are into the arena, valid until the engine's next call. */

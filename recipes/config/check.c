@@ -212,6 +212,12 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
     if (completions > RECIPE_COMPLETIONS)
         return fail(st, "%s: stage '%s' samples %d x %d completions a step; at most %d are possible",
                     place(node, "prompts"), s->name, rl->prompts, rl->group, RECIPE_COMPLETIONS);
+    if (rl->beta > 0 && rl->kl == KL_K1)
+        return fail(
+            st,
+            "%s: stage '%s' has kl: k1, whose expected gradient is 0 as a term of the loss, so that nothing holds the "
+            "policy to the reference; take k3 (DeepSeek-R1's), k2 or exact",
+            place(node, "kl"), s->name);
     if (rl->mini_batches > completions)
         return fail(st, "%s: stage '%s' has more mini_batches than its %d x %d completions",
                     place(node, "mini_batches"), s->name, rl->prompts, rl->group);

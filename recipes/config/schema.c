@@ -303,7 +303,10 @@ static const Field stage_fields[] = {
     REAL("clip_low", rl.clip_low, "0.2", 0, 1e6, ROLL, "lower clip of the ratio"),
     REAL("clip_high", rl.clip_high, "0.28", 0, 1e6, ROLL, "upper clip of the ratio"),
     REAL("beta", rl.beta, "0", 0, 1000, ROLL, "weight of the KL term; 0: no reference model"),
-    ENUM("kl", rl.kl, "k3", kl_estimator_name, ROLL, "estimator in the loss; the exact KL is logged beside it"),
+    ENUM("kl", rl.kl, "k3", kl_estimator_name, ROLL,
+         "estimator in the loss (not weighted by the ratio of later updates); the exact KL is logged beside it; k1 has "
+         "no\n"
+         "gradient on average and is refused with beta > 0"),
     REAL("kl_clamp", rl.kl_clamp, "20", 0.001, 80, ROLL, "largest |log ratio| in the estimator; clamps are counted"),
     REAL("entropy_bonus", rl.entropy_bonus, "0", 0, 100, ROLL, "weight of the entropy in the objective"),
     INT("inner_epochs", rl.inner_epochs, "1", 1, 100, ROLL, "passes over a rollout"),

@@ -138,7 +138,7 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache});
     w->entropy = true;
     w->reference = rl->beta > 0;
-    w->exact_kl = w->reference && rl->kl == KL_EXACT;
+    w->exact_kl = w->reference; /* it is logged beside every estimator */
     if (rl->rollout_bf16 && r->machine.options.dtype == DTYPE_F32) {
         Machine half = r->machine;
         half.options.dtype = DTYPE_BF16;

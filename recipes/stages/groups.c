@@ -26,9 +26,19 @@ static void keep_completion(Sample *s, const Completion *c, const Tokenizer *t, 
     s->language = s->thinks ? language_share(parsed.think, parsed.think_length, p->language) : 1.0f;
 }
 
+/* A model whose weights are no numbers must not pass for one that did not run. */
+static bool check_scores(const RewardModel *m, const float *score, int n, Status *st)
+{
+    for (int i = 0; i < n; i++)
+        if (!isfinite(score[i]))
+            return fail(st, "the %s reward model gives %g: its weights are no numbers; train it again with a lower lr",
+                        m->answer_only ? "helpful" : "safety", (double)score[i]);
+    return true;
+}
+
 /* Values of one reward model for the samples it applies to. */
-static void model_scores(const GroupSource *s, RewardModel *m, const Group *groups, int n, bool helpful,
-                         RewardInput *in)
+static bool model_scores(const GroupSource *s, RewardModel *m, const Group *groups, int n, bool helpful,
+                         RewardInput *in, Status *st)
 {
     int G = s->rl->group, count = 0;
     Ids ids = {0};
@@ -47,11 +57,13 @@ static void model_scores(const GroupSource *s, RewardModel *m, const Group *grou
     float *score = calloc((size_t)count + 1, sizeof *score);
     CHECK(score != NULL);
     reward_model_scores(m, ids.ids, offsets, count, score);
+    bool ok = check_scores(m, score, count, st);
     for (int i = 0; i < count; i++) *(helpful ? &in[of[i]].helpful : &in[of[i]].safe) = score[i];
     free(score);
     free(of);
     free(offsets);
     free(ids.ids);
+    return ok;
 }
 
 static RolloutSpec rollout_spec(const GroupSource *s, int64_t step)
@@ -100,7 +112,36 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw 
     return ok;
 }
 
-void groups_score(Group *groups, int n, const GroupSource *s)
+static bool usable(double reward)
+{
+    return fabs(reward) <= LARGEST_REWARD; /* false for NAN */
+}
+
+static bool check_sample(const Group *g, const Sample *s, const RewardSpec *rewards, int n_rewards, Status *st)
+{
+    for (int i = 0; i < n_rewards; i++) {
+        double value = (double)s->reward.parts[i], weighted = value * (double)rewards[i].weight;
+        if (!s->reward.applies[i] || (usable(value) && usable(weighted))) continue;
+        const char *command =
+            rewards[i].kind == REWARD_EXTERNAL ? rewards[i].command : reward_kind_name(rewards[i].kind);
+        return fail(st, "reward %s (%s, weight %g) is %g for the prompt \"%.60s\"; a reward may be %.0e at most",
+                    rewards[i].name, command, (double)rewards[i].weight, value, g->problem.prompt,
+                    (double)LARGEST_REWARD);
+    }
+    if (usable((double)s->reward.total)) return true;
+    return fail(st, "the rewards add up to %g for the prompt \"%.60s\"; a reward may be %.0e at most",
+                (double)s->reward.total, g->problem.prompt, (double)LARGEST_REWARD);
+}
+
+bool groups_check(const Group *groups, int n, int G, const RewardSpec *rewards, int n_rewards, Status *st)
+{
+    for (int g = 0; g < n; g++)
+        for (int i = 0; i < G; i++)
+            if (!check_sample(&groups[g], &groups[g].samples[i], rewards, n_rewards, st)) return false;
+    return true;
+}
+
+bool groups_score(Group *groups, int n, const GroupSource *s, Status *st)
 {
     int G = s->rl->group;
     RewardInput *in = calloc((size_t)(n * G), sizeof *in);
@@ -111,13 +152,15 @@ void groups_score(Group *groups, int n, const GroupSource *s)
         const Sample *q = &groups[i / G].samples[i % G];
         in[i] = (RewardInput){&groups[i / G].problem, q->text, q->n, s->rl->max_tokens, q->truncated, NAN, NAN};
     }
-    if (s->helpful) model_scores(s, s->helpful, groups, n, true, in);
-    if (s->safety) model_scores(s, s->safety, groups, n, false, in);
-    reward_score(s->rewards, in, out, n * G);
-    for (int i = 0; i < n * G; i++) groups[i / G].samples[i % G].reward = out[i];
+    bool ok = (!s->helpful || model_scores(s, s->helpful, groups, n, true, in, st)) &&
+              (!s->safety || model_scores(s, s->safety, groups, n, false, in, st));
+    if (ok) reward_score(s->rewards, in, out, n * G);
+    for (int i = 0; i < n * G && ok; i++) groups[i / G].samples[i % G].reward = out[i];
+    ok = ok && groups_check(groups, n, G, s->specs->list, s->specs->n, st);
     ops_clocked_phase(s->run->machine.times, before);
     free(in);
     free(out);
+    return ok;
 }
 
 void groups_advantages(Group *groups, int n, int G, bool by_std)
@@ -152,6 +195,22 @@ void groups_batch_advantages(Group *groups, int n, int G, GrpoKind kind)
     }
     free(reward);
     free(advantage);
+}
+
+int groups_replace(Group *groups, Group *fresh, int n, int G)
+{
+    int next = 0, replaced = 0;
+    for (int g = 0; g < n; g++) {
+        if (groups[g].signal) continue;
+        Group *other = &fresh[next++];
+        if (!other->signal) continue;
+        group_free(&groups[g], G);
+        groups[g] = *other;
+        *other = (Group){0};
+        replaced++;
+    }
+    groups_free(fresh, next, G);
+    return replaced;
 }
 
 void group_free(Group *g, int G)

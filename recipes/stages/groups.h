@@ -34,6 +34,7 @@ typedef struct GroupSource {
     const RecipeRl *rl;
     const CorpusSpec *mix;
     RewardSet *rewards;
+    const RecipeRewards *specs;    /* of `rewards` */
     RewardModel *helpful, *safety; /* NULL: their components get nothing */
     uint32_t data_seed;
     uint32_t rng_stage; /* of the sampling's counters */
@@ -48,13 +49,22 @@ typedef struct GroupDraw {
 
 /* n groups, sampled from the policy; without rewards yet. */
 bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw *draw, RolloutStats *stats, Status *st);
-/* The rewards of every sample of n groups: rules, programs, reward models. */
-void groups_score(Group *groups, int n, const GroupSource *s);
+/* The rewards of every sample of n groups: rules, programs, reward models. Fails when one is no number that can be learned from
+ * (groups_check). */
+bool groups_score(Group *groups, int n, const GroupSource *s, Status *st);
+/* Whether every part of every reward of a group of G is a number of at most LARGEST_REWARD, weighted and summed too; the sentence
+ * names reward, prompt and value. */
+enum { LARGEST_REWARD = 1000000000 };
+bool groups_check(const Group *groups, int n, int G, const RewardSpec *rewards, int n_rewards, Status *st);
 /* The advantages within each of n groups of G, and whether a group has a signal. by_std as in grpo_advantages. */
 void groups_advantages(Group *groups, int n, int G, bool by_std);
 /* After it, with all groups of a step: losses whose baseline is another one (core/grpo.h: grpo_batch_advantages). With rewards
  * normalised over the batch a group of equal rewards has a signal too. */
 void groups_batch_advantages(Group *groups, int n, int G, GrpoKind kind);
+
+/* Puts fresh groups with a signal, in their order, in the places of those of the n groups that have none; frees the others of
+ * them. fresh holds as many as `groups` has without a signal. Returns how many were replaced. */
+int groups_replace(Group *groups, Group *fresh, int n, int G);
 
 void group_free(Group *g, int G);
 /* n groups, emptied; those that are empty are left alone. */

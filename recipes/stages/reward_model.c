@@ -49,13 +49,37 @@ void reward_model_free(RewardModel *m)
     free(m);
 }
 
+/* Bytes of the text of the first n tokens. */
+static size_t text_length(const Tokenizer *t, const int32_t *ids, int n)
+{
+    char *text = tokenizer_decode(t, ids, n, true);
+    size_t length = strlen(text);
+    free(text);
+    return length;
+}
+
+/* The token in which the last "<answer>" of the text begins (for most tokenizers the tag is several tokens); 0: there is none,
+ * and the whole completion is the answer. */
+static int answer_start(const Tokenizer *t, const int32_t *ids, int n)
+{
+    static const char TAG[] = "<answer>";
+    char *text = tokenizer_decode(t, ids, n, true), *last = NULL;
+    for (char *at = strstr(text, TAG); at; at = strstr(at + 1, TAG)) last = at;
+    size_t start = last ? (size_t)(last - text) : 0;
+    int low = 0, high = n; /* text of `low` tokens ends at or before the tag, of `high` behind its start */
+    while (last && high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (text_length(t, ids, middle) <= start) low = middle;
+        else high = middle;
+    }
+    free(text);
+    return last ? low : 0;
+}
+
 void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n,
                         const int32_t *completion, int n, Ids *out)
 {
-    int32_t open = tokenizer_id(t, "<answer>");
-    int from = 0;
-    for (int i = 0; m->answer_only && i < n; i++)
-        if (completion[i] == open) from = i; /* without an answer tag: the whole completion */
+    int from = m->answer_only ? answer_start(t, completion, n) : 0;
     for (int i = 0; i < prompt_n; i++) ids_push(out, prompt[i]);
     for (int i = from; i < n; i++) ids_push(out, completion[i]);
 }

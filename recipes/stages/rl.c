@@ -57,7 +57,8 @@ static bool draw(UnitRun *u, Group *out, int n, RolloutStats *stats, Status *st)
     u->cursor += n;
     u->tokens_sampled += stats->tokens;
     u->flops += forward_flops(u->policy, stats->tokens + stats->prefill_tokens);
-    groups_score(out, n, &r->source);
+    if (!groups_score(out, n, &r->source, st))
+        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     groups_advantages(out, n, rl->group, rl->std_normalise);
     return true;
 }
@@ -77,23 +78,6 @@ static bool draw_all(UnitRun *u, RlStep *s, Status *st)
     return true;
 }
 
-/* Puts fresh groups with a signal in the places of groups without one; returns how many. */
-static int replace_empty(Group *groups, Group *fresh, int n, int G)
-{
-    int next = 0, replaced = 0;
-    for (int g = 0; g < n; g++) {
-        if (groups[g].signal) continue;
-        Group *other = &fresh[next++];
-        if (!other->signal) continue;
-        group_free(&groups[g], G);
-        groups[g] = *other;
-        *other = (Group){0};
-        replaced++;
-    }
-    groups_free(fresh, next, G);
-    return replaced;
-}
-
 /* Groups whose rewards are all equal teach nothing: replaced by new prompts that have a signal, a few times (DAPO's dynamic
  * sampling, arXiv:2503.14476, section 3.2, with an end). */
 static bool refill(UnitRun *u, RlStep *s, Status *st)
@@ -106,7 +90,7 @@ static bool refill(UnitRun *u, RlStep *s, Status *st)
         if (empty == 0) return true;
         RolloutStats more;
         if (!draw(u, r->fresh, empty, &more, st)) return false;
-        s->numbers.refills += replace_empty(r->groups, r->fresh, rl->prompts, rl->group);
+        s->numbers.refills += groups_replace(r->groups, r->fresh, rl->prompts, rl->group);
     }
     return true;
 }
@@ -145,27 +129,26 @@ static bool update_all(UnitRun *u, RlStep *s, Status *st)
     return ok;
 }
 
-static void reference_log_probs(UnitRun *u, RlBatch *b);
 static GrpoLoss loss_of(const UnitRun *u, RlBatch *b);
 static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo);
-static void count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out);
+static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out);
 
-/* One update (DeepSeekMath eq. 3; variants in core/grpo.h): completions and token weights -> the reference's log-probs ->
- * gradient -> AdamW. */
+/* One update (DeepSeekMath eq. 3; variants in core/grpo.h): completions and token weights -> loss -> gradient -> AdamW. */
 static bool update(UnitRun *u, RlStep *s, const RlPicked *picked, const RlPart *part, Status *st)
 {
     Rl *r = u->self;
     rl_batch_fill(&r->batch, r->groups, u->unit->stage->rl.group, picked, part);
-    reference_log_probs(u, &r->batch);
     GrpoLoss grpo = loss_of(u, &r->batch);
     TrainOut out = gradients(u, &r->batch, &grpo);
     if (!isfinite(out.loss))
         return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now)", out.loss,
                     (long long)u->step + 1, u->unit->name, s->numbers.lr);
-    count(u, s, part, &grpo, &out);
+    RlUpdate done = count(u, s, part, &grpo, &out);
     float lr = (float)s->numbers.lr;
-    return run_update(u->run, u->policy, u->unit->stage, out.routing, lr, &s->numbers.grad_norm, st) ||
-           fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
+    if (!run_update(u->run, u->policy, u->unit->stage, out.routing, lr, &done.grad_norm, st))
+        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
+    rl_numbers_add(&s->numbers, &done);
+    return true;
 }
 
 static bool has_reference(const RecipeRl *rl)
@@ -173,25 +156,9 @@ static bool has_reference(const RecipeRl *rl)
     return rl->beta > 0;
 }
 
-/* ref_lp of the sampled estimators of the KL; the exact one comes from the head. */
-static bool samples_kl(const RecipeRl *rl)
-{
-    return has_reference(rl) && rl->kl != KL_EXACT;
-}
-
 static float inv_temperature(const UnitRun *u)
 {
     return (float)(1.0 / u->unit->stage->rl.temperature);
-}
-
-static void reference_log_probs(UnitRun *u, RlBatch *b)
-{
-    Policy *p = u->policy;
-    if (!samples_kl(&u->unit->stage->rl)) return;
-    Batch batch = batch_view(&b->tokens);
-    Predictions predict = batch_predictions(&b->tokens);
-    train_log_probs(&p->engine, &p->ref, batch, &predict, inv_temperature(u), b->ref_lp, NULL);
-    u->flops += forward_flops(p, batch.N);
 }
 
 static GrpoLoss loss_of(const UnitRun *u, RlBatch *b)
@@ -201,7 +168,7 @@ static GrpoLoss loss_of(const UnitRun *u, RlBatch *b)
                       .weight = b->weight,
                       .advantage = b->advantage,
                       .old_lp = b->old_lp,
-                      .ref_lp = samples_kl(rl) ? b->ref_lp : NULL,
+                      .ref_lp = has_reference(rl) ? b->ref_lp : NULL,
                       .output = b->output,
                       .outputs = b->outputs,
                       .n_outputs = b->n_outputs,
@@ -222,11 +189,12 @@ static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo)
                       .loss = &loss,
                       .entropy = true,
                       .balance = p->config.E ? &balance : NULL,
-                      .reference = has_reference(rl) && rl->kl == KL_EXACT ? &p->ref : NULL};
+                      .reference = has_reference(rl) ? &p->ref : NULL,
+                      .reference_lp = has_reference(rl) ? b->ref_lp : NULL};
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &step, &out);
     u->tokens_trained += b->tokens.n;
-    u->flops += 3 * forward_flops(p, b->tokens.n);
+    u->flops += (has_reference(rl) ? 4 : 3) * forward_flops(p, b->tokens.n);
     return out;
 }
 
@@ -261,25 +229,35 @@ static void keep_rows(Group *groups, int G, const RlPart *part, const float *ent
     }
 }
 
-static void count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out)
+/* The mean of x over rows with a weight. */
+static double mean_of(const float *x, const float *weight, int M)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < M; i++) {
+        if (weight[i] == 0.0f) continue;
+        sum += (double)x[i];
+        n++;
+    }
+    return n ? sum / n : 0;
+}
+
+static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out)
 {
     Rl *r = u->self;
-    RlNumbers *n = &s->numbers;
     const RecipeRl *rl = &u->unit->stage->rl;
     int M = r->batch.tokens.m;
     GrpoStats stats = grpo_stats(grpo, M);
-    if (!n->updated) {
-        n->gap = largest_gap(grpo->old_lp, out->rows.lp, M);
-        n->entropy = sum_in_blocks(out->rows.entropy, M) / M;
-    }
-    n->updated = true;
+    if (!s->numbers.updated) s->numbers.gap = largest_gap(grpo->old_lp, out->rows.lp, M);
     keep_rows(r->groups, rl->group, part, out->rows.entropy, grpo->ref_lp);
-    n->loss += out->loss;
-    n->clip_low = stats.clip_low;
-    n->clip_high = stats.clip_high;
-    n->kl = has_reference(rl) ? stats.kl_mean : 0;
-    if (has_reference(rl) && rl->kl == KL_EXACT) n->kl_exact = stats.kl_mean;
-    n->kl_clamps += stats.kl_clamps;
+    return (RlUpdate){.tokens = M,
+                      .loss = out->loss,
+                      .entropy = sum_in_blocks(out->rows.entropy, M) / M,
+                      .kl = has_reference(rl) ? stats.kl_mean : 0,
+                      .kl_exact = has_reference(rl) ? mean_of(out->rows.kl, grpo->weight, M) : (double)NAN,
+                      .clip_low = stats.clip_low,
+                      .clip_high = stats.clip_high,
+                      .kl_clamps = stats.kl_clamps};
 }
 
 /* The gap must be 0 when sampler and trainer share the exact cache on a backend that keeps the promise. */

@@ -65,6 +65,26 @@ RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rew
     return r;
 }
 
+/* Takes x, of `weight` of `total` so far, into a running mean. */
+static void into_mean(double *mean, double x, double weight, double total)
+{
+    *mean = weight == total ? x : *mean + (x - *mean) * weight / total;
+}
+
+void rl_numbers_add(RlNumbers *n, const RlUpdate *u)
+{
+    double tokens = u->tokens, all = (double)(n->tokens += u->tokens), updates = (double)++n->updates;
+    into_mean(&n->loss, u->loss, 1, updates);
+    into_mean(&n->grad_norm, u->grad_norm, 1, updates);
+    into_mean(&n->entropy, u->entropy, tokens, all);
+    into_mean(&n->kl, u->kl, tokens, all);
+    into_mean(&n->kl_exact, u->kl_exact, tokens, all);
+    into_mean(&n->clip_low, u->clip_low, tokens, all);
+    into_mean(&n->clip_high, u->clip_high, tokens, all);
+    n->kl_clamps += u->kl_clamps;
+    n->updated = true;
+}
+
 static void number(Json *o, const char *key, double v)
 {
     json_set(o, key, json_new_number(v));

@@ -4,16 +4,30 @@
 
 #include "recipes/stages/groups.h"
 
-/* Numbers of one step: means over its samples (those of the first draw, before any refill). */
+/* Numbers of one step: means over its samples (those of the first draw, before any refill), and of its updates means over their
+ * tokens (loss, grad_norm: over the updates), so that settings with other mini_batches and inner_epochs can be compared. */
 typedef struct RlNumbers {
     int samples, groups, zero_groups, refills;
     double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
     double length, length_correct, length_wrong; /* tokens; NAN when there is none */
     double helpful, oracle; /* helpful prompts: reward model's score and hidden oracle; NAN: none */
-    double entropy, kl, kl_exact, clip_low, clip_high, gap, loss, grad_norm, lr;
+    double entropy, clip_low, clip_high, loss, grad_norm, lr;
+    double kl,
+        kl_exact; /* to the reference: the estimator of the loss, the exact one; kl_exact NAN without a reference */
+    double gap;   /* largest difference of a log-prob between sampler and trainer, before the first update */
     long reasons[REASON_COUNT], kl_clamps;
-    bool updated; /* false: no group had a signal */
+    long tokens, updates; /* of the updates */
+    bool updated;         /* false: no group had a signal */
 } RlNumbers;
+
+/* One update: means over its tokens. */
+typedef struct RlUpdate {
+    int tokens;
+    double loss, grad_norm, entropy, kl, kl_exact, clip_low, clip_high;
+    long kl_clamps;
+} RlUpdate;
+
+void rl_numbers_add(RlNumbers *n, const RlUpdate *u);
 
 /* Means over the samples of groups [n]. */
 RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards);

@@ -32,7 +32,7 @@ bool rl_warn(UnitRun *u, const RlNumbers *n, double reference_age, Status *st)
                    .think = n->thinks,
                    .rm = n->helpful,
                    .oracle = n->oracle,
-                   .kl = beta > 0 && n->updated ? n->kl : (double)NAN,
+                   .kl = beta > 0 && n->updated ? n->kl_exact : (double)NAN,
                    .beta = beta,
                    .reference_age = reference_age};
     Warning fired[WARN_KINDS];

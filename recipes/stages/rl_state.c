@@ -37,6 +37,7 @@ static GroupSource group_source(const UnitRun *u, const Rl *r)
     return (GroupSource){.run = u->run,
                          .rl = rl,
                          .rewards = r->open_rewards,
+                         .specs = &r->rewards,
                          .helpful = r->helpful,
                          .safety = r->safety,
                          .data_seed = run_seed(u->run, u->unit),

@@ -84,7 +84,7 @@ static bool samples_open(UnitRun *u, Status *st)
     return open_part(u, s, st);
 }
 
-static bool wanted(const Problem *p, const char *text, bool truncated)
+bool samples_wanted(const Problem *p, const char *text, bool truncated)
 {
     if (task_verify(p, text, truncated).score < 1) return false;
     Parsed parsed = completion_parse(text);
@@ -115,7 +115,7 @@ static bool keep_samples(UnitRun *u, Samples *s, const Problem *p, const Complet
     bool ok = true;
     for (int i = 0; i < k && n < keep && ok && (!s->want || s->kept < s->want); i++) {
         char *text = completion_text(u->run->tokenizer, &c[i]);
-        bool known = !wanted(p, text, c[i].truncated);
+        bool known = !samples_wanted(p, text, c[i].truncated);
         for (int j = 0; j < n && !known; j++) known = !strcmp(kept[j], text);
         if (known) {
             free(text);

@@ -77,7 +77,7 @@ while read -r sets; do
     done
     branch "way$n" "$@"
 done <<'END_OF_LIST'
-loss=grpo kl=k1 beta=0.1 inner_epochs=2 mini_batches=2
+loss=grpo kl=k3 beta=0.1 inner_epochs=2 mini_batches=2
 loss=dapo kl=k2 beta=0.1 refill=2 clip_high=0.4
 loss=dr_grpo kl=k3 beta=0.1 reference_reset=1 std_normalise=true
 loss=grpo kl=exact beta=0.1 max_tokens=30 mask_truncated=true
