@@ -23,7 +23,7 @@ typedef struct EvalArgs {
     double temperature, top_p, zh_share; /* -1: not given */
     double heldout;                      /* of a file named by --task: the share that is judged; 0: every row */
     int range[2];
-    bool json;
+    bool json, curve;
     RuntimeOptions runtime;
 } EvalArgs;
 
@@ -134,6 +134,7 @@ static EvalSpec spec_of(Evaluation *e)
                       .cache = (CacheKind)a->cache,
                       .seed = a->seed >= 0 ? (uint32_t)a->seed : seed,
                       .slots = 128,
+                      .curve = a->curve,
                       .on_sample = e->dump ? dump_sample : NULL,
                       .on_sample_ctx = e->dump,
                       .cancel = &interrupted};
@@ -175,6 +176,20 @@ static void print_general(const GeneralEval *g)
                g->kind == KIND_HELPFUL ? "hidden oracle" : "mean verdict", g->n);
 }
 
+/* pass, votes and best-of of every k, with standard errors. */
+static void print_curve(const TaskEval *t)
+{
+    printf("%s, %% of problems by samples:\n%6s", t->name, "k");
+    for (int kind = 0; curve_kind_name(kind); kind++) printf(" %14s", curve_kind_name(kind));
+    printf("\n");
+    for (int i = 0; i < t->curve.n; i++) {
+        printf("%6d", 1 << i);
+        for (int kind = 0; kind < CURVE_KINDS; kind++)
+            printf(" %6.1f +- %-4.1f", 100 * t->curve.value[i][kind], 100 * t->curve.se[i][kind]);
+        printf("\n");
+    }
+}
+
 static void print_table(const EvalResult *r)
 {
     if (r->n_tasks) {
@@ -184,6 +199,7 @@ static void print_table(const EvalResult *r)
         if (r->n_tasks > 1) print_task(&r->all);
         print_counts(r);
         print_reasons(&r->all);
+        if (r->all.curve.n) print_curve(&r->all);
     }
     for (int i = 0; i < r->n_general; i++) print_general(&r->general[i]);
 }
@@ -230,6 +246,9 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         {"--heldout", "X", OPTION_REAL, &a->heldout, 0, 0.5,
          "of a file only the share that a recipe with this heldout keeps\nfrom training (default 0: every row)"},
         {"--k", "K", OPTION_INT, &a->k, 1, 4096, "samples a problem (default 16)"},
+        {"--curve", NULL, OPTION_FLAG, &a->curve, 0, 0,
+         "what more samples buy: pass@k, votes, votes weighted by likelihood\nand the likeliest of k, for k = 1, 2, 4, "
+         ".. K"},
         {"--levels", "A,B", OPTION_TEXT, &a->levels, 0, 0, "from level A to B (default: the recipe's, or all)"},
         {"--temperature", "T", OPTION_REAL, &a->temperature, 0, 100, "0: greedy (default: the recipe's, or 0.6)"},
         {"--top-p", "P", OPTION_REAL, &a->top_p, 1e-6, 1, "nucleus (default: the recipe's, or 0.95)"},

@@ -15,7 +15,8 @@ typedef struct EvalRun {
     const Voice *voice;
     const EvalSpec *spec;
     EvalResult *out;
-    uint64_t *keys; /* [problems so far] */
+    uint64_t *keys;                            /* [problems so far] */
+    float (*curve)[CURVE_POINTS][CURVE_KINDS]; /* the same; NULL: not asked for */
     int n;
 } EvalRun;
 
@@ -67,19 +68,26 @@ static void tally_sample(Tally *t, const Problem *p, const Completion *c, Verdic
     }
 }
 
+static float mean_logprob(const Completion *c)
+{
+    double sum = 0;
+    for (int i = 0; i < c->n; i++) sum += (double)c->logprobs[i];
+    return (float)(c->n ? sum / c->n : 0);
+}
+
 /* The k samples of one problem. Returns the share that is correct. */
 static float tally_problem(Tally *t, const EvalRun *r, const Problem *p, const Completion *c)
 {
     int k = r->spec->k;
-    char **answers = calloc((size_t)k, sizeof *answers);
-    CHECK(answers != NULL);
+    CurveSample *samples = calloc((size_t)k, sizeof *samples);
+    CHECK(samples != NULL);
     double correct = 0;
     bool any = false;
     for (int i = 0; i < k; i++) {
         char *text = completion_text(r->voice->tokenizer, &c[i]);
         Parsed parsed = completion_parse(text);
         Verdict v = task_verify(p, text, c[i].truncated);
-        answers[i] = copy_answer(parsed);
+        samples[i] = (CurveSample){copy_answer(parsed), v.score, mean_logprob(&c[i])};
         correct += v.score;
         any = any || v.score >= 1.0f;
         tally_sample(t, p, &c[i], v, parsed);
@@ -88,11 +96,12 @@ static float tally_problem(Tally *t, const EvalRun *r, const Problem *p, const C
     }
     t->correct += correct / k;
     t->any += any;
-    t->consensus += eval_consensus(p, answers, k);
+    t->consensus += curve_vote(p, samples, NULL, k);
     t->n++;
     t->k = k;
-    for (int i = 0; i < k; i++) free(answers[i]);
-    free(answers);
+    if (r->curve) curve_problem(r->curve[r->n], p, samples, k);
+    for (int i = 0; i < k; i++) free((char *)samples[i].answer);
+    free(samples);
     return (float)(correct / k);
 }
 
@@ -112,6 +121,21 @@ static void tally_add(Tally *sum, const Tally *t)
     for (int i = 0; i < REASON_COUNT; i++) sum->reasons[i] += t->reasons[i];
 }
 
+static void finish_curve(const EvalRun *r, const Tally *t, Curve *out)
+{
+    float *x = calloc((size_t)t->n + 1, sizeof *x);
+    CHECK(x != NULL);
+    out->n = curve_points(t->k);
+    for (int i = 0; i < out->n; i++)
+        for (int kind = 0; kind < CURVE_KINDS; kind++) {
+            double sum = 0;
+            for (int j = 0; j < t->n; j++) sum += (double)(x[j] = r->curve[t->first + j][i][kind]);
+            out->value[i][kind] = sum / (t->n ? t->n : 1);
+            out->se[i][kind] = eval_error(x, r->keys + t->first, t->n, NULL);
+        }
+    free(x);
+}
+
 static TaskEval finish(const EvalRun *r, const Tally *t, const char *name)
 {
     double n = t->n ? t->n : 1, samples = n * (t->k ? t->k : 1);
@@ -127,6 +151,7 @@ static TaskEval finish(const EvalRun *r, const Tally *t, const char *name)
     e.se = eval_error(r->out->problems + t->first, r->keys + t->first, t->n, &e.distinct);
     snprintf(e.name, sizeof e.name, "%s", name);
     memcpy(e.reasons, t->reasons, sizeof e.reasons);
+    if (r->curve) finish_curve(r, t, &e.curve);
     return e;
 }
 
@@ -240,9 +265,10 @@ bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Sta
 {
     EvalResult result = {.n_tasks = s->reasoning->n_sources};
     size_t most = (size_t)all_problems(s) + 1;
-    EvalRun r = {p, v, s, &result, calloc(most, sizeof *r.keys), 0};
+    EvalRun r = {.policy = p, .voice = v, .spec = s, .out = &result, .keys = calloc(most, sizeof *r.keys)};
+    if (s->curve) r.curve = calloc(most, sizeof *r.curve);
     result.problems = calloc(most, sizeof *result.problems);
-    CHECK(r.keys && result.problems);
+    CHECK(r.keys && result.problems && (r.curve || !s->curve));
     Tally all = {0};
     bool ok = true;
     for (int i = 0; i < result.n_tasks && ok; i++) {
@@ -258,6 +284,7 @@ bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Sta
     result.all = finish(&r, &all, "all");
     result.zh_language = all.zh ? all.zh_language / (double)all.zh : 1.0;
     free(r.keys);
+    free(r.curve);
     if (ok) *out = result;
     else free(result.problems);
     return ok;

@@ -6,6 +6,7 @@
 
 #include "data/corpus.h"
 #include "core/policy.h"
+#include "recipes/model/eval_curve.h"
 #include "recipes/model/prompts.h"
 
 enum { EVAL_TASKS = CORPUS_MAX_SOURCES, EVAL_NAME = 64 };
@@ -26,6 +27,7 @@ typedef struct EvalSpec {
     CacheKind cache;
     uint32_t seed;
     int slots;
+    bool curve;           /* of pass, votes and best-of over k too */
     EvalSample on_sample; /* NULL: none */
     void *on_sample_ctx;
     const volatile int *cancel; /* NULL: none */
@@ -38,6 +40,7 @@ typedef struct TaskEval {
     bool no_holdout;    /* rows of a file that holds none out */
     double pass1, se, passk, consk, format, language, length, truncated;
     long reasons[REASON_COUNT];
+    Curve curve;
 } TaskEval;
 
 /* A general family: the mean oracle of a helpful one, the share of safe answers of a safety one, a file's mean verdict. */

@@ -7,21 +7,6 @@
 
 #include "core/check.h"
 
-float eval_consensus(const Problem *p, char *const *answers, int k)
-{
-    int *votes = calloc((size_t)k + 1, sizeof *votes), best = -1;
-    CHECK(votes != NULL);
-    for (int i = 0; i < k; i++) {
-        int first = 0; /* the first answer that says the same */
-        while (answers[i] && first < i && !(answers[first] && task_agree(p, answers[first], answers[i]))) first++;
-        if (answers[i]) votes[first]++;
-    }
-    for (int i = 0; i < k; i++)
-        if (votes[i] && (best < 0 || votes[i] > votes[best])) best = i;
-    free(votes);
-    return best < 0 ? 0.0f : p->task->verify(p, answers[best]).score;
-}
-
 typedef struct Keyed {
     uint64_t key;
     double deviation;
@@ -97,6 +82,23 @@ static void set_number(Json *o, const char *key, double v)
     json_set(o, key, json_new_number(v));
 }
 
+static Json *curve_json(const Curve *c)
+{
+    char se[32];
+    Json *list = json_new_array();
+    for (int i = 0; i < c->n; i++) {
+        Json *o = json_new_object();
+        json_set(o, "k", json_new_int(1 << i));
+        for (int kind = 0; kind < CURVE_KINDS; kind++) {
+            snprintf(se, sizeof se, "%s_se", curve_kind_name(kind));
+            set_number(o, curve_kind_name(kind), c->value[i][kind]);
+            set_number(o, se, c->se[i][kind]);
+        }
+        json_append(list, o);
+    }
+    return list;
+}
+
 static Json *task_json(const TaskEval *e)
 {
     char key[32];
@@ -118,6 +120,7 @@ static Json *task_json(const TaskEval *e)
     for (int i = 0; i < REASON_COUNT; i++)
         if (e->reasons[i]) json_set(reasons, reason_name((Reason)i), json_new_int(e->reasons[i]));
     json_set(o, "reasons", reasons);
+    if (e->curve.n) json_set(o, "curve", curve_json(&e->curve));
     return o;
 }
 

@@ -4,10 +4,6 @@
 
 #include "recipes/model/eval.h"
 
-/* The score of the majority's answer (cons@k): answers that say the same are one (task_agree), ties go to the one that came
- * first, and the winner's text is judged by itself, whatever stands around it in a sample. answers [k]: NULL has no vote. */
-float eval_consensus(const Problem *p, char *const *answers, int k);
-
 /* The standard error of the mean of x[n], where values of the same key (a problem that was drawn more than once) are not
  * independent: sqrt(C / (C - 1) sum over keys (sum of (x - mean))^2) / n for C keys; with n keys the usual s / sqrt(n).
  * *distinct (may be NULL): C. 0 when C < 2. */
@@ -17,6 +13,7 @@ double eval_error(const float *x, const uint64_t *key, int n, int *distinct);
 double eval_paired(const EvalResult *a, const EvalResult *b, double *se);
 
 /* {"TASK": {"pass@1", "se", "cons@K", "pass@K", "format", "language", "length", "n", "k", "distinct"}, ..., "all": {..},
+ * with curves also "curve": [{"k", "pass", "pass_se", "vote", .., "weighted", .., "best", ..}],
  * "helpful", "helpful_se": mean of the helpful families; "safe", "safe_se", "over_refusal": of the safety families;
  * "general": {"FAMILY": {"score", "se", "n", "distinct"}} where there are several of a kind, or files} */
 Json *eval_json(const EvalResult *r);

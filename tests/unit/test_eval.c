@@ -26,9 +26,9 @@ static Dataset *read_rows(const char *name, const char *rows, double heldout)
 
 static float vote(const Problem *p, const char *const *answers, int k)
 {
-    char *copies[8];
-    for (int i = 0; i < k; i++) copies[i] = (char *)answers[i];
-    return eval_consensus(p, copies, k);
+    CurveSample s[8] = {0};
+    for (int i = 0; i < k; i++) s[i].answer = answers[i];
+    return curve_vote(p, s, NULL, k);
 }
 
 /* The majority's answer is judged, not the sample that gave it first; equal values vote together; a tie goes to the first. */
@@ -53,6 +53,30 @@ static void votes(void **state)
     problem_free(&integer);
     problem_free(&rational);
     problem_free(&exact);
+    dataset_free(d);
+}
+
+/* Four samples, one right and the likeliest: pass@k by counting, votes of pairs by hand, weights that turn a vote. */
+static void curve(void **state)
+{
+    (void)state;
+    Dataset *d = read_rows("curve.jsonl", "{\"prompt\": \"a\", \"answer\": 42, \"verifier\": \"integer\"}\n", 0);
+    Problem p = row_problem(d, 0);
+    const CurveSample s[4] = {{"42", 1, -0.1f}, {"7", 0, -3}, {"7", 0, -4}, {NULL, 0, -0.2f}};
+    float out[CURVE_POINTS][CURVE_KINDS];
+    assert_int_equal(curve_points(4), 3);
+    assert_int_equal(curve_points(5), 3);
+    assert_int_equal(curve_points(1), 1);
+    curve_problem(out, &p, s, 4);
+    for (int kind = 0; kind < CURVE_KINDS; kind++) assert_float_equal(out[0][kind], 0.25, 1e-6); /* k = 1: pass@1 */
+    assert_float_equal(out[1][CURVE_PASS], 0.5, 1e-6); /* of six pairs three hold the right one */
+    assert_float_equal(out[1][CURVE_VOTE], 0.5, 1e-6); /* 42 against 7: the first; 7 against nothing: 7 */
+    assert_float_equal(out[1][CURVE_BEST], 0.5, 1e-6);
+    assert_float_equal(out[2][CURVE_PASS], 1, 1e-6);
+    assert_float_equal(out[2][CURVE_VOTE], 0, 1e-6);     /* 7 twice */
+    assert_float_equal(out[2][CURVE_WEIGHTED], 1, 1e-6); /* 0.90 against 0.05 + 0.02 */
+    assert_float_equal(out[2][CURVE_BEST], 1, 1e-6);
+    problem_free(&p);
     dataset_free(d);
 }
 
@@ -145,8 +169,9 @@ static void paired(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(votes),          cmocka_unit_test(standard_error),   cmocka_unit_test(clustered_error),
-        cmocka_unit_test(rows_of_a_file), cmocka_unit_test(general_families), cmocka_unit_test(paired),
+        cmocka_unit_test(votes),           cmocka_unit_test(curve),          cmocka_unit_test(standard_error),
+        cmocka_unit_test(clustered_error), cmocka_unit_test(rows_of_a_file), cmocka_unit_test(general_families),
+        cmocka_unit_test(paired),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
