@@ -62,7 +62,7 @@ ISAS         := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx512bf16 av
 MAIN     := $(wildcard recipes/cli/main.c)
 SOURCES  := $(filter-out $(MAIN),$(filter-out cpu/kernels/%,$(foreach f,$(FOLDERS),$(wildcard $f/*.c $f/*/*.c))))
 KERNELS  := $(if $(filter cpu,$(FOLDERS)),$(wildcard cpu/kernels/*.c cpu/kernels/*/*.c))
-EMBEDDED := $(if $(filter recipes,$(FOLDERS)),$(BUILD)/recipes_embedded.o)
+EMBEDDED := $(if $(filter recipes,$(FOLDERS)),$(BUILD)/recipes_embedded.o $(BUILD)/commit.o)
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o) $(if $(KERNELS),$(ISAS:%=$(BUILD)/cpu_%.o)) $(EMBEDDED)
 MAIN_O   := $(MAIN:%.c=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libr1.a
@@ -106,6 +106,15 @@ $(BUILD)/recipes_embedded.c: recipes/recipes_to_c.sh $(EMBED) $(BUILD)/objects.t
 	sh recipes/recipes_to_c.sh $(EMBED) > $@
 $(BUILD)/recipes_embedded.o: $(BUILD)/recipes_embedded.c $(BUILD)/flags.txt
 	$(CC) $(CFLAGS_ALL) $(DEPFLAGS) -c $< -o $@
+
+# The commit of the sources, for `r1 --version`.
+COMMIT := $(if $(wildcard .git),$(shell git describe --always --abbrev=10 --dirty=+ --exclude='*' 2>/dev/null))
+$(BUILD)/commit.c: FORCE
+	@mkdir -p $(@D)
+	@echo 'extern const char r1_commit[]; const char r1_commit[] = "$(or $(COMMIT),unknown)";' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/commit.o: $(BUILD)/commit.c $(BUILD)/flags.txt
+	$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
 	@mkdir -p $(@D)

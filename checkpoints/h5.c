@@ -343,3 +343,12 @@ void h5_each(H5Reader *r, const char *group, bool (*visit)(const char *name, voi
     Visit v = {visit, context};
     H5Literate_by_name(r->file, group, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_link, &v, H5P_DEFAULT);
 }
+
+const char *h5_library(void)
+{
+    static char text[32];
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, sizeof text, "HDF5 %u.%u.%u", major, minor, release);
+    return text;
+}

@@ -51,4 +51,7 @@ bool h5_read_attr_text(H5Reader *r, const char *group, const char *name, char *t
 /* Calls visit with the name of each link in the group, in ascending order, until it returns false. */
 void h5_each(H5Reader *r, const char *group, bool (*visit)(const char *name, void *context), void *context);
 
+/* "HDF5 1.10.8". */
+const char *h5_library(void);
+
 #endif

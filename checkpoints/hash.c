@@ -65,3 +65,8 @@ void weights_sha256(const ParamTable *t, const float *weights, char hex[65])
     }
     sha256_finish(h, hex);
 }
+
+const char *hash_library(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION); /* "OpenSSL 3.0.11 19 Sep 2023" */
+}

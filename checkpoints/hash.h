@@ -17,4 +17,7 @@ void sha256_of(const void *bytes, size_t n, char hex[65]);
  * and the dimensions as u64 little-endian). */
 void weights_sha256(const ParamTable *t, const float *weights, char hex[65]);
 
+/* The library's name and version. */
+const char *hash_library(void);
+
 #endif

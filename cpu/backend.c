@@ -257,3 +257,8 @@ Backend *cpu_open(const CpuOptions *options, const Ops **ops, Status *st)
     *ops = b->ops;
     return b;
 }
+
+int cpu_kernels_version(void)
+{
+    return KERNELS_VERSION;
+}

@@ -21,5 +21,9 @@ extern const char *const cpu_product_names[3];
 
 /* Comma-separated matmul providers of this build, best first ("native, onednn, openblas"). */
 const char *cpu_matmul_providers(void);
+/* The same with the versions of their libraries ("native, oneDNN 2.7.3, OpenBLAS 0.3.21"). */
+const char *cpu_matmul_libraries(void);
+/* Raised when kernels give other bits than before; machine_kind names it. */
+int cpu_kernels_version(void);
 
 #endif

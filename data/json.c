@@ -283,3 +283,8 @@ bool json_write_file(const Json *v, const char *path, Status *st)
     free(text);
     return ok;
 }
+
+const char *json_library(void)
+{
+    return "jansson " JANSSON_VERSION;
+}

@@ -72,4 +72,7 @@ char *json_write(const Json *v, bool indent);
 /* Indented; written beside, flushed and renamed. */
 bool json_write_file(const Json *v, const char *path, Status *st);
 
+/* "jansson 2.14". */
+const char *json_library(void);
+
 #endif

@@ -1,6 +1,7 @@
 #include "data/verify.h"
 
 #include <gmp.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const verifier_names[VERIFIER_COUNT] = {"integer", "rational", "exact", "expression"};
@@ -280,4 +281,11 @@ bool verify_gold(Verifier v, const char *gold, const long *numbers, int n)
     if (v == VERIFIER_RATIONAL) return verify_rational(gold, gold) == REASON_CORRECT;
     if (numbers != NULL) return n > 0 && n <= VERIFY_MAX_NUMBERS && verify_rational(gold, gold) == REASON_CORRECT;
     return strpbrk(gold, "+-*/") != NULL && verify_expression_like(gold, gold) == REASON_CORRECT;
+}
+
+const char *verify_library(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "GMP %s", gmp_version);
+    return text;
 }

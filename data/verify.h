@@ -42,4 +42,7 @@ Reason verify_expression_like(const char *gold, const char *answer);
  * or the list a target comes with. */
 bool verify_gold(Verifier v, const char *gold, const long *numbers, int n);
 
+/* "GMP 6.2.1". */
+const char *verify_library(void);
+
 #endif

@@ -191,3 +191,13 @@ const GemmProvider *gemm_of(const Backend *b, DType dtype, GemmOp op, size_t out
     const GemmEntry *e = bsearch(&key, c->entries, c->count, sizeof key, compare_entries);
     return e ? e->provider : c->by_type[dtype];
 }
+
+const char *cpu_matmul_libraries(void)
+{
+    static char text[96];
+    const char *const libraries[] = {onednn_library(), openblas_library()};
+    strcpy(text, "native");
+    for (int i = 0; i < 2; i++)
+        if (libraries[i]) strcat(strcat(text, ", "), libraries[i]);
+    return text;
+}

@@ -179,3 +179,15 @@ const GemmProvider *gemm_onednn(void)
     return NULL;
 #endif
 }
+
+const char *onednn_library(void)
+{
+#ifdef HAVE_ONEDNN
+    static char text[32];
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    return text;
+#else
+    return NULL;
+#endif
+}

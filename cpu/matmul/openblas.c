@@ -1,4 +1,6 @@
 /* OpenBLAS as a matmul provider, on one thread. The only file that sees cblas.h. */
+#include <stdio.h>
+
 #include "cpu/internal.h"
 
 #ifdef HAVE_OPENBLAS
@@ -25,6 +27,19 @@ const GemmProvider *gemm_openblas(void)
 {
 #ifdef HAVE_OPENBLAS
     return &provider;
+#else
+    return NULL;
+#endif
+}
+
+const char *openblas_library(void)
+{
+#ifdef HAVE_OPENBLAS
+    static char text[32];
+    char name[16] = "", version[16] = "";
+    sscanf(openblas_get_config(), "%15s %15s", name, version); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
+    snprintf(text, sizeof text, "%.15s %.15s", name, version);
+    return text;
 #else
     return NULL;
 #endif

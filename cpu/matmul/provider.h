@@ -127,4 +127,8 @@ void gemm_packs_drop(PackCache *cache);
  * nothing is to be packed (gemm_packs). need[e] (NULL: all): skip if false. */
 void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, const Mat *w, const bool *need, int E);
 
+/* Name and version of the library; NULL when it was not built in. */
+const char *onednn_library(void);
+const char *openblas_library(void);
+
 #endif

@@ -151,3 +151,11 @@ bool regex_next(const Regex *r, const char *text, size_t length, size_t from, si
     }
     return false;
 }
+
+const char *regex_library(void)
+{
+    static char version[48], text[64];
+    pcre2_config(PCRE2_CONFIG_VERSION, version);
+    snprintf(text, sizeof text, "PCRE2 %s", version);
+    return text;
+}

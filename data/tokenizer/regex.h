@@ -18,4 +18,7 @@ void regex_free(Regex *r);
  * what looks around. A subject that exceeds the engine's limits has no further match. */
 bool regex_next(const Regex *r, const char *text, size_t length, size_t from, size_t *start, size_t *end);
 
+/* "PCRE2 10.42 2022-12-11". */
+const char *regex_library(void);
+
 #endif

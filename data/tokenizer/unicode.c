@@ -88,3 +88,10 @@ bool unicode_is_word(int32_t c)
                (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
     }
 }
+
+const char *unicode_library(void)
+{
+    static char text[64];
+    snprintf(text, sizeof text, "utf8proc %s (Unicode %s)", utf8proc_version(), utf8proc_unicode_version());
+    return text;
+}

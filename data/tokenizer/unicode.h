@@ -15,4 +15,7 @@ char *unicode_normalize(UnicodeForm form, const char *text, size_t length, size_
 bool unicode_is_space(int32_t code); /* White_Space */
 bool unicode_is_word(int32_t code);  /* \w of UTS 18: alphabetic, marks, decimal numbers, connectors, joiners */
 
+/* "utf8proc 2.8.0 (Unicode 15.0.0)". */
+const char *unicode_library(void);
+
 #endif

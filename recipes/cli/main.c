@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "recipes/cli/commands.h"
+#include "recipes/model/version.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/model/machine.h"
 #include "recipes/config/did_you_mean.h"
@@ -35,7 +36,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static void print_help(FILE *out)
 {
     fprintf(out, "r1: small DeepSeek-R1-style models, trained from one command\n\n"
-                 "  r1 COMMAND ...         r1 COMMAND --help\n\n");
+                 "  r1 COMMAND ...         r1 COMMAND --help         r1 --version\n\n");
     for (int i = 0; i < COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
     fprintf(out, "\nMODEL is a checkpoint (.h5), RUN/STAGE, a Hugging Face folder or a .gguf file.\n"
                  "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.\n");
@@ -58,6 +59,10 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         print_help(stdout);
+        return 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        version_print(stdout);
         return 0;
     }
     machine_wait_briefly(argv);

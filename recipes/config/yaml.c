@@ -175,3 +175,10 @@ Node *node_parse(const char *text, const char *where, bool line_where, Status *s
     yaml_parser_delete(&parser);
     return n;
 }
+
+const char *yaml_library(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "libyaml %s", yaml_get_version_string());
+    return text;
+}

@@ -35,4 +35,7 @@ Node *node_get(const Node *map, const char *key);       /* NULL when absent or n
 /* A scalar that stands for nothing: empty, ~, null (not quoted). */
 bool node_is_null(const Node *n);
 
+/* "libyaml 0.2.5". */
+const char *yaml_library(void);
+
 #endif

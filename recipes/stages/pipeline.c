@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "recipes/model/op_times.h"
+#include "recipes/model/version.h"
 #include "recipes/plan/plan.h"
 #include "recipes/report/report.h"
 #include "recipes/config/recipe_load.h"
@@ -100,10 +101,12 @@ static bool list_units(Run *r, const char *until, Status *st)
 
 static bool write_head(Run *r, Status *st)
 {
-    char hash[65];
+    char hash[65], program[64];
     sha256_of(r->recipe_text, strlen(r->recipe_text), hash);
+    snprintf(program, sizeof program, "r1 %s (commit %s)", R1_VERSION, r1_commit);
     return run_summary_set(r->folder, "seed", json_new_int(r->recipe->seed), st) &&
            run_summary_set(r->folder, "recipe_sha256", json_new_text(hash), st) &&
+           run_summary_set(r->folder, "program", json_new_text(program), st) &&
            run_summary_set(r->folder, "machine", json_new_text(r->machine.ops->machine_kind(r->machine.backend)), st);
 }
 

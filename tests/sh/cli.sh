@@ -21,6 +21,10 @@ expect_says() { # FILE WORDS
 expect_code 2 r1
 expect_code 0 r1 --help
 commands=$(sed -n 's/^  \([a-z]*\)  *[a-zA-Z].*/\1/p' out)
+expect_code 0 r1 --version
+expect_says out '^r1 0\.2 (commit [0-9a-f]*+*)$\|^r1 0\.2 (commit unknown)$'
+expect_says out '^kernels [0-9]*, made by [a-zA-Z]'
+for library in native HDF5 libyaml jansson PCRE2 utf8proc GMP OpenSSL; do expect_says out "$library"; done
 expect_code 2 r1 scroe
 expect_says err "did you mean 'score'"
 expect_code 2 r1 xyzzy
