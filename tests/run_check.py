@@ -122,6 +122,15 @@ def same(a, b):
     assert len(la) == len(lb), f"{len(la)} and {len(lb)} lines"
 
 
+def weights(run, recipe, stored):
+    """The units' weights and numbers of steps are the stored ones ("RECIPE UNIT STEPS SHA256" a line)."""
+    have = [f"{recipe} {s['name']} {s['steps']} {s.get('weights_sha256', '-')}" for s in read_json(run, "summary.json")["stages"]]
+    with open(stored) as f:
+        want = [line.rstrip("\n") for line in f if line.startswith(recipe + " ")]
+    wrong = [h for h in have if h not in want] + [w + " (stored)" for w in want if w not in have]
+    assert not wrong, "other weights or steps than stored in " + stored + ":\n" + "\n".join(wrong)
+
+
 def prefix(a, b):
     """The stages that a has are b's, with equal weights."""
     ha, hb = hashes(a), hashes(b)
