@@ -32,6 +32,11 @@ size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype)
     return layout(c, kind, &rope_at, &v_at) * (size_t)c->L * dtype_size(dtype);
 }
 
+size_t kv_cache_token_bytes(const ModelConfig *c, CacheKind kind, DType dtype)
+{
+    return kv_cache_page_bytes(c, kind, dtype) / KEY_TILE;
+}
+
 bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st)
 {
     if (kind == CACHE_LATENT && c->attention != ATTENTION_MLA)

@@ -30,6 +30,8 @@ typedef struct KvCache {
 bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st);
 void kv_cache_close(KvCache *k);
 size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype);
+/* Of one token in all layers: exact L (H (Dn + Dv) + Dr) values (GQA: L Hkv (Dr + Dv)), latent L (Rkv + Dr). */
+size_t kv_cache_token_bytes(const ModelConfig *c, CacheKind kind, DType dtype);
 /* pages: the page table of the call. */
 CacheLayer kv_cache_layer(const KvCache *k, int layer, const int32_t *pages);
 

@@ -77,19 +77,14 @@ void bench_print_row(const Bench *b, const BenchRow *r)
 static const char *const cached_models[] = {"tiny", "small", "lite1", "deepseek-v2-lite", "deepseek-v3"};
 enum { CACHED_MODELS = sizeof cached_models / sizeof *cached_models };
 
-/* A token's, in f32; bf16 takes half. */
-static size_t cached_bytes(const ModelConfig *c, CacheKind kind)
-{
-    return kv_cache_page_bytes(c, kind, DTYPE_F32) / KEY_TILE;
-}
-
 void bench_print_memory(void)
 {
     printf("\n%-28s %14s %14s %7s\n", "cache in f32, bytes a token", "exact", "latent", "ratio");
     for (int i = 0; i < CACHED_MODELS; i++) {
         ModelConfig c;
         if (!bench_model(cached_models[i], &c)) continue;
-        size_t exact = cached_bytes(&c, CACHE_EXACT), latent = cached_bytes(&c, CACHE_LATENT);
+        size_t exact = kv_cache_token_bytes(&c, CACHE_EXACT, DTYPE_F32);
+        size_t latent = kv_cache_token_bytes(&c, CACHE_LATENT, DTYPE_F32);
         printf("%-28s %14zu %14zu %6.1fx\n", cached_models[i], exact, latent, (double)exact / (double)latent);
     }
 }
@@ -140,8 +135,8 @@ static Json *memory_json(void)
         if (!bench_model(cached_models[i], &c)) continue;
         Json *o = json_new_object();
         json_set(o, "model", json_new_text(cached_models[i]));
-        json_set(o, "exact_bytes_per_token", json_new_int((int64_t)cached_bytes(&c, CACHE_EXACT)));
-        json_set(o, "latent_bytes_per_token", json_new_int((int64_t)cached_bytes(&c, CACHE_LATENT)));
+        json_set(o, "exact_bytes_per_token", json_new_int((int64_t)kv_cache_token_bytes(&c, CACHE_EXACT, DTYPE_F32)));
+        json_set(o, "latent_bytes_per_token", json_new_int((int64_t)kv_cache_token_bytes(&c, CACHE_LATENT, DTYPE_F32)));
         json_append(list, o);
     }
     return list;

@@ -116,7 +116,7 @@ static bool decode_run(void *self, BenchWork *out, Status *st)
     *out = (BenchWork){.tokens = sequences * d->tokens,
                        .flops = decode_flops(r, 0, d->tokens),
                        .seconds = clock_seconds() - d->first_token};
-    size_t cached = kv_cache_page_bytes(&r->policy->config, r->spec.cache, r->policy->engine.dtype) / KEY_TILE;
+    size_t cached = kv_cache_token_bytes(&r->policy->config, r->spec.cache, r->policy->engine.dtype);
     double rows = sequences * d->tokens * (r->length + d->tokens / 2.0);
     double weights = r->active * (double)dtype_size(r->policy->engine.dtype);
     out->bytes = d->tokens * weights + rows * (double)cached; /* weights once a step, each row's cache */

@@ -8,6 +8,7 @@
 #include "recipes/cli/commands.h"
 #include "recipes/stages/pipeline.h"
 #include "recipes/plan/plan.h"
+#include "recipes/plan/plan_stages.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/recipe_notes.h"
 

@@ -6,6 +6,7 @@
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
 #include "core/check.h"
+#include "core/kv_cache.h"
 #include "recipes/cli/inspect.h"
 #include "recipes/cli/json_lines.h"
 
@@ -89,6 +90,26 @@ static void print_meta(const CheckpointMeta *m)
     if (m->machine_kind[0]) printf("made by %s\n", m->machine_kind);
 }
 
+/* What sampling keeps of a token: expanded keys and values, or with MLA their latent. */
+static void print_cache(const ModelConfig *c)
+{
+    char exact[32], latent[32];
+    grouped(kv_cache_token_bytes(c, CACHE_EXACT, DTYPE_F32), exact);
+    printf("key/value cache in f32: %s bytes a token", exact);
+    if (c->attention == ATTENTION_MLA)
+        printf(", latent %s", grouped(kv_cache_token_bytes(c, CACHE_LATENT, DTYPE_F32), latent));
+    printf(" (bf16: half)\n");
+}
+
+static Json *cache_json(const ModelConfig *c)
+{
+    Json *o = json_new_object();
+    json_set(o, "exact", json_new_int((int64_t)kv_cache_token_bytes(c, CACHE_EXACT, DTYPE_F32)));
+    if (c->attention == ATTENTION_MLA)
+        json_set(o, "latent", json_new_int((int64_t)kv_cache_token_bytes(c, CACHE_LATENT, DTYPE_F32)));
+    return o;
+}
+
 static void print_model(const LoadedModel *m, const Row *rows, int n, const char *sha256)
 {
     char count[32], active[32], *config;
@@ -98,6 +119,7 @@ static void print_model(const LoadedModel *m, const Row *rows, int n, const char
     print_rows(rows, n);
     printf("\n%s parameters in %d tensors, %s of them met by a token\n", grouped(m->table.count, count), m->table.n,
            grouped(m->table.active, active));
+    if (m->config.head == HEAD_LM) print_cache(&m->config);
     if (m->file_types[0]) printf("in the file: %d tensors, %s\n", m->file_tensors, m->file_types);
     if (m->checkpoint) print_meta(&m->checkpoint->meta);
     if (sha256[0]) printf("weights_sha256 %s\n", sha256);
@@ -123,6 +145,7 @@ static void print_model_json(const LoadedModel *m, const Row *rows, int n, const
     json_set(o, "parameters", json_new_int((int64_t)m->table.count));
     json_set(o, "active", json_new_int((int64_t)m->table.active));
     json_set(o, "tensors", json_new_int(m->table.n));
+    if (m->config.head == HEAD_LM) json_set(o, "cache_bytes_a_token_f32", cache_json(&m->config));
     if (m->checkpoint) {
         json_set(o, "stage", json_new_text(m->checkpoint->meta.stage));
         json_set(o, "step", json_new_int(m->checkpoint->meta.step));

@@ -151,16 +151,20 @@ size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled)
     return bytes;
 }
 
-/* Pages, and the ids and log-probs of all completions. */
-static size_t cache_bytes(const Machine *m, const PlanWork *w)
+/* Pages, and the ids and log-probs of all completions. *kind: of the largest cache. */
+static size_t cache_bytes(const Machine *m, const PlanWork *w, CacheKind *kind)
 {
     size_t pages = 0, storage = 0;
+    *kind = CACHE_EXACT;
     for (int i = 0; i < w->n_rollouts; i++) {
         RolloutSize size = size_of(&w->rollouts[i]);
         RolloutNeed need = rollout_need(&size);
         size_t page = kv_cache_page_bytes(w->config, w->rollouts[i].cache, m->options.dtype);
         size_t bytes = (size_t)need.pages * page, tokens = need.tokens * (sizeof(int32_t) + sizeof(float));
-        if (bytes > pages) pages = bytes;
+        if (bytes > pages) {
+            pages = bytes;
+            *kind = w->rollouts[i].cache;
+        }
         if (tokens > storage) storage = tokens;
     }
     return pages + storage;
@@ -262,11 +266,13 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
     if ((double)w->sequences * w->length > PLAN_TOKENS)
         return fail(st, "%s: %d sequences of %d tokens are more than the %d tokens that a step may have", what,
                     w->sequences, w->length, PLAN_TOKENS);
+    CacheKind kind;
     Plan p = {.process = resident(),
               .beside = w->beside,
-              .cache = cache_bytes(m, w),
+              .cache = cache_bytes(m, w, &kind),
               .budget = m->memory,
               .layers = w->config->L};
+    p.cache_token = kv_cache_token_bytes(w->config, kind, m->options.dtype);
     add_blocks(&p, m, w);
     if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
     else plan_with(&p, m, w, keep_bytes, st);
@@ -303,8 +309,10 @@ void plan_describe(const Plan *p, char *out, size_t size)
     amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
     amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
     amount(cache, sizeof cache, p->cache);
-    snprintf(out, size, "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s", total,
-             budget, fixed, step, p->layers_kept, p->layers, cache);
+    snprintf(out, size,
+             "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s"
+             " (%zu bytes a token)",
+             total, budget, fixed, step, p->layers_kept, p->layers, cache, p->cache_token);
 }
 
 void plan_print(const Plan *p, const char *what)
@@ -328,6 +336,7 @@ void plan_print(const Plan *p, const char *what)
     printf("%s\n", what);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].bytes) printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
+    printf("  key/value cache: %zu bytes a token\n", p->cache_token);
     if (p->boundaries)
         printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
 }

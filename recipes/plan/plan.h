@@ -39,6 +39,7 @@ typedef struct Plan {
     size_t boundaries;                               /* N x C x (L + 1) */
     size_t kept, workspace;                          /* layer interiors kept for backward; everything else of a step */
     size_t cache;                                    /* keys and values, and the sampled tokens */
+    size_t cache_token;                              /* of these, a token of the largest cache (not in the total) */
     size_t beside;
     size_t total, budget;
     int layers, layers_kept;
@@ -61,11 +62,5 @@ size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled);
 void plan_describe(const Plan *p, char *out, size_t size);
 /* The same as a table, a row a part. */
 void plan_print(const Plan *p, const char *what);
-
-struct Run;
-
-/* plan_stages.c. Every stage of a run whose tokenizer is open: fills r->plans, prints a line each (print), fails when one
- * does not fit. Lengths are those of a stage's first 256 problems. */
-bool plan_run(struct Run *r, bool print, Status *st);
 
 #endif

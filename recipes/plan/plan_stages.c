@@ -7,6 +7,7 @@
 #include "checkpoints/model_file.h"
 #include "core/check.h"
 #include "recipes/plan/plan.h"
+#include "recipes/plan/plan_stages.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/run.h"
 #include "recipes/run/sources.h"

@@ -14,6 +14,7 @@
 #include "recipes/model/op_times.h"
 #include "recipes/model/version.h"
 #include "recipes/plan/plan.h"
+#include "recipes/plan/plan_stages.h"
 #include "recipes/report/report.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/recipe_notes.h"
