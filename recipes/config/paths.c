@@ -33,13 +33,11 @@ static bool is_there(PathKind kind, const char *path)
     return kind != PATH_COMMAND || S_ISREG(info.st_mode);
 }
 
-/* Looked for in the folder, then in the working folder. */
 static bool find(PathKind kind, const char *folder, const char *path, char *out, size_t size)
 {
     char beside[PATH_MAX];
     if (path[0] == '/' || snprintf(beside, sizeof beside, "%s%s", folder, path) >= (int)sizeof beside) return false;
-    if (is_there(kind, beside) && absolute(beside, out, size)) return true;
-    return folder[0] && is_there(kind, path) && absolute(path, out, size);
+    return is_there(kind, beside) && absolute(beside, out, size);
 }
 
 static void set_text(Node *n, const char *text)

@@ -5,10 +5,10 @@
 #include "recipes/config/schema.h"
 #include "recipes/config/yaml.h"
 
-/* Makes every relative path below `map` (Field.path) absolute: it is looked for in `folder`, that of the recipe's file, then in
- * the working folder; one that lies in neither stays as it is. Of a command, every plain word that is a file is such a path. In
- * `from` and its kin a word without '/' that is one of `stages` (names; NULL: unknown, so no word without '/' is a path) is
- * left alone. Called for each file of a chain of `extends` with its own folder, and once more ("") when all are merged. */
+/* Makes every relative path below `map` (Field.path) that lies in `folder` absolute; the others stay. Of a command, every plain
+ * word that is a file is such a path. In `from` and its kin a word without '/' that is one of `stages` (NULL: unknown, so no
+ * word without '/' is a path) is left alone. Called for each file of a chain of `extends` with its own folder, and last with ""
+ * (the working folder) when all are merged. */
 void paths_resolve(const Section *b, Node *map, const char *folder, const Node *stages);
 
 /* Whether the texts of a path row say the same although folders differ: a file and the words of a command by their last parts
