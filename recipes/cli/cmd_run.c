@@ -54,7 +54,8 @@ static int print_recipe(Recipe *recipe, const char *key)
 
 int cmd_run(int argc, char **argv)
 {
-    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *show = NULL, *unused_set = NULL;
+    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *show = NULL, *unused_set = NULL,
+                                *reuse = NULL;
     bool schema = false, resolved = false, quiet = false;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
@@ -63,6 +64,8 @@ int cmd_run(int argc, char **argv)
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
          "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
         {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
+        {"--reuse", "DIR", OPTION_TEXT, &reuse, 0, 0,
+         "links finished units of the runs in DIR that depend on the same things, and says why others are computed"},
         {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
         {"--resolved", NULL, OPTION_FLAG, &resolved, 0, 0, "only prints the recipe with every key, as it would be run"},
         {"--show", "KEY", OPTION_TEXT, &show, 0, 0, "only prints that key's value, e.g. --show zero.rewards"},
@@ -98,6 +101,7 @@ int cmd_run(int argc, char **argv)
     PipelineOptions p = {.folder = folder,
                          .until = until,
                          .quiet = quiet,
+                         .reuse = reuse,
                          .runtime = runtime,
                          .recipe_name = n_sets ? NULL : arguments[0]};
     bool ok = pipeline_run(recipe, &p, &interrupted, &st);
