@@ -175,6 +175,18 @@ static void sets(void **state)
     r = parse_set(small, "zero.loss=grpo");
     assert_true(r->stages[1].rl.std_normalise);
     free(r);
+    r = parse_set(small, "base.batch={from: 4, to: 64, over: 100}");
+    assert_true(r->stages[0].batch.from == 4 && r->stages[0].batch.to == 64 && r->stages[0].batch.over == 100);
+    char *written = recipe_write(r);
+    assert_non_null(strstr(written, "    batch: {from: 4, to: 64, over: 100}\n"));
+    free(written);
+    free(r);
+    r = parse_set(small, "base.batch=16");
+    assert_true(r->stages[0].batch.from == 16 && r->stages[0].batch.to == 16 && r->stages[0].batch.over == 0);
+    written = recipe_write(r);
+    assert_non_null(strstr(written, "    batch: 16\n"));
+    free(written);
+    free(r);
     r = parse_set(small, "base.styles.clean=1");
     assert_true(r->stages[0].styles[STYLE_CLEAN] == 1 && r->stages[0].styles[STYLE_DIRECT] == 0.4);
     free(r);
@@ -362,6 +374,9 @@ static void mistakes_in_stages(void **state)
         {"zero={prompts: 1048576, group: 17}", "1048576 x 17 completions a step", "at most 16777216"},
         {"zero={prompts: 1048576, group: 4096, mini_batches: 2}", "1048576 x 4096 completions a step", ""},
         {"base.batch=1000000000", "an integer from 1 to 1048576", ""},
+        {"base.batch={from: 4, to: 16}", "or {from, to, over}", "not a mapping"},
+        {"base.batch={from: 4, to: 16, over: 0}", "or {from, to, over}", ""},
+        {"base.batch={from: 4, to: 16, until: 3}", "or {from, to, over}", ""},
         {"eval.n=1000000000", "an evaluation of 1000000000 x 16", "at most 16777216"},
         {"zero.from=base.rival1", "stage 'base' makes one model, which has its name", ""},
     };
