@@ -398,6 +398,21 @@ static void mistakes_in_stages(void **state)
     }
 }
 
+/* What a reward is for unless it is said: the schema and data/reward say the same. */
+static void kinds_of_rewards(void **state)
+{
+    (void)state;
+    for (int k = 0; k < REWARD_KINDS; k++) {
+        char text[400];
+        snprintf(text, sizeof text, "extends: micro\nstages.rl_all.rewards: [{kind: %s%s}]\n",
+                 reward_kind_name((RewardKind)k), k == REWARD_EXTERNAL ? ", command: x" : "");
+        Recipe *r = parse(text);
+        assert_non_null(r);
+        assert_int_equal(recipe_stage(r, "rl_all")->rl.rewards.list[0].kinds, reward_default_kinds((RewardKind)k));
+        free(r);
+    }
+}
+
 /* A part of a stage that makes several models. */
 static void parts_of_stages(void **state)
 {
@@ -472,6 +487,21 @@ static void keys_that_came_later(void **state)
     without_line(old, "    refill: 0\n");
     assert_true(recipe_same(now, old, difference, sizeof difference));
     assert_true(recipe_same(old, now, difference, sizeof difference));
+    /* A key whose default is another than what was done: the row says what was. */
+    Recipe *judged = parse("extends: micro\nstages.rl_all.rewards: {safety_rm: 1}\n");
+    char *today = recipe_write(judged), *before = recipe_write(judged);
+    without_line(before, "        applies_to: [safety]\n");
+    assert_false(recipe_same(today, before, difference, sizeof difference));
+    assert_string_equal(difference, "stages.rl_all.rewards.safety_rm.applies_to.0 is safety here and helpful there");
+    Status st = {0};
+    Recipe *resolved = recipe_parse_resolved(before, "before", &st);
+    assert_non_null(resolved);
+    assert_int_equal(recipe_stage(judged, "rl_all")->rl.rewards.list[0].kinds, 1 << KIND_SAFETY);
+    assert_int_equal(recipe_stage(resolved, "rl_all")->rl.rewards.list[0].kinds, 1 << KIND_HELPFUL | 1 << KIND_SAFETY);
+    free(judged);
+    free(resolved);
+    free(today);
+    free(before);
     r->zh_share = 0.5;
     char *changed = recipe_write(r);
     assert_false(recipe_same(changed, old, difference, sizeof difference));
@@ -579,6 +609,7 @@ int main(void)
         cmocka_unit_test(files),
         cmocka_unit_test(parts_of_stages),
         cmocka_unit_test(notes),
+        cmocka_unit_test(kinds_of_rewards),
         cmocka_unit_test(keys_that_came_later),
         cmocka_unit_test(differences),
         cmocka_unit_test(schema),
