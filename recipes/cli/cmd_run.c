@@ -14,22 +14,6 @@
 
 enum { MAX_SETS = 128 };
 
-/* Takes every `--set K=V` out of argv (it may be given many times); returns their number, -1 when one lacks its value. */
-static int take_sets(int *argc, char **argv, const char **sets)
-{
-    int n = 0, kept = 1;
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "--set")) {
-            argv[kept++] = argv[i];
-            continue;
-        }
-        if (i + 1 >= *argc || n == MAX_SETS) return -1;
-        sets[n++] = argv[++i];
-    }
-    *argc = kept;
-    return n;
-}
-
 /* runs/NAME for a recipe called NAME or FOLDER/NAME.yaml. */
 static char *default_folder(const char *recipe)
 {
@@ -84,7 +68,7 @@ int cmd_run(int argc, char **argv)
         0,
         1,
         &runtime};
-    int n_sets = take_sets(&argc, argv, sets), count = 0;
+    int n_sets = command_take(&argc, argv, "--set", sets, MAX_SETS), count = 0;
     if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
     int code = command_read(&usage, argc, argv, arguments, &count);
     if (code != COMMAND_GO) return code;

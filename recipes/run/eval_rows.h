@@ -1,5 +1,7 @@
-/* What an evaluation measured, problem by problem: evals/UNIT.jsonl, for comparisons that are paired by problem. A line:
- *   {"task", "kind", "index", "prompt", "answer", "k", "pass@1", "pass@k", "cons@k", "format", "language", "length", "truncated",
+/* What an evaluation measured, problem by problem: evals/UNIT.jsonl, for comparisons that are paired by problem. A
+ * line:
+ *   {"task", "kind", "index", "prompt", "answer", "k", "pass@1", "pass@k", "cons@k", "format", "language", "length",
+ *   "truncated",
  *    "completion", "reason"}   reasoning; shares over the k samples; completion and reason are the first sample's
  *   {"task", "kind", "index", "prompt", "helpful" or "safe", "completion", "reason"}   general families */
 #ifndef RECIPES_EVAL_ROWS_H

@@ -21,32 +21,41 @@
 #include "recipes/run/run_folder.h"
 #include "recipes/run/unit_state.h"
 
-enum { PATH = 4096 };
+enum { PATH = 4096, FOLDERS = 8 };
 
 struct Reuse {
-    char *folder;
+    char *folder; /* the first: where claims are */
+    char *folders[FOLDERS];
+    int n;
     int claim; /* descriptor of the lock of the identity that is being computed; -1: none */
 };
 
-Reuse *reuse_open(const char *folder, Status *st)
+Reuse *reuse_open(const char *folders, Status *st)
 {
-    struct stat info;
-    if (stat(folder, &info) || !S_ISDIR(info.st_mode)) {
-        fail(st, "--reuse %s: it is no folder; give a run's, or one that holds runs", folder);
-        return NULL;
-    }
     Reuse *r = calloc(1, sizeof *r);
-    CHECK(r);
-    r->folder = strdup(folder);
+    char *list = strdup(folders), *rest = NULL;
+    CHECK(r && list);
     r->claim = -1;
-    return r;
+    for (char *part = strtok_r(list, ":", &rest); part; part = strtok_r(NULL, ":", &rest)) {
+        struct stat info;
+        if (stat(part, &info) || !S_ISDIR(info.st_mode))
+            fail(st, "--reuse %s: it is no folder; give a run's, or one that holds runs", part);
+        else if (r->n < FOLDERS) r->folders[r->n++] = strdup(part);
+        else fail(st, "--reuse takes at most %d folders", FOLDERS);
+    }
+    free(list);
+    if (!r->n) fail(st, "--reuse needs a folder");
+    r->folder = r->folders[0];
+    if (!st->failed) return r;
+    reuse_close(r);
+    return NULL;
 }
 
 void reuse_close(Reuse *r)
 {
     if (!r) return;
     reuse_release(r);
-    free(r->folder);
+    for (int i = 0; i < r->n; i++) free(r->folders[i]);
     free(r);
 }
 
@@ -103,20 +112,25 @@ static void add_candidate(Candidates *c, const Run *r, const char *folder)
     snprintf(c->list[c->n++], PATH, "%s", folder);
 }
 
-static Candidates *find_candidates(const Run *r)
+static void add_folder(Candidates *c, const Run *r, const char *folder)
 {
-    Candidates *c = calloc(1, sizeof *c);
     struct dirent **names;
     char path[PATH];
-    CHECK(c);
-    add_candidate(c, r, r->reuse->folder);
-    int n = scandir(r->reuse->folder, &names, NULL, alphasort);
+    add_candidate(c, r, folder);
+    int n = scandir(folder, &names, NULL, alphasort);
     for (int i = 0; i < n; i++) {
-        snprintf(path, sizeof path, "%.3800s/%.255s", r->reuse->folder, names[i]->d_name);
+        snprintf(path, sizeof path, "%.3800s/%.255s", folder, names[i]->d_name);
         if (names[i]->d_name[0] != '.') add_candidate(c, r, path);
         free(names[i]);
     }
     if (n >= 0) free(names);
+}
+
+static Candidates *find_candidates(const Run *r)
+{
+    Candidates *c = calloc(1, sizeof *c);
+    CHECK(c);
+    for (int i = 0; i < r->reuse->n; i++) add_folder(c, r, r->reuse->folders[i]);
     return c;
 }
 
@@ -135,7 +149,8 @@ static const Json *entry_in(const char *folder, const char *name, Json **summary
 
 /* ---- Why not ---- */
 
-/* What a line says, after the name of the list's element that it belongs to: "language, weight: 0.5"; hashes are cut. */
+/* What a line says, after the name of the list's element that it belongs to: "language, weight: 0.5"; hashes are
+ * cut. */
 static void show_line(char out[80], const char *element, const char *line)
 {
     line += strspn(line, " ");
