@@ -1,3 +1,4 @@
+/* A GPU plugin found, checked and opened. */
 #include "recipes/model/plugin.h"
 
 #include <dlfcn.h>
