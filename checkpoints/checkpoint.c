@@ -252,7 +252,14 @@ static int64_t read_i64(H5Reader *r, const char *name)
     return value;
 }
 
-static void read_meta(H5Reader *r, CheckpointMeta *m)
+/* Bytes that may be absent, but not damaged. */
+static bool read_text(H5Reader *r, const char *path, const char *name, char **out, size_t *length, Status *st)
+{
+    *out = h5_read_bytes(r, name, length);
+    return *out || !h5_has(r, name) || fail(st, "%s: its %s is damaged: take an earlier copy", path, name);
+}
+
+static bool read_meta(H5Reader *r, const char *path, CheckpointMeta *m, Status *st)
 {
     size_t length;
     h5_read_attr_text(r, "meta", "stage", m->stage, sizeof m->stage);
@@ -267,15 +274,23 @@ static void read_meta(H5Reader *r, CheckpointMeta *m)
     m->optimizer_step = read_i64(r, "optimizer_step");
     m->cursor = read_i64(r, "cursor");
     m->seed = (uint32_t)read_i64(r, "seed");
-    m->recipe = h5_read_bytes(r, "meta/recipe", &length);
-    m->tokenizer = h5_read_bytes(r, "meta/tokenizer", &m->tokenizer_length);
-    m->extra = h5_read_bytes(r, "meta/extra", &length);
+    return read_text(r, path, "meta/recipe", &m->recipe, &length, st) &&
+           read_text(r, path, "meta/tokenizer", &m->tokenizer, &m->tokenizer_length, st) &&
+           read_text(r, path, "meta/extra", &m->extra, &length, st);
 }
 
 typedef struct Attaching {
     H5Reader *r;
     Attachments *to;
+    const char *path;
+    Status *st;
 } Attaching;
+
+/* Attached files are written into folders under their own names. */
+static bool is_file_name(const char *name)
+{
+    return name[0] != '.' && !strchr(name, '/') && strlen(name) < 200;
+}
 
 static bool read_file(const char *name, void *context)
 {
@@ -283,10 +298,23 @@ static bool read_file(const char *name, void *context)
     char full[512];
     size_t length;
     snprintf(full, sizeof full, "files/%s", name);
-    char *bytes = h5_read_bytes(a->r, full, &length);
+    char *bytes = is_file_name(name) ? h5_read_bytes(a->r, full, &length) : NULL;
     if (bytes) attach_file(a->to, name, bytes, length);
     free(bytes);
-    return true;
+    return bytes || fail(a->st, "%s: its attached file %.100s is damaged: take an earlier copy", a->path, name);
+}
+
+/* [dtype, dimensions, shape[8]] as a tensor's description; false: no tensor can be so. */
+static bool describe(const uint64_t head[10], StTensor *t)
+{
+    if (head[0] >= ST_OTHER || head[1] > 8) return false;
+    t->dtype = (StDtype)head[0];
+    t->ndim = (int)head[1];
+    t->count = 1;
+    memcpy(t->shape, head + 2, sizeof t->shape);
+    for (int i = 0; i < t->ndim; i++)
+        if (__builtin_mul_overflow(t->count, t->shape[i], &t->count)) return false;
+    return !__builtin_mul_overflow(t->count, (uint64_t)st_dtype_size(t->dtype), &t->bytes);
 }
 
 static bool read_tensor(const char *name, void *context)
@@ -294,17 +322,21 @@ static bool read_tensor(const char *name, void *context)
     Attaching *a = context;
     char full[512];
     uint64_t head[10];
-    size_t length;
-    snprintf(full, sizeof full, "tensor_shapes/%s", name);
-    if (!h5_read(a->r, full, H5_U64, 10, head, NULL)) return true;
-    snprintf(full, sizeof full, "tensors/%s", name);
-    StTensor t = {.name = name, .dtype = (StDtype)head[0], .ndim = (int)head[1], .count = 1};
-    memcpy(t.shape, head + 2, sizeof t.shape);
-    for (int i = 0; i < t.ndim; i++) t.count *= t.shape[i];
-    t.data = h5_read_bytes(a->r, full, &length);
-    t.bytes = length;
-    if (t.data) attach_tensor(a->to, &t, true);
-    return true;
+    size_t length = 0;
+    StTensor t = {.name = name};
+    Status unread = {0};
+    snprintf(full, sizeof full, "tensor_shapes/%.400s", name);
+    bool ok = h5_read(a->r, full, H5_U64, 10, head, &unread) && describe(head, &t);
+    snprintf(full, sizeof full, "tensors/%.400s", name);
+    t.data = ok ? h5_read_bytes(a->r, full, &length) : NULL;
+    if (t.data && length == t.bytes) {
+        attach_tensor(a->to, &t, true);
+        return true;
+    }
+    free((void *)t.data);
+    return fail(a->st,
+                "%s: its attached tensor %.100s is not what it announces: the file is damaged, take an earlier copy",
+                a->path, name);
 }
 
 static bool is_bf16(H5Reader *r, const Param *p)
@@ -345,20 +377,21 @@ static bool read_block(H5Reader *r, const char *path, const char *name, const Pa
     return (*out = new_block(t->total, path, st)) && h5_read(r, name, H5_F32, t->total, *out, st);
 }
 
-static void read_attachments(H5Reader *r, Attachments *out)
+static bool read_attachments(H5Reader *r, const char *path, Attachments *out, Status *st)
 {
-    Attaching a = {r, out};
+    Attaching a = {r, out, path, st};
     h5_each(r, "files", read_file, &a);
-    h5_each(r, "tensor_shapes", read_tensor, &a);
+    if (!st->failed) h5_each(r, "tensor_shapes", read_tensor, &a);
+    return !st->failed;
 }
 
 static bool read_all(H5Reader *r, const char *path, unsigned parts, Checkpoint *c, Status *st)
 {
     if (!read_head(r, path, c, st)) return false;
     for (int i = 0; i < c->table.n; i++) *(is_bf16(r, &c->table.params[i]) ? &c->has_bf16 : &c->has_f32) = true;
-    read_meta(r, &c->meta);
+    if (!read_meta(r, path, &c->meta, st)) return false;
     if (parts & CHECKPOINT_WEIGHTS && !read_weights(r, path, c, st)) return false;
-    if (parts & CHECKPOINT_ATTACHED) read_attachments(r, &c->meta.attached);
+    if (parts & CHECKPOINT_ATTACHED && !read_attachments(r, path, &c->meta.attached, st)) return false;
     return !(parts & CHECKPOINT_OPTIMIZER) || (read_block(r, path, "optim/m", &c->table, &c->m, st) &&
                                                read_block(r, path, "optim/v", &c->table, &c->v, st) &&
                                                read_block(r, path, "reference", &c->table, &c->reference, st));

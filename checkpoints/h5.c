@@ -231,16 +231,25 @@ void h5_reader_close(H5Reader *r)
     free(r);
 }
 
+/* A link to an object of this very file: soft and external links, which lead elsewhere, are not followed. */
+static bool is_here(H5Reader *r, const char *name)
+{
+    H5L_info_t info;
+    return H5Lexists(r->file, name, H5P_DEFAULT) > 0 && H5Lget_info(r->file, name, &info, H5P_DEFAULT) >= 0 &&
+           info.type == H5L_TYPE_HARD;
+}
+
 /* H5Lexists fails unless each group on the way is there. */
 bool h5_has(H5Reader *r, const char *name)
 {
     char part[1024];
     if (!strcmp(name, "/")) return true;
+    if (strlen(name) >= sizeof part) return false;
     for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
         snprintf(part, sizeof part, "%.*s", (int)(slash - name), name);
-        if (*part && H5Lexists(r->file, part, H5P_DEFAULT) <= 0) return false;
+        if (*part && !is_here(r, part)) return false;
     }
-    return H5Lexists(r->file, name, H5P_DEFAULT) > 0;
+    return is_here(r, name);
 }
 
 static bool same_type(hid_t found, H5Type type)
@@ -250,6 +259,23 @@ static bool same_type(hid_t found, H5Type type)
     return same;
 }
 
+/* Whether the file holds the bytes of all `count` elements: a dataset may announce more than was ever stored (chunks that were not
+ * written, data in other files), which would be asked of memory. */
+static bool holds(H5Reader *r, hid_t set, H5Type type, uint64_t count)
+{
+    hsize_t size = 0, bytes;
+    if (__builtin_mul_overflow((hsize_t)count, (hsize_t)H5Tget_size(type_of(type)), &bytes)) return false;
+    if (bytes == 0) return true;
+    hid_t made = H5Dget_create_plist(set);
+    H5D_layout_t layout = H5Pget_layout(made);
+    bool own = H5Pget_external_count(made) == 0 && H5Pget_nfilters(made) == 0;
+    H5Pclose(made);
+    if (!own || H5Fget_filesize(r->file, &size) < 0 || bytes > size || H5Dget_storage_size(set) < bytes) return false;
+    if (layout == H5D_COMPACT) return true;
+    haddr_t at = layout == H5D_CONTIGUOUS ? H5Dget_offset(set) : HADDR_UNDEF;
+    return at != HADDR_UNDEF && at <= size && bytes <= size - at;
+}
+
 bool h5_shape(H5Reader *r, const char *name, H5Type type, int *ndim, uint64_t shape[8])
 {
     hid_t set = h5_has(r, name) ? H5Dopen2(r->file, name, H5P_DEFAULT) : -1;
@@ -257,8 +283,13 @@ bool h5_shape(H5Reader *r, const char *name, H5Type type, int *ndim, uint64_t sh
     hid_t space = H5Dget_space(set);
     hsize_t dims[H5S_MAX_RANK];
     *ndim = H5Sget_simple_extent_dims(space, dims, NULL);
+    uint64_t count = 1;
     bool ok = *ndim >= 0 && *ndim <= 8 && same_type(H5Dget_type(set), type);
-    for (int i = 0; ok && i < *ndim; i++) shape[i] = dims[i];
+    for (int i = 0; ok && i < *ndim; i++) {
+        shape[i] = dims[i];
+        ok = !__builtin_mul_overflow(count, shape[i], &count);
+    }
+    ok = ok && H5Sget_simple_extent_type(space) != H5S_NULL && holds(r, set, type, count);
     H5Sclose(space);
     H5Dclose(set);
     return ok;
@@ -269,8 +300,10 @@ bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *o
     int ndim;
     uint64_t shape[8], found = 1;
     if (!h5_shape(r, name, type, &ndim, shape))
-        return fail(st, "%s: %s is missing or has another type: the file is of another version of this program",
-                    r->shown, name);
+        return fail(
+            st,
+            "%s: %s is missing, of another type or not as large as it says: the file is damaged or of another version",
+            r->shown, name);
     for (int i = 0; i < ndim; i++) found *= shape[i];
     if (found != count)
         return fail(st, "%s: %s has %llu elements where %llu are needed: the file belongs to another model", r->shown,
@@ -332,8 +365,9 @@ typedef struct Visit {
 
 static herr_t visit_link(hid_t group, const char *name, const H5L_info_t *info, void *data)
 {
-    (void)group, (void)info;
+    (void)group;
     const Visit *v = data;
+    if (info->type != H5L_TYPE_HARD) return 0;
     return v->visit(name, v->context) ? 0 : 1;
 }
 

@@ -39,11 +39,12 @@ typedef struct H5Reader H5Reader;
 H5Reader *h5_open(const char *path, const char *shown, Status *st);
 void h5_reader_close(H5Reader *r);
 bool h5_has(H5Reader *r, const char *name);
-/* Shape of a dataset of this type; false when it is absent, of another type or has more than 8 dimensions. */
+/* Shape of a dataset of this type; false when it is absent, of another type, has more than 8 dimensions, or announces more than the
+ * file holds (chunked, filtered and external data are refused too), so that what follows from a shape fits the file's size. */
 bool h5_shape(H5Reader *r, const char *name, H5Type type, int *ndim, uint64_t shape[8]);
 /* The whole dataset, which must have this type and `count` elements. */
 bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *out, Status *st);
-/* A vector of U8, NUL-terminated for convenience; NULL when absent (no failure). Caller frees. */
+/* A vector of U8, NUL-terminated for convenience; NULL when absent or not sound (no failure). Caller frees. */
 char *h5_read_bytes(H5Reader *r, const char *name, size_t *length);
 /* False when absent. */
 bool h5_read_attr(H5Reader *r, const char *group, const char *name, H5Type type, void *value);

@@ -11,8 +11,9 @@
 /* What reading needs of a column; NULL with a sentence when it is absent or has another size. */
 static void *read_column(H5Reader *r, const char *name, H5Type type, size_t size, uint64_t count, Status *st)
 {
-    void *data = malloc((size_t)(count + 1) * size);
-    CHECK(data);
+    size_t bytes;
+    void *data = __builtin_mul_overflow((size_t)count + 1, size, &bytes) ? NULL : malloc(bytes);
+    if (!data) return fail(st, "its column %s does not fit into memory", name), NULL;
     if (h5_read(r, name, type, count, data, st)) return data;
     free(data);
     return NULL;
