@@ -7,6 +7,13 @@
 
 void attach_file(Attachments *a, const char *name, const char *bytes, size_t length)
 {
+    for (int i = 0; i < a->nfiles; i++)
+        if (!strcmp(a->files[i].name, name)) {
+            AttachedFile old = a->files[i];
+            a->files[i] = a->files[--a->nfiles];
+            free(old.name);
+            free(old.bytes);
+        }
     a->files = realloc(a->files, ((size_t)a->nfiles + 1) * sizeof *a->files);
     CHECK(a->files);
     AttachedFile *f = &a->files[a->nfiles++];

@@ -23,7 +23,7 @@ typedef struct Attachments {
     int ntensors;
 } Attachments;
 
-/* Takes a copy of name and bytes. */
+/* Takes a copy of name and bytes; a file of that name gives way. */
 void attach_file(Attachments *a, const char *name, const char *bytes, size_t length);
 /* Copies the description and the name; the data stays where it is, and is freed with the attachments when `own`. */
 void attach_tensor(Attachments *a, const StTensor *t, bool own);

@@ -259,8 +259,8 @@ static bool same_type(hid_t found, H5Type type)
     return same;
 }
 
-/* Whether the file holds the bytes of all `count` elements: a dataset may announce more than was ever stored (chunks that were not
- * written, data in other files), which would be asked of memory. */
+/* Whether the file holds the bytes of all `count` elements: a dataset may announce more than was ever stored (chunks
+ * that were not written, data in other files), which would be asked of memory. */
 static bool holds(H5Reader *r, hid_t set, H5Type type, uint64_t count)
 {
     hsize_t size = 0, bytes;

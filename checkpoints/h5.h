@@ -39,8 +39,9 @@ typedef struct H5Reader H5Reader;
 H5Reader *h5_open(const char *path, const char *shown, Status *st);
 void h5_reader_close(H5Reader *r);
 bool h5_has(H5Reader *r, const char *name);
-/* Shape of a dataset of this type; false when it is absent, of another type, has more than 8 dimensions, or announces more than the
- * file holds (chunked, filtered and external data are refused too), so that what follows from a shape fits the file's size. */
+/* Shape of a dataset of this type; false when it is absent, of another type, has more than 8 dimensions, or
+ * announces more than the file holds (chunked, filtered and external data are refused too), so that what follows from
+ * a shape fits the file's size. */
 bool h5_shape(H5Reader *r, const char *name, H5Type type, int *ndim, uint64_t shape[8]);
 /* The whole dataset, which must have this type and `count` elements. */
 bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *out, Status *st);

@@ -5,9 +5,9 @@
 
 #define DEEPSEEK_YARN(scale)                                                                                           \
     {                                                                                                                  \
-        .theta = 10000.0f, .interleaved = true, .yarn = true, .factor = 40.0f, .beta_fast = 32.0f, .beta_slow = 1.0f,  \
-        .mscale = (scale), .mscale_all_dim = (scale), .has_mscale = true, .has_mscale_all_dim = true,                  \
-        .original_positions = 4096                                                                                     \
+        .theta = 10000.0f, .interleaved = true, .scaling = ROPE_YARN, .factor = 40.0f, .beta_fast = 32.0f,             \
+        .beta_slow = 1.0f, .mscale = (scale), .mscale_all_dim = (scale), .has_mscale = true,                           \
+        .has_mscale_all_dim = true, .original_positions = 4096                                                         \
     }
 
 /* What a model shares with all of its family. */

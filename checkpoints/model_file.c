@@ -107,10 +107,13 @@ static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
     StFile *f = NULL;
     if (!hf_config_read(m->path, &m->config, st) || !cut_layers(m, st) || !(f = st_open(m->path, st))) return false;
     m->source = f;
+    hf_untie(f, &m->config);
     m->file_tensors = (int)st_count(f);
     for (size_t i = 0; i < st_count(f); i++) note_type(m, st_dtype_name(st_at(f, i)->dtype));
     m->table = params_build(&m->config);
-    if (!hf_weights_fill(f, m->path, &m->config, &m->table, NULL, st)) return false;
+    if (!hf_weights_fill(f, m->path, &m->config, &m->table, NULL, st) ||
+        !hf_all_used(f, m->path, &m->config, &m->table, st))
+        return false;
     if (parts & MODEL_WEIGHTS &&
         (!allocate_weights(m, st) || !hf_weights_fill(f, m->path, &m->config, &m->table, m->weights, st)))
         return false;
@@ -157,7 +160,7 @@ static bool fail_run(const char *run, Status *st)
     DIR *dir = opendir(path);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         size_t n = strlen(e->d_name), used = strlen(stages);
-        if (n < 4 || strcmp(e->d_name + n - 3, ".h5") || strstr(e->d_name, ".partial.")) continue;
+        if (n < 4 || strcmp(e->d_name + n - 3, ".h5")) continue;
         snprintf(stages + used, sizeof stages - used, "%s%.*s", used ? ", " : "", (int)(n - 3), e->d_name);
     }
     if (dir) closedir(dir);

@@ -23,6 +23,12 @@ const char *score_function_name(int k)
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
 }
 
+const char *rope_scaling_name(int k)
+{
+    static const char *const names[] = {"default", "yarn", "llama3", "linear", "dynamic"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 bool config_is_moe(const ModelConfig *c, int layer)
 {
     return c->E > 0 && layer >= c->first_dense && layer % c->moe_freq == 0;
@@ -39,7 +45,8 @@ float config_attention_scale(const ModelConfig *c)
     double scale = 1.0 / sqrt((double)config_qk_dim(c));
     const RopeConfig *r = &c->rope;
     /* Only DeepSeek's attention has mu: generic YaRN (Qwen, Llama) puts its whole magnitude into cos and sin. */
-    if (c->attention == ATTENTION_MLA && r->yarn && r->has_mscale_all_dim && r->mscale_all_dim != 0.0f) {
+    if (c->attention == ATTENTION_MLA && r->scaling == ROPE_YARN && r->has_mscale_all_dim &&
+        r->mscale_all_dim != 0.0f) {
         double mu = yarn_magnitude(r->factor, r->mscale_all_dim);
         scale *= mu * mu;
     }
@@ -55,14 +62,8 @@ static double yarn_correction(const RopeConfig *r, int dims, double turns)
     return dims * log(r->original_positions / (2.0 * M_PI * turns)) / (2.0 * log(r->theta));
 }
 
-void config_rope_frequencies(const ModelConfig *c, double *inv_freq, double *multiplier)
+static void yarn_frequencies(const RopeConfig *r, int dims, double *inv_freq, double *multiplier)
 {
-    const RopeConfig *r = &c->rope;
-    int dims = c->Dr;
-    for (int i = 0; i < dims / 2; i++) inv_freq[i] = pow(r->theta, -2.0 * i / dims);
-    *multiplier = 1.0;
-    if (!r->yarn) return;
-
     double low = fmax(floor(yarn_correction(r, dims, r->beta_fast)), 0.0);
     double high = fmin(ceil(yarn_correction(r, dims, r->beta_slow)), dims - 1.0);
     if (low == high) high += 0.001;
@@ -71,7 +72,31 @@ void config_rope_frequencies(const ModelConfig *c, double *inv_freq, double *mul
         inv_freq[i] = inv_freq[i] / r->factor * ramp + inv_freq[i] * (1.0 - ramp);
     }
     double mscale = r->has_mscale ? r->mscale : 1.0, all_dim = r->has_mscale_all_dim ? r->mscale_all_dim : 0.0;
-    *multiplier = yarn_magnitude(r->factor, mscale) / yarn_magnitude(r->factor, all_dim);
+    *multiplier = r->attention_factor > 0 ? r->attention_factor
+                                          : yarn_magnitude(r->factor, mscale) / yarn_magnitude(r->factor, all_dim);
+}
+
+/* Llama 3.1 (its released code, apply_scaling): waves longer than the original context O / low_freq_factor are stretched
+ * by the factor s, those shorter than O / high_freq_factor stay, between them
+ *   theta' = (1 - t) theta / s + t theta,  t = (O / wave - low) / (high - low). */
+static double llama3_frequency(const RopeConfig *r, double frequency)
+{
+    double turns = r->original_positions * frequency / (2.0 * M_PI); /* O / wave */
+    if (turns < r->low_freq_factor) return frequency / r->factor;
+    if (turns > r->high_freq_factor) return frequency;
+    double t = (turns - r->low_freq_factor) / ((double)r->high_freq_factor - r->low_freq_factor);
+    return (1.0 - t) * frequency / r->factor + t * frequency;
+}
+
+void config_rope_frequencies(const ModelConfig *c, double *inv_freq, double *multiplier)
+{
+    const RopeConfig *r = &c->rope;
+    int dims = c->Dr;
+    for (int i = 0; i < dims / 2; i++) inv_freq[i] = pow(r->theta, -2.0 * i / dims);
+    *multiplier = 1.0;
+    if (r->scaling == ROPE_YARN) yarn_frequencies(r, dims, inv_freq, multiplier);
+    for (int i = 0; i < dims / 2 && r->scaling == ROPE_LINEAR; i++) inv_freq[i] /= r->factor;
+    for (int i = 0; i < dims / 2 && r->scaling == ROPE_LLAMA3; i++) inv_freq[i] = llama3_frequency(r, inv_freq[i]);
 }
 
 /* The keys of config.json with whole numbers and what they may be, whatever the others are. The upper bounds keep every
@@ -182,6 +207,7 @@ static bool check_experts(const ModelConfig *c, Status *st)
 static bool check_floats(const ModelConfig *c, Status *st)
 {
     const RopeConfig *r = &c->rope;
+    bool yarn = r->scaling == ROPE_YARN, llama3 = r->scaling == ROPE_LLAMA3;
     const struct {
         const char *key;
         float value, min;
@@ -191,12 +217,15 @@ static bool check_floats(const ModelConfig *c, Status *st)
         {"initializer_range", c->init_std, 0.0f, true},
         {"routed_scaling_factor", c->routed_scale, 0.0f, c->E > 0},
         {"rope_theta", r->theta, 2.0f, true},
-        {"rope_scaling.original_max_position_embeddings", (float)r->original_positions, 1.0f, r->yarn},
-        {"rope_scaling.beta_slow", r->beta_slow, 1e-3f, r->yarn},
-        {"rope_scaling.beta_fast", r->beta_fast, r->beta_slow, r->yarn},
-        {"rope_scaling.factor", r->factor, 1.0f, r->yarn},
-        {"rope_scaling.mscale", r->mscale, 0.0f, r->yarn && r->has_mscale},
-        {"rope_scaling.mscale_all_dim", r->mscale_all_dim, 0.0f, r->yarn && r->has_mscale_all_dim},
+        {"rope_scaling.original_max_position_embeddings", (float)r->original_positions, 1.0f, yarn || llama3},
+        {"rope_scaling.beta_slow", r->beta_slow, 1e-3f, yarn},
+        {"rope_scaling.beta_fast", r->beta_fast, r->beta_slow, yarn},
+        {"rope_scaling.factor", r->factor, 1.0f, r->scaling != ROPE_PLAIN},
+        {"rope_scaling.mscale", r->mscale, 0.0f, yarn && r->has_mscale},
+        {"rope_scaling.mscale_all_dim", r->mscale_all_dim, 0.0f, yarn && r->has_mscale_all_dim},
+        {"rope_scaling.attention_factor", r->attention_factor, 0.0f, yarn},
+        {"rope_scaling.low_freq_factor", r->low_freq_factor, 1e-3f, llama3},
+        {"rope_scaling.high_freq_factor", r->high_freq_factor, r->low_freq_factor * 1.0001f, llama3},
     };
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         if (floats[i].used && !(isfinite(floats[i].value) && floats[i].value >= floats[i].min))

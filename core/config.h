@@ -20,13 +20,23 @@ typedef enum { HEAD_LM, HEAD_SCALAR } HeadKind; /* logits over V, or one value p
 
 enum { CONFIG_MAX_EXPERTS = 4096 }; /* routed, a layer */
 
+/* How rotary frequencies are changed for contexts longer than the one of pre-training. Dynamic: not at all up to
+ * max_positions, and longer sequences are refused (beyond it every length has frequencies of its own, which no cache
+ * can hold). */
+typedef enum { ROPE_PLAIN, ROPE_YARN, ROPE_LLAMA3, ROPE_LINEAR, ROPE_DYNAMIC } RopeScaling;
+/* "default", "yarn", ... as config.json spells them; NULL after the last. */
+const char *rope_scaling_name(int k);
+
 typedef struct RopeConfig {
     float theta;
     bool interleaved; /* pairs (2i, 2i+1) as DeepSeek; false: (i, i + D/2) as Llama and Qwen */
-    bool yarn;        /* the rest only when yarn */
-    float factor, beta_fast, beta_slow, mscale, mscale_all_dim;
+    RopeScaling scaling;
+    float factor;                                   /* of every scaling */
+    int original_positions;                         /* YaRN, llama3 */
+    float beta_fast, beta_slow;                     /* YaRN */
+    float mscale, mscale_all_dim, attention_factor; /* YaRN; attention_factor 0: by the factor and mscale */
     bool has_mscale, has_mscale_all_dim;
-    int original_positions;
+    float low_freq_factor, high_freq_factor; /* llama3 */
 } RopeConfig;
 
 typedef struct ModelConfig {

@@ -14,7 +14,6 @@
 #ifndef CORE_OPS_H
 #define CORE_OPS_H
 
-#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,10 +22,6 @@
 #include "core/status.h"
 
 enum { OPS_ABI = 7, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
-
-/* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
- * unnoticed. */
-enum { KERNELS_VERSION = 3 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -293,7 +288,7 @@ typedef struct Ops {
 
 /* core/ops_list.h has every slot. */
 #define OPS_COUNT(op) +1
-static_assert(sizeof(Ops) == offsetof(Ops, describe) + (0 OPS(OPS_COUNT)) * sizeof(void (*)(void)), "core/ops_list.h");
+_Static_assert(sizeof(Ops) == offsetof(Ops, describe) + (0 OPS(OPS_COUNT)) * sizeof(void (*)(void)), "core/ops_list.h");
 #undef OPS_COUNT
 
 #endif

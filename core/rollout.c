@@ -1,5 +1,6 @@
 #include "core/rollout.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,7 @@ typedef struct Rollout {
     int busy;
     double busy_sum; /* of busy slots, over steps with a queue */
     long queued_steps;
+    int broken; /* an item whose log-prob was no number; -1: none */
     RolloutStats stats;
 } Rollout;
 
@@ -124,9 +126,11 @@ static void accept(Rollout *r, Slot *slot, int32_t id, float lp)
     r->s->logprobs[at] = lp;
     slot->length++;
     r->stats.tokens++;
-    if (r->spec->on_token) r->spec->on_token(r->spec->on_token_ctx, slot->item, id);
+    if (!isfinite(lp) && r->broken < 0) r->broken = slot->item;
+    if (r->spec->on_token && isfinite(lp)) r->spec->on_token(r->spec->on_token_ctx, slot->item, id);
     bool stop = is_stop(r->spec, id);
-    if (!stop && slot->length < r->spec->max_tokens) return;
+    int positions = r->s->e->config->max_positions - r->prompts[slot->item / r->spec->samples].n;
+    if (!stop && slot->length < r->spec->max_tokens && slot->length < positions) return;
     Completion *done = &r->out[slot->item];
     size_t first = (size_t)slot->item * (size_t)r->spec->max_tokens;
     *done = (Completion){r->s->ids + first, r->s->logprobs + first, slot->length, !stop};
@@ -279,6 +283,34 @@ static void close_run(Rollout *r)
     free(r->prefills);
 }
 
+/* Ids and lengths that the model has rows and positions for. */
+static bool prompt_fits(const ModelConfig *c, const RolloutPrompt *p, int number, Status *st)
+{
+    if (p->n < 1) return fail(st, "prompt %d of a rollout is empty; give it at least one token", number);
+    if (p->n >= c->max_positions)
+        return fail(st,
+                    "prompt %d has %d tokens, but the model has positions for %d (max_position_embeddings): shorten it",
+                    number + 1, p->n, c->max_positions);
+    for (int i = 0; i < p->n; i++)
+        if (p->ids[i] < 0 || p->ids[i] >= c->V)
+            return fail(
+                st,
+                "token %d of prompt %d has the id %d, but the model's embedding has %d rows: the tokenizer has tokens "
+                "that the model was not resized for",
+                i + 1, number + 1, p->ids[i], c->V);
+    return true;
+}
+
+static bool is_finite(const Rollout *r, Status *st)
+{
+    if (r->broken < 0) return true;
+    return fail(
+        st,
+        "the model gave a log-prob that is not finite for a completion of prompt %d: a weight is no number or far "
+        "too large (r1 inspect MODEL --sha256 looks for it)",
+        r->broken / r->spec->samples + 1);
+}
+
 bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const RolloutPrompt *prompts, int n,
                  Completion *out, RolloutStats *stats, Status *st)
 {
@@ -286,25 +318,33 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     RolloutSpec used = *spec;
     RolloutSize size = {.prompts = n, .samples = spec->samples, .slots = spec->slots, .max_tokens = spec->max_tokens};
     for (int i = 0; i < n; i++) {
-        if (prompts[i].n < 1) return fail(st, "prompt %d of a rollout is empty; give it at least one token", i);
+        if (!prompt_fits(s->e->config, &prompts[i], i, st)) return false;
         if (prompts[i].n > size.longest) size.longest = prompts[i].n;
     }
     RolloutNeed need = rollout_need(&size);
     used.slots = need.slots;
     if (!reserve(s, &used, &need, st)) return false;
     arena_reset(&s->e->arena);
-    Rollout r = {.s = s, .w = w, .spec = &used, .prompts = prompts, .out = out, .n = n, .items = n * spec->samples};
+    Rollout r = {.s = s,
+                 .w = w,
+                 .spec = &used,
+                 .prompts = prompts,
+                 .out = out,
+                 .n = n,
+                 .items = n * spec->samples,
+                 .broken = -1};
     r.prefills = calloc((size_t)n, sizeof *r.prefills);
     CHECK(r.prefills != NULL);
     bool stopped = false, kept = s->e->ops->keep_packed(s->e->backend, true);
     for (admit(&r); r.busy > 0 && !stopped; admit(&r)) {
         decode_step(&r);
-        stopped = used.cancel && *used.cancel;
+        stopped = (used.cancel && *used.cancel) || r.broken >= 0;
     }
     s->e->ops->keep_packed(s->e->backend, kept);
     close_run(&r);
     r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * used.slots) : 1.0;
     r.stats.cache_bytes = kv_cache_page_bytes(s->e->config, s->cache.kind, s->cache.dtype) * (size_t)s->cache.n_pages;
     if (stats) *stats = r.stats;
+    if (!is_finite(&r, st)) return false;
     return stopped ? fail(st, "interrupted") : true;
 }

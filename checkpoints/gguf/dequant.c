@@ -1,3 +1,4 @@
+/* ggml's tensor types: names, block sizes, and the value of every element of the types that are read. */
 #include <math.h>
 #include <string.h>
 
@@ -19,8 +20,8 @@ static const struct {
     {GGML_Q5_1, "Q5_1", 32, 24},
     {GGML_Q8_0, "Q8_0", 32, 34},
     {9, "Q8_1", 32, 36},
-    {10, "Q2_K", 256, 84},
-    {11, "Q3_K", 256, 110},
+    {GGML_Q2_K, "Q2_K", 256, 84},
+    {GGML_Q3_K, "Q3_K", 256, 110},
     {GGML_Q4_K, "Q4_K", 256, 144},
     {GGML_Q5_K, "Q5_K", 256, 176},
     {GGML_Q6_K, "Q6_K", 256, 210},
@@ -29,10 +30,10 @@ static const struct {
     {17, "IQ2_XS", 256, 74},
     {18, "IQ3_XXS", 256, 98},
     {19, "IQ1_S", 256, 50},
-    {20, "IQ4_NL", 32, 18},
+    {GGML_IQ4_NL, "IQ4_NL", 32, 18},
     {21, "IQ3_S", 256, 110},
     {22, "IQ2_S", 256, 82},
-    {23, "IQ4_XS", 256, 136},
+    {GGML_IQ4_XS, "IQ4_XS", 256, 136},
     {24, "I8", 1, 1},
     {25, "I16", 1, 2},
     {26, "I32", 1, 4},
@@ -140,7 +141,69 @@ static void q8_0(const uint8_t *p, float *out)
     for (int j = 0; j < SMALL; j++) out[j] = d * (float)(int8_t)p[2 + j];
 }
 
+/* IQ4: a nibble is a place in this table. */
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+/* 32 elements of 16 bytes, each d times its value. */
+static void iq4_block(const uint8_t *nibbles, float d, float *out)
+{
+    for (int j = 0; j < SMALL / 2; j++) {
+        out[j] = d * (float)iq4_values[nibbles[j] & 15];
+        out[j + SMALL / 2] = d * (float)iq4_values[nibbles[j] >> 4];
+    }
+}
+
+static void iq4_nl(const uint8_t *p, float *out)
+{
+    iq4_block(p + 2, half_at(p), out);
+}
+
 /* ---- Super-blocks of 256 ---- */
+
+/* f16 d; 16 bits with the upper two bits of eight scales; 4 bytes with their lower nibbles; 128 bytes of nibbles. */
+static void iq4_xs(const uint8_t *p, float *out)
+{
+    float d = half_at(p);
+    unsigned high = p[2] | (unsigned)p[3] << 8;
+    for (int j = 0; j < SUPER / SMALL; j++) {
+        int scale = (p[4 + j / 2] >> 4 * (j % 2) & 15) | (int)(high >> 2 * j & 3) << 4;
+        iq4_block(p + 8 + 16 * j, d * (float)(scale - 32), out + SMALL * j);
+    }
+}
+
+/* Element e of a half of 128: its two bits lie in byte e % 32 of 32 bytes, from bit 2 (e / 32) on; 16 elements share a scale. */
+static int two_bits(const uint8_t *quarters, int e)
+{
+    return quarters[e % 32] >> 2 * (e / 32) & 3;
+}
+
+/* 16 bytes of scales (low nibble) and minima (high nibble); 64 bytes of two bits; f16 d, dmin: d * scale * q - dmin * min. */
+static void q2_k(const uint8_t *p, float *out)
+{
+    float d = half_at(p + 80), dmin = half_at(p + 82);
+    for (int e = 0; e < SUPER; e++) {
+        int h = e / 128, s = p[e / 16];
+        out[e] = d * (float)(s & 15) * (float)two_bits(p + 16 + 32 * h, e % 128) - dmin * (float)(s >> 4);
+    }
+}
+
+/* Scale j of 16, six bits: the lower four are the nibbles of bytes 0-7, the upper two lie in bytes 8-11. */
+static int q3_scale(const uint8_t *b, int j)
+{
+    int low = j < 8 ? b[j] & 15 : b[j - 8] >> 4;
+    return (low | (b[8 + j % 4] >> 2 * (j / 4) & 3) << 4) - 32;
+}
+
+/* 32 bytes of third bits (bit h * 4 + quarter; absent means 4 less); 64 bytes of two bits; 12 bytes of scales; f16 d. */
+static void q3_k(const uint8_t *p, float *out)
+{
+    float d = half_at(p + 108);
+    for (int e = 0; e < SUPER; e++) {
+        int third = p[e % 32] >> (e / 32) & 1;
+        int q = two_bits(p + 32 + 32 * (e / 128), e % 128) - (third ? 0 : 4);
+        out[e] = d * (float)q3_scale(p + 96, e / 16) * (float)q;
+    }
+}
 
 /* Scale and minimum of sub-block j, six bits each, packed in 12 bytes. */
 static void scale_min(const uint8_t *b, int j, int *scale, int *min)
@@ -206,6 +269,10 @@ bool ggml_dequantise(uint32_t type, const void *blocks, uint64_t n, float *out)
     case GGML_Q5_0: one = q5_0; break;
     case GGML_Q5_1: one = q5_1; break;
     case GGML_Q8_0: one = q8_0; break;
+    case GGML_Q2_K: one = q2_k; break;
+    case GGML_Q3_K: one = q3_k; break;
+    case GGML_IQ4_NL: one = iq4_nl; break;
+    case GGML_IQ4_XS: one = iq4_xs; break;
     case GGML_Q4_K: one = q4_k; break;
     case GGML_Q5_K: one = q5_k; break;
     case GGML_Q6_K: one = q6_k; break;

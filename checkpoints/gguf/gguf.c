@@ -1,7 +1,9 @@
 #include "checkpoints/gguf/gguf.h"
 
+/* Reading GGUF: the header checked, values and tensors looked up by name; a file in parts is one. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,7 +14,7 @@
 #include "checkpoints/mapping.h"
 #include "core/check.h"
 
-enum { VALUE_BOOL = 7, VALUE_STRING = 8, VALUE_ARRAY = 9, NAME_LIMIT = 64, KEY_LIMIT = 65535, ENTRY_LIMIT = 1 << 20 };
+enum { NAME_LIMIT = 64, KEY_LIMIT = 65535, ENTRY_LIMIT = 1 << 20, PARTS_LIMIT = 1 << 12 };
 static const uint64_t count_limit = 1ull << 30; /* of strings and arrays, as in ggml */
 
 /* One metadata value: its place in the mapping. */
@@ -32,6 +34,8 @@ struct GgufFile {
     GgufTensor *tensors;
     size_t ntensors;
     size_t *by_name;
+    struct GgufFile **parts; /* of a file in parts: the others, whose tensors are listed here too */
+    int n_parts;
 };
 
 /* Reads forward within the mapping; after the first step beyond its end everything gives zeros. */
@@ -163,12 +167,18 @@ static int compare_tensor_names(const void *a, const void *b, void *tensors)
     return strcmp(t[*(const size_t *)a].name, t[*(const size_t *)b].name);
 }
 
-static bool sort_and_refuse_twins(GgufFile *f, const char *path, Status *st)
+static bool sort_values(GgufFile *f, const char *path, Status *st)
 {
     qsort(f->values, f->nvalues, sizeof *f->values, compare_keys);
     for (size_t i = 1; i < f->nvalues; i++)
         if (!strcmp(f->values[i - 1].key, f->values[i].key))
             return fail(st, "%s: key %.100s occurs twice: the file is damaged", path, f->values[i].key);
+    return true;
+}
+
+/* Of all parts, when there are several. */
+static bool sort_tensors(GgufFile *f, const char *path, Status *st)
+{
     f->by_name = malloc((f->ntensors + 1) * sizeof *f->by_name);
     CHECK(f->by_name);
     for (size_t i = 0; i < f->ntensors; i++) f->by_name[i] = i;
@@ -219,14 +229,15 @@ static bool parse(GgufFile *f, const char *path, Status *st)
         take_tensor(&c, &f->tensors[f->ntensors], &offsets[f->ntensors]);
         f->ntensors++;
     }
-    bool ok = c.ok ? sort_and_refuse_twins(f, path, st) && place_tensors(f, offsets, (size_t)(c.at - f->base), path, st)
+    bool ok = c.ok ? sort_values(f, path, st) && place_tensors(f, offsets, (size_t)(c.at - f->base), path, st)
                    : fail(st, "%s: entry %zu of its header is truncated or damaged; fetch it again", path,
                           f->nvalues + f->ntensors);
     free(offsets);
     return ok;
 }
 
-GgufFile *gguf_open(const char *path, Status *st)
+/* One file, without the parts beside it. */
+static GgufFile *open_one(const char *path, Status *st)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat info;
@@ -252,9 +263,75 @@ GgufFile *gguf_open(const char *path, Status *st)
     return NULL;
 }
 
+/* Part `no` (from 0) beside part 0: its path, and that it is what its name says. */
+static GgufFile *open_part(const char *first, size_t stem, int64_t no, int64_t count, Status *st)
+{
+    char path[8192];
+    int64_t its_no = -1, its_count = 0;
+    snprintf(path, sizeof path, "%.*s-%05d-of-%05d.gguf", (int)stem, first, (int)no + 1, (int)count);
+    GgufFile *f = open_one(path, st);
+    if (!f) return NULL;
+    if (gguf_int(f, "split.no", &its_no) && its_no == no && gguf_int(f, "split.count", &its_count) &&
+        its_count == count)
+        return f;
+    fail(st, "%s says that it is part %lld of %lld: the parts do not belong together", path, (long long)its_no + 1,
+         (long long)its_count);
+    gguf_close(f);
+    return NULL;
+}
+
+/* Takes over a part's list of tensors; the part keeps the mapping. */
+static void take_tensors(GgufFile *f, GgufFile *part)
+{
+    f->tensors = realloc(f->tensors, (f->ntensors + part->ntensors + 1) * sizeof *f->tensors);
+    CHECK(f->tensors);
+    memcpy(f->tensors + f->ntensors, part->tensors, part->ntensors * sizeof *f->tensors);
+    f->ntensors += part->ntensors;
+    part->ntensors = 0;
+}
+
+static bool join_parts(GgufFile *f, const char *path, Status *st)
+{
+    int64_t no = 0, count = 1, tensors;
+    if (!gguf_int(f, "split.count", &count) || count < 2) return true;
+    char ending[40];
+    snprintf(ending, sizeof ending, "-00001-of-%05lld.gguf", (long long)count);
+    size_t length = strlen(path), end = strlen(ending);
+    gguf_int(f, "split.no", &no);
+    if (count > PARTS_LIMIT || no != 0 || length <= end || length > 4096 || strcmp(path + length - end, ending))
+        return fail(
+            st,
+            "%s is part %lld of a file in %lld parts: give the first, whose name ends in %s, with the others beside "
+            "it",
+            path, (long long)no + 1, (long long)count, ending);
+    f->parts = calloc((size_t)count, sizeof *f->parts);
+    CHECK(f->parts);
+    for (int64_t i = 1; i < count; i++) {
+        GgufFile *part = open_part(path, length - end, i, count, st);
+        if (!part) return fail_prefix(st, "%s is the first of %lld parts", path, (long long)count);
+        f->parts[f->n_parts++] = part;
+        take_tensors(f, part);
+    }
+    if (gguf_int(f, "split.tensors.count", &tensors) && tensors != (int64_t)f->ntensors)
+        return fail(st, "%s: its parts hold %zu tensors of %lld: one is truncated", path, f->ntensors,
+                    (long long)tensors);
+    return true;
+}
+
+GgufFile *gguf_open(const char *path, Status *st)
+{
+    GgufFile *f = open_one(path, st);
+    if (!f) return NULL;
+    if (join_parts(f, path, st) && sort_tensors(f, path, st)) return f;
+    gguf_close(f);
+    return NULL;
+}
+
 void gguf_close(GgufFile *f)
 {
     if (!f) return;
+    for (int i = 0; i < f->n_parts; i++) gguf_close(f->parts[i]);
+    free(f->parts);
     for (size_t i = 0; i < f->nvalues; i++) {
         free(f->values[i].key);
         free(f->values[i].text);

@@ -16,13 +16,14 @@ typedef struct GgufTensor {
 } GgufTensor;
 
 typedef struct GgufFile GgufFile;
+/* A file, or the first part of several: then the others, NAME-0000N-of-0000M.gguf beside it, are read with it. */
 GgufFile *gguf_open(const char *path, Status *st);
 void gguf_close(GgufFile *f);
 size_t gguf_count(const GgufFile *f);
 const GgufTensor *gguf_at(const GgufFile *f, size_t i); /* in the file's order */
 const GgufTensor *gguf_find(const GgufFile *f, const char *name);
 /* out[n] = elements [from, from + n) as f32; both multiples of ne[0], or the whole. F32, F16, BF16, Q8_0, Q4_0, Q4_1,
- * Q5_0, Q5_1, Q4_K, Q5_K, Q6_K. */
+ * Q5_0, Q5_1, Q2_K .. Q6_K, IQ4_NL, IQ4_XS. */
 bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, Status *st);
 /* They are not needed for now: their pages leave this process's memory. */
 void gguf_forget(const GgufTensor *t, uint64_t from, uint64_t n);

@@ -1,4 +1,6 @@
+/* A model in GGUF: its config out of the keys, its parameters and its tokenizer. */
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +9,8 @@
 #include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/hf/hf.h"
 #include "core/check.h"
+
+enum { ROPE_HALF_MOST = 1024 }; /* frequencies of a head */
 
 /* Reads the keys of one architecture ("llama.block_count"). */
 typedef struct Keys {
@@ -95,18 +99,63 @@ static void read_sizes(Keys *k, ModelConfig *c)
     if (k->ok && c->V == 0) k->ok = fail(k->st, "%s has no token_embd.weight: it holds no model", k->path);
 }
 
-static void read_yarn(Keys *k, ModelConfig *c)
+/* A file holds Llama 3.1's scaling as the factor that each frequency is divided by. Its four numbers are found again: the largest
+ * factor, and the original context among powers of two, with the bounds 1 and 4 that all of these models have. */
+static bool find_llama3(const float *divisor, ModelConfig *c)
+{
+    double plain[ROPE_HALF_MOST], scaled[ROPE_HALF_MOST], multiplier;
+    ModelConfig trial = *c;
+    RopeConfig *r = &trial.rope;
+    int half = c->Dr / 2;
+    config_rope_frequencies(c, plain, &multiplier);
+    *r = (RopeConfig){.theta = r->theta, .interleaved = r->interleaved, .scaling = ROPE_LLAMA3};
+    r->low_freq_factor = 1.0f, r->high_freq_factor = 4.0f;
+    for (int i = 0; i < half; i++) r->factor = fmaxf(r->factor, divisor[i]);
+    for (r->original_positions = 16; r->original_positions <= 1 << 20; r->original_positions *= 2) {
+        config_rope_frequencies(&trial, scaled, &multiplier);
+        int same = 0;
+        while (same < half && fabs(plain[same] / scaled[same] - (double)divisor[same]) <= 1e-4 * (double)divisor[same])
+            same++;
+        if (same < half) continue;
+        c->rope = *r;
+        return true;
+    }
+    return false;
+}
+
+static void read_frequencies(Keys *k, const GgufTensor *t, ModelConfig *c)
+{
+    float divisor[ROPE_HALF_MOST];
+    if (c->Dr / 2 > ROPE_HALF_MOST || t->count != (uint64_t)c->Dr / 2)
+        k->ok =
+            fail(k->st, "%s: rope_freqs.weight does not have a factor for each of %d frequencies", k->path, c->Dr / 2);
+    else if (!gguf_read_f32(t, 0, t->count, divisor, k->st)) k->ok = fail_prefix(k->st, "%s", k->path);
+    else if (!find_llama3(divisor, c))
+        k->ok =
+            fail(k->st,
+                 "%s scales its rotary frequencies one by one (rope_freqs.weight) in a way that is not Llama 3.1's: "
+                 "not supported",
+                 k->path);
+}
+
+static void read_scaling(Keys *k, ModelConfig *c)
 {
     RopeConfig *r = &c->rope;
+    const GgufTensor *frequencies = gguf_find(k->f, "rope_freqs.weight");
     const char *type = gguf_string(k->f, full_key(k, "rope.scaling.type"));
-    if (!type || !strcmp(type, "none")) return;
-    if (strcmp(type, "yarn")) {
-        k->ok = fail(k->st, "%s: rope.scaling.type %.40s is not supported, only yarn", k->path, type);
+    bool plain = !type || !strcmp(type, "none"),
+         linear = type && !strcmp(type, "linear") && c->attention == ATTENTION_GQA;
+    if (frequencies && plain) read_frequencies(k, frequencies, c);
+    if (plain) return;
+    if (frequencies || (!linear && strcmp(type, "yarn"))) {
+        k->ok = fail(k->st, "%s: rope.scaling.type %.40s%s is not supported", k->path, type,
+                     frequencies ? " with rope_freqs.weight" : "");
         return;
     }
-    r->yarn = true;
-    r->mscale = 1.0f;
+    r->scaling = linear ? ROPE_LINEAR : ROPE_YARN;
     r->factor = get_float(k, "rope.scaling.factor", 1.0f);
+    if (linear) return;
+    r->mscale = 1.0f;
     r->original_positions = get_int(k, "rope.scaling.original_context_length", c->max_positions);
     r->beta_fast = get_float(k, "rope.scaling.yarn_beta_fast", 32.0f);
     r->beta_slow = get_float(k, "rope.scaling.yarn_beta_slow", 1.0f);
@@ -129,11 +178,9 @@ static void read_grouped_attention(Keys *k, ModelConfig *c)
         k->ok = fail(k->st, "%s rotates or keeps only a part of a head: not supported", k->path);
     else if (get_int(k, "expert_count", 0) > 0)
         k->ok = fail(k->st, "%s: experts are supported in deepseek2 only, not in %s", k->path, k->arch);
-    else if (gguf_find(k->f, "rope_freqs.weight"))
-        k->ok = fail(k->st, "%s scales its rotary frequencies one by one, which is not supported", k->path);
     else if (!c->qkv_bias && gguf_find(k->f, "blk.0.attn_q.bias"))
         k->ok = fail(k->st, "%s has biases in its attention, which is not supported for %s", k->path, k->arch);
-    else read_yarn(k, c);
+    else read_scaling(k, c);
 }
 
 static void read_latent_attention(Keys *k, ModelConfig *c)
@@ -149,7 +196,7 @@ static void read_latent_attention(Keys *k, ModelConfig *c)
     bool latent = has_int(k, "attention.key_length_mla", &mla);
     c->Dn = need_int(k, latent ? "attention.key_length_mla" : "attention.key_length") - c->Dr;
     c->Dv = need_int(k, latent ? "attention.value_length_mla" : "attention.value_length");
-    read_yarn(k, c);
+    read_scaling(k, c);
 }
 
 static void read_experts(Keys *k, ModelConfig *c)

@@ -12,7 +12,7 @@
 
 enum { ALIGNMENT = 32, CHUNK = 1 << 14 }; /* CHUNK: elements converted at a time, a multiple of 32 */
 
-typedef enum { PLAIN, PERMUTED, STACK, K_HALF, V_HALF } Gather;
+typedef enum { PLAIN, PERMUTED, STACK, K_HALF, V_HALF, FREQUENCIES } Gather; /* FREQUENCIES: of no parameter */
 
 /* A tensor of the file, made from the table's parameter `first` (and for a stack of its E experts). */
 typedef struct Out {
@@ -59,9 +59,23 @@ static void add(Job *job, int first, Gather gather, const char *name, uint64_t n
     o->bytes = ne0 * ne1 * o->ne[2] / elements * bytes;
 }
 
+/* Llama 3.1's scaling: what each rotary frequency is divided by. */
+static void add_frequencies(Job *job)
+{
+    Out *o = &job->list[job->n++];
+    uint64_t half = (uint64_t)job->c->Dr / 2;
+    *o = (Out){.name = "rope_freqs.weight",
+               .gather = FREQUENCIES,
+               .type = GGML_F32,
+               .ndim = 1,
+               .ne = {half, 1, 1},
+               .bytes = half * sizeof(float)};
+}
+
 static void list_tensors(Job *job, GgufTarget target)
 {
     const ModelConfig *c = job->c;
+    if (c->rope.scaling == ROPE_LLAMA3) add_frequencies(job);
     for (int i = 0; i < job->t->n; i++) {
         const Param *p = &job->t->params[i];
         char name[96];
@@ -134,8 +148,26 @@ static bool emit_kv_half(const Job *job, const Out *o, const float *w, Status *s
     return ok;
 }
 
+static bool emit_frequencies(const Job *job, const Out *o, Status *st)
+{
+    ModelConfig plain = *job->c;
+    plain.rope.scaling = ROPE_PLAIN;
+    size_t half = (size_t)plain.Dr / 2;
+    double multiplier, *from = malloc(2 * half * sizeof *from), *to = from + half;
+    float *divisor = malloc(half * sizeof *divisor);
+    CHECK(from && divisor);
+    config_rope_frequencies(&plain, from, &multiplier);
+    config_rope_frequencies(job->c, to, &multiplier);
+    for (size_t i = 0; i < half; i++) divisor[i] = (float)(from[i] / to[i]);
+    bool ok = emit(job, o, divisor, half, st);
+    free(from);
+    free(divisor);
+    return ok;
+}
+
 static bool emit_tensor(const Job *job, const Out *o, Status *st)
 {
+    if (o->gather == FREQUENCIES) return emit_frequencies(job, o, st);
     const Param *p = &job->t->params[o->first];
     const float *w = job->weights + p->offset;
     if (o->gather == PERMUTED) return emit_permuted(job, o, p, w, st);
@@ -205,7 +237,7 @@ bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, 
     bool ok = gguf_put_keys(&k, model_name, c, target, tokenizer, st);
     CHECK(fclose(k.out) == 0);
     if (ok) {
-        Job job = {.c = c, .t = t, .weights = weights, .list = malloc(((size_t)t->n * 2 + 1) * sizeof(Out))};
+        Job job = {.c = c, .t = t, .weights = weights, .list = malloc(((size_t)t->n * 2 + 2) * sizeof(Out))};
         CHECK(job.list);
         list_tensors(&job, target);
         ok = write_file(&job, path, keys, keys_n, k.n, st);

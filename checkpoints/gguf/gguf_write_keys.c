@@ -1,10 +1,9 @@
 #include <string.h>
 
 #include "checkpoints/gguf/gguf_names.h"
+#include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf_write.h"
 #include "checkpoints/float16.h"
-
-enum { VALUE_U32 = 4, VALUE_F32 = 6, VALUE_BOOL = 7, VALUE_STRING = 8, VALUE_ARRAY = 9 };
 
 void gguf_put_u64(FILE *out, uint64_t v, unsigned size)
 {
@@ -82,12 +81,14 @@ static void put_sizes(GgufKeys *k, const ModelConfig *c)
     gguf_key_u32(k, ".vocab_size", (uint32_t)c->V);
 }
 
-static void put_yarn(GgufKeys *k, const ModelConfig *c)
+static void put_scaling(GgufKeys *k, const ModelConfig *c)
 {
     const RopeConfig *r = &c->rope;
-    if (!r->yarn) return;
-    gguf_key_text(k, ".rope.scaling.type", "yarn");
-    gguf_key_f32(k, ".rope.scaling.factor", r->factor);
+    if (r->scaling == ROPE_YARN || r->scaling == ROPE_LINEAR) {
+        gguf_key_text(k, ".rope.scaling.type", rope_scaling_name(r->scaling));
+        gguf_key_f32(k, ".rope.scaling.factor", r->factor);
+    }
+    if (r->scaling != ROPE_YARN) return; /* llama3: a tensor of factors, gguf_write.c */
     gguf_key_u32(k, ".rope.scaling.original_context_length", (uint32_t)r->original_positions);
     if (r->beta_fast != 32.0f) gguf_key_f32(k, ".rope.scaling.yarn_beta_fast", r->beta_fast);
     if (r->beta_slow != 1.0f) gguf_key_f32(k, ".rope.scaling.yarn_beta_slow", r->beta_slow);
@@ -136,9 +137,13 @@ static bool expressible(const ModelConfig *c, Status *st)
         return fail(st, "a reward model's scalar head has no place in GGUF: export it with --format hf");
     if (c->E && c->moe_freq != 1)
         return fail(st, "moe_layer_freq %d has no place in GGUF: export with --format hf", c->moe_freq);
+    if (c->rope.scaling == ROPE_DYNAMIC)
+        return fail(st, "rope_scaling of type dynamic has no place in GGUF: export with --format hf");
+    if (c->rope.scaling == ROPE_YARN && c->rope.attention_factor > 0)
+        return fail(st, "YaRN's attention_factor has no place in GGUF: export with --format hf");
     if (c->attention == ATTENTION_MLA && !c->rope.interleaved)
         return fail(st, "rope_interleave false has no place in GGUF: export with --format hf");
-    if (c->attention == ATTENTION_MLA && c->rope.yarn && c->rope.mscale != c->rope.mscale_all_dim)
+    if (c->attention == ATTENTION_MLA && c->rope.scaling == ROPE_YARN && c->rope.mscale != c->rope.mscale_all_dim)
         return fail(st,
                     "rope_scaling with mscale other than mscale_all_dim has no place in GGUF: export with --format hf");
     return true;
@@ -151,7 +156,7 @@ bool gguf_put_keys(GgufKeys *k, const char *model_name, const ModelConfig *c, Gg
     k->arch = gguf_arch(c->arch);
     put_general(k, model_name, target);
     put_sizes(k, c);
-    put_yarn(k, c);
+    put_scaling(k, c);
     if (c->attention == ATTENTION_GQA) put_grouped_attention(k, c);
     else {
         put_latent_attention(k, c);

@@ -1,11 +1,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf_write.h"
 #include "core/check.h"
 #include "data/json.h"
 
-enum { VALUE_I32 = 5, VALUE_STRING = 8, TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
+enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
 
 /* The vocabulary by id; text NULL: no token. */
 typedef struct Token {

@@ -165,19 +165,72 @@ static void read_grouped_attention(Reader *r, ModelConfig *c)
 static void read_yarn(Reader *scaling, ModelConfig *c)
 {
     RopeConfig *rope = &c->rope;
-    rope->yarn = true;
-    rope->factor = read_float(scaling, "factor", 0.0);
     rope->beta_fast = read_float(scaling, "beta_fast", 32.0);
     rope->beta_slow = read_float(scaling, "beta_slow", 1.0);
     rope->mscale = read_float(scaling, "mscale", 1.0);
     rope->mscale_all_dim = read_float(scaling, "mscale_all_dim", 0.0);
     rope->has_mscale = json_is_number(json_get(scaling->object, "mscale"));
     rope->has_mscale_all_dim = json_is_number(json_get(scaling->object, "mscale_all_dim"));
+    rope->attention_factor = read_float(scaling, "attention_factor", 0.0);
     rope->original_positions =
         read_int(scaling, "original_max_position_embeddings", c->attention == ATTENTION_MLA ? 4096 : c->max_positions);
-    if (scaling->ok && json_is_number(json_get(scaling->object, "attention_factor")))
-        scaling->ok =
-            fail(scaling->st, "config.json: an explicit attention_factor of YaRN is not supported: remove it");
+    if (scaling->ok && rope->attention_factor != 0 && c->attention == ATTENTION_MLA)
+        scaling->ok = fail(scaling->st, "config.json: attention_factor is not DeepSeek's YaRN: remove it");
+    if (scaling->ok && !read_bool(scaling, "truncate", true))
+        scaling->ok = fail(scaling->st, "config.json: rope_scaling with truncate false is not supported");
+}
+
+static void read_llama3(Reader *scaling, ModelConfig *c)
+{
+    RopeConfig *rope = &c->rope;
+    rope->low_freq_factor = read_float(scaling, "low_freq_factor", 0.0);
+    rope->high_freq_factor = read_float(scaling, "high_freq_factor", 0.0);
+    rope->original_positions = require_int(scaling, "original_max_position_embeddings");
+}
+
+/* A key that the scaling does not know would change the maths in silence. */
+static void refuse_unknown(Reader *scaling, RopeScaling kind)
+{
+    static const char *const known[][12] = {
+        [ROPE_PLAIN] = {NULL},
+        [ROPE_YARN] = {"factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "attention_factor", "truncate",
+                       "original_max_position_embeddings"},
+        [ROPE_LLAMA3] = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+        [ROPE_LINEAR] = {"factor"},
+        [ROPE_DYNAMIC] = {"factor", "original_max_position_embeddings"},
+    };
+    static const char *const always[] = {"type", "rope_type", "rope_theta", "partial_rotary_factor"};
+    const Json *value;
+    const char *key;
+    for (void *cursor = NULL; scaling->ok && (key = json_next(scaling->object, &cursor, &value));) {
+        bool used = json_is_null_value(value);
+        for (size_t i = 0; i < sizeof always / sizeof *always; i++) used = used || !strcmp(key, always[i]);
+        for (int i = 0; known[kind][i]; i++) used = used || !strcmp(key, known[kind][i]);
+        if (!used)
+            scaling->ok = fail(scaling->st, "config.json: %.60s in rope_scaling of type %s is not known", key,
+                               rope_scaling_name(kind));
+    }
+    if (scaling->ok && read_float(scaling, "partial_rotary_factor", 1.0) != 1.0f)
+        scaling->ok = fail(scaling->st, "config.json: partial_rotary_factor other than 1 is not supported");
+}
+
+static void read_scaling(Reader *inner, ModelConfig *c)
+{
+    const char *type = json_get_string(inner->object, "rope_type", json_get_string(inner->object, "type", "default"));
+    int kind = 0;
+    while (rope_scaling_name(kind) && strcmp(rope_scaling_name(kind), type)) kind++;
+    bool known = rope_scaling_name(kind) && (c->attention == ATTENTION_GQA || kind <= ROPE_YARN);
+    if (!known) {
+        inner->ok =
+            fail(inner->st, "config.json: rope_scaling of type %.40s is not supported for %s, only %s", type,
+                 arch_name(c->arch), c->attention == ATTENTION_GQA ? "yarn, llama3, linear and dynamic" : "yarn");
+        return;
+    }
+    c->rope.scaling = (RopeScaling)kind;
+    refuse_unknown(inner, c->rope.scaling);
+    if (kind != ROPE_PLAIN) c->rope.factor = read_float(inner, "factor", 0.0);
+    if (kind == ROPE_YARN) read_yarn(inner, c);
+    if (kind == ROPE_LLAMA3) read_llama3(inner, c);
 }
 
 /* rope_scaling + rope_theta, or rope_parameters with both inside (transformers 5). */
@@ -191,10 +244,7 @@ static void read_rope(Reader *r, ModelConfig *c)
     if (!r->ok || !json_is_object(scaling)) return;
     Reader inner = {scaling, r->st, true};
     c->rope.theta = read_float(&inner, "rope_theta", (double)c->rope.theta);
-    const char *type = json_get_string(scaling, "rope_type", json_get_string(scaling, "type", "default"));
-    if (!strcmp(type, "yarn")) read_yarn(&inner, c);
-    else if (strcmp(type, "default"))
-        inner.ok = fail(r->st, "config.json: rope_scaling of type %.40s is not supported, only yarn", type);
+    if (inner.ok) read_scaling(&inner, c);
     r->ok = inner.ok;
 }
 
@@ -245,15 +295,22 @@ static void set_int(Json *o, const char *key, int v)
 static Json *rope_scaling(const ModelConfig *c)
 {
     const RopeConfig *r = &c->rope;
-    if (!r->yarn) return json_new_null();
+    if (r->scaling == ROPE_PLAIN) return json_new_null();
     Json *o = json_new_object();
-    json_set(o, "type", json_new_text("yarn"));
+    json_set(o, c->attention == ATTENTION_MLA ? "type" : "rope_type", json_new_text(rope_scaling_name(r->scaling)));
     json_set(o, "factor", number(r->factor));
-    set_int(o, "original_max_position_embeddings", r->original_positions);
+    if (r->scaling == ROPE_YARN || r->scaling == ROPE_LLAMA3)
+        set_int(o, "original_max_position_embeddings", r->original_positions);
+    if (r->scaling == ROPE_LLAMA3) {
+        json_set(o, "low_freq_factor", number(r->low_freq_factor));
+        json_set(o, "high_freq_factor", number(r->high_freq_factor));
+    }
+    if (r->scaling != ROPE_YARN) return o;
     json_set(o, "beta_fast", number(r->beta_fast));
     json_set(o, "beta_slow", number(r->beta_slow));
     if (r->has_mscale) json_set(o, "mscale", number(r->mscale));
     if (r->has_mscale_all_dim) json_set(o, "mscale_all_dim", number(r->mscale_all_dim));
+    if (r->attention_factor > 0) json_set(o, "attention_factor", number(r->attention_factor));
     return o;
 }
 

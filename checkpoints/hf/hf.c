@@ -97,6 +97,89 @@ const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
     return t && t->dtype == ST_BF16 ? (const char *)t->data + 2 * from : NULL;
 }
 
+/* The layer of "model.layers.N....", or -1. */
+static int layer_of(const char *name)
+{
+    int layer, end = 0;
+    return sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0 ? layer : -1;
+}
+
+/* Whether two tensors hold the same numbers, compared as f32. */
+static bool same_values(const StTensor *a, const StTensor *b)
+{
+    enum { PART = 4096 };
+    float x[PART], y[PART];
+    Status unread = {0};
+    if (a->ndim != b->ndim || memcmp(a->shape, b->shape, sizeof a->shape)) return false;
+    if (a->dtype == b->dtype) return a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
+    for (uint64_t i = 0; i < a->count; i += PART) {
+        uint64_t n = a->count - i < PART ? a->count - i : PART;
+        if (!st_read_f32_part(a, i, n, x, &unread) || !st_read_f32_part(b, i, n, y, &unread)) return false;
+        if (memcmp(x, y, n * sizeof *x)) return false;
+    }
+    return true;
+}
+
+void hf_untie(const StFile *f, ModelConfig *c)
+{
+    const StTensor *head = st_find(f, "lm_head.weight"), *embedding = st_find(f, "model.embed_tokens.weight");
+    if (!c->tied || !head || !embedding || c->head != HEAD_LM) return;
+    c->tied = same_values(head, embedding);
+    mapping_forget(head->data, head->bytes);
+    mapping_forget(embedding->data, embedding->bytes);
+}
+
+/* Tensors that are part of no model but lie in many files: buffers that are computed. */
+static bool is_buffer(const char *name)
+{
+    static const char *const ends[] = {".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached",
+                                       ".attn.bias", ".attn.masked_bias"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t m = strlen(ends[i]);
+        if (n >= m && !strcmp(name + n - m, ends[i])) return true;
+    }
+    return false;
+}
+
+static bool ends_in(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && !strcmp(name + n - m, end);
+}
+
+/* Fused experts and FP8 scales are read with the parameters that they belong to; later layers are carried along. */
+static bool is_used(const ModelConfig *c, const char *name)
+{
+    int layer = layer_of(name);
+    if (ends_in(name, "_scale_inv") || is_buffer(name) || layer >= c->L) return true;
+    if (c->tied && !strcmp(name, "lm_head.weight")) return true;
+    return c->E && (ends_in(name, ".mlp.experts.gate_up_proj") || ends_in(name, ".mlp.experts.down_proj"));
+}
+
+bool hf_all_used(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, Status *st)
+{
+    int unused = 0;
+    const char *first = NULL;
+    bool *read = calloc(st_count(f) + 1, sizeof *read);
+    CHECK(read);
+    for (int i = 0; i < t->n; i++) {
+        const StTensor *its = st_find(f, t->params[i].name);
+        if (its) read[its - st_at(f, 0)] = true;
+    }
+    for (size_t i = 0; i < st_count(f); i++) {
+        const char *name = st_at(f, i)->name;
+        if (!read[i] && st_at(f, i)->count && !is_used(c, name) && !unused++) first = name;
+    }
+    free(read);
+    if (!unused) return true;
+    return fail(
+        st,
+        "%s: %.100s%s no part of a %s as config.json describes it: the model would compute something else without "
+        "it",
+        folder, first, unused > 1 ? " and other tensors are" : " is", arch_name(c->arch));
+}
+
 typedef struct Source {
     const StFile *f;
     const char *folder;
@@ -129,13 +212,6 @@ bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable 
 }
 
 /* ---- What an export carries along ---- */
-
-/* The layer of "model.layers.N....", or -1. */
-static int layer_of(const char *name)
-{
-    int layer, end = 0;
-    return sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0 ? layer : -1;
-}
 
 static bool attach_fp8(const StFile *f, const char *folder, const StTensor *t, Attachments *out, Status *st)
 {

@@ -17,6 +17,13 @@ bool hf_config_parse(const Json *object, ModelConfig *out, Status *st);
 Json *hf_config_json(const ModelConfig *c);
 bool hf_config_read(const char *folder, ModelConfig *out, Status *st);
 
+/* A config that says tied over a file whose lm_head.weight is not the embedding: the file holds, the model is not tied (as
+ * transformers has it). */
+void hf_untie(const StFile *f, ModelConfig *c);
+/* Fails naming the first tensor that the model has no use for. Known buffers, later layers (carried along) and a
+ * tied model's copy of the embedding are no such tensors. */
+bool hf_all_used(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, Status *st);
+
 /* Fills weights (table->total elements, zeroed padding) from the folder's safetensors; a missing tensor or a wrong
  * shape fails with its name. lm_head of a tied model is ignored. */
 bool hf_weights_read(const char *folder, const ModelConfig *c, const ParamTable *t, float *weights, Status *st);

@@ -132,7 +132,7 @@ static int compare_places(const void *a, const void *b)
 /* The tensors must tile the data section: no gap, no overlap, nothing behind the last. */
 static bool check_tiling(const StFile *f, size_t first, const char *data, size_t size, const char *path, Status *st)
 {
-    qsort(f->tensors + first, f->n - first, sizeof *f->tensors, compare_places);
+    if (f->n > first) qsort(f->tensors + first, f->n - first, sizeof *f->tensors, compare_places);
     const char *at = data;
     for (size_t i = first; i < f->n; i++) {
         const StTensor *t = &f->tensors[i];
@@ -267,6 +267,27 @@ static bool check_complete(const StFile *f, const char *folder, const Json *weig
     return true;
 }
 
+/* An index that names other files than the model.safetensors beside it is left over from another save, or that file is: which of
+ * them is the model cannot be known. */
+static bool one_claimant(const char *folder, const Json *weight_map, Status *st)
+{
+    char single[8192];
+    const Json *value;
+    const char *name;
+    snprintf(single, sizeof single, "%s/model.safetensors", folder);
+    if (access(single, F_OK)) return true;
+    for (void *cursor = NULL; (name = json_next(weight_map, &cursor, &value));) {
+        const char *shard = json_string(value, NULL);
+        if (shard && strcmp(shard, "model.safetensors"))
+            return fail(
+                st,
+                "%s holds model.safetensors and a model.safetensors.index.json that names other files (%.100s): two "
+                "models; remove the one that is left over from an earlier save",
+                folder, shard);
+    }
+    return true;
+}
+
 static bool open_folder(StFile *f, const char *folder, Status *st)
 {
     char path[8192];
@@ -278,16 +299,16 @@ static bool open_folder(StFile *f, const char *folder, Status *st)
                         "%s holds neither model.safetensors nor model.safetensors.index.json: is it a model folder?",
                         folder);
         bool ok = map_file(f, path, st);
-        if (ok) qsort(f->tensors, f->n, sizeof *f->tensors, compare_names);
+        if (ok && f->n) qsort(f->tensors, f->n, sizeof *f->tensors, compare_names);
         return ok;
     }
     Json *index = json_read(path, st);
     if (!index) return false;
     const Json *weight_map = json_get(index, "weight_map");
-    bool ok = json_is_object(weight_map) ? map_shards(f, folder, weight_map, st)
+    bool ok = json_is_object(weight_map) ? one_claimant(folder, weight_map, st) && map_shards(f, folder, weight_map, st)
                                          : fail(st, "%s has no weight_map object", path);
     if (ok) {
-        qsort(f->tensors, f->n, sizeof *f->tensors, compare_names);
+        if (f->n) qsort(f->tensors, f->n, sizeof *f->tensors, compare_names);
         ok = check_complete(f, folder, weight_map, st);
     }
     json_free(index);

@@ -1,4 +1,4 @@
-/* The pre-tokenizers of the model families by the names that GGUF files give them (spec/formats.md 3.4). */
+/* The pre-tokenizers of the model families by the names that GGUF files give them (docs/formats.md 3.4). */
 #include "data/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -81,6 +81,15 @@ static void add_deepseek_v2(Json *list)
     json_append(list, digits_value());
 }
 
+static void add_deepseek_coder(Json *list)
+{
+    json_append(list, split_value("[\r\n]"));
+    json_append(list, split_value("\\s?\\p{L}+"));
+    json_append(list, split_value("\\s?\\p{P}+"));
+    json_append(list, split_value("[一-龥\xE0\xA0\x80-一가-\xED\x9F\xBF]+"));
+    json_append(list, digits_value());
+}
+
 static void add_deepseek_v3(Json *list)
 {
     json_append(list, split_value("\\p{N}{1,3}"));
@@ -90,13 +99,44 @@ static void add_deepseek_v3(Json *list)
                                   " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"));
 }
 
-const char *const pretokenizer_names = "deepseek-llm, deepseek-v3, qwen2, smollm, llama-bpe, gpt-2";
+/* Names with the same split, as llama.cpp has them. */
+static const char *const same_split[][2] = {
+    {"deepseek-r1-qwen", "qwen2"},
+    {"kormo", "qwen2"},
+    {"megrez", "qwen2"},
+    {"llama3", "llama-bpe"},
+    {"llama-v3", "llama-bpe"},
+    {"falcon3", "llama-bpe"},
+    {"pixtral", "llama-bpe"},
+    {"starcoder", "smollm"},
+    {"refact", "smollm"},
+    {"command-r", "smollm"},
+    {"codeshell", "smollm"},
+    {"exaone", "smollm"},
+    {"minerva-7b", "smollm"},
+    {"phi-2", "gpt-2"},
+    {"mpt", "gpt-2"},
+    {"olmo", "gpt-2"},
+    {"jais", "gpt-2"},
+};
+
+const char *pretokenizer_family(const char *name)
+{
+    for (size_t i = 0; i < sizeof same_split / sizeof *same_split; i++)
+        if (!strcmp(name, same_split[i][0])) return same_split[i][1];
+    return name;
+}
+
+const char *const pretokenizer_names = "deepseek-llm, deepseek-coder, deepseek-v3, qwen2, smollm, llama-bpe, gpt-2 and "
+                                       "names with the same split as one of them";
 
 Json *pretokenizer_value(const char *name)
 {
     Json *list = json_new_array();
     bool gpt2 = false;
+    name = pretokenizer_family(name);
     if (!strcmp(name, "deepseek-llm")) add_deepseek_v2(list);
+    else if (!strcmp(name, "deepseek-coder")) add_deepseek_coder(list);
     else if (!strcmp(name, "deepseek-v3")) add_deepseek_v3(list);
     else if (!strcmp(name, "qwen2")) json_append(list, words_split("\\p{N}"));
     else if (!strcmp(name, "llama-bpe")) json_append(list, words_split("\\p{N}{1,3}"));

@@ -1,3 +1,4 @@
+/* A Tokenizer from the metadata of a GGUF file. */
 #include "data/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
@@ -58,8 +59,9 @@ Tokenizer *tokenizer_from_gguf(const char **tokens, int n, const int32_t *types,
         return NULL;
     }
     for (int i = 0; i < n_merges; i++) json_append(pairs, json_new_text(merges[i]));
-    Json *model = bpe_value(vocab, pairs, NULL, false, !strcmp(pre, "llama-bpe"));
-    Json *normalizer = strcmp(pre, "qwen2") ? NULL : nfc_value();
+    const char *family = pretokenizer_family(pre);
+    Json *model = bpe_value(vocab, pairs, NULL, false, !strcmp(family, "llama-bpe"));
+    Json *normalizer = strcmp(family, "qwen2") ? NULL : nfc_value();
     Json *root = tokenizer_value(added, normalizer, split, byte_level_value(false), model);
     return tokenizer_from_values(root, config_value(tokens, n, bos, eos), "tokenizer", st);
 }

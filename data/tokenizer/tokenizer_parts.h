@@ -51,6 +51,8 @@ Json *bpe_value(Json *vocab, Json *merges, const char *unk, bool byte_fallback, 
 /* The pre_tokenizer of a family by its GGUF name; NULL when it is none of pretokenizer_names. */
 Json *pretokenizer_value(const char *name);
 extern const char *const pretokenizer_names; /* for sentences: "a, b, c" */
+/* The family whose split a GGUF name has: itself, or the one of an alias. */
+const char *pretokenizer_family(const char *name);
 /* The whole; normalizer may be NULL. */
 Json *tokenizer_value(Json *added, Json *normalizer, Json *pre_tokenizer, Json *decoder, Json *model);
 

@@ -8,6 +8,7 @@
 #include "checkpoints/model_file.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
+#include "recipes/model/voice.h"
 
 typedef enum { EXPORT_HF, EXPORT_GGUF, EXPORT_FORMATS } ExportFormat;
 
@@ -85,6 +86,57 @@ static char *base_name(const char *path)
     return name;
 }
 
+/* Whether an eos_token_id, a number or a list, names the id. */
+static bool names_end(const Json *eos, int32_t id)
+{
+    if (json_is_integer_value(eos)) return json_integer(eos) == id;
+    for (size_t i = 0; json_is_array(eos) && i < json_count(eos); i++)
+        if (json_is_integer_value(json_at(eos, i)) && json_integer(json_at(eos, i)) == id) return true;
+    return false;
+}
+
+/* generation_config.json says every id at which r1 stops: a base model that was taught to chat ends its turns with the template's
+ * marker, which its old end token is not. */
+static void attach_ends(LoadedModel *m, const Voice *v)
+{
+    Status ignored = {0};
+    const AttachedFile *old = attached_file(&m->attached, "generation_config.json");
+    Json *o = old ? json_parse(old->bytes, old->length, "generation_config.json", &ignored) : NULL;
+    if (!o || !json_is_object(o)) {
+        json_free(o);
+        o = json_new_object();
+        if (m->config.bos >= 0) json_set(o, "bos_token_id", json_new_int(m->config.bos));
+    }
+    bool missing = !old;
+    for (int i = 0; i < v->n_stops; i++) missing = missing || !names_end(json_get(o, "eos_token_id"), v->stops[i]);
+    if (!missing) {
+        json_free(o); /* the file goes back as it came */
+        return;
+    }
+    Json *list = json_new_array();
+    for (int i = 0; i < v->n_stops; i++) json_append(list, json_new_int(v->stops[i]));
+    json_set(o, "eos_token_id", list);
+    char *text = json_write(o, true);
+    attach_file(&m->attached, "generation_config.json", text, strlen(text));
+    free(text);
+    json_free(o);
+}
+
+static void end_as_here(const ExportArgs *a, LoadedModel *m)
+{
+    Voice v;
+    Status why = {0};
+    if (!m->tokenizer || m->tokenizer_fault[0]) return;
+    if (!voice_open(&v, m->tokenizer, NULL, &m->config, &m->attached, &why)) {
+        fprintf(stderr, "r1 export: end tokens as config.json has them: %s\n", why.text);
+        return;
+    }
+    if (v.n_stops == 0) return;
+    if (a->format == EXPORT_HF) attach_ends(m, &v);
+    else if (v.has_template)
+        m->config.eos = v.stops[0]; /* a GGUF file has one; llama.cpp knows the others by their texts */
+}
+
 static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
 {
     if (a->format == EXPORT_HF)
@@ -114,6 +166,7 @@ int cmd_export(int argc, char **argv)
     ok = ok &&
          (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
+    if (ok) end_as_here(&a, m);
     ok = ok && save(&a, m, &st);
     if (ok) printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), m->table.count, a.type->name);
     model_close(m);

@@ -1,4 +1,5 @@
 /* r1 score: what a model gives to token sequences: log-probs, logits, hidden states, routing, gradients. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,20 @@ static void gradients(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batc
     free(weight);
 }
 
+static bool all_finite(const ScoreResult *r, const BatchBuilder *batch, Status *st)
+{
+    const float *lp = r->lp;
+    for (int s = 0; s < batch->nseq; s++)
+        for (int i = batch->offsets[s] + 1; i < batch->offsets[s + 1]; i++, lp++)
+            if (!isfinite(*lp))
+                return fail(
+                    st,
+                    "the log-prob of token %d of sequence %d is not finite: a weight is no number or far too large (r1 "
+                    "inspect MODEL --sha256 looks for it)",
+                    i - batch->offsets[s] + 1, s + 1);
+    return true;
+}
+
 static void print_line(Json *o)
 {
     char *text = json_write(o, false);
@@ -200,6 +215,9 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
               (!a->aux || balance_validate(&a->balance, &m->policy->config, st)) && read_batch(a, m, &batch, st);
     if (ok) {
         forward(a, m, &batch, &r);
+        ok = all_finite(&r, &batch, st);
+    }
+    if (ok) {
         print_scores(&r, &batch);
         ok = !a->out || score_file_open(&r, a->out, st);
     }

@@ -1,4 +1,3 @@
-/* What came with an imported model, carried along to its export. */
 #include "recipes/model/attached.h"
 
 #include <stdlib.h>

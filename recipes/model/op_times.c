@@ -1,4 +1,3 @@
-/* Where the time of a run went, by op and phase. */
 #include "recipes/model/op_times.h"
 
 void op_times_machine(Machine *m)

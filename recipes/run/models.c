@@ -41,8 +41,6 @@ bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status
     char difference[300], stage[RECIPE_NAME], why[300];
     const char *then = meta->recipe ? meta->recipe : "";
     if (recipe_same(r->recipe_text, then, difference, sizeof difference)) return true;
-    const Json *entry = run_summary_get(r->folder, meta->stage);
-    if (json_get(entry, "reused")) return true; /* linked for its identity (recipes/run/reuse.h) */
     if (recipe_longer(then, r->recipe_text, stage, why, sizeof why)) return true; /* made before its stages grew */
     return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path,
                 difference);
@@ -70,11 +68,11 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
             "brings its tokenizer along",
             from);
     if (m->config.V < vocab)
-        return fail(
-            st,
-            "%s has a vocabulary of %d, the run's tokenizer one of %d: start from it with `model: {from: ...}` or give "
-            "its tokenizer",
-            from, m->config.V, vocab);
+        return fail(st,
+                    "%s has an embedding of %d rows, but the run's tokenizer has ids up to %d: give the model's own "
+                    "tokenizer, or resize "
+                    "the model's embedding where tokens were added",
+                    from, m->config.V, vocab - 1);
     return true;
 }
 

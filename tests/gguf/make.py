@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 rng = np.random.default_rng(7)
 tensors = {}
 # where the f16 scales of a block lie: they are drawn small, the rest is any byte
-scales = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
+scales = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+          T.Q2_K: [80, 82], T.Q3_K: [108], T.IQ4_NL: [0], T.IQ4_XS: [0]}
 for kind, places in scales.items():
     elements, size = GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (8 if elements == 32 else 3, size), dtype=np.uint8)

@@ -39,7 +39,7 @@ static ModelConfig v2(void)
                          .eos = 100001,
                          .rope = {.theta = 10000,
                                   .interleaved = true,
-                                  .yarn = true,
+                                  .scaling = ROPE_YARN,
                                   .factor = 40,
                                   .beta_fast = 32,
                                   .beta_slow = 1,
@@ -98,7 +98,7 @@ static void yarn_frequencies(void **state)
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) near(f[want[i].i], want[i].value, 1e-9);
     assert_true(multiplier == 1.0);
 
-    c.rope.yarn = false;
+    c.rope.scaling = ROPE_PLAIN;
     config_rope_frequencies(&c, f, &multiplier);
     near(f[23], pow(10000, -46.0 / 64), 1e-14);
     assert_true(multiplier == 1.0);
@@ -117,10 +117,43 @@ static void yarn_magnitudes(void **state)
     near(multiplier, 1.3688879454113936, 1e-12);
     near(config_attention_scale(&c), 0.07216878364870322, 1e-6);
     c.rope.has_mscale_all_dim = true;
-    c.rope.yarn = false;
+    c.rope.scaling = ROPE_PLAIN;
     near(config_attention_scale(&c), 0.07216878364870322, 1e-6);
     ModelConfig q = qwen();
     near(config_attention_scale(&q), 0.25, 1e-7);
+}
+
+/* Llama 3.1 8B (theta 500,000, 128 dimensions, factor 8, bounds 1 and 4, 8,192 positions), by the formula of its released code in
+ * Python; and a plain division. */
+static void llama3_and_linear(void **state)
+{
+    (void)state;
+    static const struct {
+        int i;
+        double value;
+    } want[] = {{0, 1.000000000000e+00},  {20, 1.656044008099e-02}, {28, 3.211445994753e-03}, {29, 2.166570763503e-03},
+                {30, 1.371893567761e-03}, {33, 3.126937503841e-04}, {34, 1.785078127680e-04}, {35, 9.556212353965e-05},
+                {36, 7.784655273932e-05}, {50, 4.411534674558e-06}, {63, 3.068925988915e-07}};
+    ModelConfig c = qwen();
+    double f[64], plain[64], multiplier;
+    c.Dr = c.Dv = 128;
+    c.rope = (RopeConfig){.theta = 500000, .scaling = ROPE_PLAIN};
+    config_rope_frequencies(&c, plain, &multiplier);
+    c.rope = (RopeConfig){.theta = 500000,
+                          .scaling = ROPE_LLAMA3,
+                          .factor = 8,
+                          .low_freq_factor = 1,
+                          .high_freq_factor = 4,
+                          .original_positions = 8192};
+    config_rope_frequencies(&c, f, &multiplier);
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++) near(f[want[k].i] / want[k].value, 1, 1e-9);
+    assert_true(multiplier == 1.0 && f[0] == plain[0] && f[63] == plain[63] / 8);
+    c.rope = (RopeConfig){.theta = 500000, .scaling = ROPE_LINEAR, .factor = 4};
+    config_rope_frequencies(&c, f, &multiplier);
+    for (int i = 0; i < 64; i++) near(f[i], plain[i] / 4, 1e-15);
+    c.rope.scaling = ROPE_DYNAMIC; /* unchanged within the positions, and longer sequences are refused */
+    config_rope_frequencies(&c, f, &multiplier);
+    for (int i = 0; i < 64; i++) assert_true(f[i] == plain[i]);
 }
 
 static void moe_layers(void **state)
@@ -205,10 +238,8 @@ static void validation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(yarn_frequencies),
-        cmocka_unit_test(yarn_magnitudes),
-        cmocka_unit_test(moe_layers),
-        cmocka_unit_test(validation),
+        cmocka_unit_test(yarn_frequencies), cmocka_unit_test(yarn_magnitudes), cmocka_unit_test(llama3_and_linear),
+        cmocka_unit_test(moe_layers),       cmocka_unit_test(validation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

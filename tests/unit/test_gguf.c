@@ -51,8 +51,9 @@ static void test_dequantise(void **state)
     static const struct {
         const char *name;
         uint32_t type;
-    } kinds[] = {{"Q4_0", GGML_Q4_0}, {"Q4_1", GGML_Q4_1}, {"Q5_0", GGML_Q5_0}, {"Q5_1", GGML_Q5_1},
-                 {"Q8_0", GGML_Q8_0}, {"Q4_K", GGML_Q4_K}, {"Q5_K", GGML_Q5_K}, {"Q6_K", GGML_Q6_K}};
+    } kinds[] = {{"Q4_0", GGML_Q4_0}, {"Q4_1", GGML_Q4_1}, {"Q5_0", GGML_Q5_0},     {"Q5_1", GGML_Q5_1},
+                 {"Q8_0", GGML_Q8_0}, {"Q4_K", GGML_Q4_K}, {"Q5_K", GGML_Q5_K},     {"Q6_K", GGML_Q6_K},
+                 {"Q2_K", GGML_Q2_K}, {"Q3_K", GGML_Q3_K}, {"IQ4_NL", GGML_IQ4_NL}, {"IQ4_XS", GGML_IQ4_XS}};
     Status st = {0};
     StFile *f = st_open("tests/gguf/quants.safetensors", &st);
     assert_non_null(f);
@@ -71,7 +72,7 @@ static void test_dequantise(void **state)
         assert_memory_equal(got, want, values->bytes);
         free(got);
     }
-    assert_false(ggml_dequantise(10, NULL, 0, NULL));
+    assert_false(ggml_dequantise(16, NULL, 0, NULL)); /* IQ2_XXS */
     const StTensor *plain = st_find(f, "Q8_0.plain"), *quantised = st_find(f, "Q8_0.quantised");
     uint8_t *got = malloc(quantised->bytes);
     ggml_quantise_q8_0(plain->data, plain->count, got);
@@ -116,7 +117,8 @@ static void assert_same_model(const ModelConfig *a, const ModelConfig *b)
                 a->topk_group == b->topk_group);
     assert_true(a->norm_topk == b->norm_topk && a->routed_scale == b->routed_scale && a->eps == b->eps &&
                 a->tied == b->tied);
-    assert_true(a->rope.theta == b->rope.theta && a->rope.yarn == b->rope.yarn && a->rope.factor == b->rope.factor);
+    assert_true(a->rope.theta == b->rope.theta && a->rope.scaling == b->rope.scaling &&
+                a->rope.factor == b->rope.factor);
     assert_true(a->rope.mscale == b->rope.mscale && a->rope.mscale_all_dim == b->rope.mscale_all_dim);
     assert_true(a->rope.original_positions == b->rope.original_positions && a->rope.interleaved == b->rope.interleaved);
     assert_true(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm && a->max_positions == b->max_positions);

@@ -48,7 +48,7 @@ static void assert_same(const ModelConfig *a, const ModelConfig *b)
                 a->norm_topk == b->norm_topk && a->mask_zero == b->mask_zero && a->routed_scale == b->routed_scale);
     assert_true(a->eps == b->eps && a->init_std == b->init_std && a->max_positions == b->max_positions &&
                 a->bos == b->bos && a->eos == b->eos && a->mtp_layers == b->mtp_layers);
-    assert_true(r->theta == s->theta && r->interleaved == s->interleaved && r->yarn == s->yarn &&
+    assert_true(r->theta == s->theta && r->interleaved == s->interleaved && r->scaling == s->scaling &&
                 r->factor == s->factor && r->beta_fast == s->beta_fast && r->beta_slow == s->beta_slow &&
                 r->mscale == s->mscale && r->mscale_all_dim == s->mscale_all_dim && r->has_mscale == s->has_mscale &&
                 r->has_mscale_all_dim == s->has_mscale_all_dim && r->original_positions == s->original_positions);
@@ -59,9 +59,10 @@ static void test_fixtures_parse(void **state)
     (void)state;
     ModelConfig c = config_of("v2_full");
     assert_true(c.arch == ARCH_DEEPSEEK_V2 && c.attention == ATTENTION_MLA && c.Rq == 20 && c.topk == TOPK_GROUP_MAX);
-    assert_true(c.routed_scale == 4.0f && c.n_group == 4 && c.topk_group == 2 && c.rope.interleaved && !c.rope.yarn);
+    assert_true(c.routed_scale == 4.0f && c.n_group == 4 && c.topk_group == 2 && c.rope.interleaved &&
+                c.rope.scaling == ROPE_PLAIN);
     c = config_of("v2_yarn");
-    assert_true(c.Rq == 0 && c.rope.yarn && c.rope.factor == 40.0f && c.rope.original_positions == 64);
+    assert_true(c.Rq == 0 && c.rope.scaling == ROPE_YARN && c.rope.factor == 40.0f && c.rope.original_positions == 64);
     assert_true(c.rope.has_mscale && c.rope.has_mscale_all_dim && c.rope.mscale == 0.707f);
     c = config_of("v3");
     assert_true(c.arch == ARCH_DEEPSEEK_V3 && c.topk == TOPK_NOAUX && c.score == SCORE_SIGMOID && c.norm_topk);
@@ -168,9 +169,9 @@ static void test_traps(void **state)
         parse(V2(",\"rope_theta\":5,\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":7000,\"factor\":2,"
                  "\"original_max_position_embeddings\":99}"),
               &c, &st));
-    assert_true(c.rope.yarn && c.rope.theta == 7000.0f && c.rope.original_positions == 99);
+    assert_true(c.rope.scaling == ROPE_YARN && c.rope.theta == 7000.0f && c.rope.original_positions == 99);
     assert_true(parse(LLAMA(",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":9000}"), &c, &st));
-    assert_true(!c.rope.yarn && c.rope.theta == 9000.0f && c.Hkv == 2 && c.Dr == 16 && !c.tied);
+    assert_true(c.rope.scaling == ROPE_PLAIN && c.rope.theta == 9000.0f && c.Hkv == 2 && c.Dr == 16 && !c.tied);
     assert_true(parse(LLAMA(",\"rope_scaling\":null,\"head_dim\":null,\"num_key_value_heads\":1"), &c, &st));
     assert_true(c.Hkv == 1 && c.Dr == 16 && c.rope.theta == 10000.0f);
 }
@@ -190,7 +191,6 @@ static void test_refusals(void **state)
         {LLAMA(",\"mlp_bias\":true"), "mlp_bias"},
         {LLAMA(",\"use_sliding_window\":true"), "use_sliding_window"},
         {LLAMA(",\"partial_rotary_factor\":0.5"), "partial_rotary_factor"},
-        {LLAMA(",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}"), "llama3"},
         {LLAMA(",\"rms_norm_eps\":\"tiny\""), "rms_norm_eps"},
         {LLAMA(",\"num_key_value_heads\":1.5"), "num_key_value_heads"},
         {LLAMA(",\"max_position_embeddings\":99999999999"), "max_position_embeddings"},
@@ -200,6 +200,16 @@ static void test_refusals(void **state)
         {V2(",\"n_routed_experts\":4"), "duplicate"},
         {V2(",\"topk_method\":\"group_limited_greedy\",\"n_group\":3"), "n_group"},
         {V2(",\"rope_scaling\":{\"type\":\"yarn\"}"), "factor"},
+        {V2(",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8}"), "llama3"},
+        {V2(",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"short_factor\":[1]}"), "short_factor"},
+        {LLAMA(",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}"),
+         "original_max_position_embeddings"},
+        {LLAMA(",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1,"
+               "\"original_max_position_embeddings\":64}"),
+         "high_freq_factor"},
+        {LLAMA(",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":8}"), "longrope"},
+        {LLAMA(",\"rope_scaling\":{\"type\":\"linear\"}"), "factor"},
+        {LLAMA(",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2,\"mscale\":1}"), "mscale"},
         {V2(",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":\"x\"}"), "factor"},
         {"{\"model_type\":\"llama\",\"vocab_size\":64,\"hidden_size\":33,\"intermediate_size\":16,"
          "\"num_hidden_layers\":2,\"num_attention_heads\":2}",

@@ -127,7 +127,9 @@ static void adamw_split(void **state)
 static void run_squares(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Step *s = t->in;
-    ops->sum_squares(b, (double *)lab_at(t, out, 0), s->g, s->n);
+    double sum;
+    ops->sum_squares(b, &sum, s->g, s->n);
+    memcpy(lab_at(t, out, 0), &sum, sizeof sum);
     ops->fill(b, lab_at(t, out, 1), s->n, 2.5f);
 }
 

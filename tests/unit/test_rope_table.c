@@ -26,9 +26,13 @@ static void angles(void **state)
 static void multiplier(void **state)
 {
     (void)state;
-    ModelConfig c = {
-        .Dr = 4,
-        .rope = {.theta = 100, .yarn = true, .factor = 4, .beta_fast = 32, .beta_slow = 1, .original_positions = 64}};
+    ModelConfig c = {.Dr = 4,
+                     .rope = {.theta = 100,
+                              .scaling = ROPE_YARN,
+                              .factor = 4,
+                              .beta_fast = 32,
+                              .beta_slow = 1,
+                              .original_positions = 64}};
     RopeTable t = rope_table_build(&c, 2);
     assert_true(fabs(t.cos[0] - (1 + 0.1 * log(4))) < 1e-6 && t.sin[0] == 0.0f);
     rope_table_free(&t);
