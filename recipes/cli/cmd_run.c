@@ -68,25 +68,30 @@ int cmd_run(int argc, char **argv)
         {"--show", "KEY", OPTION_TEXT, &show, 0, 0, "only prints that key's value, e.g. --show zero.rewards"},
         {"--help-recipe", NULL, OPTION_FLAG, &schema, 0, 0, "every key of a recipe, with its default"},
     };
-    const Usage usage = {
-        "run",
-        "RECIPE [options]",
-        "Runs a recipe, a built-in one by name (micro, tiny, lab) or a YAML file, stage by stage. A folder that\n"
-        "holds the run already is resumed: finished stages are skipped, an unfinished one goes on at its last\n"
-        "checkpoint and ends in the same weights as one never stopped.\n",
-        "  r1 run micro --out runs/first\n"
-        "  r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
-        options,
-        sizeof options / sizeof options[0],
-        0,
-        1,
-        &runtime};
+    char text[600];
+    snprintf(
+        text, sizeof text,
+        "Runs a recipe, a built-in one by name (%s) or a YAML file, stage by stage. A folder\n"
+        "that holds the run already is resumed: finished stages are skipped, an unfinished one goes on at its last\n"
+        "checkpoint and ends in the same weights as one never stopped; with more steps (--set STAGE.steps=MORE) a\n"
+        "finished stage goes on where that means the same.\n",
+        recipe_names());
+    const Usage usage = {"run",
+                         "RECIPE [options]",
+                         text,
+                         "  r1 run micro --out runs/first\n"
+                         "  r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
+                         options,
+                         sizeof options / sizeof options[0],
+                         0,
+                         1,
+                         &runtime};
     int n_sets = take_sets(&argc, argv, sets), count = 0;
     if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
     int code = command_read(&usage, argc, argv, arguments, &count);
     if (code != COMMAND_GO) return code;
     if (schema) return recipe_print_schema(stdout), 0;
-    if (count < 1) return command_usage(&usage, "run needs a recipe: micro, tiny, lab or a YAML file");
+    if (count < 1) return command_usage(&usage, "run needs a recipe: %s or a YAML file", recipe_names());
     if (runtime.dtype_given && n_sets < MAX_SETS)
         sets[n_sets++] = runtime.dtype == DTYPE_BF16 ? "precision=bf16" : "precision=f32";
     Status st = {0};

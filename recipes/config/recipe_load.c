@@ -35,16 +35,23 @@ static const char *find_embedded(const char *name)
     return NULL;
 }
 
-static Node *unknown_recipe(const char *name, Status *st)
+const char *recipe_names(void)
 {
-    char names[200] = "", hint[80];
-    Nearest near = nearest_start(name);
+    static char names[200];
+    names[0] = 0;
     for (int i = 0; i < embedded_recipes_count; i++) {
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", embedded_recipes[i].name);
-        nearest_try(&near, embedded_recipes[i].name);
     }
-    fail(st, "there is no recipe '%s': no built-in one (%s) and no file%s", name, names,
+    return names;
+}
+
+static Node *unknown_recipe(const char *name, Status *st)
+{
+    char hint[80];
+    Nearest near = nearest_start(name);
+    for (int i = 0; i < embedded_recipes_count; i++) nearest_try(&near, embedded_recipes[i].name);
+    fail(st, "there is no recipe '%s': no built-in one (%s) and no file%s", name, recipe_names(),
          nearest_hint(&near, hint, sizeof hint));
     return NULL;
 }

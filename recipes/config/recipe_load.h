@@ -16,6 +16,9 @@
 
 #include "recipes/config/recipe.h"
 
+/* The built-in recipes: "lab, micro, smollm2, tiny". */
+const char *recipe_names(void);
+
 /* Reads a built-in recipe by name or a file by path, applies n `--set` texts in order, checks everything. One heap block;
  * free with free(). NULL with a sentence "FILE:LINE: ..." on unknown keys, wrong types, values out of range, a stage that
  * starts from one that does not come before it, impossible model sizes. */
