@@ -71,7 +71,7 @@ TEST_SOURCES := $(wildcard tests/unit/test_*.c)
 TEST_SHARED  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SOURCES),$(wildcard tests/unit/*.c)))
 TESTS        := $(foreach t,$(TEST_SOURCES:tests/unit/%.c=%),$(if $(or $(if $(T),,all),$(findstring $(T),$t)),$(BUILD)/tests/$t))
 
-.PHONY: all objects unit fuzzers test test-asan test-peers fuzz demo deps notebooks format format-check lint clean help FORCE
+.PHONY: all objects unit fuzzers test test-asan test-peers test-mutants fuzz demo deps notebooks format format-check lint clean help FORCE
 all: $(if $(MAIN),$(R1),objects) ## build ./r1
 objects: $(LIBRARY) $(MAIN_O) ## compile everything but link nothing
 unit: $(TESTS) ## build the unit tests into build/tests (T=pattern: some)
@@ -200,6 +200,9 @@ test-peers: deps ## round trips with transformers and llama.cpp (installs them i
 	sh tests/peers/setup.sh llama
 	sh tests/peers/fetch_smollm2.sh
 	@dir=$$(mktemp -d) && { .venv/bin/python tests/peers/roundtrip.py $(R1) "$$dir"; code=$$?; rm -rf "$$dir"; exit $$code; }
+
+test-mutants: deps ## small wrong changes, one at a time, each of which must turn a test red (T=pattern: some)
+	@CC='$(CC)' python3 tests/mutants/run.py '$(T)'
 
 FUZZ_SECONDS ?= 120
 FUZZ := BUILD=build/fuzz CC=clang OPT=-O1 FOLDERS="core data checkpoints recipes" \

@@ -1,0 +1,155 @@
+"""Small wrong changes, one at a time, each of which must turn a test red: `make test-mutants`.
+
+python3 tests/mutants/run.py [--check] [PATTERN]: of the mutants in list.txt whose name or file holds PATTERN; --check only
+looks that each still applies. The tree is copied into build/mutants, so that the sources here stay as they are.
+
+list.txt, a paragraph a mutant:
+    file PATH           the source that is changed
+    old TEXT            what is there once (several lines: several `old`)
+    new TEXT            what stands there instead; none: it is taken out
+    red TEST ...        tests of which one must fail: a unit test, NAME.sh of tests/sh, or `keys` / `micro`: their stored weights
+    survives REASON     instead of red: no test can tell, and why
+"""
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+TREE = os.path.join(ROOT, "build", "mutants")
+LIMIT = 300  # seconds a test may take; one that hangs is red
+
+
+def read_list():
+    mutants, mutant = [], {}
+    with open(os.path.join(HERE, "list.txt"), encoding="utf-8") as f:
+        for number, line in enumerate([*f, "\n"], 1):
+            key, _, text = line.rstrip("\n").partition(" ")
+            if not line.strip():
+                if mutant:
+                    mutants.append(mutant)
+                mutant = {}
+            elif key == "#":
+                continue
+            elif key in ("old", "new"):
+                mutant[key] = mutant[key] + "\n" + text if key in mutant else text
+            elif key in ("file", "red", "survives"):
+                mutant[key] = text
+                mutant.setdefault("line", number)
+            else:
+                sys.exit(f"list.txt:{number}: {key} is none of file, old, new, red, survives")
+    return mutants
+
+
+def name(m):
+    return f"list.txt:{m['line']} {m['file']}: {m['old'].strip()[:60]!r}"
+
+
+def source(m, root):
+    with open(os.path.join(root, m["file"]), encoding="utf-8") as f:
+        return f.read()
+
+
+def wrong(m):
+    """Why a mutant cannot be made, or None."""
+    if not os.path.exists(os.path.join(ROOT, m["file"])):
+        return "there is no such file"
+    count = source(m, ROOT).count(m["old"])
+    return None if count == 1 else f"the old text is there {count} times, not once: write it anew"
+
+
+def copy_tree():
+    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for path in tracked.stdout.split("\n"):
+        here, there = os.path.join(ROOT, path), os.path.join(TREE, path)
+        if not path or not os.path.isfile(here):
+            continue
+        if os.path.exists(there) and open(there, "rb").read() == open(here, "rb").read():
+            continue
+        os.makedirs(os.path.dirname(there), exist_ok=True)
+        shutil.copy(here, there)
+    shared, there = os.path.join(ROOT, "..", "shared"), os.path.join(ROOT, "build", "shared")
+    if os.path.isdir(shared) and not os.path.exists(there):
+        os.symlink(os.path.abspath(shared), there)
+
+
+def make(*targets):
+    compiler = os.environ.get("CC", "gcc")
+    return subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"CC={compiler}", *targets], cwd=TREE, capture_output=True, text=True)
+
+
+def run(command, env=None):
+    try:
+        return subprocess.run(command, cwd=TREE, env={**os.environ, **(env or {})}, capture_output=True, timeout=LIMIT).returncode
+    except subprocess.TimeoutExpired:
+        return 1
+
+
+def stored_weights(recipe):
+    out = os.path.join(TREE, "build", "run")
+    shutil.rmtree(out, ignore_errors=True)
+    path = "tests/keys.yaml" if recipe == "keys" else recipe
+    return run(["./r1", "run", path, "--quiet", "--out", out]) or run(
+        ["python3", "tests/run_check.py", "weights", out, recipe, "tests/weights.txt"])
+
+
+def fails(test):
+    """Whether the test is red in the copied tree; a string when it cannot be run."""
+    unit = test.startswith("test_")
+    built = make(f"T={test}", "unit") if unit else make("all")
+    if built.returncode:
+        return "does not compile: " + built.stderr.strip().split("\n")[0]
+    if unit:
+        return run([f"build/tests/{test}"]) != 0
+    if test in ("keys", "micro"):
+        return stored_weights(test) != 0
+    return run(["sh", "tests/run.sh"], {"T": test.removesuffix(".sh"), "SUITES": "sh"}) != 0
+
+
+def try_mutant(m):
+    path = os.path.join(TREE, m["file"])
+    text = source(m, TREE)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text.replace(m["old"], m.get("new", "")))
+    try:
+        verdicts = []
+        for test in m.get("red", "").split():
+            verdicts.append(fails(test))
+            if verdicts[-1] is True:
+                return f"dies in {test}"
+        return "SURVIVES" if not any(verdicts) else "BAD: " + next(v for v in verdicts if v)
+    finally:
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+
+
+def main():
+    arguments = sys.argv[1:]
+    only_check = "--check" in arguments
+    pattern = ([a for a in arguments if a != "--check"] or [""])[0]
+    mutants = [m for m in read_list() if pattern in m["file"] + m["old"]]
+    stale = [f"{name(m)}: {wrong(m)}" for m in mutants if wrong(m)]
+    if stale or only_check:
+        print("\n".join(stale) or f"{len(mutants)} mutants apply")
+        return bool(stale)
+    copy_tree()
+    tests = sorted({t for m in mutants for t in m.get("red", "").split()})
+    red = [t for t in tests if fails(t)]
+    if red:
+        sys.exit(f"red without any mutant: {' '.join(red)}")
+    bad = explained = 0
+    for m in mutants:
+        if "survives" in m:
+            explained += 1
+            print(f"survives {name(m)}: {m['survives']}", flush=True)
+            continue
+        verdict = try_mutant(m)
+        bad += not verdict.startswith("dies")
+        print(f"{verdict:28} {name(m)}", flush=True)
+    print(f"{len(mutants)} mutants: {len(mutants) - bad - explained} die, {explained} survive with a reason, {bad} must not")
+    return bad > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
