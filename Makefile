@@ -42,7 +42,7 @@ MATMUL_LIBS += -lopenblas
 endif
 endif
 
-LIBS := $(HDF5_LIBS) -lhdf5 $(MATMUL_LIBS) -lyaml -ljansson -lpcre2-8 -lutf8proc -lgmp -lcrypto -lm
+LIBS := $(HDF5_LIBS) -lhdf5 $(MATMUL_LIBS) -lyaml -ljansson -lpcre2-8 -lutf8proc -lgmp -lcrypto -ldl -lm
 
 # ---- Flags ----------------------------------------------------------------------------------------------------------
 
@@ -121,39 +121,78 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
 	$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
 
 # ---- GPU ------------------------------------------------------------------------------------------------------------
-# gpu/ is no part of r1: it becomes plugins that r1 opens at run time. The emulated ones need a C++ compiler only.
+# gpu/ is no part of r1: it becomes plugins that r1 opens at run time. build/gpu/libr1_emulated.so (and _checked: races, borders of
+# arrays) needs a C++ compiler, build/gpu/libr1_gpu.so nvcc.
 
-GPU_CXX   := $(shell command -v $(CXX))
-EMU_FLAGS  = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -ffp-contract=off -I. -Igpu/emu $(DEPFLAGS)
-EMU_FMA   := $(if $(shell grep -m1 -o ' fma ' /proc/cpuinfo 2>/dev/null),-mavx2 -mfma) # fmaf is a call without
-EMU       := fiber block device stream
-EMU_SELF  := $(if $(GPU_CXX),$(foreach m,plain asan checked,$(BUILD)/gpu/emu_selftest_$m))
-ASAN_CXX  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+GPU_CXX     := $(shell command -v $(CXX))
+GPU_HOST    := $(wildcard gpu/*.c) core/status.c
+GPU_KERNELS := $(wildcard gpu/kernels/*.cu gpu/kernels/*/*.cu)
+EMU         := fiber block device stream
+EMU_FMA     := $(if $(shell grep -m1 -o ' fma ' /proc/cpuinfo 2>/dev/null),-mavx2 -mfma)# without, fmaf is a call
+EMU_ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+EMU_C        = -std=c11 -D_GNU_SOURCE $(OPT) -g -fPIC -fvisibility=hidden -Wall -Wextra -I. -Igpu/emu $(DEPFLAGS)
+EMU_CXX      = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas -I. -Igpu/emu \
+               $(DEPFLAGS)
 
-$(BUILD)/gpu/emu/%.o: gpu/emu/%.cc
-	@mkdir -p $(@D)
-	$(CXX) $(EMU_FLAGS) -c $< -o $@
-$(BUILD)/gpu/emu/%.asan.o: gpu/emu/%.cc
-	@mkdir -p $(@D)
-	$(CXX) $(EMU_FLAGS) $(ASAN_CXX) -c $< -o $@
-$(BUILD)/gpu/emu/%.cu.o: gpu/emu/%.cu
-	@mkdir -p $(@D)
-	$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
-$(BUILD)/gpu/emu/%.cu.asan.o: gpu/emu/%.cu
-	@mkdir -p $(@D)
-	$(CXX) $(EMU_FLAGS) $(ASAN_CXX) -x c++ -c $< -o $@
-$(BUILD)/gpu/emu/%.cu.checked.o: gpu/emu/%.cu
-	@mkdir -p $(@D)
-	$(CXX) $(EMU_FLAGS) -fsanitize=thread -x c++ -c $< -o $@
-$(BUILD)/gpu/emu_selftest_plain: $(EMU:%=$(BUILD)/gpu/emu/%.o) $(BUILD)/gpu/emu/selftest.cu.o
-	$(CXX) $^ -o $@
-$(BUILD)/gpu/emu_selftest_asan: $(EMU:%=$(BUILD)/gpu/emu/%.asan.o) $(BUILD)/gpu/emu/selftest.cu.asan.o
-	$(CXX) $(ASAN_CXX) $^ -o $@
-$(BUILD)/gpu/emu_selftest_checked: $(EMU:%=$(BUILD)/gpu/emu/%.o) $(BUILD)/gpu/emu/race.o $(BUILD)/gpu/emu/selftest.cu.checked.o
-	$(CXX) $^ -o $@
+# $(1): plain, checked or asan. Kernels of the checked build tell of every access.
+define emu_rules
+$$(BUILD)/gpu/$(1)/%.c.o: %.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(EMU_C) $(2) -DR1_EMULATED -DR1_GPU_BUILD='"emulated$(if $(filter checked,$(1)),$(,) checked)"' -c $$< -o $$@
+$$(BUILD)/gpu/$(1)/%.cc.o: %.cc
+	@mkdir -p $$(@D)
+	$$(CXX) $$(EMU_CXX) $(2) -c $$< -o $$@
+$$(BUILD)/gpu/$(1)/%.cu.o: %.cu
+	@mkdir -p $$(@D)
+	$$(CXX) $$(EMU_CXX) $(2) $(3) $(EMU_FMA) -x c++ -c $$< -o $$@
+$$(BUILD)/gpu/emu_selftest_$(1): $$(patsubst %,$$(BUILD)/gpu/$(1)/gpu/emu/%.cc.o,$(EMU) $(4)) $$(BUILD)/gpu/$(1)/gpu/emu/selftest.cu.o
+	$$(CXX) $(2) $$^ -o $$@
+$$(BUILD)/gpu/libr1_emulated$(5).so: $$(patsubst %,$$(BUILD)/gpu/$(1)/gpu/emu/%.cc.o,$(EMU) $(4)) \
+    $$(GPU_HOST:%=$$(BUILD)/gpu/$(1)/%.o) $$(GPU_KERNELS:%=$$(BUILD)/gpu/$(1)/%.o)
+	$$(CXX) -shared -Wl,--no-undefined $$^ -o $$@
+endef
+, := ,
+$(eval $(call emu_rules,plain))
+$(eval $(call emu_rules,checked,,-fsanitize=thread,race,_checked))
+$(eval $(call emu_rules,asan,$(EMU_ASAN),,,_asan))
 
-.PHONY: emulated
-emulated: $(EMU_SELF) ## the GPU backend under emulation: build/gpu/ (needs g++)
+EMULATED := $(if $(GPU_CXX),$(patsubst %,$(BUILD)/gpu/%,emu_selftest_plain emu_selftest_checked emu_selftest_asan \
+              libr1_emulated.so libr1_emulated_checked.so))
+-include $(shell find $(BUILD)/gpu -name '*.d' 2>/dev/null)
+
+# nvcc: the toolkit's usual place is looked at too. One object a kernel file, with machine code for each of GPU_ARCHS and PTX of the
+# last, and a log of registers that gpu/ptxas_gate.sh reads.
+NVCC      ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+GPU_ARCHS ?= 80 90 100 120
+CUDA       = $(abspath $(dir $(NVCC))..)
+NVCC_FLAGS = -std=c++17 -O3 -fmad=false -I. -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -v,--warn-on-spills,--warn-on-local-memory-usage
+gencode    = $(foreach a,$(1),-gencode arch=compute_$a,code=sm_$a)
+CUDA_C     = -std=c11 -D_GNU_SOURCE $(OPT) -g -fPIC -fvisibility=hidden -Wall -Wextra -I. -isystem $(CUDA)/include $(DEPFLAGS) \
+             -DR1_GPU_BUILD='"CUDA: $(GPU_ARCHS:%=sm_%)"'
+
+$(BUILD)/gpu/cuda/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CUDA_C) -c $< -o $@
+$(BUILD)/gpu/cuda/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCC_FLAGS) $(call gencode,$(GPU_ARCHS)) -gencode arch=compute_$(lastword $(GPU_ARCHS)),code=compute_$(lastword $(GPU_ARCHS)) \
+	    -MMD -MF $(@:.o=.d) -c $< -o $@ >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); exit 1; }
+$(BUILD)/gpu/libr1_gpu.so: $(GPU_HOST:%=$(BUILD)/gpu/cuda/%.o) $(GPU_KERNELS:%=$(BUILD)/gpu/cuda/%.o)
+	sh gpu/ptxas_gate.sh $(GPU_KERNELS:%=$(BUILD)/gpu/cuda/%.log)
+	$(NVCC) -shared -cudart static $^ -o $@
+
+# What `make test` checks where nvcc is: both ends of the range, nothing linked.
+$(BUILD)/gpu/gate/%.log: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCC_FLAGS) $(call gencode,80 90) -MMD -MF $(@:.log=.d) -MT $@ -c $< -o /dev/null >$@ 2>&1 || { cat $@; rm $@; exit 1; }
+GPU_GATE := $(if $(NVCC),$(GPU_KERNELS:%.cu=$(BUILD)/gpu/gate/%.log))
+
+.PHONY: emulated gpu gpu-gate
+gpu: $(if $(NVCC),$(BUILD)/gpu/libr1_gpu.so) ## the GPU backend for NVIDIA cards, into build/gpu (needs nvcc; GPU_ARCHS=80 90 100 120)
+	$(if $(NVCC),,@echo "no nvcc here: --device gpu is not built; install the CUDA toolkit (12.8 or later)" && exit 1)
+gpu-gate: $(GPU_GATE)
+
+emulated: $(EMULATED) ## the GPU backend under emulation on the CPU, into build/gpu (needs g++)
 	$(if $(GPU_CXX),,@echo "no $(CXX) here: --device emulated is not built")
 
 # Fuzz targets (CC=clang; SANITIZE has fuzzer-no-link).
@@ -186,7 +225,7 @@ demo: deps ## install, build, and run the whole pipeline of recipes/tiny.yaml
 	./r1 run tiny
 
 test: deps ## install, build, run every test (T=pattern: some); ends with the counts
-	@+$(BUILD_ALL) all unit emulated
+	@+$(BUILD_ALL) all unit emulated gpu-gate
 	@BUILD=$(BUILD) R1=$(R1) T='$(T)' sh tests/run.sh
 
 ASAN := BUILD=build/asan OPT=-O1 KERNEL_OPT=-O1 \

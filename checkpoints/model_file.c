@@ -160,7 +160,7 @@ static bool fail_run(const char *run, Status *st)
     DIR *dir = opendir(path);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         size_t n = strlen(e->d_name), used = strlen(stages);
-        if (n < 4 || strcmp(e->d_name + n - 3, ".h5")) continue;
+        if (n < 4 || strcmp(e->d_name + n - 3, ".h5") || strstr(e->d_name, ".partial.")) continue;
         snprintf(stages + used, sizeof stages - used, "%s%.*s", used ? ", " : "", (int)(n - 3), e->d_name);
     }
     if (dir) closedir(dir);

@@ -14,6 +14,7 @@
 #ifndef CORE_OPS_H
 #define CORE_OPS_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,6 +23,10 @@
 #include "core/status.h"
 
 enum { OPS_ABI = 7, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+
+/* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
+ * unnoticed. */
+enum { KERNELS_VERSION = 3 };
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -288,7 +293,7 @@ typedef struct Ops {
 
 /* core/ops_list.h has every slot. */
 #define OPS_COUNT(op) +1
-_Static_assert(sizeof(Ops) == offsetof(Ops, describe) + (0 OPS(OPS_COUNT)) * sizeof(void (*)(void)), "core/ops_list.h");
+static_assert(sizeof(Ops) == offsetof(Ops, describe) + (0 OPS(OPS_COUNT)) * sizeof(void (*)(void)), "core/ops_list.h");
 #undef OPS_COUNT
 
 #endif

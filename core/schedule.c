@@ -33,3 +33,26 @@ float schedule_rate(const Schedule *s, int64_t step)
     }
     return s->peak;
 }
+
+int batch_at(const BatchRamp *b, int64_t step)
+{
+    CHECK(step >= 1);
+    if (step > b->over) return b->to;
+    return b->from + (int)((int64_t)(b->to - b->from) * (step - 1) / b->over);
+}
+
+double batch_sum(const BatchRamp *b, int64_t steps, int most)
+{
+    double sum = 0;
+    int64_t ramp = steps < b->over ? steps : b->over;
+    for (int64_t s = 1; s <= ramp; s++) sum += batch_at(b, s) < most ? batch_at(b, s) : most;
+    return sum + (double)(steps - ramp) * (b->to < most ? b->to : most);
+}
+
+int64_t batch_steps(const BatchRamp *b, double sequences)
+{
+    double sum = 0;
+    for (int64_t s = 1; s <= b->over; s++)
+        if ((sum += batch_at(b, s)) >= sequences) return s;
+    return b->over + (int64_t)ceil((sequences - sum) / b->to);
+}

@@ -26,4 +26,17 @@ typedef struct Schedule {
  *   step          peak * factor^(milestones with step > round(milestone * steps)) */
 float schedule_rate(const Schedule *s, int64_t step);
 
+/* Sequences of an update over the steps: a batch that grows (DeepSeek-V2, section 3.1.2; DeepSeek-V3, section 4.2). */
+typedef struct BatchRamp {
+    int from, to;
+    int over; /* steps until `to` is reached; 0: always `to` */
+} BatchRamp;
+
+/* Of step 1 .. : from + (to - from) (step - 1) / over, rounded down, then to. */
+int batch_at(const BatchRamp *b, int64_t step);
+/* Of steps 1 .. `steps` together, none counted with more than `most`; and the smallest number of steps that has at least so
+ * many. */
+double batch_sum(const BatchRamp *b, int64_t steps, int most);
+int64_t batch_steps(const BatchRamp *b, double sequences);
+
 #endif

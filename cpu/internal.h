@@ -12,9 +12,6 @@
 #include "core/ops.h"
 #include "cpu/matmul/provider.h"
 
-/* Raised when a kernel's bits change: part of machine_kind, so that a run is not resumed on other bits unnoticed. */
-enum { KERNELS_VERSION = 3 };
-
 /* Rows of a task of a matrix product, or rows of dw; tokens whose shared rope gradients wait at once in attention's backward. */
 enum { TASK_CHUNK = 384, WAVE_TOKENS = 8192 };
 

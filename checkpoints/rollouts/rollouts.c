@@ -129,7 +129,7 @@ static bool write_shard(const RolloutWriter *w, Status *st)
     return false;
 }
 
-static bool write_index(const char *folder, Status *st)
+bool rollouts_index(const char *folder, Status *st)
 {
     char path[SHARD_PATH];
     struct dirent **names;
@@ -255,7 +255,7 @@ bool rollouts_flush(RolloutWriter *w, Status *st)
 {
     if (w->changed && w->table.n && !write_shard(w, st)) return false;
     w->changed = false;
-    return write_index(w->folder, st);
+    return rollouts_index(w->folder, st);
 }
 
 void rollouts_close(RolloutWriter *w)

@@ -42,6 +42,8 @@ void rollouts_add(RolloutWriter *w, const RolloutSample *s);
 bool rollouts_flush(RolloutWriter *w, Status *st);
 bool rollouts_block_ends(const RolloutWriter *w, int64_t step);
 void rollouts_close(RolloutWriter *w); /* without flush */
+/* Writes FOLDER/rollouts.h5 of the shards that are there. */
+bool rollouts_index(const char *folder, Status *st);
 
 /* What a shard holds, in memory. Free with rollout_table_free. */
 typedef struct RolloutTable {

@@ -35,7 +35,7 @@ unsigned reward_default_kinds(RewardKind k)
     switch (k) {
     case REWARD_ACCURACY: return 1 << KIND_REASONING;
     case REWARD_HELPFUL_RM: return 1 << KIND_HELPFUL;
-    case REWARD_SAFETY_RM: return 1 << KIND_HELPFUL | 1 << KIND_SAFETY;
+    case REWARD_SAFETY_RM: return 1 << KIND_SAFETY;
     default: return ALL_KINDS;
     }
 }

@@ -32,7 +32,7 @@ typedef struct RewardSpec {
 } RewardSpec;
 enum { REWARD_TIMEOUT = 30 };
 
-/* accuracy: reasoning; helpful_rm: helpful; safety_rm: helpful and safety; the others: all. */
+/* accuracy: reasoning; helpful_rm: helpful; safety_rm: safety, what it was trained on; the others: all. */
 unsigned reward_default_kinds(RewardKind k);
 
 typedef struct RewardInput {

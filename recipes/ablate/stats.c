@@ -188,8 +188,9 @@ int stats_needs(const Compared *c)
 
 /* ---- Planning ---- */
 
-/* Half the width that the interval will have: the 97.5 % quantile of a mixture of normals over the posterior that the seeds give,
- * whose means are taken to spread by one standard deviation more than is expected (chi-squared, seeds - 1 degrees). */
+/* Half the width that the interval will have: the 97.5 % quantile of a mixture of normals over the posterior that
+ * the seeds give, whose means are taken to spread by one standard deviation more than is expected (chi-squared,
+ * seeds - 1 degrees). */
 static double expected_half_width(double problem_sd, double seed_sd, int seeds, int problems)
 {
     double chi2 = seeds - 1 + sqrt(2 * (seeds - 1)), noise = problem_sd / sqrt(problems), low = 0,

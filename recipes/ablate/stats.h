@@ -1,11 +1,14 @@
-/* Whether one arm of an ablation is better than another: differences paired by seed and problem, and an honest interval.
+/* Whether one arm of an ablation is better than another: differences paired by seed and problem, and an honest
+ * interval.
  *
- * Model: the difference of problem i under seed s is d_si = D + u_s + e_si, with u_s of standard deviation sigma (two trainings
- * with other seeds do not give the same gain) and e_si of the problems and their samples. The interval of D holds both:
+ * Model: the difference of problem i under seed s is d_si = D + u_s + e_si, with u_s of standard deviation sigma (two
+ * trainings with other seeds do not give the same gain) and e_si of the problems and their samples. The interval of D
+ * holds both:
  *   - problems are resampled with replacement inside every seed (bootstrap);
- *   - seeds are too few to resample (two or three say nothing about their spread), so sigma is drawn from its posterior given the
- *     spread of the seeds' means, under a half-normal prior of scale STATS_SEED_SCALE x the standard deviation of d_si
- *     (Gelman 2006, "Prior distributions for variance parameters"), and a mean of S normal deviates of that size is added.
+ *   - seeds are too few to resample (two or three say nothing about their spread), so sigma is drawn from its
+ *     posterior given the spread of the seeds' means, under a half-normal prior of scale STATS_SEED_SCALE x the
+ *     standard deviation of d_si (Gelman 2006, "Prior distributions for variance parameters"), and a mean of S normal
+ *     deviates of that size is added.
  * Everything random is Philox under a given seed, so that the same numbers give the same verdict. */
 #ifndef RECIPES_ABLATE_STATS_H
 #define RECIPES_ABLATE_STATS_H
@@ -36,8 +39,8 @@ typedef struct Compared {
 
 Compared stats_compare(const Paired *d, uint32_t seed);
 
-/* Holm's step-down adjustment of n comparisons that are looked at together (Holm 1979): adjusted of the k-th smallest p is
- * max over j <= k of (n - j + 1) p_j, at most 1. */
+/* Holm's step-down adjustment of n comparisons that are looked at together (Holm 1979): adjusted of the k-th
+ * smallest p is max over j <= k of (n - j + 1) p_j, at most 1. */
 void stats_holm(Compared *list, int n);
 
 typedef enum { VERDICT_LOWER = -1, VERDICT_UNRESOLVED, VERDICT_HIGHER } StatsVerdict;
@@ -49,8 +52,8 @@ const char *stats_verdict_name(StatsVerdict v); /* "higher", "lower", "not resol
  * 1 / sqrt(seeds). 0: resolved; -1: no number would (a difference of 0), or more than 1000. */
 int stats_needs(const Compared *c);
 
-/* Problems a seed with which a difference of `effect` is found in 9 of 10 comparisons, given the standard deviations of the
- * differences and of the seeds; 0: no number of problems does it with so few seeds. */
+/* Problems a seed with which a difference of `effect` is found in 9 of 10 comparisons, given the standard deviations
+ * of the differences and of the seeds; 0: no number of problems does it with so few seeds. */
 int stats_problems(double problem_sd, double seed_sd, int seeds, double effect);
 /* The difference that is found in 9 of 10 comparisons. */
 double stats_resolvable(double problem_sd, double seed_sd, int seeds, int problems);

@@ -14,22 +14,6 @@
 
 enum { MAX_SETS = 128 };
 
-/* Takes every `--set K=V` out of argv (it may be given many times); returns their number, -1 when one lacks its value. */
-static int take_sets(int *argc, char **argv, const char **sets)
-{
-    int n = 0, kept = 1;
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "--set")) {
-            argv[kept++] = argv[i];
-            continue;
-        }
-        if (i + 1 >= *argc || n == MAX_SETS) return -1;
-        sets[n++] = argv[++i];
-    }
-    *argc = kept;
-    return n;
-}
-
 /* runs/NAME for a recipe called NAME or FOLDER/NAME.yaml. */
 static char *default_folder(const char *recipe)
 {
@@ -54,7 +38,8 @@ static int print_recipe(Recipe *recipe, const char *key)
 
 int cmd_run(int argc, char **argv)
 {
-    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *show = NULL, *unused_set = NULL;
+    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *show = NULL, *unused_set = NULL,
+                                *reuse = NULL;
     bool schema = false, resolved = false, quiet = false;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
@@ -63,6 +48,8 @@ int cmd_run(int argc, char **argv)
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
          "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
         {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
+        {"--reuse", "DIR", OPTION_TEXT, &reuse, 0, 0,
+         "links finished units of the runs in DIR that depend on the same things, and says why others are computed"},
         {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
         {"--resolved", NULL, OPTION_FLAG, &resolved, 0, 0, "only prints the recipe with every key, as it would be run"},
         {"--show", "KEY", OPTION_TEXT, &show, 0, 0, "only prints that key's value, e.g. --show zero.rewards"},
@@ -86,7 +73,7 @@ int cmd_run(int argc, char **argv)
                          0,
                          1,
                          &runtime};
-    int n_sets = take_sets(&argc, argv, sets), count = 0;
+    int n_sets = command_take(&argc, argv, "--set", sets, MAX_SETS), count = 0;
     if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
     int code = command_read(&usage, argc, argv, arguments, &count);
     if (code != COMMAND_GO) return code;
@@ -103,6 +90,7 @@ int cmd_run(int argc, char **argv)
     PipelineOptions p = {.folder = folder,
                          .until = until,
                          .quiet = quiet,
+                         .reuse = reuse,
                          .runtime = runtime,
                          .recipe_name = n_sets ? NULL : arguments[0]};
     bool ok = pipeline_run(recipe, &p, &interrupted, &st);

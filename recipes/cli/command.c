@@ -113,3 +113,18 @@ int command_read(const Usage *u, int argc, char **argv, const char **arguments, 
     if (*count < u->least) return command_usage(u, "it needs %s", u->arguments);
     return COMMAND_GO;
 }
+
+int command_take(int *argc, char **argv, const char *name, const char **values, int max)
+{
+    int n = 0, kept = 1;
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], name)) {
+            argv[kept++] = argv[i];
+            continue;
+        }
+        if (i + 1 >= *argc || n == max) return -1;
+        values[n++] = argv[++i];
+    }
+    *argc = kept;
+    return n;
+}

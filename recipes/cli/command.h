@@ -23,6 +23,10 @@ enum { COMMAND_GO = -1 };
  * COMMAND_GO, or the exit code at once: 0 after --help (printed), 2 after a usage error (one sentence on stderr). */
 int command_read(const Usage *u, int argc, char **argv, const char **arguments, int *count);
 
+/* Takes every `NAME VALUE` of an option that may be given many times out of argv. Returns their number; -1 when one lacks its
+ * value or there are more than max. */
+int command_take(int *argc, char **argv, const char *name, const char **values, int max);
+
 /* A usage error found later: the sentence and where help is. Returns 2. */
 int command_usage(const Usage *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -4,6 +4,7 @@
 #define RECIPES_COMMANDS_H
 
 int cmd_run(int argc, char **argv);
+int cmd_ablate(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_chat(int argc, char **argv);

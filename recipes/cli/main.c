@@ -16,6 +16,7 @@ typedef struct Command {
 
 static const Command commands[] = {
     {"run", cmd_run, "runs a recipe, all stages or some, and resumes it"},
+    {"ablate", cmd_ablate, "what a setting changes: arms under the same seeds, with a verdict"},
     {"eval", cmd_eval, "a model on held-out problems: pass@1, cons@k, format, language"},
     {"generate", cmd_generate, "continues a prompt or token sequences"},
     {"chat", cmd_chat, "a conversation with a model"},

@@ -1,4 +1,5 @@
 /* A tree of values -> a struct, row by row of a section of the key table. */
+#include "core/schedule.h"
 #include "recipes/config/bind.h"
 
 #include <ctype.h>
@@ -64,6 +65,11 @@ void field_expectation(const Field *f, char *out, size_t size)
     case FIELD_LEVELS:
         append(out, size, "[first, last] or one integer, ");
         append_range(f, out, size);
+        return;
+    case FIELD_RAMP:
+        append(out, size, "an integer ");
+        append_range(f, out, size);
+        append(out, size, ", or {from, to, over}: two of these and a number of steps");
         return;
     case FIELD_REALS:
         snprintf(text, sizeof text, f->count == FIELD_NONE ? "a list of %d numbers " : "a list of at most %d numbers ",
@@ -183,6 +189,29 @@ static bool read_levels(const Place *p, int *out)
     return true;
 }
 
+static bool read_ramp(const Place *p, BatchRamp *out)
+{
+    static const char *const keys[] = {"from", "to", "over"};
+    int64_t v[3] = {0};
+    if (p->node->kind == NODE_SCALAR) {
+        if (!scan_int(p, p->node, &v[1])) return false;
+        *out = (BatchRamp){(int)v[1], (int)v[1], 0};
+        return true;
+    }
+    if (p->node->kind != NODE_MAP || p->node->n != 3) return wrong(p);
+    Field steps = *p->field;
+    steps.high = 1e9;
+    for (int i = 0; i < 3; i++) {
+        const Node *n = node_get(p->node, keys[i]);
+        Place at = *p;
+        if (i == 2) at.field = &steps;
+        if (!n) return wrong(p);
+        if (!scan_int(&at, n, &v[i])) return false;
+    }
+    *out = (BatchRamp){(int)v[0], (int)v[1], (int)v[2]};
+    return true;
+}
+
 static bool read_reals(const Place *p, char *base)
 {
     const Field *f = p->field;
@@ -257,6 +286,7 @@ static bool read_value(const Place *p, char *base, bool given)
     case FIELD_ENUM: return (i = name_index(p->field, p->node)) >= 0 ? (*(int *)out = i, true) : wrong(p);
     case FIELD_SET: return read_set(p, out);
     case FIELD_LEVELS: return read_levels(p, out);
+    case FIELD_RAMP: return read_ramp(p, out);
     case FIELD_REALS: return read_reals(p, base);
     case FIELD_SECTION: return read_section(p, base, given);
     case FIELD_LIST: return read_list(p, base);

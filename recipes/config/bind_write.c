@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "core/check.h"
+#include "core/schedule.h"
 
 static void write_real(FILE *f, double v)
 {
@@ -70,6 +71,12 @@ static void write_set(const Field *f, unsigned bits, FILE *out)
     fputc(']', out);
 }
 
+static void write_ramp(const BatchRamp *b, FILE *out)
+{
+    if (b->over) fprintf(out, "{from: %d, to: %d, over: %d}", b->from, b->to, b->over);
+    else fprintf(out, "%d", b->to);
+}
+
 static void write_reals(const Field *f, const char *base, FILE *out)
 {
     int n = f->count == FIELD_NONE ? f->size : *(const int *)(const void *)(base + f->count);
@@ -106,6 +113,7 @@ static void write_scalar(const Field *f, const char *base, FILE *out)
     case FIELD_ENUM: fputs(f->name(*(const int *)in), out); break;
     case FIELD_SET: write_set(f, *(const unsigned *)in, out); break;
     case FIELD_LEVELS: fprintf(out, "[%d, %d]", ((const int *)in)[0], ((const int *)in)[1]); break;
+    case FIELD_RAMP: write_ramp(in, out); break;
     case FIELD_REALS: write_reals(f, base, out); break;
     default: CHECK(false);
     }

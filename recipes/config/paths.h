@@ -11,6 +11,9 @@
  * (the working folder) when all are merged. */
 void paths_resolve(const Section *b, Node *map, const char *folder, const Node *stages);
 
+/* The next plain word of a command at or after *at, which moves behind it; quotes are taken off. False: there is none. */
+bool command_word(const char **at, const char *command, char *word, size_t size);
+
 /* Whether the texts of a path row say the same although folders differ: a file and the words of a command by their last parts
  * (what is in them is compared by hash: recipes/run/inputs.h), a model when one path ends with the other. */
 bool paths_same(PathKind kind, const char *a, const char *b);

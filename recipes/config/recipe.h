@@ -123,9 +123,9 @@ typedef struct RecipeStage {
     char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
     char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
 
-    int steps;      /* 0 in sft-like kinds: epochs decide */
-    int batch;      /* sequences a step */
-    int max_length; /* tokens of a training sequence; longer ones are dropped and counted */
+    int steps;       /* 0 in sft-like kinds: epochs decide */
+    BatchRamp batch; /* sequences a step */
+    int max_length;  /* tokens of a training sequence; longer ones are dropped and counted */
     double epochs;
     RecipeOptim optim;
 

@@ -1,3 +1,4 @@
+/* What came with an imported model, carried along to its export. */
 #include "recipes/model/attached.h"
 
 #include <stdlib.h>

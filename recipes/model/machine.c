@@ -44,10 +44,27 @@ static size_t system_free_memory(void)
     return (size_t)pages * (size_t)size;
 }
 
+/* What `ulimit -v` leaves; SIZE_MAX: no limit. */
+static size_t address_room(void)
+{
+    struct rlimit limit;
+    unsigned long pages = 0;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fscanf(f, "%lu", &pages) != 1) pages = 0;
+    if (f) fclose(f);
+    size_t used = (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+    return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 size_t machine_free_memory(void)
 {
-    size_t free_here = system_free_memory(), allowed = container_limits("").memory;
-    return free_here < allowed ? free_here : allowed;
+    return smaller(system_free_memory(), smaller(container_limits("").memory, address_room()));
 }
 
 int machine_processors(void)

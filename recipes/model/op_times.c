@@ -1,3 +1,4 @@
+/* Where the time of a run went, by op and phase. */
 #include "recipes/model/op_times.h"
 
 void op_times_machine(Machine *m)

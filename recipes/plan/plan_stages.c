@@ -159,7 +159,7 @@ static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     Lengths predicted, l = document_lengths(r, &mix, s->max_length > 0 ? s->max_length : 1 << 24, &predicted);
     if (l.n == 0) add_length(&l, s->max_length);
     if (s->kind != STAGE_SFT || predicted.n == 0) predicted = l;
-    int n = s->batch * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
+    int n = (s->batch.from > s->batch.to ? s->batch.from : s->batch.to) * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
     return train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
                     tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest), st);
 }

@@ -47,7 +47,7 @@ static void add_series(Chart *c, const ReportRun *r, const char *stage, const ch
         return;
     }
     c->points[c->svg.n] = p;
-    c->svg.series[c->svg.n++] = (SvgSeries){label, color, p.x, p.y, p.n, eval};
+    c->svg.series[c->svg.n++] = (SvgSeries){.label = label, .color = color, .x = p.x, .y = p.y, .n = p.n, .dots = eval};
 }
 
 static void finish(FILE *out, Chart *c)

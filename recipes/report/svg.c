@@ -7,70 +7,24 @@
 
 #include "core/check.h"
 #include "recipes/report/html.h"
-
-/* ---- Axes ---- */
-
-typedef struct Axis {
-    double low, high, step; /* in data */
-    double from, to;        /* in the drawing */
-} Axis;
-
-/* A step of 1, 2 or 5 times a power of ten that gives at most `ticks` steps over the range. */
-static double nice_step(double range, int ticks)
-{
-    double rough = range / ticks, power = pow(10, floor(log10(rough)));
-    double m = rough / power;
-    return power * (m <= 1 ? 1 : m <= 2 ? 2 : m <= 5 ? 5 : 10);
-}
-
-/* From the data's range to round numbers; a range that starts near zero starts at it. */
-static Axis make_axis(double low, double high, int ticks, bool round_out, double from, double to)
-{
-    if (!(high > low)) {
-        high = low == 0 ? 1 : low + 0.5 * fabs(low);
-        low = low == 0 ? 0 : low - 0.5 * fabs(low);
-    }
-    if (low > 0 && low < 0.5 * high) low = 0;
-    Axis a = {low, high, nice_step(high - low, ticks), from, to};
-    if (round_out) {
-        a.low = floor(low / a.step + 1e-9) * a.step;
-        a.high = ceil(high / a.step - 1e-9) * a.step;
-    }
-    return a;
-}
-
-static double place(const Axis *a, double v)
-{
-    return a->from + (v - a->low) / (a->high - a->low) * (a->to - a->from);
-}
-
-static void tick_text(FILE *out, double v, bool percent)
-{
-    double size = fabs(percent ? v * 100 : v);
-    if (size < 1e-12) v = size = 0; /* no "-0" */
-    if (percent) fprintf(out, "%.4g%%", v * 100);
-    else if (size >= 1e6) fprintf(out, "%.3gM", v / 1e6);
-    else if (size >= 1e4) fprintf(out, "%.3gk", v / 1e3);
-    else if (size > 0 && size < 1e-3) fprintf(out, "%.1e", v);
-    else fprintf(out, "%.4g", v);
-}
+#include "recipes/report/svg_axis.h"
 
 /* ---- Lines ---- */
 
 enum { WIDTH = 340, HEIGHT = 190, LEFT = 42, RIGHT = 10, TOP = 8, BOTTOM = 24, POINTS_MAX = 240 };
 
-static void draw_axes(FILE *out, const Axis *x, const Axis *y, bool percent)
+static void draw_axes(FILE *out, const SvgAxis *x, const SvgAxis *y, bool percent)
 {
     for (double v = ceil(y->low / y->step - 1e-9) * y->step; v <= y->high + 1e-9 * y->step; v += y->step) {
-        double at = place(y, v);
+        double at = svg_place(y, v);
         fprintf(out, "<line class='grid' x1='%d' x2='%d' y1='%.1f' y2='%.1f'/>", LEFT, WIDTH - RIGHT, at, at);
         fprintf(out, "<text class='tick' x='%d' y='%.1f' text-anchor='end'>", LEFT - 5, at + 3.5);
-        tick_text(out, v, percent);
+        svg_tick(out, v, percent);
         fputs("</text>", out);
     }
     for (double v = ceil(x->low / x->step - 1e-9) * x->step; v <= x->high + 1e-9 * x->step; v += x->step) {
-        fprintf(out, "<text class='tick' x='%.1f' y='%d' text-anchor='middle'>", place(x, v), HEIGHT - 8);
-        tick_text(out, v, false);
+        fprintf(out, "<text class='tick' x='%.1f' y='%d' text-anchor='middle'>", svg_place(x, v), HEIGHT - 8);
+        svg_tick(out, v, false);
         fputs("</text>", out);
     }
 }
@@ -94,11 +48,11 @@ static int thin(const SvgSeries *s, double *x, double *y)
     return n;
 }
 
-static void draw_path(FILE *out, const char *class, int color, const Axis *ax, const Axis *ay, const double *x,
+static void draw_path(FILE *out, const char *class, int color, const SvgAxis *ax, const SvgAxis *ay, const double *x,
                       const double *y, int n)
 {
     fprintf(out, "<path class='%s c%d' d='", class, color % SVG_COLORS);
-    for (int i = 0; i < n; i++) fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', place(ax, x[i]), place(ay, y[i]));
+    for (int i = 0; i < n; i++) fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', svg_place(ax, x[i]), svg_place(ay, y[i]));
     fputs("'/>", out);
 }
 
@@ -115,27 +69,38 @@ static void smooth(const double *y, int n, double *out)
     }
 }
 
-static void draw_line(FILE *out, const SvgSeries *s, const Axis *ax, const Axis *ay)
+/* From the lows to the highs and back. */
+static void draw_band(FILE *out, const SvgSeries *s, const SvgAxis *ax, const SvgAxis *ay)
+{
+    fprintf(out, "<path class='band c%d' d='", s->color % SVG_COLORS);
+    for (int i = 0; i < s->n; i++)
+        fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', svg_place(ax, s->x[i]), svg_place(ay, s->low[i]));
+    for (int i = s->n; i-- > 0;) fprintf(out, "L%.1f %.1f", svg_place(ax, s->x[i]), svg_place(ay, s->high[i]));
+    fputs("Z'/>", out);
+}
+
+static void draw_line(FILE *out, const SvgSeries *s, const SvgAxis *ax, const SvgAxis *ay)
 {
     double x[POINTS_MAX], y[POINTS_MAX], mean[POINTS_MAX];
     int n = thin(s, x, y);
     smooth(y, n, mean);
     fputs("<g>", out);
-    if (n >= 30) draw_path(out, "raw", s->color, ax, ay, x, y, n);
-    draw_path(out, "line", s->color, ax, ay, x, n >= 30 ? mean : y, n);
+    if (s->low) draw_band(out, s, ax, ay);
+    if (n >= 30 && !s->low) draw_path(out, "raw", s->color, ax, ay, x, y, n);
+    draw_path(out, "line", s->color, ax, ay, x, n >= 30 && !s->low ? mean : y, n);
     fputs("<title>", out);
     html_text(out, s->label);
     fputs("</title></g>", out);
 }
 
-static void draw_dots(FILE *out, const SvgSeries *s, const Axis *ax, const Axis *ay, bool percent)
+static void draw_dots(FILE *out, const SvgSeries *s, const SvgAxis *ax, const SvgAxis *ay, bool percent)
 {
     for (int i = 0; i < s->n; i++) {
         fprintf(out, "<circle class='dot c%d' r='3' cx='%.1f' cy='%.1f'><title>", s->color % SVG_COLORS,
-                place(ax, s->x[i]), place(ay, s->y[i]));
+                svg_place(ax, s->x[i]), svg_place(ay, s->y[i]));
         html_text(out, s->label);
         fprintf(out, ", step %.0f: ", s->x[i]);
-        tick_text(out, s->y[i], percent);
+        svg_tick(out, s->y[i], percent);
         fputs("</title></circle>", out);
     }
 }
@@ -150,11 +115,12 @@ void svg_chart(FILE *out, const SvgChart *c)
         for (int k = 0; k < n; k++) widen(y[k], &low, &high);
         for (int k = 0; s->dots && k < s->n; k++) widen(s->y[k], &low, &high);
         for (int k = 0; k < s->n; k++) widen(s->x[k], &first, &last);
+        for (int k = 0; s->low && k < s->n; k++) widen(s->low[k], &low, &high), widen(s->high[k], &low, &high);
     }
     if (!(last >= first)) return;
-    Axis ax = make_axis(first, last, 5, false, LEFT, WIDTH - RIGHT);
+    SvgAxis ax = svg_axis(first, last, 5, false, LEFT, WIDTH - RIGHT);
     if (ax.step < 1) ax.step = 1; /* x counts steps */
-    Axis ay = make_axis(low, high, 4, true, HEIGHT - BOTTOM, TOP);
+    SvgAxis ay = svg_axis(low, high, 4, true, HEIGHT - BOTTOM, TOP);
     fputs("<figure><figcaption>", out);
     html_text(out, c->title);
     fprintf(out, "</figcaption><svg viewBox='0 0 %d %d' role='img'>", WIDTH, HEIGHT);
@@ -170,21 +136,21 @@ void svg_chart(FILE *out, const SvgChart *c)
 
 enum { MARK_WIDTH = 104, MARK_HEIGHT = 300, MARK_LEFT = 48, MARK_TOP = 16, MARK_BOTTOM = 52 };
 
-static void draw_mark(FILE *out, const SvgMark *m, double x, const Axis *y, const char *first, const char *second)
+static void draw_mark(FILE *out, const SvgMark *m, double x, const SvgAxis *y, const char *first, const char *second)
 {
-    double at = place(y, m->value), zero = place(y, 0);
+    double at = svg_place(y, m->value), zero = svg_place(y, 0);
     fprintf(out, "<g><rect class='bar c%d' x='%.1f' y='%.1f' width='40' height='%.1f' rx='3'/>", m->color % SVG_COLORS,
             x - 20, at, zero - at);
     if (m->error > 0)
-        fprintf(out, "<path class='error' d='M%.1f %.1fV%.1f'/>", x, place(y, fmax(m->value - m->error, 0)),
-                place(y, m->value + m->error));
+        fprintf(out, "<path class='error' d='M%.1f %.1fV%.1f'/>", x, svg_place(y, fmax(m->value - m->error, 0)),
+                svg_place(y, m->value + m->error));
     fprintf(out, "<text class='value' x='%.1f' y='%.1f' text-anchor='middle'>%.1f</text>", x,
-            place(y, m->value + fmax(m->error, 0)) - 6, 100 * m->value);
+            svg_place(y, m->value + fmax(m->error, 0)) - 6, 100 * m->value);
     fputs("<title>", out);
     html_text(out, first);
     fprintf(out, " %.1f %% &#177; %.1f</title></g>", 100 * m->value, 100 * m->error);
     if (isnan(m->second)) return;
-    fprintf(out, "<circle class='second' cx='%.1f' cy='%.1f' r='4.5'><title>", x + 30, place(y, m->second));
+    fprintf(out, "<circle class='second' cx='%.1f' cy='%.1f' r='4.5'><title>", x + 30, svg_place(y, m->second));
     html_text(out, second);
     fprintf(out, " %.1f %%</title></circle>", 100 * m->second);
 }
@@ -192,11 +158,11 @@ static void draw_mark(FILE *out, const SvgMark *m, double x, const Axis *y, cons
 void svg_marks(FILE *out, const SvgMark *marks, int n, const char *first_name, const char *second_name)
 {
     int width = MARK_LEFT + n * MARK_WIDTH;
-    Axis y = {0, 1, 0.2, MARK_HEIGHT - MARK_BOTTOM, MARK_TOP};
+    SvgAxis y = {0, 1, 0.2, MARK_HEIGHT - MARK_BOTTOM, MARK_TOP};
     fprintf(out, "<svg class='marks' viewBox='0 0 %d %d' style='max-width:%dpx' role='img'>", width, MARK_HEIGHT,
             width + width / 4);
     for (int i = 0; i <= 5; i++) {
-        double at = place(&y, 0.2 * i);
+        double at = svg_place(&y, 0.2 * i);
         fprintf(out, "<line class='grid' x1='%d' x2='%d' y1='%.1f' y2='%.1f'/>", MARK_LEFT, width, at, at);
         fprintf(out, "<text class='tick' x='%d' y='%.1f' text-anchor='end'>%d%%</text>", MARK_LEFT - 8, at + 4, 20 * i);
     }
@@ -220,10 +186,10 @@ void svg_stacks(FILE *out, const char *const *rows, int n_rows, const char *cons
                 const double *values)
 {
     int height = n_rows * STACK_ROW + 22;
-    Axis x = {0, 1, 0.2, STACK_LEFT, STACK_WIDTH - 16};
+    SvgAxis x = {0, 1, 0.2, STACK_LEFT, STACK_WIDTH - 16};
     fprintf(out, "<svg class='stacks' viewBox='0 0 %d %d' role='img'>", STACK_WIDTH, height);
     for (int i = 0; i <= 5; i++) {
-        double at = place(&x, 0.2 * i);
+        double at = svg_place(&x, 0.2 * i);
         fprintf(out, "<line class='grid' x1='%.1f' x2='%.1f' y1='0' y2='%d'/>", at, at, height - 20);
         fprintf(out, "<text class='tick' x='%.1f' y='%d' text-anchor='middle'>%d%%</text>", at, height - 5, 20 * i);
     }
@@ -236,7 +202,7 @@ void svg_stacks(FILE *out, const char *const *rows, int n_rows, const char *cons
             double v = values[r * n_parts + i];
             if (!(v > 0)) continue;
             fprintf(out, "<rect class='part c%d' x='%.1f' y='%d' width='%.1f' height='%d'><title>", i % SVG_COLORS,
-                    place(&x, sum), r * STACK_ROW + 5, place(&x, sum + v) - place(&x, sum), STACK_ROW - 10);
+                    svg_place(&x, sum), r * STACK_ROW + 5, svg_place(&x, sum + v) - svg_place(&x, sum), STACK_ROW - 10);
             html_text(out, rows[r]);
             fputs(": ", out);
             html_text(out, parts[i]);

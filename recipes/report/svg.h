@@ -1,5 +1,5 @@
-/* Charts as inline SVG. Colours are CSS classes of the page: strokes and fills c0 .. c7, text and axes by its own classes
- * (recipes/report/style.css), so that one drawing serves light and dark. */
+/* Charts as inline SVG. Colours are CSS classes of the page: strokes and fills c0 .. c7, text and axes by its own
+ * classes (recipes/report/style.css), so that one drawing serves light and dark. */
 #ifndef RECIPES_SVG_H
 #define RECIPES_SVG_H
 
@@ -13,10 +13,12 @@ typedef struct SvgSeries {
     int color;
     const double *x, *y;
     int n;
-    bool dots; /* single points (evaluations) instead of a line with its running mean */
+    bool dots;                /* single points (evaluations) instead of a line with its running mean */
+    const double *low, *high; /* [n] drawn as a band behind the line; NULL: none. With a band n is at most 240 */
 } SvgSeries;
 
-/* y against x with axes and gridlines; a noisy line is drawn faint with its running mean on top. percent: y is a share. */
+/* y against x with axes and gridlines; a noisy line is drawn faint with its running mean on top. percent: y is a
+ * share. */
 typedef struct SvgChart {
     const char *title;
     bool percent;

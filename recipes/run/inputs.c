@@ -12,6 +12,7 @@
 #include "checkpoints/hash.h"
 #include "checkpoints/model_file.h"
 #include "core/check.h"
+#include "recipes/config/paths.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 
@@ -109,18 +110,14 @@ static bool add_tasks(Inputs *in, const RecipeTasks *tasks)
 
 static bool add_programs(Inputs *in, const RecipeRewards *rewards)
 {
-    bool ok = true;
-    for (int i = 0; i < rewards->n && ok; i++) {
-        char *command = strdup(rewards->list[i].command), *rest = NULL;
-        CHECK(command);
-        for (char *word = strtok_r(command, " \t\n;|&<>", &rest); word && ok;
-             word = strtok_r(NULL, " \t\n;|&<>", &rest)) {
-            struct stat info;
-            if (!stat(word, &info) && S_ISREG(info.st_mode)) ok = add_input(in, word);
-        }
-        free(command);
+    for (int i = 0; i < rewards->n; i++) {
+        const char *command = rewards->list[i].command, *at = command;
+        char word[PATH_MAX];
+        struct stat info;
+        while (command_word(&at, command, word, sizeof word))
+            if (!stat(word, &info) && S_ISREG(info.st_mode) && !add_input(in, word)) return false;
     }
-    return ok;
+    return true;
 }
 
 static bool add_all(Inputs *in, const Recipe *r)

@@ -41,6 +41,8 @@ bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status
     char difference[300], stage[RECIPE_NAME], why[300];
     const char *then = meta->recipe ? meta->recipe : "";
     if (recipe_same(r->recipe_text, then, difference, sizeof difference)) return true;
+    const Json *entry = run_summary_get(r->folder, meta->stage);
+    if (json_get(entry, "reused")) return true; /* linked for its identity (recipes/run/reuse.h) */
     if (recipe_longer(then, r->recipe_text, stage, why, sizeof why)) return true; /* made before its stages grew */
     return fail(st, "%s is the checkpoint of another run: %s; take it away, and the stage is done again", path,
                 difference);

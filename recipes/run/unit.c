@@ -11,6 +11,7 @@
 #include "core/policy.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/progress.h"
+#include "recipes/run/reuse.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/unit_eval.h"
 #include "recipes/run/unit_state.h"
@@ -56,6 +57,7 @@ static bool summarise(UnitRun *u, Status *st)
     if (accuracy) json_set(entry, "heldout_accuracy", json_copy(accuracy));
     bool ok = true;
     if (u->policy && u->unit->stage->eval_after && !u->unit->kind->scalar_head) ok = unit_evaluate_after(u, entry, st);
+    ok = ok && reuse_record(u->run, u->unit, entry, st);
     if (!ok) {
         json_free(entry);
         return false;
@@ -202,6 +204,12 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
         unit_drop_partial(r, unit); /* of a run that was killed after the summary */
         return true;
     }
+    bool reused = false;
+    if (r->reuse && !reuse_unit(r, unit, &reused, st)) return false;
+    if (reused) {
+        unit_drop_partial(r, unit);
+        return true;
+    }
     UnitRun u = {.run = r, .unit = unit, .extra = json_new_object()};
     r->last_pass1 = -1;
     warnings_stage(r->warnings);
@@ -211,5 +219,6 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
     unit->kind->close(&u);
     policy_free(u.policy);
     json_free(u.extra);
+    reuse_release(r->reuse);
     return ok;
 }

@@ -6,6 +6,7 @@
 #include "recipes/model/eval_numbers.h"
 #include "core/ops_clocked.h"
 #include "recipes/run/counts.h"
+#include "recipes/run/eval_rows.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
@@ -74,6 +75,7 @@ bool unit_evaluate_during(UnitRun *u, bool *stop, Status *st)
 /* The first sample of each family's first problems: what the report shows. */
 typedef struct SampleKeeper {
     Json *list;
+    EvalRows *rows;   /* all of them, problem by problem */
     const Task *task; /* the family they came from last, and how many it gave */
     int level, given;
 } SampleKeeper;
@@ -83,6 +85,7 @@ enum { SAMPLES_A_FAMILY = 4 };
 static void keep_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
 {
     SampleKeeper *k = ctx;
+    eval_rows_add(k->rows, p, sample, completion, v);
     if (sample != 0) return;
     bool same = p->task == k->task && (p->kind != KIND_REASONING || p->level == k->level);
     k->given = same ? k->given + 1 : 1;
@@ -98,23 +101,33 @@ static void keep_sample(void *ctx, const Problem *p, int sample, const char *com
     json_append(k->list, o);
 }
 
-bool unit_evaluate_after(UnitRun *u, Json *entry, Status *st)
+static bool write_evaluation(UnitRun *u, const EvalResult *e, SampleKeeper *keeper, Json *entry, Status *st)
 {
-    SampleKeeper keeper = {.list = json_new_array()};
-    EvalResult e;
-    const Listener listener = {keep_sample, &keeper};
-    if (!run_evaluate(u, false, &listener, &e, st)) {
-        json_free(keeper.list);
-        return false;
-    }
     progress_note(u->run->progress,
                   "%s: pass@1 %.1f %% +- %.1f, cons@%d %.1f, pass@%d %.1f, format %.0f, language %.0f, length %.1f",
-                  u->unit->name, 100 * e.all.pass1, 100 * e.all.se, e.all.k, 100 * e.all.consk, e.all.k,
-                  100 * e.all.passk, 100 * e.all.format, 100 * e.all.language, e.all.length);
+                  u->unit->name, 100 * e->all.pass1, 100 * e->all.se, e->all.k, 100 * e->all.consk, e->all.k,
+                  100 * e->all.passk, 100 * e->all.format, 100 * e->all.language, e->all.length);
     Json *line = json_new_object();
-    json_set(line, "eval", eval_json(&e));
-    json_set(entry, "eval", eval_json(&e));
-    free(e.problems);
-    return run_samples_write(u->run->folder, u->unit->name, keeper.list, st) &&
-           run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);
+    json_set(line, "eval", eval_json(e));
+    json_set(entry, "eval", eval_json(e));
+    bool ok = eval_rows_write(keeper->rows, u->run, u->unit->name, st) &&
+              run_samples_write(u->run->folder, u->unit->name, json_copy(keeper->list), st);
+    if (ok) return run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);
+    json_free(line);
+    return false;
+}
+
+bool unit_evaluate_after(UnitRun *u, Json *entry, Status *st)
+{
+    SampleKeeper keeper = {.list = json_new_array(), .rows = eval_rows_new(u->run->tokenizer, u->run->recipe->eval.k)};
+    EvalResult e;
+    const Listener listener = {keep_sample, &keeper};
+    bool ok = run_evaluate(u, false, &listener, &e, st);
+    if (ok) {
+        ok = write_evaluation(u, &e, &keeper, entry, st);
+        free(e.problems);
+    }
+    eval_rows_free(keeper.rows);
+    json_free(keeper.list);
+    return ok;
 }

@@ -79,7 +79,7 @@ static char *partial_path(const Run *r, const Unit *u)
                                   : run_folder_file(r->folder, "checkpoints", u->name, ".partial.h5");
 }
 
-static char *result_path(const Run *r, const Unit *u)
+char *unit_result_path(const Run *r, const Unit *u)
 {
     return u->kind->makes_samples ? run_folder_file(r->folder, "samples", u->stage->name, ".jsonl")
                                   : run_folder_file(r->folder, "checkpoints", u->name, ".h5");
@@ -97,7 +97,7 @@ bool unit_save(UnitRun *u, Status *st)
 bool unit_save_result(UnitRun *u, Status *st)
 {
     if (u->unit->kind->makes_samples) return true;
-    char *path = result_path(u->run, u->unit);
+    char *path = unit_result_path(u->run, u->unit);
     bool ok = save_model(u, path, true, st);
     free(path);
     return ok;
@@ -181,17 +181,26 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
     return ok;
 }
 
-/* Cuts what the folder holds back to the state: units before this one are whole, this one is at its step, later ones are not. */
-static bool cut_back(const UnitRun *u, Status *st)
+/* Cuts what the folder holds back: units before this one are whole, this one is at `step`, later ones are not. */
+static bool cut_to(const Run *r, const Unit *unit, int64_t step, Status *st)
 {
-    const Run *r = u->run;
     RunPoint points[UNITS_MAX];
     int n = 0;
     for (int i = 0; i < r->n_units; i++) {
-        points[n++] = (RunPoint){r->units[i].name, &r->units[i] == u->unit ? u->step : INT64_MAX};
-        if (&r->units[i] == u->unit) break;
+        points[n++] = (RunPoint){r->units[i].name, &r->units[i] == unit ? step : INT64_MAX};
+        if (&r->units[i] == unit) break;
     }
     return run_folder_cut(r->folder, points, n, st);
+}
+
+static bool cut_back(const UnitRun *u, Status *st)
+{
+    return cut_to(u->run, u->unit, u->step, st);
+}
+
+bool unit_cut_before(const Run *r, const Unit *u, Status *st)
+{
+    return cut_to(r, u, -1, st);
 }
 
 /* The unit's state: from its partial checkpoint, or fresh. */
@@ -212,7 +221,7 @@ bool unit_begin(UnitRun *u, Status *st)
 
 bool unit_done(Run *r, const Unit *unit)
 {
-    char *path = result_path(r, unit);
+    char *path = unit_result_path(r, unit);
     bool done = access(path, F_OK) == 0 && run_summary_get(r->folder, unit->name);
     free(path);
     return done;
@@ -220,7 +229,7 @@ bool unit_done(Run *r, const Unit *unit)
 
 bool unit_begun(const Run *r, const Unit *unit)
 {
-    char *partial = partial_path(r, unit), *result = result_path(r, unit);
+    char *partial = partial_path(r, unit), *result = unit_result_path(r, unit);
     bool begun = !access(partial, F_OK) || !access(result, F_OK);
     free(partial);
     free(result);
@@ -229,7 +238,7 @@ bool unit_begun(const Run *r, const Unit *unit)
 
 bool unit_reopen(Run *r, const Unit *unit, Status *st)
 {
-    char *partial = partial_path(r, unit), *result = result_path(r, unit);
+    char *partial = partial_path(r, unit), *result = unit_result_path(r, unit);
     bool finished = !access(result, F_OK), ok = true;
     if (finished && access(partial, F_OK))
         ok = fail(st, "%s cannot go on: its last state is gone (%s); begin a new run whose stage says from: %s",
@@ -244,7 +253,7 @@ bool unit_reopen(Run *r, const Unit *unit, Status *st)
 bool unit_take_result(UnitRun *u, Status *st)
 {
     if (u->unit->kind->makes_samples) return false;
-    char *path = result_path(u->run, u->unit);
+    char *path = unit_result_path(u->run, u->unit);
     Checkpoint *c = access(path, F_OK) ? NULL : checkpoint_load(path, CHECKPOINT_ALL, st);
     Status other = {0};
     bool ours = c && c->meta.finished && is_of_unit(c, u->unit) && run_owns(u->run, &c->meta, path, &other);

@@ -17,6 +17,10 @@ bool unit_take_result(UnitRun *u, Status *st);
 /* Takes the state of an unfinished unit away, once its result is in the summary; that of a stage that can be trained longer
  * (recipe_longer.h) stays. */
 void unit_drop_partial(const Run *r, const Unit *unit);
+/* Where the finished model or samples go; free(). */
+char *unit_result_path(const Run *r, const Unit *u);
+/* Cuts the run folder's metrics back to the units before this one. */
+bool unit_cut_before(const Run *r, const Unit *u, Status *st);
 /* Whether the unit's result and its summary are there. */
 bool unit_done(Run *r, const Unit *unit);
 /* Whether anything of the unit is on disk. */

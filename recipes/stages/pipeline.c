@@ -22,6 +22,7 @@
 #include "recipes/run/inputs.h"
 #include "recipes/run/longer.h"
 #include "recipes/run/progress.h"
+#include "recipes/run/reuse.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
 #include "recipes/run/unit.h"
@@ -142,11 +143,13 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     recipe_print_notes(recipe, stderr);
     bool fits = run_inputs(r, resumed, st) && run_longer(r, st) && write_head(r, st) && plan_run(r, !o->quiet, st);
     fflush(stdout);
-    return fits;
+    if (fits && o->reuse) r->reuse = reuse_open(o->reuse, st);
+    return fits && !st->failed;
 }
 
 static void close_run(Run *r)
 {
+    reuse_close(r->reuse);
     if (r->folder) run_folder_close(r->folder);
     if (r->progress) progress_free(r->progress);
     if (r->warnings) warnings_free(r->warnings);

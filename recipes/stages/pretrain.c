@@ -1,5 +1,6 @@
 /* pretrain: a base model on a synthetic bilingual corpus of problems, answers, imperfect traces and general text; the loss is
  * on every token. The corpus is endless: document i of the mix, in order. */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "core/check.h"
@@ -27,7 +28,7 @@ static bool pretrain_open(UnitRun *u, Status *st)
     for (int i = 0; i < STYLE_COUNT; i++) p->corpus.styles[i] = (float)s->styles[i];
     p->corpus.swap_en = (float)s->swap_en;
     p->corpus.swap_zh = (float)s->swap_zh;
-    counts_add_mix(u, &p->corpus, (double)s->steps * s->batch, false);
+    counts_add_mix(u, &p->corpus, batch_sum(&s->batch, s->steps, INT_MAX), false);
     return true;
 }
 
@@ -38,7 +39,7 @@ static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     const RecipeStage *s = u->unit->stage;
     Documents one = {0};
     batch_reset(&p->batch);
-    for (int i = 0; i < s->batch; i++) {
+    for (int i = 0, n = batch_at(&s->batch, u->step + 1); i < n; i++) {
         Document doc;
         corpus_document(&doc, &p->corpus, run_seed(u->run, u->unit), (uint64_t)u->cursor++);
         documents_add(&one, &u->run->voice, doc.prompt, doc.completion, s->max_length, true);

@@ -74,8 +74,7 @@ static void add_documents(UnitRun *u, Sft *f, const CorpusSpec *c, int n)
 /* How often each is met follows from the steps. */
 static void tell(UnitRun *u, const Sft *f)
 {
-    int batch = u->unit->stage->batch < f->documents.n ? u->unit->stage->batch : f->documents.n;
-    double epochs = (double)u->total * batch / f->documents.n;
+    double epochs = batch_sum(&u->unit->stage->batch, u->total, f->documents.n) / f->documents.n;
     for (int i = 0; i < f->n_counted; i++) {
         SourceCount c = f->counted[i].count;
         const Source *s = f->counted[i].source;
@@ -92,7 +91,7 @@ static bool finish_open(UnitRun *u, Sft *f, Status *st)
         return fail(st,
                     "stage %s has no training sequence (%d were longer than max_length %d): raise max_length or traces",
                     s->name, f->documents.dropped, s->max_length);
-    u->total = s->steps > 0 ? s->steps : (int64_t)ceil(s->epochs * f->documents.n / s->batch);
+    u->total = s->steps > 0 ? s->steps : batch_steps(&s->batch, s->epochs * f->documents.n);
     tell(u, f);
     return true;
 }
@@ -141,7 +140,7 @@ static bool sft_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     Sft *f = u->self;
     const RecipeStage *s = u->unit->stage;
     batch_reset(&f->batch);
-    int n = s->batch < f->documents.n ? s->batch : f->documents.n;
+    int batch = batch_at(&s->batch, u->step + 1), n = batch < f->documents.n ? batch : f->documents.n;
     for (int i = 0; i < n; i++) {
         const Sequence *q = &f->documents.list[documents_pick(&f->documents, run_seed(u->run, u->unit), u->cursor++)];
         batch_add(&f->batch, q->ids, q->n, q->first);

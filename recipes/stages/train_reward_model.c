@@ -79,7 +79,7 @@ static bool rm_open(UnitRun *u, Status *st)
     CHECK(s->train && s->heldout);
     for (int i = 0; i < s->n; i++) s->train[i] = make_example(u, s, &general, SPLIT_TRAIN, (uint64_t)i);
     for (int i = 0; i < s->n_heldout; i++) s->heldout[i] = make_example(u, s, &general, SPLIT_TEST, (uint64_t)i);
-    u->total = stage->steps > 0 ? stage->steps : (int64_t)ceil(stage->epochs * s->n / stage->batch);
+    u->total = stage->steps > 0 ? stage->steps : batch_steps(&stage->batch, stage->epochs * s->n);
     return true;
 }
 
@@ -140,7 +140,7 @@ static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     (void)done;
     RmStage *s = u->self;
     const RecipeStage *stage = u->unit->stage;
-    int n = stage->batch < s->n ? stage->batch : s->n;
+    int batch = batch_at(&stage->batch, u->step + 1), n = batch < s->n ? batch : s->n;
     const Example **list = calloc((size_t)n, sizeof *list);
     CHECK(list != NULL);
     for (int i = 0; i < n; i++, u->cursor++) {

@@ -45,3 +45,10 @@ if prlimit --as=900000000 "$R1" plan tiny >"$TEST_DIR/out" 2>"$TEST_DIR/said"; t
 fi
 grep -q 'the budget is 0\.' "$TEST_DIR/said" || { cat "$TEST_DIR/said"; bad=1; }
 exit $bad
+
+# The default budget is within what `ulimit -v` leaves.
+if (ulimit -v 900000 && "$R1" plan tiny >"$TEST_DIR/out" 2>"$TEST_DIR/said"); then
+    echo "tiny fits into 0.9 GB of addresses"
+    exit 1
+fi
+grep -q 'the budget is 0\.' "$TEST_DIR/said"

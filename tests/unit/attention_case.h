@@ -69,7 +69,8 @@ Pages pages_make(size_t page_values, DType dtype);
 /* Pages of the case's exact cache. */
 Pages exact_pages(const AttentionCase *c, DType dtype);
 
-/* Opens the backend with these, or NULL where this machine lacks the instruction set. */
+/* Opens the backend with these, or NULL where this machine lacks the instruction set;
+ * isa "emulated": the GPU's kernels on the CPU, where they are built. */
 Backend *case_backend(const char *isa, int threads, const Ops **ops);
 
 float case_normal(uint32_t *seed);

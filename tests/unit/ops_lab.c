@@ -1,19 +1,23 @@
 #include "tests/unit/ops_lab.h"
 
+#include "gpu/gpu.h"
+#include "recipes/model/plugin.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { VARIANTS = 5, GUARD = 64 };
+enum { VARIANTS = 5, EMULATED = 3, GUARD = 64 };
 
 typedef struct Variant {
     Backend *b;
     const Ops *ops;
-    char name[32];
+    char name[48];
+    int order; /* 0: the CPU; else 1 + the number in `orders` */
 } Variant;
 
-static Variant variants[VARIANTS];
+static Variant variants[VARIANTS + EMULATED];
 static int variant_count;
 
 static int open_variants(const CpuOptions options[VARIANTS])
@@ -22,6 +26,7 @@ static int open_variants(const CpuOptions options[VARIANTS])
     for (int i = 0; i < VARIANTS; i++) {
         Variant *v = &variants[variant_count];
         Status st = {0};
+        v->order = 0;
         v->b = cpu_open(&options[i], &v->ops, &st);
         if (v->b) {
             snprintf(v->name, sizeof v->name, "%s, %d threads", options[i].isa ? options[i].isa : "best",
@@ -35,6 +40,27 @@ static int open_variants(const CpuOptions options[VARIANTS])
     return 0;
 }
 
+/* The GPU's kernels on the CPU, in three orders of threads and of queued work; NULL: not built. */
+static const GpuPlugin *emulated;
+static const struct {
+    const char *schedule, *streams;
+} orders[EMULATED] = {{"forward", "eager"}, {"reverse", "lazy"}, {"seed", "random"}};
+
+static void open_emulated(void)
+{
+    Status st = {0};
+    emulated = plugin_load(DEVICE_EMULATED, &st);
+    for (int i = 0; emulated && i < EMULATED; i++) {
+        Variant *v = &variants[variant_count];
+        v->b = emulated->open(&(GpuOptions){.dtype = DTYPE_F32}, &v->ops, &st);
+        v->order = i + 1;
+        snprintf(v->name, sizeof v->name, "emulated, %s, %s", orders[i].schedule, orders[i].streams);
+        if (v->b) variant_count++;
+    }
+    if (!emulated || variants[variant_count - 1].order != EMULATED)
+        print_message("# not compared with the GPU: %s\n", st.text);
+}
+
 int lab_open(void **state)
 {
     (void)state;
@@ -43,7 +69,9 @@ int lab_open(void **state)
                                                  {.threads = 3, .isa = "avx2"},
                                                  {.threads = 1, .isa = "avx2"},
                                                  {.threads = 2, .isa = "plain"}};
-    return open_variants(options);
+    int code = open_variants(options);
+    if (code == 0) open_emulated();
+    return code;
 }
 
 static int open_form(const char *form)
@@ -181,6 +209,8 @@ float *lab_run(const LabTrial *t)
     float *first = lab_run_on(variants[0].ops, variants[0].b, t, variants[0].name);
     for (int i = 1; i < 2 * variant_count; i++) {
         const Variant *v = &variants[i / 2];
+        if (v->order && i % 2) continue; /* packs nothing */
+        if (v->order) emulated->emulate(orders[v->order - 1].schedule, orders[v->order - 1].streams, true);
         v->ops->keep_packed(v->b, i % 2);
         float *out = lab_run_on(v->ops, v->b, t, v->name);
         v->ops->keep_packed(v->b, false);

@@ -140,14 +140,14 @@ static void same_bits_for_threads_and_instruction_sets(void **state)
 {
     (void)state;
     const Ops *ops;
-    const char *isas[] = {"avx512", "avx2", "plain"};
+    const char *isas[] = {"avx512", "avx2", "plain", "emulated"};
     const int few[] = {130, 1, -1}, *lists[] = {LENGTHS, few};
     for (int k = 0; k < SHAPE_COUNT; k++) {
         AttentionCase c = case_make(SHAPES[k].s, SHAPES[k].rope_shared, lists[k % 2], 20u + (uint32_t)k);
         Backend *b = case_backend(NULL, 1, &ops);
         Result first = run_case(b, ops, &c);
         ops->close(b);
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             if (!(b = case_backend(isas[i], 2, &ops))) continue;
             Result r = run_case(b, ops, &c);
             assert_same_bits(&c, &first, &r);

@@ -45,7 +45,7 @@ static void exact_cache_equals_training(void **state)
 {
     (void)state;
     const Ops *ops;
-    const int lengths[] = {130, 1, 64, 77, -1}, chunks[] = {1, 5, 64, 100, 300};
+    const int lengths[] = {130, 1, 64, 77, -1}, chunks[] = {1, 5, 64, 100, 300, 7};
     const struct {
         AttentionShape s;
         bool shared;
@@ -57,8 +57,8 @@ static void exact_cache_equals_training(void **state)
         Backend *b = case_backend(NULL, 1, &ops);
         ops->attention_fwd(b, c.s, case_output(&c, want), lse, c.in.view, c.offsets, c.nseq);
         ops->close(b);
-        const char *isas[] = {"avx512", "avx2", "plain", NULL, NULL};
-        for (int i = 0; i < 5; i++) {
+        const char *isas[] = {"avx512", "avx2", "plain", NULL, NULL, "emulated"};
+        for (int i = 0; i < 6; i++) {
             if (!(b = case_backend(isas[i], 1 + i % 2, &ops))) continue;
             float *o = malloc(outputs * sizeof *o);
             feed_in_chunks(b, ops, &c, chunks[i], o);
@@ -196,15 +196,15 @@ static const double LATENT_TOLERANCE = 1e-5;
 static void latent_case(AttentionShape s, int R, uint32_t seed)
 {
     const Ops *ops;
-    const int lengths[] = {130, 1, 64, 20, -1}, chunks[] = {1, 7, 64, 200};
-    const char *isas[] = {NULL, "avx512", "avx2", "plain"};
+    const int lengths[] = {130, 1, 64, 20, -1}, chunks[] = {1, 7, 64, 200, 5};
+    const char *isas[] = {NULL, "avx512", "avx2", "plain", "emulated"};
     AttentionCase c = case_make(s, true, lengths, seed);
     Latents l = expand_latents(&c, R, seed);
     size_t outputs = (size_t)(c.N * s.H * s.Dv), us = (size_t)(c.N * s.H * R);
     double *o = malloc(outputs * sizeof *o), *lse = malloc((size_t)(c.N * s.H) * sizeof *lse);
     case_forward(&c, o, lse);
     float *qz = absorb_queries(&c, &l), *first = NULL;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         Backend *b = case_backend(isas[i], 1 + i % 2, &ops);
         if (!b) continue;
         float *u = latent_outputs(b, ops, &c, &l, qz, chunks[i]);

@@ -120,6 +120,8 @@ static void tokens_of_a_step(void **state)
     assert_about((double)longer.boundaries / per_token, tokens + 8 * 8 * 64, 0.02);
     Plan base = plan_of("base", NULL, NULL), wide = plan_of("base", "base.batch=32", NULL);
     assert_about((double)wide.boundaries, 2 * (double)base.boundaries, 0.15);
+    assert_int_equal(plan_of("base", "base.batch={from: 4, to: 32, over: 5}", NULL).boundaries, wide.boundaries);
+    assert_int_equal(plan_of("base", "base.batch={from: 32, to: 4, over: 5}", NULL).boundaries, wide.boundaries);
     assert_true(wide.flops > 1.7 * base.flops && wide.flops < 2.3 * base.flops);
     Plan pairs = plan_of("reward_models", NULL, NULL),
          more_pairs = plan_of("reward_models", "reward_models.batch=32", NULL);

@@ -175,6 +175,18 @@ static void sets(void **state)
     r = parse_set(small, "zero.loss=grpo");
     assert_true(r->stages[1].rl.std_normalise);
     free(r);
+    r = parse_set(small, "base.batch={from: 4, to: 64, over: 100}");
+    assert_true(r->stages[0].batch.from == 4 && r->stages[0].batch.to == 64 && r->stages[0].batch.over == 100);
+    char *written = recipe_write(r);
+    assert_non_null(strstr(written, "    batch: {from: 4, to: 64, over: 100}\n"));
+    free(written);
+    free(r);
+    r = parse_set(small, "base.batch=16");
+    assert_true(r->stages[0].batch.from == 16 && r->stages[0].batch.to == 16 && r->stages[0].batch.over == 0);
+    written = recipe_write(r);
+    assert_non_null(strstr(written, "    batch: 16\n"));
+    free(written);
+    free(r);
     r = parse_set(small, "base.styles.clean=1");
     assert_true(r->stages[0].styles[STYLE_CLEAN] == 1 && r->stages[0].styles[STYLE_DIRECT] == 0.4);
     free(r);
@@ -362,6 +374,9 @@ static void mistakes_in_stages(void **state)
         {"zero={prompts: 1048576, group: 17}", "1048576 x 17 completions a step", "at most 16777216"},
         {"zero={prompts: 1048576, group: 4096, mini_batches: 2}", "1048576 x 4096 completions a step", ""},
         {"base.batch=1000000000", "an integer from 1 to 1048576", ""},
+        {"base.batch={from: 4, to: 16}", "or {from, to, over}", "not a mapping"},
+        {"base.batch={from: 4, to: 16, over: 0}", "or {from, to, over}", ""},
+        {"base.batch={from: 4, to: 16, until: 3}", "or {from, to, over}", ""},
         {"eval.n=1000000000", "an evaluation of 1000000000 x 16", "at most 16777216"},
         {"zero.from=base.rival1", "stage 'base' makes one model, which has its name", ""},
     };
@@ -380,6 +395,21 @@ static void mistakes_in_stages(void **state)
             continue;
         }
         refused(small, list[i].text, list[i].words, list[i].more);
+    }
+}
+
+/* What a reward is for unless it is said: the schema and data/reward say the same. */
+static void kinds_of_rewards(void **state)
+{
+    (void)state;
+    for (int k = 0; k < REWARD_KINDS; k++) {
+        char text[400];
+        snprintf(text, sizeof text, "extends: micro\nstages.rl_all.rewards: [{kind: %s%s}]\n",
+                 reward_kind_name((RewardKind)k), k == REWARD_EXTERNAL ? ", command: x" : "");
+        Recipe *r = parse(text);
+        assert_non_null(r);
+        assert_int_equal(recipe_stage(r, "rl_all")->rl.rewards.list[0].kinds, reward_default_kinds((RewardKind)k));
+        free(r);
     }
 }
 
@@ -457,6 +487,21 @@ static void keys_that_came_later(void **state)
     without_line(old, "    refill: 0\n");
     assert_true(recipe_same(now, old, difference, sizeof difference));
     assert_true(recipe_same(old, now, difference, sizeof difference));
+    /* A key whose default is another than what was done: the row says what was. */
+    Recipe *judged = parse("extends: micro\nstages.rl_all.rewards: {safety_rm: 1}\n");
+    char *today = recipe_write(judged), *before = recipe_write(judged);
+    without_line(before, "        applies_to: [safety]\n");
+    assert_false(recipe_same(today, before, difference, sizeof difference));
+    assert_string_equal(difference, "stages.rl_all.rewards.safety_rm.applies_to.0 is safety here and helpful there");
+    Status st = {0};
+    Recipe *resolved = recipe_parse_resolved(before, "before", &st);
+    assert_non_null(resolved);
+    assert_int_equal(recipe_stage(judged, "rl_all")->rl.rewards.list[0].kinds, 1 << KIND_SAFETY);
+    assert_int_equal(recipe_stage(resolved, "rl_all")->rl.rewards.list[0].kinds, 1 << KIND_HELPFUL | 1 << KIND_SAFETY);
+    free(judged);
+    free(resolved);
+    free(today);
+    free(before);
     r->zh_share = 0.5;
     char *changed = recipe_write(r);
     assert_false(recipe_same(changed, old, difference, sizeof difference));
@@ -564,6 +609,7 @@ int main(void)
         cmocka_unit_test(files),
         cmocka_unit_test(parts_of_stages),
         cmocka_unit_test(notes),
+        cmocka_unit_test(kinds_of_rewards),
         cmocka_unit_test(keys_that_came_later),
         cmocka_unit_test(differences),
         cmocka_unit_test(schema),

@@ -11,6 +11,47 @@
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
+/* The command of a reward as it stands in a recipe of scratch/beside, and what becomes of it ("@": that folder). */
+static void commands(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command, *want;
+    } list[] = {
+        {"pay.py", "@/pay.py"},
+        {"python3 pay.py", "python3 @/pay.py"},
+        {"python3 'pay.py' --x", "python3 @/pay.py --x"},
+        {"python3 \"odd name.py\"", "python3 '@/odd name.py'"},
+        {"python3 'odd name.py'|cat", "python3 '@/odd name.py'|cat"},
+        {"python3 odd name.py", "python3 odd name.py"},
+        {"cat<rows.jsonl", "cat<@/rows.jsonl"},
+        {"cat <rows.jsonl", "cat <@/rows.jsonl"},
+        {"(cd /tmp; python3 pay.py)", "(cd /tmp; python3 @/pay.py)"},
+        {"echo \"$HOME/pay.py\" pay.py", "echo \"$HOME/pay.py\" @/pay.py"},
+        {"awk '{print $1}' rows.jsonl", "awk '{print $1}' @/rows.jsonl"},
+        {"X=pay.py python3 -c 'import json'", "X=pay.py python3 -c 'import json'"},
+        {"python3 /abs/pay.py", "python3 /abs/pay.py"},
+        {"python3 ./pay.py; true", "python3 @/pay.py; true"},
+        {"gone.py", "gone.py"},
+    };
+    char folder[PATH_MAX];
+    assert_non_null(realpath(scratch_path("beside"), folder));
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char text[1000], want[3 * PATH_MAX] = "";
+        snprintf(text, sizeof text, "extends: micro\nrewards:\n  - kind: external\n    command: >-\n      %s\n",
+                 list[i].command);
+        scratch_put("beside/c.yaml", text, strlen(text));
+        Status st = {0};
+        Recipe *r = recipe_load(scratch_path("beside/c.yaml"), NULL, 0, &st);
+        if (!r) fail_msg("%s: %s", list[i].command, st.text);
+        for (const char *c = list[i].want; *c; c++)
+            snprintf(want + strlen(want), sizeof want - strlen(want), *c == '@' ? "%s" : "%.1s",
+                     *c == '@' ? folder : c);
+        assert_string_equal(r->rewards.list[0].command, want);
+        free(r);
+    }
+}
+
 static void same(void **state)
 {
     (void)state;
@@ -111,6 +152,7 @@ static void looked_for(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same), cmocka_unit_test(looked_for)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same), cmocka_unit_test(looked_for),
+                                       cmocka_unit_test(commands)};
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

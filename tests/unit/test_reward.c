@@ -88,7 +88,7 @@ static void test_routing(void **state)
         {.kind = REWARD_ACCURACY, .weight = 1},
         {.kind = REWARD_FORMAT, .weight = 0.5f},
         {.kind = REWARD_HELPFUL_RM, .weight = 2},
-        {.kind = REWARD_SAFETY_RM, .weight = 3},
+        {.kind = REWARD_SAFETY_RM, .weight = 3, .kinds = 1 << KIND_HELPFUL | 1 << KIND_SAFETY},
         {.kind = REWARD_ACCURACY, .name = "rule", .weight = 10, .kinds = 1 << KIND_HELPFUL},
     };
     Problem helpful = {.task = task_find("helpful"),

@@ -79,6 +79,33 @@ static void short_stages(void **state)
     }
 }
 
+/* 2, 2, 3, 4, 4, 5, 6, 6, then 7: a batch that grows, its sums, and how many steps so many sequences take. */
+static void batches(void **state)
+{
+    (void)state;
+    BatchRamp b = {2, 7, 8}, same = {32, 32, 0}, down = {8, 2, 3};
+    static const int want[] = {2, 2, 3, 3, 4, 5, 5, 6, 7, 7};
+    double sum = 0, capped = 0;
+    assert_int_equal(batch_steps(&b, 0.5), 1);
+    for (int s = 1; s <= 10; s++) {
+        assert_int_equal(batch_at(&b, s), want[s - 1]);
+        sum += want[s - 1];
+        capped += want[s - 1] < 5 ? want[s - 1] : 5;
+        assert_true(batch_sum(&b, s, 1 << 20) == sum);
+        assert_true(batch_sum(&b, s, 5) == capped);
+        assert_int_equal(batch_steps(&b, sum), s);
+        assert_int_equal(batch_steps(&b, sum + 0.5), s + 1);
+    }
+    assert_int_equal(batch_at(&same, 1), 32);
+    assert_int_equal(batch_at(&same, 1000000), 32);
+    assert_true(batch_sum(&same, 10, 1 << 20) == 320 && batch_sum(&same, 10, 7) == 70);
+    assert_int_equal(batch_steps(&same, 320), 10);
+    assert_int_equal(batch_steps(&same, 321), 11);
+    assert_int_equal(batch_at(&down, 1), 8);
+    assert_int_equal(batch_at(&down, 3), 4);
+    assert_int_equal(batch_at(&down, 4), 2);
+}
+
 /* What a stage of a recipe makes of its keys: peak lr, lr_final as a share of it, the warm-up at most half of the steps. */
 static void stages(void **state)
 {
@@ -104,7 +131,8 @@ static void stages(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(warmup), cmocka_unit_test(shapes), cmocka_unit_test(steps),
-                                       cmocka_unit_test(short_stages), cmocka_unit_test(stages)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(warmup),  cmocka_unit_test(shapes),
+                                       cmocka_unit_test(steps),   cmocka_unit_test(short_stages),
+                                       cmocka_unit_test(batches), cmocka_unit_test(stages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

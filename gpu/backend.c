@@ -1,0 +1,177 @@
+/* Opens a device, fills the op table, says what the backend is, and gives faults their sentence. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gpu/gpu.h"
+#include "gpu/internal.h"
+#if defined(R1_EMULATED)
+#include "gpu/emu/control.h"
+#endif
+
+enum { OLDEST_MAJOR = 8 };
+
+static const char *backend_describe(const Backend *b)
+{
+    return b->describe;
+}
+
+static const char *backend_machine_kind(const Backend *b)
+{
+    return b->machine_kind;
+}
+
+static bool backend_rows_independent(const Backend *b)
+{
+    (void)b;
+    return true; /* f32: every element is a chain of its own, by construction */
+}
+
+/* Waits: a launch that failed is known only then. */
+static bool backend_fault(Backend *b, Status *st)
+{
+    cudaError_t e = cudaStreamSynchronize(b->stream), launch = cudaGetLastError();
+    if (e == cudaSuccess) e = launch;
+    if (e != cudaSuccess && !b->fault.failed)
+        fail(&b->fault, "GPU %d: CUDA says: %s", b->device, cudaGetErrorString(e));
+    if (!b->fault.failed) return true;
+    fail(st, "%s", b->fault.text);
+    status_clear(&b->fault);
+    return false;
+}
+
+static void backend_weights_changed(Backend *b)
+{
+    (void)b;
+}
+
+static void backend_weights_freed(Backend *b)
+{
+    (void)b;
+}
+
+static bool backend_keep_packed(Backend *b, bool keep)
+{
+    (void)b, (void)keep;
+    return false;
+}
+
+static size_t backend_bytes(const Backend *b)
+{
+    return gpu_bytes(b);
+}
+
+static void backend_close(Backend *b)
+{
+    if (!b) return;
+    if (b->stream) {
+        gpu_free(b, b->scratch);
+        cudaStreamDestroy(b->stream);
+    }
+    free(b->ops);
+    free(b);
+}
+
+static void fill_table(Ops *ops)
+{
+    ops->abi = OPS_ABI;
+#define USE_OP(op) ops->op = gpu_##op;
+    OPS_COMPUTE(USE_OP)
+#undef USE_OP
+#define USE_BACKEND_OP(op) ops->op = backend_##op;
+    OPS_BACKEND(USE_BACKEND_OP)
+#undef USE_BACKEND_OP
+}
+
+/* ---- The plugin ---- */
+
+static int plugin_devices(Status *st)
+{
+    int count = 0;
+    cudaError_t e = cudaGetDeviceCount(&count);
+    if (e == cudaSuccess && count > 0) return count;
+    cudaGetLastError();
+    fail(st, "no NVIDIA driver answers (CUDA: %s); try nvidia-smi, or --device cpu", cudaGetErrorString(e));
+    return 0;
+}
+
+static bool plugin_device(int i, GpuDevice *out, Status *st)
+{
+    struct cudaDeviceProp prop;
+    int count = plugin_devices(st);
+    if (count == 0) return false;
+    if (i < 0 || i >= count) return fail(st, "there is no GPU %d: this machine has %d, counted from 0", i, count);
+    if (cudaSetDevice(i) != cudaSuccess || cudaGetDeviceProperties(&prop, i) != cudaSuccess)
+        return fail(st, "GPU %d does not answer: %s", i, cudaGetErrorString(cudaGetLastError()));
+    *out = (GpuDevice){.bytes = prop.totalGlobalMem, .processors = prop.multiProcessorCount};
+    snprintf(out->name, sizeof out->name, "%s", prop.name);
+    out->major = prop.major, out->minor = prop.minor;
+    size_t total;
+    if (cudaMemGetInfo(&out->free_bytes, &total) != cudaSuccess) out->free_bytes = 0;
+    return true;
+}
+
+static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
+{
+    GpuDevice d;
+    if (!plugin_device(o->device, &d, st)) return false;
+    if (o->dtype != DTYPE_F32)
+        return fail(st, "the GPU backend computes in f32 only; use --precision f32, or --device cpu");
+    if (o->matmul && *o->matmul && strcmp(o->matmul, "native") != 0)
+        return fail(st, "matmul \"%s\": the GPU backend has native only", o->matmul);
+    if (d.major < OLDEST_MAJOR)
+        return fail(st, "GPU %d (%s) is sm_%d%d: kernels are built for sm_80 and later; use --device cpu", o->device,
+                    d.name, d.major, d.minor);
+    b->device = o->device;
+    b->driver = gpu_driver_calls(st);
+    b->ops = calloc(1, sizeof(Ops));
+    if (!b->driver) return false;
+    if (!b->ops || cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess)
+        return fail(st, "GPU %d: no memory for a stream", o->device);
+    fill_table(b->ops);
+    /* f32 has the CPU's native bits: the same kind, so that a run goes on on either */
+    snprintf(b->machine_kind, sizeof b->machine_kind, "native-f32/v%d", KERNELS_VERSION);
+    snprintf(b->describe, sizeof b->describe, "gpu: %s, sm_%d%d, f32 matmul native (rows independent of the batch)",
+             d.name, d.major, d.minor);
+    return true;
+}
+
+static Backend *plugin_open(const GpuOptions *o, const Ops **ops, Status *st)
+{
+    Backend *b = calloc(1, sizeof(Backend));
+    if (!b) {
+        fail(st, "GPU backend: out of memory");
+        return NULL;
+    }
+    if (!backend_init(b, o, st)) {
+        backend_close(b);
+        return NULL;
+    }
+    *ops = b->ops;
+    return b;
+}
+
+#if defined(R1_EMULATED)
+static void plugin_emulate(const char *schedule, const char *streams, bool foreign)
+{
+    emu_schedule(*schedule == 'r' ? EMU_REVERSE : *schedule == 's' ? EMU_SEEDED : EMU_FORWARD, 1);
+    emu_streams(*streams == 'r' ? EMU_RANDOM : *streams == 'l' ? EMU_LAZY : EMU_EAGER, 1);
+    emu_foreign(foreign);
+}
+#endif
+
+const GpuPlugin *r1_gpu_plugin(void)
+{
+    static const GpuPlugin plugin = {
+        .abi = R1_GPU_ABI,
+        .ops_abi = OPS_ABI,
+        .build = R1_GPU_BUILD,
+        .devices = plugin_devices,
+        .device = plugin_device,
+        .open = plugin_open,
+#if defined(R1_EMULATED)
+        .emulate = plugin_emulate,
+        .reports = emu_reports,
+#endif
+    };
+    return &plugin;
+}

@@ -1,0 +1,38 @@
+/* The door of the GPU backend. It is no part of r1: libr1_gpu.so (CUDA) and libr1_emulated.so (the same sources on the CPU) are
+ * opened at run time, and r1_gpu_plugin is the only symbol that they show. */
+#ifndef GPU_GPU_H
+#define GPU_GPU_H
+
+#include "core/ops.h"
+
+enum { R1_GPU_ABI = 1 };
+
+typedef struct GpuOptions {
+    int device;
+    DType dtype;        /* of products; DTYPE_BF16 is refused in one sentence as long as there are only f32 kernels */
+    const char *matmul; /* NULL or "native": the CPU's bits */
+} GpuOptions;
+
+typedef struct GpuDevice {
+    char name[256];
+    size_t bytes, free_bytes;
+    int major, minor, processors; /* sm_<major><minor>, streaming multiprocessors */
+} GpuDevice;
+
+typedef struct GpuPlugin {
+    uint32_t abi, ops_abi; /* R1_GPU_ABI, OPS_ABI: compared before anything else is used */
+    const char *build;     /* "CUDA 13.0: sm_80 sm_90", "emulated", "emulated, checked" */
+    /* How many devices there are; 0 and a sentence when no driver or no device answers. */
+    int (*devices)(Status *st);
+    bool (*device)(int i, GpuDevice *out, Status *st);
+    /* NULL and a sentence: no such device, too old, no memory. Close it with ops->close. */
+    Backend *(*open)(const GpuOptions *o, const Ops **ops, Status *st);
+    /* For tests of an emulated plugin, NULL on a card (gpu/emu/control.h). schedule: "forward", "reverse", "seed:N"; streams:
+     * "eager", "lazy", "random:N"; foreign: kernels may be given the process's own memory. reports: faults found so far. */
+    void (*emulate)(const char *schedule, const char *streams, bool foreign);
+    int (*reports)(void);
+} GpuPlugin;
+
+__attribute__((visibility("default"))) const GpuPlugin *r1_gpu_plugin(void);
+
+#endif

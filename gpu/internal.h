@@ -1,0 +1,74 @@
+/* Inside of the GPU backend: what its host code (C) and its kernels' files (CUDA C++) share. Nobody else includes this.
+ *
+ * An op is a function gpu_<op> with the signature of its slot in Ops, beside its kernels in gpu/kernels/<file>.cu; it queues
+ * launches on the backend's stream and returns. All pointers it gets are the device's. */
+#ifndef GPU_INTERNAL_H
+#define GPU_INTERNAL_H
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include <string.h>
+
+#include "core/check.h"
+#include "core/config.h"
+#include "core/ops.h"
+#include "core/status.h"
+
+struct Backend {
+    int device;
+    cudaStream_t stream;
+    void *scratch; /* of the op that runs */
+    size_t scratch_bytes;
+    Ops *ops;
+    Status fault;
+    const struct DriverCalls *driver; /* of memory.c */
+    struct Range *ranges;
+    char describe[400], machine_kind[96];
+};
+
+/* gpu/memory.c: the words of core/device.h. */
+const struct DriverCalls *gpu_driver_calls(Status *st);
+void *gpu_alloc(Backend *b, size_t bytes);
+void gpu_free(Backend *b, void *p);
+void *gpu_range_open(Backend *b, size_t bytes);
+bool gpu_range_use(Backend *b, void *range, size_t upto);
+void gpu_range_close(Backend *b, void *range, size_t bytes);
+void gpu_note(Backend *b, const void *p, size_t bytes); /* emulated only */
+void gpu_upload(Backend *b, void *to, const void *from, size_t bytes);
+void gpu_download(Backend *b, void *to, const void *from, size_t bytes);
+void gpu_move(Backend *b, void *to, const void *from, size_t bytes);
+void gpu_wait(Backend *b);
+/* Bytes of scratch and of ranges. */
+size_t gpu_bytes(const Backend *b);
+
+/* Device memory for what an op leaves to its next launch: 256-byte aligned, uninitialised, good until the next op asks. One call
+ * an op. NULL, and a fault, where there is not that much. */
+void *gpu_scratch(Backend *b, size_t bytes);
+
+/* Dynamic shared memory that a launch gets without asking. */
+enum { SHARED_FREE = 48 << 10 };
+
+static inline size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static inline void check_f32(Mat m)
+{
+    CHECK_EQ(m.dtype, DTYPE_F32);
+    CHECK(m.stride >= m.cols || m.rows <= 1);
+}
+
+/* Prototypes gpu_<op> with exactly the signatures of Ops. */
+#define GPU_PROTOTYPE(op) OP_PROTOTYPE(gpu_, op)
+OPS_COMPUTE(GPU_PROTOTYPE)
+#undef GPU_PROTOTYPE
+
+#ifdef __cplusplus
+}
+#endif
+#endif

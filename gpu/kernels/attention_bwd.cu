@@ -1,0 +1,195 @@
+/* Backward of attention: probabilities are computed again from lse, in two passes so that no sum has two owners (dk and dv by key
+ * tile, dq by query tile; seven products instead of five). With p_ij = e^(s_ij - lse_i):
+ *   dv_j = sum_i p_ij do_i,  ds_ij = p_ij (do_i . v_j - do_i . o_i) scale,  dq_i = sum_j ds_ij k_j,  dk_j = sum_i ds_ij q_i
+ * Sums over queries run over the heads of a key head, then rows, sums over keys over positions, all ascending. */
+#include "gpu/kernels/tiles/attention_tile.cuh"
+
+/* BLOCK: on the diagonal the CPU's chains over queries begin where the block of 6 keys does (p is 0 before a key's own row). */
+enum {
+    P_AT = 2 * PIECE_FLOATS,
+    DS_AT = P_AT + TILE * SCORE_ROW,
+    BACKWARD_FLOATS = DS_AT + TILE * SCORE_ROW,
+    BLOCK = 6
+};
+
+typedef struct BackwardCall {
+    AttentionShape s;
+    AttentionInputs din, in;
+    HeadView dout, o;
+    const float *lse, *delta; /* [N * H]; delta = do . o */
+    float *rope_parts;        /* shared rope key: [Hkv][N][Dr] gradients of each head; else NULL */
+    size_t rows;
+    const int32_t *offsets;
+    int nseq;
+} BackwardCall;
+
+/* delta = do . o in the order of one vector of 16. A half-warp a (row, head). Bound: bytes. */
+__global__ void __launch_bounds__(ROW_THREADS)
+    output_dots(float *delta, HeadView dout, HeadView o, size_t rows, int H, int Dv)
+{
+    size_t i = half_row(), n = i / (size_t)H, h = i % (size_t)H;
+    bool on = n < rows;
+    float sum = 0.0f;
+    for (int d = (int)threadIdx.x % HALF_WARP; on && d < Dv; d += HALF_WARP)
+        sum = fmaf(head_ptr(dout, n, h)[d], head_ptr(o, n, h)[d], sum);
+    sum = half_reduce_add(sum);
+    if (on && threadIdx.x % HALF_WARP == 0) delta[i] = sum;
+}
+
+/* p and ds of 64 queries from `row` on against 64 keys from `key` on, into shared memory. */
+DEVICE void tile_gradients(const BackwardCall &c, float *shared, TileAt t, int head, int row, int key)
+{
+    int h = head / (c.s.H / c.s.Hkv), ty = (int)threadIdx.x / 8, tx = (int)threadIdx.x % 8;
+    size_t n = (size_t)(t.start + row);
+    TileRows q = tile_rows(c.in.q, n, head, t.length - row), dout = tile_rows(c.dout, n, head, t.length - row);
+    TileKeys keys = tile_keys(c.in, t, key, h);
+    float p[4][8], dots[4][8];
+    tile_scores(p, c.s, q, keys.k, keys.k_rope, shared);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 8; j++) dots[i][j] = 0.0f;
+    add_scores(dots, dout, keys.v, c.s.Dv, shared);
+    for (int i = 0; i < 4; i++) {
+        int r = 4 * ty + i;
+        bool on = r < q.rows;
+        size_t at = (n + (size_t)(on ? r : 0)) * (size_t)c.s.H + (size_t)head;
+        float lse = c.lse[at], delta = c.delta[at];
+        for (int j = 0; j < 8; j++) {
+            float e = on && key + 8 * tx + j <= row + r ? exp_r1(p[i][j] - lse) : 0.0f;
+            shared[P_AT + r * SCORE_ROW + 8 * tx + j] = e;
+            shared[DS_AT + r * SCORE_ROW + 8 * tx + j] = e * (dots[i][j] - delta) * c.s.scale;
+        }
+    }
+    __syncthreads();
+}
+
+/* out[j][d] (+)= sum over r < rows of a[r][j] x[r][d] for 64 keys: the thread's four keys and four of 32 dimensions at a time. */
+DEVICE void key_sums(float *out, size_t out_row, int keys, const float *a, TileRows x, int D, bool first, bool diagonal,
+                     float *piece)
+{
+    int ty = (int)threadIdx.x / 8, tx = (int)threadIdx.x % 8;
+    for (int d0 = 0; d0 < D; d0 += PIECE) {
+        load_rows(piece, x, d0, D);
+        __syncthreads();
+        for (int i = 0; i < 4; i++) {
+            int key = 4 * ty + i;
+            if (key >= keys) break;
+            float *to = out + (size_t)key * out_row + d0 + 4 * tx, acc[4];
+#pragma unroll
+            for (int c = 0; c < 4; c++) acc[c] = !first && d0 + 4 * tx + c < D ? to[c] : 0.0f;
+            for (int r = diagonal ? key / BLOCK * BLOCK : 0; r < x.rows; r++)
+#pragma unroll
+                for (int c = 0; c < 4; c++)
+                    acc[c] = fmaf(a[r * SCORE_ROW + key], piece[r * PIECE + 4 * tx + c], acc[c]);
+#pragma unroll
+            for (int c = 0; c < 4; c++)
+                if (d0 + 4 * tx + c < D) to[c] = acc[c];
+        }
+        __syncthreads();
+    }
+}
+
+/* Block: 64 keys of a key head (blockIdx.y); all its query heads, all query tiles from its own on. Bound: FFMA. */
+__global__ void __launch_bounds__(TILE_THREADS) key_gradients(BackwardCall c)
+{
+    DSMEM(float, shared);
+    const AttentionShape s = c.s;
+    TileAt t = tile_at(c.offsets, c.nseq, (int)blockIdx.x);
+    if (!t.any) return;
+    int h = (int)blockIdx.y, share = s.H / s.Hkv, keys = t.length - t.first < TILE ? t.length - t.first : TILE;
+    size_t n = (size_t)(t.start + t.first);
+    float *dv = head_ptr(c.din.v, n, (size_t)h), *dk = s.Dn ? head_ptr(c.din.k, n, (size_t)h) : NULL;
+    size_t rope_row = c.rope_parts ? (size_t)s.Dr : c.din.k_rope.row;
+    float *dk_rope = !s.Dr          ? NULL
+                     : c.rope_parts ? c.rope_parts + ((size_t)h * c.rows + n) * (size_t)s.Dr
+                                    : head_ptr(c.din.k_rope, n, (size_t)h);
+    for (int head = h * share; head < (h + 1) * share; head++)
+        for (int row = t.first; row < t.length; row += TILE) {
+            bool diagonal = row == t.first, first = head == h * share && diagonal;
+            size_t at = (size_t)(t.start + row);
+            TileRows q = tile_rows(c.in.q, at, head, t.length - row),
+                     dout = tile_rows(c.dout, at, head, t.length - row);
+            TileRows q_rope = {q.p + s.Dn, q.row, q.rows};
+            tile_gradients(c, shared, t, head, row, t.first);
+            key_sums(dv, c.din.v.row, keys, shared + P_AT, dout, s.Dv, first, diagonal, shared);
+            if (dk) key_sums(dk, c.din.k.row, keys, shared + DS_AT, q, s.Dn, first, diagonal, shared);
+            if (dk_rope) key_sums(dk_rope, rope_row, keys, shared + DS_AT, q_rope, s.Dr, first, diagonal, shared);
+        }
+}
+
+/* dq[r][d] (+)= sum over keys j up to the row's own of ds[r][j] k[j][d]. */
+DEVICE void query_sums(float *dq, size_t dq_row, int rows, TileRows k, int D, int offset, bool first, float *shared)
+{
+    int ty = (int)threadIdx.x / 8, tx = (int)threadIdx.x % 8;
+    for (int d0 = 0; d0 < D; d0 += PIECE) {
+        load_rows(shared, k, d0, D);
+        __syncthreads();
+        for (int i = 0; i < 4; i++) {
+            int r = 4 * ty + i, limit = offset + r + 1 < TILE ? offset + r + 1 : TILE;
+            if (r >= rows) break;
+            const float *ds = shared + DS_AT + r * SCORE_ROW;
+            float *to = dq + (size_t)r * dq_row + d0 + 4 * tx, acc[4];
+#pragma unroll
+            for (int c = 0; c < 4; c++) acc[c] = !first && d0 + 4 * tx + c < D ? to[c] : 0.0f;
+            for (int j = 0; j < limit; j++)
+#pragma unroll
+                for (int c = 0; c < 4; c++) acc[c] = fmaf(ds[j], shared[j * PIECE + 4 * tx + c], acc[c]);
+#pragma unroll
+            for (int c = 0; c < 4; c++)
+                if (d0 + 4 * tx + c < D) to[c] = acc[c];
+        }
+        __syncthreads();
+    }
+}
+
+/* Block: 64 queries of a head (blockIdx.y), all key tiles up to theirs. Bound: FFMA. */
+__global__ void __launch_bounds__(TILE_THREADS) query_gradients(BackwardCall c)
+{
+    DSMEM(float, shared);
+    const AttentionShape s = c.s;
+    TileAt t = tile_at(c.offsets, c.nseq, (int)blockIdx.x);
+    if (!t.any) return;
+    int head = (int)blockIdx.y, rows = t.length - t.first < TILE ? t.length - t.first : TILE;
+    float *dq = head_ptr(c.din.q, (size_t)(t.start + t.first), (size_t)head);
+    for (int key = 0; key <= t.first; key += TILE) {
+        TileKeys keys = tile_keys(c.in, t, key, head / (s.H / s.Hkv));
+        int offset = t.first - key;
+        tile_gradients(c, shared, t, head, t.first, key);
+        if (s.Dn) query_sums(dq, c.din.q.row, rows, keys.k, s.Dn, offset, key == 0, shared);
+        if (s.Dr) query_sums(dq + s.Dn, c.din.q.row, rows, keys.k_rope, s.Dr, offset, key == 0, shared);
+    }
+}
+
+/* dk_rope of a row: the heads' parts, added in ascending order. A warp a row. Bound: bytes. */
+__global__ void __launch_bounds__(ROW_THREADS)
+    sum_rope_parts(HeadView dk_rope, const float *parts, size_t rows, int Hkv, int Dr)
+{
+    size_t n = warp_row();
+    if (n >= rows) return;
+    for (int d = (int)threadIdx.x % WARP; d < Dr; d += WARP) {
+        float sum = 0.0f;
+        for (int h = 0; h < Hkv; h++) sum += parts[((size_t)h * rows + n) * (size_t)Dr + (size_t)d];
+        head_ptr(dk_rope, n, 0)[d] = sum;
+    }
+}
+
+void gpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
+                       AttentionInputs in, const int32_t *offsets, int nseq)
+{
+    CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
+    CHECK(in.q.dtype == DTYPE_F32 && in.v.dtype == DTYPE_F32 && o.dtype == DTYPE_F32);
+    size_t rows = (size_t)offsets[nseq], dots = rows * (size_t)s.H;
+    bool shared_rope = s.Dr && s.Hkv > 1 && in.k_rope.head == 0;
+    size_t parts = shared_rope ? (size_t)s.Hkv * rows * (size_t)s.Dr : 0, bytes = BACKWARD_FLOATS * sizeof(float);
+    float *delta = rows ? (float *)gpu_scratch(b, (dots + parts) * sizeof(float)) : NULL;
+    if (!delta) return;
+    BackwardCall c = {s, din, in, dout, o, lse, delta, shared_rope ? delta + dots : NULL, rows, offsets, nseq};
+    unsigned tiles = (unsigned)(rows / TILE + (size_t)nseq);
+    ALLOW_SHARED(key_gradients, bytes);
+    ALLOW_SHARED(query_gradients, bytes);
+    LAUNCH(output_dots, ceil_div(dots, HALF_ROWS), ROW_THREADS, 0, b->stream, delta, dout, o, rows, s.H, s.Dv);
+    LAUNCH(key_gradients, dim3(tiles, (unsigned)s.Hkv), TILE_THREADS, bytes, b->stream, c);
+    LAUNCH(query_gradients, dim3(tiles, (unsigned)s.H), TILE_THREADS, bytes, b->stream, c);
+    if (shared_rope)
+        LAUNCH(sum_rope_parts, ceil_div(rows, WARP_ROWS), ROW_THREADS, 0, b->stream, din.k_rope, c.rope_parts, rows,
+               s.Hkv, s.Dr);
+}

@@ -1,0 +1,197 @@
+/* f32 products with the CPU's bits: tiles in shared memory, an outer product of registers a step.
+ *
+ * An element's chain over k does not depend on the tile it lies in, so the tile may be chosen by the sizes alone. */
+#include "gpu/kernels/parts.cuh"
+
+#include "gpu/kernels/gemm/gemm.h"
+
+/* A tile: BM x BN of c, BK steps at once in shared memory, TM x TN of c a thread. */
+template <int BM_, int BN_, int BK_, int TM_, int TN_> struct TileShape {
+    static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_, THREADS = BM / TM * (BN / TN), PAD = 4;
+};
+typedef TileShape<32, 64, 16, 4, 8> SmallTile;
+typedef TileShape<128, 128, 8, 8, 8> LargeTile;
+
+/* What a block multiplies: rows [0, M) of a and c from here, K steps. */
+typedef struct Work {
+    const float *a, *b;
+    float *c;
+    int M, K;
+    bool any;
+} Work;
+
+DEVICE float *list_at(MatrixList l, int i)
+{
+    return l.table ? l.table[i] : l.base + i * l.step;
+}
+
+/* The expert and rows of row tile `slot`: expert e's tiles begin at slot offsets[e] / BM + e, so that no count is
+ * needed on the host; a surplus slot has no rows. */
+DEVICE Work expert_rows(const GemmCall &g, int slot, int BM)
+{
+    int low = 0, high = g.experts - 1;
+    while (low < high) {
+        int mid = (low + high + 1) / 2;
+        if (g.offsets[mid] / BM + mid <= slot) low = mid;
+        else high = mid - 1;
+    }
+    int first = g.offsets[low] + (slot - g.offsets[low] / BM - low) * BM, end = g.offsets[low + 1];
+    Work w = {
+        g.a + (size_t)first * g.lda, list_at(g.list, low), g.c + (size_t)first * g.ldc, end - first, g.K, first < end};
+    return w;
+}
+
+template <int FORM> DEVICE Work work_of(const GemmCall &g, int BM)
+{
+    int tile = (int)blockIdx.x, z = (int)blockIdx.z;
+    if (FORM == GEMM_TN && g.offsets) {
+        int from = g.offsets[z], to = g.offsets[z + 1];
+        float *c = list_at(g.list, z) + (size_t)tile * BM * g.ldc;
+        Work w = {g.a + (size_t)from * g.lda + (size_t)tile * BM,
+                  g.b + (size_t)from * g.ldb,
+                  c,
+                  g.M - tile * BM,
+                  to - from,
+                  to > from};
+        return w;
+    }
+    if (g.offsets) return expert_rows(g, tile, BM);
+    size_t a_first = (size_t)tile * BM * (FORM == GEMM_TN ? 1 : g.lda);
+    Work w = {g.a + (size_t)z * g.a_step + a_first,
+              g.b + (size_t)z * g.b_step,
+              g.c + (size_t)z * g.c_step + (size_t)tile * BM * g.ldc,
+              g.M - tile * BM,
+              g.K,
+              true};
+    return w;
+}
+
+/* tile[k][i] = x[i][k] (rows) or x[k][i] (columns) for k < BK, i < WIDTH; zeros outside of `steps` and `width`. */
+template <int BK, int WIDTH, int PAD, int THREADS, bool BY_ROWS>
+DEVICE void load_tile(float *tile, const float *x, size_t stride, int steps, int width)
+{
+#pragma unroll 2
+    for (int e = (int)threadIdx.x; e < BK * WIDTH; e += THREADS) {
+        int k = BY_ROWS ? e % BK : e / WIDTH, i = BY_ROWS ? e / BK : e % WIDTH;
+        bool in = k < steps && i < width;
+        size_t at = BY_ROWS ? (size_t)i * stride + (size_t)k : (size_t)k * stride + (size_t)i;
+        tile[k * (WIDTH + PAD) + i] = in ? x[at] : 0.0f;
+    }
+}
+
+template <class T> DEVICE void step(float (&acc)[T::TM][T::TN], const float *a, const float *b)
+{
+    float x[T::TM], y[T::TN];
+#pragma unroll
+    for (int i = 0; i < T::TM; i++) x[i] = a[i];
+#pragma unroll
+    for (int j = 0; j < T::TN; j++) y[j] = b[j];
+#pragma unroll
+    for (int i = 0; i < T::TM; i++)
+#pragma unroll
+        for (int j = 0; j < T::TN; j++) acc[i][j] = fmaf(x[i], y[j], acc[i][j]);
+}
+
+/* acc = the chains over [k0, k1). */
+template <int FORM, class T>
+DEVICE void chain(float (&acc)[T::TM][T::TN], const GemmCall &g, const Work &w, int n0, int k0, int k1)
+{
+    SMEM(float, as, [T::BK * (T::BM + T::PAD)]);
+    SMEM(float, bs, [T::BK * (T::BN + T::PAD)]);
+    int ty = (int)threadIdx.x / (T::BN / T::TN), tx = (int)threadIdx.x % (T::BN / T::TN);
+    for (int i = 0; i < T::TM; i++)
+        for (int j = 0; j < T::TN; j++) acc[i][j] = 0.0f;
+    for (int k = k0; k < k1; k += T::BK) {
+        int steps = k1 - k < T::BK ? k1 - k : T::BK;
+        const float *a = FORM == GEMM_TN ? w.a + (size_t)k * g.lda : w.a + k;
+        const float *b = FORM == GEMM_NT ? w.b + (size_t)n0 * g.ldb + k : w.b + (size_t)k * g.ldb + n0;
+        load_tile<T::BK, T::BM, T::PAD, T::THREADS, FORM != GEMM_TN>(as, a, g.lda, steps, w.M);
+        load_tile<T::BK, T::BN, T::PAD, T::THREADS, FORM == GEMM_NT>(bs, b, g.ldb, steps, g.N - n0);
+        __syncthreads();
+        const float *x = as + ty * T::TM, *y = bs + tx * T::TN;
+        if (steps == T::BK) {
+#pragma unroll
+            for (int s = 0; s < T::BK; s++) step<T>(acc, x + s * (T::BM + T::PAD), y + s * (T::BN + T::PAD));
+        } else { /* not one step with zeros: it would turn -0 into 0 */
+            for (int s = 0; s < steps; s++) step<T>(acc, x + s * (T::BM + T::PAD), y + s * (T::BN + T::PAD));
+        }
+        __syncthreads();
+    }
+}
+
+/* c of this thread: chain (+ bias), added to what was there where `add`. */
+template <class T>
+DEVICE void store_tile(const float (&acc)[T::TM][T::TN], const GemmCall &g, const Work &w, int n0, bool add)
+{
+    int ty = (int)threadIdx.x / (T::BN / T::TN), tx = (int)threadIdx.x % (T::BN / T::TN);
+#pragma unroll
+    for (int i = 0; i < T::TM; i++) {
+        if (ty * T::TM + i >= w.M) continue;
+        float *c = w.c + (size_t)(ty * T::TM + i) * g.ldc + n0 + tx * T::TN;
+#pragma unroll
+        for (int j = 0; j < T::TN; j++) {
+            int n = n0 + tx * T::TN + j;
+            if (n >= g.N) continue;
+            float sum = g.bias ? acc[i][j] + g.bias[n] : acc[i][j];
+            c[j] = add ? c[j] + sum : sum;
+        }
+    }
+}
+
+/* A block owns BM x BN of c and all of k; a thread TM x TN. blockIdx: row tile, column tile, expert (TN) or batch.
+ * Bound: FFMA for many rows, bytes of the weights for few. */
+template <int FORM, class T> __global__ void __launch_bounds__(T::THREADS) gemm(GemmCall g)
+{
+    Work w = work_of<FORM>(g, T::BM);
+    if (!w.any) return;
+    int n0 = (int)blockIdx.y * T::BN, most = FORM == GEMM_TN ? TOKEN_BLOCK : w.K;
+    float acc[T::TM][T::TN];
+    for (int k = 0; k < w.K; k += most) {
+        chain<FORM, T>(acc, g, w, n0, k, w.K - k < most ? w.K : k + most);
+        store_tile<T>(acc, g, w, n0, FORM == GEMM_TN || g.add);
+    }
+}
+
+/* part[block][j] = sum of the block's rows of x, in order. A thread a column. Bound: bytes. */
+__global__ void __launch_bounds__(ROW_THREADS) column_parts(float *part, Mat x)
+{
+    size_t j = (size_t)blockIdx.x * ROW_THREADS + threadIdx.x, from = (size_t)blockIdx.y * TOKEN_BLOCK;
+    if (j >= x.cols) return;
+    size_t to = from + TOKEN_BLOCK < x.rows ? from + TOKEN_BLOCK : x.rows;
+    float sum = 0.0f;
+    for (size_t n = from; n < to; n++) sum += row_ptr(x, n)[j];
+    part[(size_t)blockIdx.y * x.cols + j] = sum;
+}
+
+template <int FORM, class T> static void launch_gemm(Backend *b, const GemmCall &g)
+{
+    size_t tiles = ceil_div((size_t)g.M, T::BM), z = (size_t)(g.batch > 0 ? g.batch : 1);
+    if (g.offsets && FORM == GEMM_TN) z = (size_t)g.experts;
+    if (g.offsets && FORM != GEMM_TN) tiles = (size_t)g.M / T::BM + (size_t)g.experts;
+    dim3 grid((unsigned)tiles, (unsigned)ceil_div((size_t)g.N, T::BN), (unsigned)z);
+    LAUNCH((gemm<FORM, T>), grid, T::THREADS, 0, b->stream, g);
+}
+
+template <int FORM> static void choose_tile(Backend *b, const GemmCall &g)
+{
+    bool large = g.M >= 4 * LargeTile::BM && g.N >= LargeTile::BN;
+    if (large) launch_gemm<FORM, LargeTile>(b, g);
+    else launch_gemm<FORM, SmallTile>(b, g);
+}
+
+void gemm_f32(Backend *b, GemmForm form, GemmCall g)
+{
+    if (g.M <= 0 || g.N <= 0 || g.K <= 0) return;
+    if (form == GEMM_NT) choose_tile<GEMM_NT>(b, g);
+    else if (form == GEMM_NN) choose_tile<GEMM_NN>(b, g);
+    else choose_tile<GEMM_TN>(b, g);
+}
+
+void gemm_column_sums(Backend *b, float *sum, Mat x)
+{
+    size_t blocks = ceil_div(x.rows, TOKEN_BLOCK), columns = ceil_div(x.cols, ROW_THREADS);
+    float *part = blocks ? (float *)gpu_scratch(b, blocks * x.cols * sizeof(float)) : NULL;
+    if (!part) return;
+    LAUNCH(column_parts, dim3((unsigned)columns, (unsigned)blocks), ROW_THREADS, 0, b->stream, part, x);
+    LAUNCH(add_parts, columns, ROW_THREADS, 0, b->stream, sum, part, blocks, x.cols);
+}

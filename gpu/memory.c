@@ -1,0 +1,208 @@
+/* Memory of a device: blocks, ranges of addresses for arenas, copies. Everything is queued on the backend's one stream. */
+#include <stdlib.h>
+
+#include <cuda.h>
+
+#include "gpu/internal.h"
+#if defined(R1_EMULATED)
+#include "gpu/emu/control.h"
+#endif
+
+/* The driver's calls that make memory behind addresses; the runtime finds them, so that nothing links with the driver. */
+struct DriverCalls {
+    CUresult (*granularity)(size_t *bytes, const CUmemAllocationProp *prop, CUmemAllocationGranularity_flags option);
+    CUresult (*reserve)(CUdeviceptr *p, size_t bytes, size_t alignment, CUdeviceptr addr, unsigned long long flags);
+    CUresult (*address_free)(CUdeviceptr p, size_t bytes);
+    CUresult (*create)(CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *prop,
+                       unsigned long long flags);
+    CUresult (*release)(CUmemGenericAllocationHandle handle);
+    CUresult (*map)(CUdeviceptr p, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
+                    unsigned long long flags);
+    CUresult (*unmap)(CUdeviceptr p, size_t bytes);
+    CUresult (*access)(CUdeviceptr p, size_t bytes, const CUmemAccessDesc *desc, size_t count);
+};
+
+/* A range: `mapped` of its bytes have memory, in steps of at least GROW_LEAST. */
+typedef struct Range {
+    CUdeviceptr at;
+    size_t bytes, mapped;
+    struct Range *next;
+} Range;
+
+enum { GROW_LEAST = 4 << 20, DRIVER_VERSION = 12000 };
+
+static void *driver_call(const char *name)
+{
+    void *call = NULL;
+    enum cudaDriverEntryPointQueryResult found;
+    cudaError_t e = cudaGetDriverEntryPointByVersion(name, &call, DRIVER_VERSION, cudaEnableDefault, &found);
+    return e == cudaSuccess && found == cudaDriverEntryPointSuccess ? call : NULL;
+}
+
+const struct DriverCalls *gpu_driver_calls(Status *st)
+{
+    static struct DriverCalls calls;
+    static const char *const names[] = {"cuMemGetAllocationGranularity",
+                                        "cuMemAddressReserve",
+                                        "cuMemAddressFree",
+                                        "cuMemCreate",
+                                        "cuMemRelease",
+                                        "cuMemMap",
+                                        "cuMemUnmap",
+                                        "cuMemSetAccess"};
+    void *found[sizeof names / sizeof *names];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        found[i] = driver_call(names[i]);
+        if (found[i]) continue;
+        fail(st, "the NVIDIA driver has no %s: it is too old; install a driver of version 525 or later", names[i]);
+        return NULL;
+    }
+    memcpy(&calls, found, sizeof calls);
+    return &calls;
+}
+
+void *gpu_alloc(Backend *b, size_t bytes)
+{
+    void *p = NULL;
+    if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
+        cudaGetLastError(); /* the caller says so */
+        return NULL;
+    }
+    (void)b;
+    return p;
+}
+
+void gpu_free(Backend *b, void *p)
+{
+    if (!p) return;
+    cudaStreamSynchronize(b->stream);
+    cudaFree(p);
+}
+
+void *gpu_scratch(Backend *b, size_t bytes)
+{
+    if (bytes <= b->scratch_bytes) return b->scratch;
+    gpu_free(b, b->scratch);
+    b->scratch_bytes = bytes + bytes / 4;
+    b->scratch = gpu_alloc(b, b->scratch_bytes);
+    if (!b->scratch)
+        b->scratch_bytes = 0, fail(&b->fault, "GPU backend: no %zu bytes of device memory for scratch", bytes);
+    return b->scratch;
+}
+
+static CUmemAllocationProp memory_of(const Backend *b)
+{
+    CUmemAllocationProp prop;
+    memset(&prop, 0, sizeof prop);
+    prop.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+    prop.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    prop.location.id = b->device;
+    return prop;
+}
+
+static size_t granularity(const Backend *b)
+{
+    CUmemAllocationProp prop = memory_of(b);
+    size_t bytes = 0;
+    CHECK(b->driver->granularity(&bytes, &prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) == CUDA_SUCCESS && bytes > 0);
+    return bytes;
+}
+
+static Range *find_range(Backend *b, const void *p)
+{
+    for (Range *r = b->ranges; r; r = r->next)
+        if ((CUdeviceptr)(uintptr_t)p == r->at) return r;
+    CHECK(!"a range of this backend");
+    return NULL;
+}
+
+void *gpu_range_open(Backend *b, size_t bytes)
+{
+    size_t step = granularity(b);
+    Range *r = calloc(1, sizeof *r);
+    if (!r) return NULL;
+    r->bytes = ceil_div(bytes, step) * step;
+    if (b->driver->reserve(&r->at, r->bytes, 0, 0, 0) != CUDA_SUCCESS) {
+        free(r);
+        return NULL;
+    }
+    r->next = b->ranges;
+    b->ranges = r;
+    return (void *)(uintptr_t)r->at;
+}
+
+/* Memory for [mapped, mapped + bytes). */
+static bool grow(Backend *b, Range *r, size_t bytes)
+{
+    CUmemAllocationProp prop = memory_of(b);
+    CUmemGenericAllocationHandle handle;
+    CUmemAccessDesc desc = {prop.location, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+    if (b->driver->create(&handle, bytes, &prop, 0) != CUDA_SUCCESS) return false;
+    bool good = b->driver->map(r->at + r->mapped, bytes, 0, handle, 0) == CUDA_SUCCESS;
+    b->driver->release(handle); /* it lives as long as it is mapped */
+    if (!good) return false;
+    CHECK(b->driver->access(r->at + r->mapped, bytes, &desc, 1) == CUDA_SUCCESS);
+    r->mapped += bytes;
+    return true;
+}
+
+bool gpu_range_use(Backend *b, void *range, size_t upto)
+{
+    Range *r = find_range(b, range);
+    if (upto <= r->mapped) return true;
+    if (upto > r->bytes) return false;
+    size_t step = granularity(b), least = ceil_div(upto - r->mapped, step) * step,
+           more = ceil_div(GROW_LEAST, step) * step;
+    if (more < r->mapped / 8) more = r->mapped / 8 / step * step;
+    if (more < least) more = least;
+    if (more > r->bytes - r->mapped) more = r->bytes - r->mapped;
+    return grow(b, r, more) || grow(b, r, least);
+}
+
+void gpu_range_close(Backend *b, void *range, size_t bytes)
+{
+    (void)bytes;
+    if (!range) return;
+    Range *r = find_range(b, range), **link = &b->ranges;
+    cudaStreamSynchronize(b->stream);
+    if (r->mapped) b->driver->unmap(r->at, r->mapped);
+    b->driver->address_free(r->at, r->bytes);
+    while (*link != r) link = &(*link)->next;
+    *link = r->next;
+    free(r);
+}
+
+size_t gpu_bytes(const Backend *b)
+{
+    size_t total = b->scratch_bytes;
+    for (const Range *r = b->ranges; r; r = r->next) total += r->mapped;
+    return total;
+}
+
+void gpu_upload(Backend *b, void *to, const void *from, size_t bytes)
+{
+    if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, b->stream);
+}
+
+void gpu_download(Backend *b, void *to, const void *from, size_t bytes)
+{
+    if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, b->stream);
+    cudaStreamSynchronize(b->stream);
+}
+
+void gpu_move(Backend *b, void *to, const void *from, size_t bytes)
+{
+    if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, b->stream);
+}
+
+void gpu_wait(Backend *b)
+{
+    cudaStreamSynchronize(b->stream);
+}
+
+#if defined(R1_EMULATED)
+void gpu_note(Backend *b, const void *p, size_t bytes)
+{
+    emu_note(p, bytes, b->stream);
+}
+#endif
