@@ -15,6 +15,7 @@ void report_tables(FILE *out, const ReportRun *runs, int n); /* the stage table 
 void report_student(FILE *out, const ReportRun *r);          /* distilled against RL, with cost */
 void report_reward_models(FILE *out, const ReportRun *r);    /* held-out accuracy */
 void report_curves(FILE *out, const ReportRun *runs, int n);
+void report_rows(FILE *out, const ReportRun *r);    /* what became of the rows of files */
 void report_reasons(FILE *out, const ReportRun *r); /* failed verdicts by stage */
 void report_samples(FILE *out, const ReportRun *r);
 void report_warnings(FILE *out, const ReportRun *runs, int n);

@@ -165,6 +165,7 @@ static void of_one(FILE *out, const ReportRun *r)
 {
     report_student(out, r);
     report_reward_models(out, r);
+    report_rows(out, r);
 }
 
 static void page(FILE *out, const ReportRun *runs, int n)

@@ -371,9 +371,26 @@ static void test_words(void **state)
     for (int c = WORD_COMMAND; c < WORD_CLASSES; c++) assert_true(word_count((WordClass)c) > 0);
 }
 
+/* The format is each tag once and in its place: another one inside the thought or the answer is no format. */
+static void test_format(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool ok;
+    } cases[] = {
+        {"<think>a</think> <answer>2</answer>", true},         {"<think>a<think>b</think> <answer>2</answer>", false},
+        {"<think>a</think> <answer>2<think></answer>", false}, {"<think>a<user>b</think> <answer>2</answer>", false},
+        {"<think>a</think> so <answer>2</answer>", false},     {"<think></think> <answer>2</answer>", false},
+        {"<think>a</think> <answer></answer>", false},         {"<think>a</think> <answer>2</answer> and more", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (completion_parse(cases[i].text).format_ok != cases[i].ok) fail_msg("%s", cases[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_format),
         cmocka_unit_test(test_clean_traces),
         cmocka_unit_test(test_styles),
         cmocka_unit_test(test_corrupt_traces),
