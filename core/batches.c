@@ -19,23 +19,35 @@ void batch_reset(BatchBuilder *b)
     b->n = b->nseq = b->m = 0;
 }
 
-int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first)
+int batch_add_spans(BatchBuilder *b, const int32_t *ids, int n, const TokenSpan *spans, int n_spans)
 {
-    CHECK(n > 0 && first >= 1);
-    int predicted = n > first ? n - first : 0, start = b->m, capacity = b->rows_capacity;
+    int predicted = 0, start = b->m, capacity = b->rows_capacity;
+    CHECK(n > 0);
+    for (int k = 0; k < n_spans; k++) {
+        CHECK(spans[k].first >= 1 && spans[k].first <= spans[k].end && spans[k].end <= n);
+        predicted += spans[k].end - spans[k].first;
+    }
     grow(&b->ids, &b->ids_capacity, b->n + n);
     grow(&b->offsets, &b->offsets_capacity, b->nseq + 2);
     grow(&b->rows, &capacity, b->m + predicted);
     grow(&b->targets, &b->rows_capacity, b->m + predicted);
     b->offsets[0] = 0;
     memcpy(b->ids + b->n, ids, (size_t)n * sizeof *ids);
-    for (int i = first; i < n; i++, b->m++) {
-        b->rows[b->m] = b->n + i - 1;
-        b->targets[b->m] = ids[i];
-    }
+    for (int k = 0; k < n_spans; k++)
+        for (int i = spans[k].first; i < spans[k].end; i++, b->m++) {
+            b->rows[b->m] = b->n + i - 1;
+            b->targets[b->m] = ids[i];
+        }
     b->n += n;
     b->offsets[++b->nseq] = b->n;
     return start;
+}
+
+int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first)
+{
+    CHECK(first >= 1);
+    TokenSpan predicted = {first, n};
+    return batch_add_spans(b, ids, n, &predicted, n > first);
 }
 
 Batch batch_view(const BatchBuilder *b)

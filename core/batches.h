@@ -13,6 +13,13 @@ typedef struct BatchBuilder {
 } BatchBuilder;
 
 void batch_reset(BatchBuilder *b);
+/* Tokens [first, end) of a sequence. */
+typedef struct TokenSpan {
+    int first, end;
+} TokenSpan;
+/* Adds a sequence of which the tokens of n ascending spans (none before token 1) are predicted. Returns the index of its first
+ * prediction. */
+int batch_add_spans(BatchBuilder *b, const int32_t *ids, int n, const TokenSpan *spans, int n_spans);
 /* Adds a sequence; its tokens from index `first` (>= 1) on are predicted. Returns the index of its first prediction. */
 int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first);
 Batch batch_view(const BatchBuilder *b);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "data/conversation.h"
+#include "data/template/template.h"
 #include "data/text.h"
 
 enum { PAIR_ATTEMPTS = 200 };
@@ -130,11 +132,53 @@ void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split spli
     out->index = index;
 }
 
+Document document_of(const char *prompt, const char *completion)
+{
+    Document d = {.messages = conversation_of_prompt(prompt), .row = -1};
+    conversation_add(d.messages, "assistant", completion);
+    return d;
+}
+
+void document_free(Document *d)
+{
+    json_free(d->messages);
+    json_free(d->tools);
+    free(d->text);
+    *d = (Document){0};
+}
+
+bool document_teaches(const Document *d)
+{
+    return d->text != NULL || conversation_ends_with_assistant(d->messages);
+}
+
+char *document_text(const Document *d)
+{
+    static const char end[] = "<eos>";
+    Text text = {0};
+    if (d->messages == NULL) {
+        text_addf(&text, "<bos>%s", d->text);
+        return text_take(&text);
+    }
+    ChatTemplate plain = template_plain();
+    RenderedChat chat = {0};
+    Status st = {0};
+    bool ok = template_render(&plain, d->messages, (TemplateOptions){.as_said = true}, &chat, &st);
+    if (ok) text_add_bytes(&text, chat.text, chat.length - (sizeof end - 1));
+    rendered_free(&chat);
+    return text_take(&text);
+}
+
 static void row_document(Document *out, const DatasetRow *row)
 {
-    out->prompt = row->kind == ROW_TEXT ? text_copy("<bos>", 5) : prompt_render(row->prompt);
-    const char *completion = row->completion != NULL ? row->completion : "";
-    out->completion = text_copy(completion, strlen(completion));
+    out->line = row->line;
+    if (row->messages == NULL) {
+        out->text = text_copy(row->completion, strlen(row->completion));
+        return;
+    }
+    out->messages = json_copy(row->messages);
+    out->tools = row->tools != NULL ? json_copy(row->tools) : NULL;
+    for (size_t i = 0; i < json_count(row->reply); i++) json_append(out->messages, json_copy(json_at(row->reply, i)));
 }
 
 void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index)
@@ -142,8 +186,7 @@ void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t
     Rng r = stream("corpus document", seed, SPLIT_TRAIN, index);
     uint64_t turn;
     const Source *s = choose(c, index, &r, &turn);
-    out->source = (int)(s - c->sources);
-    out->row = -1;
+    *out = (Document){.source = (int)(s - c->sources), .row = -1};
     if (s->task == NULL) {
         out->row = (int)(turn % (uint64_t)dataset_rows(s->dataset, SPLIT_TRAIN));
         row_document(out, dataset_row(s->dataset, SPLIT_TRAIN, turn));
@@ -154,8 +197,10 @@ void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t
     TraceStyle style = (TraceStyle)draw_weighted(c->styles, STYLE_COUNT, STYLE_CLEAN, &r);
     bool swap = rng_double(&r) < (p.language == LANGUAGE_EN ? c->swap_en : c->swap_zh);
     Language language = swap == (p.language == LANGUAGE_EN) ? LANGUAGE_ZH : LANGUAGE_EN;
-    out->prompt = prompt_render(p.prompt);
-    out->completion = task_completion(&p, language, style, &r);
+    char *completion = task_completion(&p, language, style, &r);
+    Document made = document_of(p.prompt, completion);
+    out->messages = made.messages;
+    free(completion);
     problem_free(&p);
 }
 
@@ -207,7 +252,7 @@ void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const Co
     bool longer = rng_below(&r, 2) == 0, flip = rng_double(&r) < noise;
     Judged pair[2];
     draw_pair(pair, &p, longer, &r);
-    *prompt = prompt_render(p.prompt);
+    *prompt = text_copy(p.prompt, strlen(p.prompt));
     *chosen = pair[flip].text;
     *rejected = pair[!flip].text;
     problem_free(&p);
@@ -225,7 +270,7 @@ void corpus_safety_example(char **prompt, char **completion, bool *safe, const C
         free(j.text);
         j = draw_judged(&p, STYLE_CORRUPT, &r);
     }
-    *prompt = prompt_render(p.prompt);
+    *prompt = text_copy(p.prompt, strlen(p.prompt));
     *completion = j.text;
     *safe = j.quality > 0.5f;
     problem_free(&p);

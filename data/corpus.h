@@ -30,13 +30,22 @@ typedef struct CorpusSpec {
 void corpus_problem(Problem *out, const CorpusSpec *c, uint32_t seed, Split split, uint64_t index);
 
 typedef struct Document {
-    char *prompt;     /* rendered: with template tokens */
-    char *completion; /* without end token */
-    int source;       /* index of the mix's source */
-    int row;          /* of a file: its place among the split's rows; -1 */
+    Json *messages; /* a conversation that ends with the assistant's message; NULL: text */
+    Json *tools;    /* that a template may offer, or NULL */
+    char *text;     /* a row that is text */
+    int source;     /* index of the mix's source */
+    int row;        /* of a file: its place among the split's rows; -1 */
+    int line;       /* of a file, 1-based; 0 */
 } Document;
+/* A prompt and what answers it as a document of the built-in kind. */
+Document document_of(const char *prompt, const char *completion);
+void document_free(Document *d);
+/* Whether there is something to train on: text, or a conversation that the assistant ends. */
+bool document_teaches(const Document *d);
+/* The document in the plain template, without an end token: what a tokenizer is trained on. Caller frees. */
+char *document_text(const Document *d);
 /* The training document at `index` (train split): problem + completion in a drawn style. Rows of a file give their own
- * completion (preference rows the chosen one, text rows <bos> and the text). Free both strings. */
+ * reply (preference rows the chosen one; where there is none the conversation ends with its prompt), text rows their text. */
 void corpus_document(Document *out, const CorpusSpec *c, uint32_t seed, uint64_t index);
 
 /* A source's share of the mix, by its weight. */
@@ -45,11 +54,11 @@ double corpus_share(const CorpusSpec *c, int source);
 uint64_t corpus_epoch(const CorpusSpec *c);
 
 /* A preference pair of the mix's helpful tasks (there must be one; train or test split): two answers of different
- * oracle quality, as often longer as shorter for the better one, the label flipped with probability noise. prompt is
- * rendered, the others are whole completions; free all three. */
+ * oracle quality, as often longer as shorter for the better one, the label flipped with probability noise. free all three
+ * strings. */
 void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const CorpusSpec *c, uint32_t seed, Split split,
                          uint64_t index, float noise);
-/* A labelled example of the mix's safety tasks (there must be one) for the safety model: a rendered prompt and a
+/* A labelled example of the mix's safety tasks (there must be one) for the safety model: a prompt and a
  * completion that handles it as it should (refuses, or answers what is harmless) or does not; half of each. */
 void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed,
                            Split split, uint64_t index);

@@ -165,6 +165,9 @@ void dataset_problem(Problem *out, const Dataset *d, Split split, uint64_t index
         .kind = row->prompt_kind,
         .key = row_hash(row),
         .prompt = text_copy(row->prompt, strlen(row->prompt)),
+        .messages = row->messages != NULL ? json_copy(row->messages) : NULL,
+        .tools = row->tools != NULL ? json_copy(row->tools) : NULL,
+        .verifier = row->verifier,
         .answer = text_copy(row->answer, strlen(row->answer)),
         .row = json_copy(row->row),
     };

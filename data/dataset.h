@@ -13,10 +13,15 @@ typedef struct DatasetRow {
     int line;               /* 1-based */
     PromptKind prompt_kind; /* the row's "kind": reasoning (default), helpful, safety */
     Language language;      /* the row's "language": en, zh; else what most words of the prompt are */
-    char *prompt;     /* rendered later by prompt_render; earlier turns stand in it with their roles; "" for text */
-    char *completion; /* the last turn, or chosen, or the text; RL rows: "trace" and "answer", or NULL */
-    char *rejected;   /* preference rows, else NULL */
-    char *answer;     /* gold; completion rows without one: the completion's answer part (all, without tags) */
+    char *prompt;           /* a user's only message, else the conversation's text for people; "" for text */
+    Json *messages;         /* the conversation that is answered (data/conversation.h); NULL for text */
+    Json *reply;            /* the messages that answer it; NULL: there is none */
+    Json *tools;            /* "tools", or NULL */
+    char *completion;       /* the last reply, the chosen one, or the text; RL rows: "trace" and "answer", or NULL */
+    char *rejected;         /* preference rows, else NULL */
+    char *answer;           /* gold; completion rows without one: the completion's answer part (all, without tags) */
+    char *trace;            /* the steps before the answer of a worked solution (GSM8K), or NULL */
+    Verifier verifier;      /* of the gold answer */
     Json *row;
     bool test; /* in the held-out share: hash of the prompt */
 } DatasetRow;

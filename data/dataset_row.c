@@ -1,18 +1,13 @@
+/* One line of a user's file: its columns, checked. */
 #include "data/dataset_row.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/answer.h"
+#include "data/conversation.h"
 #include "data/text.h"
 #include "data/verify.h"
-
-static Verifier row_verifier(const Json *row)
-{
-    Verifier v = json_is_number(json_get(row, "answer")) ? VERIFIER_RATIONAL : VERIFIER_EXACT;
-    const char *name = json_get_string(row, "verifier", NULL);
-    if (name != NULL) verifier_find(name, &v);
-    return v;
-}
 
 /* The row's "numbers" in out; how many, -1 when there are none, 0 when they are not a list of at most max integers. */
 static int row_numbers(const Json *row, long *out, int max)
@@ -33,7 +28,7 @@ Verdict row_verify(const Problem *p, const char *answer)
     long numbers[VERIFY_MAX_NUMBERS];
     if (p->answer[0] == '\0') return verdict_of(REASON_UNPARSEABLE);
     int n = row_numbers(p->row, numbers, VERIFY_MAX_NUMBERS);
-    switch (row_verifier(p->row)) {
+    switch (p->verifier) {
     case VERIFIER_INTEGER: return verdict_of(verify_integer(p->answer, answer));
     case VERIFIER_RATIONAL: return verdict_of(verify_rational(p->answer, answer));
     case VERIFIER_EXPRESSION:
@@ -42,6 +37,8 @@ Verdict row_verify(const Problem *p, const char *answer)
     default: return verdict_of(verify_exact(p->answer, answer));
     }
 }
+
+/* ---- Prompts and replies ---- */
 
 /* A trimmed copy. */
 static char *copy_trimmed(const char *s, size_t n)
@@ -55,92 +52,95 @@ static char *copy_trimmed(const char *s, size_t n)
     return text_copy(s, n);
 }
 
-/* The content of a message; NULL and a sentence when it is not {"role": known, "content": string}. */
-static const char *message_content(const Json *message, const char **role, Status *st)
+/* Of columns with the same meaning, the first that is there (null is not). */
+static const Json *column(const Json *row, const char *const *names, int n, const char **name)
 {
-    *role = json_get_string(message, "role", NULL);
-    const char *content = json_get_string(message, "content", NULL);
-    if (*role == NULL || content == NULL) {
-        fail(st, "a message needs \"role\" and \"content\" as strings");
-        return NULL;
+    for (int i = 0; i < n; i++) {
+        const Json *v = json_get(row, names[i]);
+        if (v == NULL || json_is_null_value(v)) continue;
+        if (name != NULL) *name = names[i];
+        return v;
     }
-    if (strcmp(*role, "user") != 0 && strcmp(*role, "assistant") != 0 && strcmp(*role, "system") != 0) {
-        fail(st, "role \"%s\" is not read (system, user, assistant are)", *role);
-        return NULL;
-    }
-    return content;
+    return NULL;
 }
+#define COLUMN(row, names, name) column(row, names, sizeof(names) / sizeof *(names), name)
 
-/* Turns [from, to) of a conversation as the inside of the template: the first user turn stands bare (prompt_render puts
- * <user> before it), a system text before it. */
-static bool join_turns(Text *out, const Json *messages, size_t from, size_t to, Status *st)
+enum { SOLUTION_MAX = 256 }; /* bytes of an answer in a column of solutions */
+static const char *const prompt_columns[] = {"prompt", "question", "problem"};
+static const char *const chat_columns[] = {"messages", "conversations"};
+
+/* The messages that are answered, from a list that the row keeps none of. */
+static bool set_prompt(DatasetRow *row, Json *messages)
 {
-    bool first_user = true;
-    for (size_t i = from; i < to; i++) {
-        const char *role, *content = message_content(json_at(messages, i), &role, st);
-        if (content == NULL) return false;
-        if (role[0] == 's') {
-            text_addf(out, "%s\n\n", content);
-        } else if (role[0] == 'u') {
-            text_addf(out, "%s%s", first_user ? "" : "<user>", content);
-            first_user = false;
-        } else {
-            text_addf(out, "<assistant>%s<eos>", content);
-        }
-    }
+    row->messages = messages;
+    row->prompt = conversation_text(messages);
     return true;
 }
 
-/* The last turn when the assistant speaks it, else NULL (st tells a fault). */
-static const char *last_assistant(const Json *messages, Status *st)
+static bool read_prompt(DatasetRow *row, const Json *prompt, const char *name, Status *st)
 {
-    const char *role, *content;
-    if (json_count(messages) == 0) {
-        fail(st, "a list of messages is empty");
-        return NULL;
-    }
-    content = message_content(json_at(messages, json_count(messages) - 1), &role, st);
-    return content != NULL && role[0] == 'a' ? content : NULL;
-}
-
-/* A "prompt": a string or messages. */
-static bool read_prompt(DatasetRow *row, const Json *prompt, Status *st)
-{
-    Text text = {0};
     if (json_is_string(prompt)) {
-        row->prompt = copy_trimmed(json_string(prompt, NULL), strlen(json_string(prompt, NULL)));
+        char *text = json_text_copy(prompt), *bare = copy_trimmed(text, strlen(text));
+        set_prompt(row, conversation_of_prompt(bare));
+        free(bare);
+        free(text);
         return true;
     }
-    if (!json_is_array(prompt)) return fail(st, "\"prompt\" must be a string or a list of messages");
-    bool ok = join_turns(&text, prompt, 0, json_count(prompt), st);
-    row->prompt = text_take(&text);
-    return ok;
+    if (!json_is_array(prompt)) return fail(st, "\"%s\" must be a string or a list of messages", name);
+    Json *messages = conversation_read(prompt, st);
+    if (messages == NULL) return false;
+    set_prompt(row, messages);
+    return !conversation_ends_with_assistant(messages) || fail(st, "\"%s\" ends with the assistant's message", name);
 }
 
-/* A "completion", "chosen" or "rejected": a string, or messages of which the last one counts. Caller frees; NULL:
- * failed. */
-static char *read_reply(const Json *v, const char *key, Status *st)
+/* The messages of a "completion", "chosen" or "rejected": a string, or messages that end with the assistant's: all of them when
+ * they begin with the assistant, else (the whole conversation is repeated) the last. NULL: failed. */
+static Json *read_reply(const Json *v, const char *key, Status *st)
 {
-    const char *s = json_is_string(v) ? json_string(v, NULL) : json_is_array(v) ? last_assistant(v, st) : NULL;
-    if (s == NULL) {
+    if (json_is_string(v)) {
+        char *text = json_text_copy(v);
+        Json *reply = conversation_new();
+        conversation_add(reply, "assistant", text);
+        free(text);
+        return reply;
+    }
+    Json *list = json_is_array(v) ? conversation_read(v, st) : NULL;
+    if (list == NULL || !conversation_ends_with_assistant(list)) {
         fail(st, "\"%s\" must be a string or messages that end with the assistant's", key);
+        json_free(list);
         return NULL;
     }
-    return text_copy(s, strlen(s));
+    size_t n = json_count(list);
+    bool whole = strcmp(json_get_string(json_at(list, 0), "role", ""), "assistant") == 0;
+    if (whole) return list;
+    Json *last = conversation_part(list, n - 1, n);
+    json_free(list);
+    return last;
 }
 
-static bool read_messages(DatasetRow *row, const Json *messages, Status *st)
+static char *last_said(const Json *reply)
 {
-    if (!json_is_array(messages)) return fail(st, "\"messages\" must be a list");
-    const char *reply = last_assistant(messages, st);
-    if (st->failed) return false;
-    size_t n = json_count(messages);
-    row->kind = reply != NULL ? ROW_MESSAGES : ROW_RL;
-    row->completion = reply != NULL ? text_copy(reply, strlen(reply)) : NULL;
-    Text text = {0};
-    bool ok = join_turns(&text, messages, 0, reply != NULL ? n - 1 : n, st);
-    row->prompt = text_take(&text);
-    return ok;
+    return conversation_said(json_at(reply, json_count(reply) - 1));
+}
+
+static void set_reply(DatasetRow *row, Json *reply)
+{
+    row->reply = reply;
+    row->completion = last_said(reply);
+}
+
+/* A conversation: what stands before the last message is answered by it, where the assistant says it. */
+static bool read_messages(DatasetRow *row, const Json *list, Status *st)
+{
+    Json *all = conversation_read(list, st);
+    if (all == NULL) return false;
+    size_t n = json_count(all);
+    bool replied = conversation_ends_with_assistant(all);
+    row->kind = replied ? ROW_MESSAGES : ROW_RL;
+    set_prompt(row, conversation_part(all, 0, n - replied));
+    if (replied) set_reply(row, conversation_part(all, n - 1, n));
+    json_free(all);
+    return true;
 }
 
 /* How much of two strings is their prompt, as TRL finds it: their common start, not ending inside a character, and
@@ -153,70 +153,129 @@ static size_t common_start(const char *a, const char *b)
     return n > 0 && a[n - 1] == ' ' ? n - 1 : n;
 }
 
+static bool implicit_texts(DatasetRow *row, const Json *chosen, const Json *rejected)
+{
+    char *a = json_text_copy(chosen), *b = json_text_copy(rejected);
+    size_t n = common_start(a, b);
+    char *prompt = text_copy(a, n);
+    Json *reply = conversation_new();
+    conversation_add(reply, "assistant", a + n);
+    set_prompt(row, conversation_of_prompt(prompt));
+    set_reply(row, reply);
+    row->rejected = text_copy(b + n, strlen(b + n));
+    free(prompt);
+    free(a);
+    free(b);
+    return true;
+}
+
+static bool implicit_messages(DatasetRow *row, const Json *chosen, const Json *rejected, Status *st)
+{
+    Json *a = conversation_read(chosen, st), *b = a != NULL ? conversation_read(rejected, st) : NULL;
+    bool ok = b != NULL;
+    if (ok && (!conversation_ends_with_assistant(a) || !conversation_ends_with_assistant(b)))
+        ok = fail(st, "\"chosen\" and \"rejected\" must end with the assistant's message");
+    size_t n = json_count(a);
+    if (ok) {
+        set_prompt(row, conversation_part(a, 0, n - 1));
+        set_reply(row, conversation_part(a, n - 1, n));
+        row->rejected = last_said(b);
+    }
+    json_free(a);
+    json_free(b);
+    return ok;
+}
+
 /* Preference pairs without "prompt": the shared beginning of chosen and rejected is it. */
 static bool read_implicit(DatasetRow *row, const Json *chosen, const Json *rejected, Status *st)
 {
-    Text prompt = {0};
-    bool ok = true;
-    if (json_is_string(chosen) && json_is_string(rejected)) {
-        const char *c = json_string(chosen, NULL), *r = json_string(rejected, NULL);
-        size_t n = common_start(c, r);
-        text_add_bytes(&prompt, c, n);
-        row->completion = text_copy(c + n, strlen(c + n));
-        row->rejected = text_copy(r + n, strlen(r + n));
-    } else if (json_is_array(chosen) && json_is_array(rejected) && json_count(chosen) > 0) {
-        ok = join_turns(&prompt, chosen, 0, json_count(chosen) - 1, st);
-        row->completion = read_reply(chosen, "chosen", st);
-        row->rejected = read_reply(rejected, "rejected", st);
-    } else {
-        ok = fail(st, "\"chosen\" and \"rejected\" must both be strings or both be messages");
-    }
-    row->prompt = text_take(&prompt);
-    return ok && row->completion != NULL && row->rejected != NULL;
+    if (json_is_string(chosen) && json_is_string(rejected)) return implicit_texts(row, chosen, rejected);
+    if (json_is_array(chosen) && json_is_array(rejected)) return implicit_messages(row, chosen, rejected, st);
+    return fail(st, "\"chosen\" and \"rejected\" must both be strings or both lists of messages");
 }
 
-static bool read_preference(DatasetRow *row, Status *st)
+static bool read_preference(DatasetRow *row, const Json *prompt, const char *name, Status *st)
 {
-    const Json *prompt = json_get(row->row, "prompt"), *chosen = json_get(row->row, "chosen");
-    const Json *rejected = json_get(row->row, "rejected");
+    const Json *chosen = json_get(row->row, "chosen"), *rejected = json_get(row->row, "rejected");
     row->kind = ROW_PREFERENCE;
     if (rejected == NULL) return fail(st, "\"chosen\" stands without \"rejected\"");
     bool ok;
     if (prompt == NULL) {
         ok = read_implicit(row, chosen, rejected, st);
     } else {
-        ok = read_prompt(row, prompt, st);
-        row->completion = ok ? read_reply(chosen, "chosen", st) : NULL;
-        row->rejected = row->completion != NULL ? read_reply(rejected, "rejected", st) : NULL;
-        ok = row->rejected != NULL;
+        Json *reply = NULL, *other = NULL;
+        ok = read_prompt(row, prompt, name, st) && (reply = read_reply(chosen, "chosen", st)) != NULL &&
+             (other = read_reply(rejected, "rejected", st)) != NULL;
+        if (reply != NULL) set_reply(row, reply);
+        if (other != NULL) row->rejected = last_said(other);
+        json_free(other);
     }
     if (ok && strcmp(row->completion, row->rejected) == 0) return fail(st, "\"chosen\" and \"rejected\" are equal");
     return ok;
 }
 
-/* The gold answer: "answer", else the answer part of the completion. */
-static bool read_answer(DatasetRow *row, Status *st)
+/* ---- The gold answer ---- */
+
+/* What a worked solution ends in: what follows the last "####" (GSM8K), else its last \boxed{..}, else all of it. *steps: bytes
+ * of the text that are its steps. */
+static char *solution_answer(const char *text, size_t *steps)
 {
-    const Json *answer = json_get(row->row, "answer");
-    long numbers[VERIFY_MAX_NUMBERS];
-    Verifier v = VERIFIER_EXACT;
-    const char *name = json_get_string(row->row, "verifier", NULL);
-    if (name != NULL && !verifier_find(name, &v))
-        return fail(st, "unknown verifier \"%s\" (integer, rational, exact, expression)", name);
-    if (answer == NULL || json_is_null_value(answer)) {
-        Parsed c = completion_parse(row->completion != NULL ? row->completion : "");
-        row->answer = c.has_answer              ? text_copy(c.answer, c.answer_length)
-                      : row->completion != NULL ? copy_trimmed(row->completion, strlen(row->completion))
-                                                : text_copy("", 0);
-        if (row->answer[0] == '\0') return name == NULL || fail(st, "\"verifier\" stands without \"answer\"");
-    } else if (json_is_string(answer)) {
-        row->answer = copy_trimmed(json_string(answer, NULL), strlen(json_string(answer, NULL)));
-    } else if (json_is_number(answer)) {
-        row->answer = json_write(answer, false);
-    } else {
-        return fail(st, "\"answer\" must be a string or a number");
+    const char *mark = NULL, *inside;
+    size_t n, all = strlen(text);
+    for (const char *at = strstr(text, "####"); at != NULL; at = strstr(at + 4, "####")) mark = at;
+    *steps = mark != NULL ? (size_t)(mark - text) : 0;
+    if (mark != NULL) return copy_trimmed(mark + 4, strlen(mark + 4));
+    if (!answer_boxed(text, all, &inside, &n)) return copy_trimmed(text, all);
+    *steps = n + sizeof "\\boxed{}" < all ? all : 0;
+    return copy_trimmed(inside, n);
+}
+
+/* The column that holds it: r1's "answer", TRL's "solution", verl's reward_model.ground_truth. */
+static const Json *gold_column(const Json *row, const char **name)
+{
+    static const char *const names[] = {"answer", "solution", "ground_truth"};
+    const Json *v = COLUMN(row, names, name), *model = json_get(row, "reward_model");
+    if (v != NULL) return v;
+    *name = "reward_model.ground_truth";
+    v = json_get(model, "ground_truth");
+    return v != NULL && !json_is_null_value(v) ? v : NULL;
+}
+
+static bool set_gold(DatasetRow *row, const Json *gold, const char *name, Status *st)
+{
+    if (json_is_number(gold)) {
+        row->answer = json_write(gold, false);
+        return true;
     }
-    v = row_verifier(row->row);
+    char *text = json_text_copy(gold);
+    if (text == NULL) return fail(st, "\"%s\" must be a string or a number", name);
+    size_t steps, n;
+    const char *s = json_string(gold, &n);
+    bool nul = memchr(s, 0, n) != NULL;
+    row->answer = solution_answer(text, &steps);
+    if (steps > 0) row->trace = copy_trimmed(text, steps);
+    /* A whole solution without a mark is nothing that a completion could say: the row has no gold answer. */
+    if (steps == 0 && strcmp(name, "solution") == 0 &&
+        (strchr(row->answer, '\n') || strlen(row->answer) > SOLUTION_MAX))
+        row->answer[0] = '\0';
+    free(text);
+    return !nul || fail(st, "\"%s\" holds U+0000, which no answer can", name);
+}
+
+/* Where the row names none: rational for a gold answer that is a number in plain digits, else exact. */
+static Verifier default_verifier(const char *gold)
+{
+    const char *s = gold + (*gold == '-');
+    size_t n = strspn(s, "0123456789");
+    bool whole = n > 0 && (n == 1 || s[0] != '0');
+    if (whole && s[n] == '.') n += 1 + strspn(s + n + 1, "0123456789");
+    return whole && s[n] == '\0' ? VERIFIER_RATIONAL : VERIFIER_EXACT;
+}
+
+static bool check_gold(DatasetRow *row, Status *st)
+{
+    long numbers[VERIFY_MAX_NUMBERS];
+    Verifier v = row->verifier;
     int n = row_numbers(row->row, numbers, VERIFY_MAX_NUMBERS);
     if (v == VERIFIER_EXPRESSION && n == 0)
         return fail(st, "\"numbers\" must be a list of 1 to %d integers", VERIFY_MAX_NUMBERS);
@@ -226,61 +285,134 @@ static bool read_answer(DatasetRow *row, Status *st)
     return true;
 }
 
+/* The gold answer, else the answer part of the completion. */
+static bool read_answer(DatasetRow *row, Status *st)
+{
+    const char *name = "";
+    const Json *gold = gold_column(row->row, &name), *named = json_get(row->row, "verifier");
+    bool has_name = named != NULL && !json_is_null_value(named);
+    const char *verifier = json_string(named, NULL);
+    if (has_name && verifier == NULL)
+        return fail(st, "\"verifier\" must be a string (integer, rational, exact, expression)");
+    if (has_name && !verifier_find(verifier, &row->verifier))
+        return fail(st, "unknown verifier \"%s\" (integer, rational, exact, expression)", verifier);
+    if (gold == NULL) {
+        const char *completion = row->completion != NULL ? row->completion : "";
+        Parsed c = completion_parse(completion);
+        const char *close = strstr(completion, "</think>"), *behind = close != NULL ? close + 8 : completion;
+        row->answer = c.has_answer ? text_copy(c.answer, c.answer_length) : copy_trimmed(behind, strlen(behind));
+        if (row->answer[0] == '\0') return !has_name || fail(st, "\"verifier\" stands without \"answer\"");
+    } else if (!set_gold(row, gold, name, st)) {
+        return false;
+    } else if (row->answer[0] == '\0') {
+        return !has_name || fail(st, "\"%s\" is empty", name);
+    }
+    if (!has_name) row->verifier = gold == NULL ? VERIFIER_EXACT : default_verifier(row->answer);
+    if (!has_name && gold != NULL && json_is_number(gold)) row->verifier = VERIFIER_RATIONAL;
+    return check_gold(row, st);
+}
+
+/* ---- Labels ---- */
+
+/* The place of a string column's value in a NULL-ended list of names; `otherwise` where the column is not there. -1: failed. */
+static int read_name(const Json *row, const char *key, const char *(*name_of)(int), int otherwise, Status *st)
+{
+    const Json *v = json_get(row, key);
+    if (v == NULL || json_is_null_value(v)) return otherwise;
+    const char *given = json_string(v, NULL);
+    Text names = {0};
+    for (int k = 0; name_of(k) != NULL; k++) {
+        if (given != NULL && strcmp(given, name_of(k)) == 0) {
+            free(names.p);
+            return k;
+        }
+        text_addf(&names, "%s%s", k > 0 ? ", " : "", name_of(k));
+    }
+    if (given != NULL) fail(st, "unknown %s \"%.40s\" (%s)", key, given, names.p);
+    else fail(st, "\"%s\" must be a string (%s)", key, names.p);
+    free(names.p);
+    return -1;
+}
+
 /* "kind" and "language", or what they are without. */
 static bool read_labels(DatasetRow *row, Status *st)
 {
-    static const char *const kinds[] = {"reasoning", "helpful", "safety"};
-    const char *kind = json_get_string(row->row, "kind", kinds[0]);
-    const char *language = json_get_string(row->row, "language", NULL);
-    int k = 0;
-    while (k < 3 && strcmp(kind, kinds[k]) != 0) k++;
-    if (k == 3) return fail(st, "unknown kind \"%s\" (reasoning, helpful, safety)", kind);
-    row->prompt_kind = (PromptKind)k;
     bool english = language_share(row->prompt, strlen(row->prompt), LANGUAGE_EN) >= 0.5f;
-    row->language = english ? LANGUAGE_EN : LANGUAGE_ZH;
-    if (language != NULL && strcmp(language, "en") != 0 && strcmp(language, "zh") != 0)
-        return fail(st, "unknown language \"%s\" (en, zh)", language);
-    if (language != NULL) row->language = strcmp(language, "en") == 0 ? LANGUAGE_EN : LANGUAGE_ZH;
+    int kind = read_name(row->row, "kind", prompt_kind_name, KIND_REASONING, st);
+    int language = read_name(row->row, "language", language_name, english ? LANGUAGE_EN : LANGUAGE_ZH, st);
+    if (kind < 0 || language < 0) return false;
+    row->prompt_kind = (PromptKind)kind;
+    row->language = (Language)language;
     return true;
 }
 
-/* What an RL row teaches when it is used for SFT: its trace and answer in tags, or the bare answer. */
-static char *rl_completion(const DatasetRow *row)
+/* "tools": a list of function signatures, or its JSON in a string. */
+static bool read_tools(DatasetRow *row, Status *st)
 {
-    const char *trace = json_get_string(row->row, "trace", NULL);
-    if (row->answer[0] == '\0') return NULL;
+    const Json *tools = json_get(row->row, "tools");
+    size_t n;
+    const char *text = json_string(tools, &n);
+    if (tools == NULL || json_is_null_value(tools) || (text != NULL && n == 0)) return true;
+    row->tools = text != NULL ? json_parse(text, n, "\"tools\"", st) : json_copy(tools);
+    if (row->tools == NULL) return false;
+    return json_is_array(row->tools) || fail(st, "\"tools\" must be a list");
+}
+
+/* What an RL row teaches when it is used for SFT: its trace and answer in tags, or the bare answer. */
+static void teach(DatasetRow *row)
+{
+    if (row->answer[0] == '\0') return;
+    char *own = json_text_copy(json_get(row->row, "trace"));
+    const char *trace = own != NULL ? own : row->trace;
     Text text = {0};
     if (trace != NULL) text_addf(&text, "<think>%s</think><answer>%s</answer>", trace, row->answer);
     else text_add(&text, row->answer);
-    return text_take(&text);
+    Json *reply = conversation_new();
+    char *said = text_take(&text);
+    conversation_add(reply, "assistant", said);
+    set_reply(row, reply);
+    free(said);
+    free(own);
+}
+
+static bool read_text(DatasetRow *row, const Json *text)
+{
+    row->kind = ROW_TEXT;
+    row->prompt = text_copy("", 0);
+    row->completion = json_text_copy(text);
+    return true;
+}
+
+static bool read_content(DatasetRow *row, Status *st)
+{
+    const char *name = NULL, *chat = NULL;
+    const Json *prompt = COLUMN(row->row, prompt_columns, &name), *messages = COLUMN(row->row, chat_columns, &chat);
+    const Json *completion = json_get(row->row, "completion"), *text = json_get(row->row, "text");
+    if (json_get(row->row, "chosen") != NULL) return read_preference(row, prompt, name, st);
+    if (messages != NULL) {
+        if (!json_is_array(messages)) return fail(st, "\"%s\" must be a list", chat);
+        return read_messages(row, messages, st);
+    }
+    if (prompt == NULL && json_is_string(text)) return read_text(row, text);
+    if (prompt == NULL)
+        return fail(
+            st,
+            "the row has none of \"prompt\", \"question\", \"problem\", \"messages\", \"conversations\", \"chosen\", "
+            "\"text\"");
+    row->kind = completion != NULL ? ROW_COMPLETION : ROW_RL;
+    if (!read_prompt(row, prompt, name, st)) return false;
+    Json *reply = completion != NULL ? read_reply(completion, "completion", st) : NULL;
+    if (reply != NULL) set_reply(row, reply);
+    return completion == NULL || reply != NULL;
 }
 
 bool row_read(DatasetRow *row, Status *st)
 {
-    const Json *prompt = json_get(row->row, "prompt"), *completion = json_get(row->row, "completion");
-    bool ok;
     if (!json_is_object(row->row)) return fail(st, "a line must be one JSON object");
     if (json_get(row->row, "label") != NULL || json_get(row->row, "labels") != NULL)
         return fail(st, "rows with \"label\" (unpaired preferences, step labels) are not read");
-    if (json_get(row->row, "chosen") != NULL) {
-        ok = read_preference(row, st);
-    } else if (json_get(row->row, "messages") != NULL) {
-        ok = read_messages(row, json_get(row->row, "messages"), st);
-    } else if (prompt != NULL) {
-        row->kind = completion != NULL ? ROW_COMPLETION : ROW_RL;
-        ok = read_prompt(row, prompt, st);
-        if (ok && completion != NULL) ok = (row->completion = read_reply(completion, "completion", st)) != NULL;
-    } else if (json_is_string(json_get(row->row, "text"))) {
-        const char *text = json_string(json_get(row->row, "text"), NULL);
-        row->kind = ROW_TEXT;
-        row->prompt = text_copy("", 0);
-        row->completion = text_copy(text, strlen(text));
-        ok = true;
-    } else {
-        return fail(st, "the row has none of \"prompt\", \"messages\", \"chosen\", \"text\"");
-    }
-    ok = ok && read_answer(row, st) && read_labels(row, st);
-    if (ok && row->kind == ROW_RL) row->completion = rl_completion(row);
+    bool ok = read_content(row, st) && read_tools(row, st) && read_answer(row, st) && read_labels(row, st);
+    if (ok && row->kind == ROW_RL) teach(row);
     return ok;
 }
 
@@ -290,5 +422,9 @@ void row_free(DatasetRow *row)
     free(row->completion);
     free(row->rejected);
     free(row->answer);
+    free(row->trace);
+    json_free(row->messages);
+    json_free(row->reply);
+    json_free(row->tools);
     json_free(row->row);
 }

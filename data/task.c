@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "data/conversation.h"
 #include "data/text.h"
 #include "data/verify.h"
 
@@ -83,8 +84,15 @@ void problem_free(Problem *p)
 {
     free(p->prompt);
     free(p->answer);
+    json_free(p->messages);
+    json_free(p->tools);
     json_free(p->row);
     *p = (Problem){0};
+}
+
+Json *problem_messages(const Problem *p)
+{
+    return p->messages ? json_copy(p->messages) : conversation_of_prompt(p->prompt);
 }
 
 uint64_t task_key(const Task *t, const void *bytes, size_t length)
@@ -155,13 +163,6 @@ Verdict task_verify(const Problem *p, const char *completion, bool truncated)
     }
     v.microseconds = (float)(1e6 * (clock_seconds() - start));
     return v;
-}
-
-char *prompt_render(const char *prompt)
-{
-    Text out = {0};
-    text_addf(&out, "<bos><user>%s<assistant>", prompt);
-    return text_take(&out);
 }
 
 /* Whether the verifier takes `answer` for right where `gold` is the gold answer. */

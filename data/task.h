@@ -31,6 +31,9 @@ typedef enum {
     STYLE_COUNT
 } TraceStyle;
 
+/* How the gold answer of a user's row is compared (data/verify.h). */
+typedef enum { VERIFIER_INTEGER, VERIFIER_RATIONAL, VERIFIER_EXACT, VERIFIER_EXPRESSION, VERIFIER_COUNT } Verifier;
+
 typedef struct Task Task;
 
 typedef struct Problem {
@@ -41,11 +44,17 @@ typedef struct Problem {
     PromptKind kind;
     bool unsafe;  /* refusal family: the right answer is to refuse */
     uint64_t key; /* hash of the problem itself, the same in both languages: decides its split */
-    char *prompt; /* owned, as everything below */
+    char *prompt; /* what a user asks; of a conversation its text for people. Owned, as everything below */
     char *answer; /* the gold answer; for helpful prompts the best answer */
-    Json *row;    /* the JSONL row for rows of a user's file, else NULL */
+    Json *
+        messages; /* the conversation that is answered (data/conversation.h); NULL: the prompt is a user's only message */
+    Json *tools;       /* the tools that a template may offer; NULL: none */
+    Json *row;         /* the JSONL row for rows of a user's file, else NULL */
+    Verifier verifier; /* of such a row */
 } Problem;
 void problem_free(Problem *p); /* what it owns, not the struct */
+/* The conversation that a completion answers. Caller frees. */
+Json *problem_messages(const Problem *p);
 
 /* A verdict: score in [0, 1], a reason code and the time it took. */
 typedef enum {
@@ -111,13 +120,15 @@ uint64_t task_key(const Task *t, const void *bytes, size_t length);
  * style but STYLE_CLEAN has an answer of some lower quality. */
 char *task_completion(const Problem *p, Language trace_language, TraceStyle style, Rng *r);
 
-/* A completion taken apart. Views into the text; empty when absent. */
+/* A completion taken apart: the thought, and behind it (behind the first </think>) the answer: what stands in <answer> tags,
+ * else, as models of others end, in the last \boxed{..} or behind the last "####". Views into the text; empty when absent. */
 typedef struct Parsed {
     const char *think, *answer;
     size_t think_length, answer_length;
     bool has_think, has_answer;
-    bool answer_final; /* one answer pair only, and nothing but white space after it */
-    bool format_ok;    /* exactly <think>non-empty</think> <answer>non-empty</answer>, nothing else but white space */
+    bool answer_final; /* tagged: one pair behind the thought only, and nothing but white space after it */
+    bool format_ok;    /* exactly <think>non-empty</think> <answer>non-empty</answer>, nothing else but white space; the
+                          thought may speak of answer tags */
     Reason format_reason;
 } Parsed;
 Parsed completion_parse(const char *text);
@@ -130,12 +141,11 @@ Verdict task_verify(const Problem *p, const char *completion, bool truncated);
  * takes each for right where the other is the gold answer. Votes are counted by it. */
 bool task_agree(const Problem *p, const char *a, const char *b);
 
-/* Share of the words and digits in `text` that are of `language` (English: Latin letters and ASCII digits; Chinese: Han
- * characters, Chinese numerals included), counted by word; 1 when there is none. */
+/* Share of the words in `text` that are of `language` (English: words of Latin letters; Chinese: Han characters); words of other
+ * scripts count against both, numbers and single Greek letters for none. 1 when there is no word. */
 float language_share(const char *text, size_t length, Language language);
-
-/* The two-turn template around a prompt, as text with special tokens: what a completion follows:
- * <bos><user>PROMPT<assistant>. Caller frees. */
-char *prompt_render(const char *prompt);
+/* The same for reasoning about p, in its prompt's language. In the built-in tasks English is written in ASCII digits and Chinese
+ * in Chinese numerals, so there a digit is an English word. */
+float task_language_share(const Problem *p, const char *text, size_t length);
 
 #endif

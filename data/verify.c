@@ -1,8 +1,12 @@
+/* Exact verifiers over the one reader of answers. */
 #include "data/verify.h"
 
 #include <gmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "data/answer.h"
 
 static const char *const verifier_names[VERIFIER_COUNT] = {"integer", "rational", "exact", "expression"};
 
@@ -39,82 +43,48 @@ static bool too_long(const char *s)
     return strnlen(s, VERIFY_MAX + 1) > VERIFY_MAX;
 }
 
-/* An integer as its sign and its digits without leading zeros (a view). */
-typedef struct Integer {
-    bool negative;
-    const char *digits;
-    size_t n;
-} Integer;
-
-static bool integer_read(const char *s, Integer *out)
-{
-    if (too_long(s)) return false;
-    bool negative = *s == '-';
-    if (*s == '-' || *s == '+') s++;
-    size_t n = digits_at(s);
-    if (n == 0 || s[n] != '\0') return false;
-    while (n > 1 && *s == '0') {
-        s++;
-        n--;
-    }
-    *out = (Integer){negative && *s != '0', s, n};
-    return true;
-}
-
-Reason verify_integer(const char *gold, const char *answer)
-{
-    Integer g, a;
-    if (!integer_read(gold, &g) || !integer_read(answer, &a)) return REASON_UNPARSEABLE;
-    bool equal = g.negative == a.negative && g.n == a.n && memcmp(g.digits, a.digits, g.n) == 0;
-    return equal ? REASON_CORRECT : REASON_WRONG_ANSWER;
-}
-
-/* value = the decimal w.f as (wf) / 10^digits(f). */
-static void decimal_set(mpq_t value, const char *whole, size_t nwhole, const char *fraction, size_t nfraction)
-{
-    char digits[VERIFY_MAX + 1];
-    memcpy(digits, whole, nwhole);
-    memcpy(digits + nwhole, fraction, nfraction);
-    digits[nwhole + nfraction] = '\0';
-    mpz_set_str(mpq_numref(value), digits, 10);
-    mpz_ui_pow_ui(mpq_denref(value), 10, nfraction);
-}
-
-/* REASON_CORRECT when s was read into value (canonical), REASON_DIVISION_BY_ZERO for a/0, else REASON_UNPARSEABLE. */
-static Reason rational_read(const char *s, mpq_t value)
+static Reason number_read(const char *s, mpq_t value)
 {
     if (too_long(s)) return REASON_UNPARSEABLE;
-    bool negative = *s == '-';
-    if (*s == '-' || *s == '+') s++;
-    size_t n = digits_at(s);
-    if (n == 0) return REASON_UNPARSEABLE;
-    if (s[n] == '\0') {
-        mpq_set_str(value, s, 10);
-    } else {
-        size_t rest = digits_at(s + n + 1);
-        if ((s[n] != '.' && s[n] != '/') || rest == 0 || s[n + 1 + rest] != '\0') return REASON_UNPARSEABLE;
-        if (s[n] == '.') decimal_set(value, s, n, s + n + 1, rest);
-        else mpq_set_str(value, s, 10);
-        if (mpz_sgn(mpq_denref(value)) == 0) return REASON_DIVISION_BY_ZERO;
-        mpq_canonicalize(value);
+    switch (answer_number(s, value)) {
+    case NUMBER_READ: return REASON_CORRECT;
+    case NUMBER_DIVIDED_BY_ZERO: return REASON_DIVISION_BY_ZERO;
+    default: return REASON_UNPARSEABLE;
     }
-    if (negative) mpq_neg(value, value);
-    return REASON_CORRECT;
 }
 
 Reason verify_rational(const char *gold, const char *answer)
 {
     mpq_t g, a;
     mpq_inits(g, a, NULL);
-    Reason r = rational_read(gold, g) == REASON_CORRECT ? rational_read(answer, a) : REASON_UNPARSEABLE;
+    Reason r = number_read(gold, g) == REASON_CORRECT ? number_read(answer, a) : REASON_UNPARSEABLE;
     if (r == REASON_CORRECT && !mpq_equal(g, a)) r = REASON_WRONG_ANSWER;
     mpq_clears(g, a, NULL);
     return r;
 }
 
+static bool is_integer(const char *s)
+{
+    mpq_t value;
+    mpq_init(value);
+    bool yes = number_read(s, value) == REASON_CORRECT && mpz_cmp_ui(mpq_denref(value), 1) == 0;
+    mpq_clear(value);
+    return yes;
+}
+
+Reason verify_integer(const char *gold, const char *answer)
+{
+    return is_integer(gold) ? verify_rational(gold, answer) : REASON_UNPARSEABLE;
+}
+
 Reason verify_exact(const char *gold, const char *answer)
 {
-    return strcmp(gold, answer) == 0 ? REASON_CORRECT : REASON_WRONG_ANSWER;
+    if (strcmp(gold, answer) == 0) return REASON_CORRECT;
+    char *g = answer_bare(gold), *a = answer_bare(answer);
+    bool equal = *g != '\0' && strcmp(g, a) == 0;
+    free(g);
+    free(a);
+    return equal ? REASON_CORRECT : REASON_WRONG_ANSWER;
 }
 
 Reason verify_digits(const char *gold, const char *answer)
@@ -213,8 +183,12 @@ static bool read_sum(Expression *e, mpq_t out)
 
 static bool expression_read(const char *s, Expression *e, mpq_t value)
 {
-    *e = (Expression){.p = s};
-    return !too_long(s) && read_sum(e, value) && *e->p == '\0';
+    if (too_long(s)) return false;
+    char *plain = answer_plain(s);
+    *e = (Expression){.p = plain};
+    bool ok = read_sum(e, value) && *e->p == '\0';
+    free(plain);
+    return ok;
 }
 
 /* Whether the multiset e->used is the multiset numbers. */
@@ -257,7 +231,7 @@ Reason verify_expression(const char *target, const long *numbers, int n, const c
     if (n > VERIFY_MAX_NUMBERS) return REASON_UNPARSEABLE;
     mpq_t value;
     mpq_init(value);
-    Reason r = rational_read(target, value);
+    Reason r = number_read(target, value);
     if (r == REASON_CORRECT) r = compare_expression(value, numbers, n, answer);
     mpq_clear(value);
     return r;

@@ -1,5 +1,5 @@
-/* Exact verifiers: strings in, a reason out; no floating point and no tolerance anywhere. Gold and answer are
- * trimmed already. Only ASCII digits are digits. An answer of more than VERIFY_MAX bytes does not parse. */
+/* Exact verifiers: strings in, a reason out; no floating point and no tolerance anywhere. Gold and answer are read by
+ * data/answer.h: one reader of the usual spellings for both. An answer of more than VERIFY_MAX bytes does not parse. */
 #ifndef DATA_VERIFY_H
 #define DATA_VERIFY_H
 
@@ -7,22 +7,19 @@
 
 enum { VERIFY_MAX = 4096, VERIFY_MAX_NUMBERS = 64 };
 
-typedef enum { VERIFIER_INTEGER, VERIFIER_RATIONAL, VERIFIER_EXACT, VERIFIER_EXPRESSION, VERIFIER_COUNT } Verifier;
 const char *verifier_name(Verifier v); /* "integer", ... */
 bool verifier_find(const char *name, Verifier *out);
 
 /* 1 for REASON_CORRECT, else 0. */
 Verdict verdict_of(Reason r);
 
-/* Integers of any size: an optional + or -, then digits; leading zeros and the sign of 0 do not matter; nothing
- * else. */
+/* Gold is an integer of any size, the answer a number of that value (72.0 is 72). */
 Reason verify_integer(const char *gold, const char *answer);
 
-/* Rationals (GMP): an integer, a/b (b of digits only, not 0), or a decimal "12.50" (digits on both sides of the point);
- * equal when the values are: 1/2 = 2/4 = 0.5. */
+/* Numbers of data/answer.h, exactly (GMP): 1/2 = 2/4 = 0.5. */
 Reason verify_rational(const char *gold, const char *answer);
 
-/* The same bytes. */
+/* The same bytes, once what stands around an answer ($..$, \boxed{..}, a final point) is taken away. */
 Reason verify_exact(const char *gold, const char *answer);
 
 /* A list of single digits without separators, in the order of gold (which is sorted). A list of other digits is not a

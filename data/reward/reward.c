@@ -144,9 +144,9 @@ float repetition_share(const char *text, size_t length)
     return total > 1 ? (float)repeated / (float)total : 0.0f;
 }
 
-static float language(const Parsed *c, Language l)
+static float language(const Parsed *c, const Problem *p)
 {
-    return c->think_length == 0 ? 0.0f : language_share(c->think, c->think_length, l);
+    return c->think_length == 0 ? 0.0f : task_language_share(p, c->think, c->think_length);
 }
 
 static float part(const RewardSpec *s, const RewardInput *in, const Parsed *c, const Verdict *v)
@@ -154,7 +154,7 @@ static float part(const RewardSpec *s, const RewardInput *in, const Parsed *c, c
     switch (s->kind) {
     case REWARD_ACCURACY: return v->score;
     case REWARD_FORMAT: return c->format_ok && !in->truncated ? 1.0f : 0.0f;
-    case REWARD_LANGUAGE: return language(c, in->problem->language);
+    case REWARD_LANGUAGE: return language(c, in->problem);
     case REWARD_LENGTH: return in->max_tokens > 0 ? 1.0f - (float)in->tokens / (float)in->max_tokens : 0.0f;
     case REWARD_OVERLONG: return overlong(s, in);
     case REWARD_REPETITION: return -repetition_share(in->completion, strlen(in->completion));

@@ -17,13 +17,15 @@ static void put_chatml_end(Render *r, bool assistant)
     chat_put(r, "\n");
 }
 
-static void put_chatml_message(Render *r, const Json *m)
+static void put_chatml_message(Render *r, size_t i)
 {
+    const Json *m = chat_message_at(r, i);
     bool assistant = chat_is_role(m, "assistant");
     put_chatml_open(r, chat_role_of(m));
     chat_put(r, "\n");
     if (assistant) chat_begin_span(r);
-    chat_put_view(r, chat_content_of(m));
+    if (assistant) chat_put_view(r, chat_answer_of(r, i));
+    else chat_put_quoted(r, chat_content_of(m));
     put_chatml_end(r, assistant);
 }
 
@@ -47,7 +49,7 @@ static void put_chatml_system(Render *r)
     bool own = first && chat_is_role(first, "system"), tools = json_count(r->options.tools) > 0;
     if (!own && !r->t->default_system && !tools) return;
     chat_put(r, "<|im_start|>system\n");
-    if (own) chat_put_view(r, chat_content_of(first));
+    if (own) chat_put_quoted(r, chat_content_of(first));
     else if (r->t->default_system) chat_put(r, r->t->default_system);
     if (tools) {
         if (own || r->t->default_system) chat_put(r, "\n\n");
@@ -75,14 +77,15 @@ static void put_tool_reply(Render *r, size_t i)
 {
     if (i == 0 || !chat_is_role(chat_message_at(r, i - 1), "tool")) chat_put(r, "<|im_start|>user");
     chat_put(r, "\n<tool_response>\n");
-    chat_put_view(r, chat_content_of(chat_message_at(r, i)));
+    chat_put_quoted(r, chat_content_of(chat_message_at(r, i)));
     chat_put(r, "\n</tool_response>");
     if (i + 1 == chat_message_count(r) || !chat_is_role(chat_message_at(r, i + 1), "tool")) chat_put(r, "<|im_end|>\n");
 }
 
-static void put_qwen25_call_message(Render *r, const Json *m)
+static void put_qwen25_call_message(Render *r, size_t i)
 {
-    View content = chat_content_of(m);
+    const Json *m = chat_message_at(r, i);
+    View content = chat_answer_of(r, i);
     put_chatml_open(r, "assistant");
     chat_put(r, "\n");
     chat_begin_span(r);
@@ -152,8 +155,8 @@ static void put_qwen_message(Render *r, size_t i, size_t query)
     bool qwen3 = r->t->family == TEMPLATE_QWEN3, assistant = chat_is_role(m, "assistant");
     if (chat_is_role(m, "tool")) put_tool_reply(r, i);
     else if (assistant && qwen3) put_qwen3_answer(r, i, i > query);
-    else if (assistant && chat_calls_tools(m)) put_qwen25_call_message(r, m);
-    else if (assistant || chat_is_role(m, "user") || (chat_is_role(m, "system") && i > 0)) put_chatml_message(r, m);
+    else if (assistant && chat_calls_tools(m)) put_qwen25_call_message(r, i);
+    else if (assistant || chat_is_role(m, "user") || (chat_is_role(m, "system") && i > 0)) put_chatml_message(r, i);
 }
 
 void template_render_qwen(Render *r)
@@ -170,6 +173,6 @@ void template_render_chatml(Render *r)
 {
     size_t from = chat_message_count(r) && chat_is_role(chat_message_at(r, 0), "system");
     if (chat_message_count(r)) put_chatml_system(r);
-    for (size_t i = from; i < chat_message_count(r); i++) put_chatml_message(r, chat_message_at(r, i));
+    for (size_t i = from; i < chat_message_count(r); i++) put_chatml_message(r, i);
     if (r->options.add_generation_prompt) chat_put(r, "<|im_start|>assistant\n");
 }

@@ -7,9 +7,9 @@ static void put_system(Render *r)
     bool first = true;
     for (size_t i = 0; i < chat_message_count(r); i++) {
         if (!chat_is_role(chat_message_at(r, i), "system")) continue;
-        if (r->t->last_system_only) r->out.n = start;
+        if (r->t->last_system_only) r->out.n = start, r->n_quoted = 0;
         else if (!first) chat_put(r, "\n\n");
-        chat_put_view(r, chat_content_of(chat_message_at(r, i)));
+        chat_put_quoted(r, chat_content_of(chat_message_at(r, i)));
         first = false;
     }
 }
@@ -41,12 +41,13 @@ static void put_deepseek_calls(Render *r, const Json *calls, bool *any_call)
     }
 }
 
-static void put_deepseek_answer(Render *r, const Json *m, bool after_tools)
+static void put_deepseek_answer(Render *r, size_t i, bool after_tools)
 {
     chat_put(r, after_tools ? "<｜tool▁outputs▁end｜>" : "<｜Assistant｜>");
-    View content = chat_content_of(m);
+    View content = chat_answer_of(r, i);
+    bool strip = r->t->strip_reasoning && !after_tools && !chat_is_said(r, i);
     chat_begin_span(r);
-    chat_put_view(r, r->t->strip_reasoning && !after_tools ? chat_after_last(content, "</think>") : content);
+    chat_put_view(r, strip ? chat_after_last(content, "</think>") : content);
     chat_put(r, "<｜end▁of▁sentence｜>");
     chat_end_span(r);
 }
@@ -61,9 +62,9 @@ void template_render_deepseek(Render *r)
         if (chat_is_role(m, "user")) {
             in_tools = false;
             chat_put(r, "<｜User｜>");
-            chat_put_view(r, chat_content_of(m));
+            chat_put_quoted(r, chat_content_of(m));
         } else if (chat_is_role(m, "assistant") && json_is_string(json_get(m, "content"))) {
-            put_deepseek_answer(r, m, in_tools);
+            put_deepseek_answer(r, i, in_tools);
             in_tools = false;
         } else if (chat_is_role(m, "assistant")) {
             in_tools = false;
@@ -73,7 +74,7 @@ void template_render_deepseek(Render *r)
             chat_put(r, any_output ? "\n" : "<｜tool▁outputs▁begin｜>");
             any_output = true;
             chat_put(r, "<｜tool▁output▁begin｜>");
-            chat_put_view(r, chat_content_of(m));
+            chat_put_quoted(r, chat_content_of(m));
             chat_put(r, "<｜tool▁output▁end｜>");
         }
     }

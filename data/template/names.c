@@ -1,13 +1,14 @@
+/* The built-in templates by name, and which of them a Jinja text is. */
 #include "data/template/template.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "data/text.h"
 
-#include <stdlib.h>
-
 static const ChatTemplate templates[] = {
-    {.name = "r1-tiny", .family = TEMPLATE_R1_TINY, .no_tools = true},
+    {.name = "r1-tiny", .family = TEMPLATE_PLAIN, .no_tools = true},
+    {.name = "plain", .family = TEMPLATE_PLAIN, .no_tools = true},
     {.name = "deepseek-v2", .family = TEMPLATE_DEEPSEEK_V2, .no_tools = true},
     {.name = "deepseek-v3", .family = TEMPLATE_DEEPSEEK},
     {.name = "deepseek-r1", .family = TEMPLATE_DEEPSEEK, .strip_reasoning = true, .last_system_only = true},
@@ -29,6 +30,11 @@ static const ChatTemplate templates[] = {
      .no_tools = true},
 };
 enum { TEMPLATES = sizeof templates / sizeof templates[0] };
+
+ChatTemplate template_plain(void)
+{
+    return templates[0];
+}
 
 static bool find(const char *name, ChatTemplate *out)
 {

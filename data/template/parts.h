@@ -15,16 +15,26 @@ typedef struct Render {
     const Json *messages;
     TemplateOptions options;
     Text out;
-    TemplateSpan *spans;
+    TextSpan *spans; /* what the assistant says */
     int n;
+    TextSpan *quoted; /* what others wrote */
+    int n_quoted;
+    char *said; /* the last message as the model says it; NULL: as its content is */
 } Render;
 
+void template_render_plain(Render *r);
 void template_render_deepseek(Render *r);
 void template_render_chatml(Render *r);
 void template_render_qwen(Render *r);
 
 void chat_put(Render *r, const char *text);
 void chat_put_view(Render *r, View v);
+/* What a user, a system text or a tool says: no control token in it counts. */
+void chat_put_quoted(Render *r, View v);
+/* Whether the last message is rendered as the model says it, and message i is that one. */
+bool chat_is_said(const Render *r, size_t i);
+/* What the assistant says in message i: its content, or, where it is_said, with the thought that the family would leave out. */
+View chat_answer_of(const Render *r, size_t i);
 /* The tokenizer's BOS and EOS, or the usual spelling. */
 void chat_put_bos(Render *r, const char *usual);
 void chat_put_eos(Render *r, const char *usual);

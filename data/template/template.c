@@ -1,3 +1,4 @@
+/* Rendering of messages, and what the families share. */
 #include "data/template/parts.h"
 
 #include <stdlib.h>
@@ -34,11 +35,23 @@ void chat_put_eos(Render *r, const char *usual)
     put_marker(r, r->options.tokenizer ? tokenizer_eos(r->options.tokenizer) : -1, usual);
 }
 
+static void add_span(TextSpan **list, int *n, TextSpan span)
+{
+    *list = realloc(*list, (size_t)(*n + 1) * sizeof **list);
+    CHECK(*list);
+    (*list)[(*n)++] = span;
+}
+
+void chat_put_quoted(Render *r, View v)
+{
+    size_t start = r->out.n;
+    chat_put_view(r, v);
+    if (v.n) add_span(&r->quoted, &r->n_quoted, (TextSpan){start, r->out.n});
+}
+
 void chat_begin_span(Render *r)
 {
-    r->spans = realloc(r->spans, (size_t)(r->n + 1) * sizeof *r->spans);
-    CHECK(r->spans);
-    r->spans[r->n++] = (TemplateSpan){r->out.n, r->out.n};
+    add_span(&r->spans, &r->n, (TextSpan){r->out.n, r->out.n});
 }
 
 void chat_end_span(Render *r)
@@ -75,6 +88,16 @@ bool chat_calls_tools(const Json *message)
     return json_count(json_get(message, "tool_calls")) > 0;
 }
 
+/* ChatML and Llama-3 write any role as it is; the others would leave a message of another role out. */
+static bool known_role(const ChatTemplate *t, const char *role)
+{
+    static const char *const known[] = {"system", "user", "assistant", "tool"};
+    if (t->family == TEMPLATE_CHATML || t->family == TEMPLATE_LLAMA3) return true;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(role, known[i])) return true;
+    return false;
+}
+
 static bool check_messages(const ChatTemplate *t, const Json *messages, Status *st)
 {
     if (!json_is_array(messages)) return fail(st, "the messages must be a JSON array of {\"role\", \"content\"}");
@@ -85,6 +108,11 @@ static bool check_messages(const ChatTemplate *t, const Json *messages, Status *
             return fail(st, "\"tool_calls\" of message %zu must be an array", i);
         if (!json_is_string(content) && !((!content || json_is_null_value(content)) && chat_calls_tools(m)))
             return fail(st, "message %zu has no string \"content\"", i);
+        if (!known_role(t, chat_role_of(m)))
+            return fail(st, "message %zu: the chat template %s knows no role \"%.40s\"", i, t->name, chat_role_of(m));
+        if (t->family == TEMPLATE_DEEPSEEK && chat_calls_tools(m) && json_is_string(content))
+            return fail(st, "message %zu has content and tool calls: the chat template %s would leave the calls out", i,
+                        t->name);
         if (t->no_tools && (chat_calls_tools(m) || chat_is_role(m, "tool")))
             return fail(st, "message %zu: the chat template %s has no tool calls", i, t->name);
     }
@@ -131,26 +159,50 @@ View chat_after_last(View v, const char *mark)
     return v;
 }
 
-/* ---- r1-tiny, DeepSeek-V2, Llama-3 ---- */
+/* ---- a turn as the model says it ---- */
 
-static void render_tiny(Render *r)
+bool chat_is_said(const Render *r, size_t i)
 {
-    chat_put_bos(r, "<bos>");
-    for (size_t i = 0; i < chat_message_count(r); i++) {
-        const Json *m = chat_message_at(r, i);
-        if (!chat_is_role(m, "assistant")) {
-            if (!chat_is_role(m, "system")) chat_put(r, "<user>");
-            chat_put_view(r, chat_content_of(m));
-            continue;
-        }
-        chat_put(r, "<assistant>");
-        chat_begin_span(r);
-        chat_put_view(r, chat_content_of(m));
-        chat_put_eos(r, "<eos>");
-        chat_end_span(r);
-    }
-    if (r->options.add_generation_prompt) chat_put(r, "<assistant>");
+    return r->options.as_said && i + 1 == chat_message_count(r);
 }
+
+View chat_answer_of(const Render *r, size_t i)
+{
+    if (chat_is_said(r, i) && r->said) return (View){r->said, strlen(r->said)};
+    return chat_content_of(chat_message_at(r, i));
+}
+
+static bool begins(View v, const char *mark)
+{
+    return v.n >= strlen(mark) && !memcmp(v.p, mark, strlen(mark));
+}
+
+/* The last message with its thought in front; NULL when the content is what the model says. Where the generation prompt opens
+ * <think>, the thought stands behind exactly what was opened. */
+static char *said_by(const Render *r)
+{
+    static const char open[] = "<think>", close[] = "</think>";
+    size_t last = chat_message_count(r) - 1;
+    const Json *m = chat_message_at(r, last);
+    View content = chat_content_of(m), thought = chat_string_view(json_get(m, "reasoning_content"));
+    bool lines = r->t->family == TEMPLATE_DEEPSEEK;
+    Text out = {0};
+    if (thought.n) {
+        text_add(&out, lines ? "<think>\n" : open);
+        text_add_bytes(&out, thought.p, thought.n);
+        text_add(&out, lines ? "\n</think>\n\n" : close);
+    } else if (r->t->open_think && memmem(content.p, content.n, close, sizeof close - 1)) {
+        if (begins(content, open)) content = (View){content.p + sizeof open - 1, content.n - (sizeof open - 1)};
+        if (begins(content, "\n")) content = (View){content.p + 1, content.n - 1};
+        text_add(&out, "<think>\n");
+    } else {
+        return NULL;
+    }
+    text_add_bytes(&out, content.p, content.n);
+    return text_take(&out);
+}
+
+/* ---- DeepSeek-V2, Llama-3 ---- */
 
 /* The generation prompt is "Assistant:", so the space after it is the model's to write and belongs to the span. */
 static void render_deepseek_v2(Render *r)
@@ -162,12 +214,12 @@ static void render_deepseek_v2(Render *r)
             chat_put(r, "Assistant:");
             chat_begin_span(r);
             chat_put(r, " ");
-            chat_put_view(r, chat_content_of(m));
+            chat_put_view(r, chat_answer_of(r, i));
             chat_put_eos(r, "<｜end▁of▁sentence｜>");
             chat_end_span(r);
         } else if (chat_is_role(m, "user") || chat_is_role(m, "system")) {
             if (chat_is_role(m, "user")) chat_put(r, "User: ");
-            chat_put_view(r, chat_content_of(m));
+            chat_put_quoted(r, chat_content_of(m));
             chat_put(r, "\n\n");
         }
     }
@@ -209,7 +261,8 @@ static void render_llama3(Render *r)
         chat_put(r, chat_role_of(m));
         chat_put(r, "<|end_header_id|>\n\n");
         if (assistant) chat_begin_span(r);
-        chat_put_view(r, trimmed(chat_content_of(m)));
+        if (assistant) chat_put_view(r, trimmed(chat_answer_of(r, i)));
+        else chat_put_quoted(r, trimmed(chat_content_of(m)));
         chat_put(r, "<|eot_id|>");
         if (assistant) chat_end_span(r);
     }
@@ -220,7 +273,7 @@ bool template_render(const ChatTemplate *t, const Json *messages, TemplateOption
                      Status *st)
 {
     static void (*const renderers[])(Render *) = {
-        [TEMPLATE_R1_TINY] = render_tiny,
+        [TEMPLATE_PLAIN] = template_render_plain,
         [TEMPLATE_DEEPSEEK_V2] = render_deepseek_v2,
         [TEMPLATE_DEEPSEEK] = template_render_deepseek,
         [TEMPLATE_CHATML] = template_render_chatml,
@@ -229,12 +282,14 @@ bool template_render(const ChatTemplate *t, const Json *messages, TemplateOption
         [TEMPLATE_LLAMA3] = render_llama3,
     };
     if (!check_messages(t, messages, st)) return false;
+    size_t n = json_count(messages);
     Render r = {.t = t, .messages = messages, .options = options};
+    r.options.as_said = options.as_said && n && chat_is_role(json_at(messages, n - 1), "assistant");
+    if (r.options.as_said) r.said = said_by(&r);
     renderers[t->family](&r);
-    out->length = r.out.n;
+    free(r.said);
+    *out = (RenderedChat){.length = r.out.n, .spans = r.spans, .n = r.n, .quoted = r.quoted, .n_quoted = r.n_quoted};
     out->text = text_take(&r.out);
-    out->spans = r.spans;
-    out->n = r.n;
     return true;
 }
 
@@ -242,5 +297,6 @@ void rendered_free(RenderedChat *r)
 {
     free(r->text);
     free(r->spans);
+    free(r->quoted);
     *r = (RenderedChat){0};
 }

@@ -14,7 +14,7 @@
 #include "data/tokenizer/tokenizer.h"
 
 typedef enum {
-    TEMPLATE_R1_TINY, /* <bos>[system]<user>text<assistant>text<eos> */
+    TEMPLATE_PLAIN, /* <bos>[system]<user>text<assistant>text<eos>: our own recipes' */
     TEMPLATE_DEEPSEEK_V2,
     TEMPLATE_DEEPSEEK, /* V3 and R1 */
     TEMPLATE_CHATML,   /* also Qwen2, SmolLM2 */
@@ -33,6 +33,8 @@ typedef struct ChatTemplate {
     bool no_tools;              /* tool messages are refused */
 } ChatTemplate;
 
+/* The template of our own recipes, "r1-tiny" and "plain" by name. */
+ChatTemplate template_plain(void);
 /* The built-in of that name; else fails and lists the names. */
 bool template_named(const char *name, ChatTemplate *out, Status *st);
 /* The built-in that renders as this Jinja text does; false when it is not recognised. */
@@ -43,22 +45,24 @@ bool template_for(const Tokenizer *t, const char *name, ChatTemplate *out, Statu
 
 typedef struct TemplateOptions {
     bool add_generation_prompt;
-    bool no_thinking;           /* Qwen3: enable_thinking = false */
+    bool no_thinking; /* Qwen3: enable_thinking = false */
+    bool
+        as_said; /* the last message, an assistant's, as the model says it behind the generation prompt: with its thought
+                     (reasoning_content, or <think> in the content) where the family leaves thoughts out of past turns, and
+                     behind the <think> that the generation prompt opens */
     const Json *tools;          /* Qwen2.5, Qwen3: function signatures; may be NULL */
     const Tokenizer *tokenizer; /* says how BOS and EOS are spelled where the template asks; NULL: as usual for it */
 } TemplateOptions;
 
-/* Bytes [start, end) of the text that the assistant says: trained on. The end marker is inside, the role header and
- * ChatML's newline after the marker are not. */
-typedef struct TemplateSpan {
-    size_t start, end;
-} TemplateSpan;
-
 typedef struct RenderedChat {
     char *text; /* NUL-terminated */
     size_t length;
-    TemplateSpan *spans;
+    TextSpan
+        *spans; /* what the assistant says: the end marker is inside, the role header and ChatML's newline behind the
+                        marker are not */
     int n;
+    TextSpan *quoted; /* what users, system texts and tools say, for tokenizer_encode_quoted */
+    int n_quoted;
 } RenderedChat;
 
 /* Renders; *out is the caller's to free with rendered_free. Fails when a message has not the shape the template needs.

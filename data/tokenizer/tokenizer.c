@@ -42,6 +42,9 @@ int tokenizer_vocab(const Tokenizer *t)
 typedef struct Encoding {
     const Tokenizer *t;
     Ids *out;
+    const TextSpan *quoted; /* of the whole text, in which the piece at hand begins at `base` */
+    int n;
+    size_t base;
 } Encoding;
 
 static void encode_piece(void *context, const char *piece, size_t length)
@@ -50,7 +53,33 @@ static void encode_piece(void *context, const char *piece, size_t length)
     bpe_encode(&e->t->bpe, piece, length, e->out);
 }
 
+static bool is_control(const Tokenizer *t, int32_t id)
+{
+    size_t n;
+    bool special;
+    const char *piece = tokenizer_piece(t, id, &n, &special);
+    return special || (n > 2 && piece[0] == '<' && piece[n - 1] == '>');
+}
+
+/* Whether the token at [start, end) of the piece stands in quoted text; white space that it takes with it does not count. */
+static bool stands_quoted(const Encoding *e, int32_t id, const char *text, size_t start, size_t end)
+{
+    size_t n;
+    const char *piece = tokenizer_piece(e->t, id, &n, NULL), *at = memmem(text + start, end - start, piece, n);
+    size_t from = e->base + (at ? (size_t)(at - text) : start), to = at ? from + n : e->base + end;
+    for (int i = 0; i < e->n; i++)
+        if (from < e->quoted[i].end && to > e->quoted[i].start) return true;
+    return false;
+}
+
 typedef void EncodeGap(const Encoding *e, const char *text, size_t length);
+
+static void encode_gap(const Encoding *e, EncodeGap *gap, const char *text, size_t from, size_t to)
+{
+    Encoding inner = *e;
+    inner.base += from;
+    if (to > from) gap(&inner, text + from, to - from);
+}
 
 /* Ids of the added tokens in text, and what `gap` makes of the text between them. */
 static void cut_added(const Encoding *e, const AddedTokens *added, const char *text, size_t length, EncodeGap *gap)
@@ -58,11 +87,12 @@ static void cut_added(const Encoding *e, const AddedTokens *added, const char *t
     size_t scan = 0, done = 0, start, end;
     const AddedToken *token;
     while ((token = added_tokens_next(added, text, length, &scan, done, &start, &end))) {
-        if (start > done) gap(e, text + done, start - done);
+        if (e->n && is_control(e->t, token->id) && stands_quoted(e, token->id, text, start, end)) continue;
+        encode_gap(e, gap, text, done, start);
         ids_push(e->out, token->id);
         done = end;
     }
-    if (length > done) gap(e, text + done, length - done);
+    encode_gap(e, gap, text, done, length);
 }
 
 static void encode_words(const Encoding *e, const char *text, size_t length)
@@ -70,20 +100,61 @@ static void encode_words(const Encoding *e, const char *text, size_t length)
     pretokenize(e->t->pre, text, length, encode_piece, (void *)(uintptr_t)e);
 }
 
+static void add_normal(Text *out, UnicodeForm form, const char *text, size_t length)
+{
+    size_t n = length;
+    char *normal = unicode_normalize(form, text, length, &n);
+    text_add_bytes(out, normal ? normal : text, n);
+    free(normal);
+}
+
+/* Normalises between the ends of quoted spans, so that it is known where they lie afterwards. */
+static void encode_quoted_normal(const Encoding *e, const char *text, size_t length)
+{
+    Text normal = {0};
+    TextSpan *spans = malloc((size_t)e->n * sizeof *spans);
+    size_t done = 0;
+    int n = 0;
+    CHECK(spans);
+    for (int i = 0; i < e->n; i++) {
+        size_t start = e->quoted[i].start > e->base ? e->quoted[i].start - e->base : 0;
+        size_t end = e->quoted[i].end > e->base ? e->quoted[i].end - e->base : 0;
+        if (end > length) end = length;
+        if (start >= end) continue;
+        add_normal(&normal, e->t->form, text + done, start - done);
+        spans[n].start = normal.n;
+        add_normal(&normal, e->t->form, text + start, end - start);
+        spans[n++].end = normal.n;
+        done = end;
+    }
+    add_normal(&normal, e->t->form, text + done, length - done);
+    cut_added(&(Encoding){e->t, e->out, spans, n, 0}, &e->t->normalized, normal.p ? normal.p : "", normal.n,
+              encode_words);
+    free(normal.p);
+    free(spans);
+}
+
 static void encode_normalized(const Encoding *e, const char *text, size_t length)
 {
     size_t n = length;
     char *normal = unicode_normalize(e->t->form, text, length, &n);
-    cut_added(e, &e->t->normalized, normal ? normal : text, n, encode_words);
+    if (normal && e->n) encode_quoted_normal(e, text, length);
+    else cut_added(e, &e->t->normalized, normal ? normal : text, n, encode_words);
     free(normal);
+}
+
+void tokenizer_encode_quoted(const Tokenizer *t, const char *text, size_t length, const TextSpan *quoted, int n,
+                             Ids *out)
+{
+    char *repaired = NULL;
+    if (utf8_valid_length(text, length) < length) text = repaired = utf8_repair(text, length, &length);
+    cut_added(&(Encoding){t, out, quoted, n, 0}, &t->raw, text, length, encode_normalized);
+    free(repaired);
 }
 
 void tokenizer_encode(const Tokenizer *t, const char *text, size_t length, Ids *out)
 {
-    char *repaired = NULL;
-    if (utf8_valid_length(text, length) < length) text = repaired = utf8_repair(text, length, &length);
-    cut_added(&(Encoding){t, out}, &t->raw, text, length, encode_normalized);
-    free(repaired);
+    tokenizer_encode_quoted(t, text, length, NULL, 0, out);
 }
 
 /* ---- decode ---- */

@@ -46,6 +46,14 @@ void tokenizer_free(Tokenizer *t);
 int tokenizer_vocab(const Tokenizer *t); /* one more than the largest id */
 /* Appends the ids of text (special tokens in it are parsed; no BOS is added). Invalid UTF-8 counts as U+FFFD. */
 void tokenizer_encode(const Tokenizer *t, const char *text, size_t length, Ids *out);
+/* Bytes [start, end) of a text. */
+typedef struct TextSpan {
+    size_t start, end;
+} TextSpan;
+/* The same where `quoted` (n spans, ascending) holds what somebody wrote: there a control token is only text. Control tokens are
+ * the special ones, and tags (<think>, <tool_call>): added tokens that begin with < and end with >. */
+void tokenizer_encode_quoted(const Tokenizer *t, const char *text, size_t length, const TextSpan *quoted, int n,
+                             Ids *out);
 /* Bytes of ids, NUL-terminated; special tokens appear as their text when `special`, else are dropped. Invalid UTF-8
  * becomes U+FFFD. Caller frees. */
 char *tokenizer_decode(const Tokenizer *t, const int32_t *ids, int n, bool special);

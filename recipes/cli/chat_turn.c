@@ -1,6 +1,8 @@
 /* A model speaks and is spoken to: messages -> ids, sampled tokens -> text as it comes. */
 #include "recipes/cli/chat_turn.h"
 
+#include "recipes/model/prompts.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,12 +17,8 @@ bool speech_open(Speech *s, const OpenModel *m, const char *model, const char *t
 
 bool speech_encode(const Speech *s, const Json *messages, bool no_thinking, Ids *out, bool *thinking, Status *st)
 {
-    TemplateOptions options = {
-        .add_generation_prompt = true, .no_thinking = no_thinking, .tokenizer = s->voice.tokenizer};
-    RenderedChat chat;
-    if (!template_render(&s->voice.chat, messages, options, &chat, st)) return false;
-    tokenizer_encode(s->voice.tokenizer, chat.text, chat.length, out);
-    rendered_free(&chat);
+    TemplateOptions options = {.add_generation_prompt = true, .no_thinking = no_thinking};
+    if (!chat_encode(&s->voice, messages, options, out, st)) return false;
     *thinking = false;
     for (int i = 0; i < out->n; i++) {
         if (out->ids[i] == s->think) *thinking = true;

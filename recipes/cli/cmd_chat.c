@@ -9,6 +9,7 @@
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/sampling.h"
 #include "recipes/cli/chat_turn.h"
+#include "recipes/model/prompts.h"
 
 typedef struct ChatArgs {
     const char *model, *template_name, *system;
@@ -58,7 +59,7 @@ static bool answer(const ChatArgs *a, OpenModel *m, const Speech *speech, Json *
             ok = true;
         }
         char *said = speaker_end(&speaker);
-        add_message(messages, "assistant", said);
+        add_message(messages, "assistant", completion_content(&speech->voice, said));
         free(said);
     }
     free(ids.ids);
@@ -69,7 +70,7 @@ static bool converse(const ChatArgs *a, OpenModel *m, const Speech *speech, Stat
 {
     bool terminal = isatty(STDIN_FILENO), ok = true;
     /* Models of the built-in recipes saw one turn at a time in training. */
-    bool single_turns = speech->voice.has_template && speech->voice.chat.family == TEMPLATE_R1_TINY;
+    bool single_turns = speech->voice.has_template && speech->voice.chat.family == TEMPLATE_PLAIN;
     char *line = NULL;
     size_t size = 0;
     Json *messages = new_conversation(a);

@@ -9,6 +9,7 @@
 #include "core/kv_cache.h"
 #include "core/matrix.h"
 #include "core/schedule.h"
+#include "data/conversation.h"
 #include "data/corpus.h"
 #include "data/reward/reward.h"
 
@@ -123,9 +124,10 @@ typedef struct RecipeStage {
     char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
     char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
 
-    int steps;       /* 0 in sft-like kinds: epochs decide */
-    BatchRamp batch; /* sequences a step */
-    int max_length;  /* tokens of a training sequence; longer ones are dropped and counted */
+    int steps;         /* 0 in sft-like kinds: epochs decide */
+    BatchRamp batch;   /* sequences a step */
+    int max_length;    /* tokens of a training sequence; longer ones are dropped and counted */
+    Turns train_turns; /* sft: which turns of a conversation are trained */
     double epochs;
     RecipeOptim optim;
 

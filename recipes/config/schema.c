@@ -265,6 +265,8 @@ static const Field stage_fields[] = {
      .help = "sequences an update; {from, to, over} grows in so many steps"},
     INT("max_length", max_length, "256", 2, 1 << 24, PRE | TEACH,
         "tokens of a sequence; longer ones are dropped and counted"),
+    ENUM("train_turns", train_turns, "all", turns_name, SFT,
+         "turns of the assistant that are trained: all with a text, the last, calls: also bare tool calls"),
 
     REAL("lr", optim.lr, "2e-3", 0, 10, PRE, "peak learning rate"),
     REAL("lr", optim.lr, "5e-4", 0, 10, SFT | RM, "peak learning rate"),

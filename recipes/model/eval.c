@@ -56,7 +56,7 @@ static char *copy_answer(Parsed parsed)
 
 static void tally_sample(Tally *t, const Problem *p, const Completion *c, Verdict v, Parsed parsed)
 {
-    double language = parsed.think_length ? language_share(parsed.think, parsed.think_length, p->language) : 1.0;
+    double language = parsed.think_length ? task_language_share(p, parsed.think, parsed.think_length) : 1.0;
     t->format += parsed.format_ok;
     t->language += language;
     t->length += c->n;
@@ -84,7 +84,7 @@ static float tally_problem(Tally *t, const EvalRun *r, const Problem *p, const C
     double correct = 0;
     bool any = false;
     for (int i = 0; i < k; i++) {
-        char *text = completion_text(r->voice->tokenizer, &c[i]);
+        char *text = completion_text(r->voice, &c[i]);
         Parsed parsed = completion_parse(text);
         Verdict v = task_verify(p, text, c[i].truncated);
         samples[i] = (CurveSample){copy_answer(parsed), v.score, mean_logprob(&c[i])};
@@ -163,9 +163,9 @@ static bool sample_family(const EvalRun *r, const CorpusSpec *mix, int source, i
     CorpusSpec one = *mix;
     one.sources[0] = mix->sources[source];
     one.n_sources = 1;
-    prompts_draw(set, r->voice, &one, s->seed, SPLIT_TEST, 0, n);
     *out = calloc((size_t)n * (size_t)k, sizeof **out);
     CHECK(*out != NULL);
+    if (!prompts_draw(set, r->voice, &one, s->seed, SPLIT_TEST, 0, n, st)) return false;
     RolloutSpec spec = {.slots = s->slots,
                         .samples = k,
                         .max_tokens = s->max_tokens,
@@ -207,7 +207,7 @@ static bool eval_family(EvalRun *r, int source, Tally *tally, Status *st)
 /* What one answer to a general prompt is worth: a built-in family's oracle of the answer, else the verdict. */
 static float general_score(const EvalRun *r, const Problem *p, const Completion *c, bool *over_refusal)
 {
-    char *text = completion_text(r->voice->tokenizer, c), *answer = copy_answer(completion_parse(text));
+    char *text = completion_text(r->voice, c), *answer = copy_answer(completion_parse(text));
     Verdict v = task_verify(p, text, c->truncated);
     float score = p->task->oracle && answer ? p->task->oracle(p, answer) : v.score;
     *over_refusal = !p->unsafe && v.reason == REASON_OVER_REFUSAL;

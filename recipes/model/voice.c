@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "data/conversation.h"
 
 bool voice_stops(const Voice *v, int32_t id)
 {
@@ -20,29 +21,39 @@ static void add_stop(Voice *v, int64_t id)
     v->stops[v->n_stops++] = (int32_t)id;
 }
 
-/* What the template puts behind an assistant's text, when that is one token. */
-static void add_marker(Voice *v)
+static void keep_text(char *out, const char *text, size_t n)
 {
-    static const char probe[] = "Yes.";
-    Json *messages = json_new_array();
-    for (int i = 0; i < 2; i++) {
-        Json *o = json_new_object();
-        json_set(o, "role", json_new_text(i ? "assistant" : "user"));
-        json_set(o, "content", json_new_text(i ? probe : "Well?"));
-        json_append(messages, o);
-    }
-    RenderedChat chat;
+    CHECK(n < VOICE_TEXT);
+    memcpy(out, text, n);
+    out[n] = '\0';
+}
+
+/* What the template puts around an assistant's text, by a rendered example: what ends it, when that is one token, and what stands
+ * between the role's header and the text, with and without an answer. */
+static void learn_turn(Voice *v)
+{
+    static const char said[] = "Yes.";
+    Json *messages = conversation_of_prompt("Well?");
+    RenderedChat asks, chat;
     Status st = {0};
-    Ids ids = {0};
-    bool ok = template_render(&v->chat, messages, (TemplateOptions){.tokenizer = v->tokenizer}, &chat, &st);
+    bool ok = template_render(&v->chat, messages,
+                              (TemplateOptions){.tokenizer = v->tokenizer, .add_generation_prompt = true}, &asks, &st);
+    conversation_add(messages, "assistant", said);
+    ok = ok && template_render(&v->chat, messages, (TemplateOptions){.tokenizer = v->tokenizer}, &chat, &st);
     CHECK(ok && chat.n == 1);
-    const char *text = chat.text + chat.spans[0].start, *end = chat.text + chat.spans[0].end;
-    const char *said = memmem(text, (size_t)(end - text), probe, sizeof probe - 1);
-    CHECK(said != NULL);
-    said += sizeof probe - 1;
-    tokenizer_encode(v->tokenizer, said, (size_t)(end - said), &ids);
+    TextSpan span = chat.spans[0];
+    const char *text = chat.text + span.start, *at = memmem(text, span.end - span.start, said, sizeof said - 1);
+    CHECK(at != NULL);
+    size_t same = 0, before = (size_t)(at - chat.text);
+    while (same < asks.length && same < span.start && asks.text[same] == chat.text[same]) same++;
+    keep_text(v->opened, asks.text + same, asks.length - same);
+    if (asks.length == same) keep_text(v->lead, chat.text + same, before - same);
+    at += sizeof said - 1;
+    Ids ids = {0};
+    tokenizer_encode(v->tokenizer, at, (size_t)(chat.text + span.end - at), &ids);
     if (ids.n == 1) add_stop(v, ids.ids[0]);
     free(ids.ids);
+    rendered_free(&asks);
     rendered_free(&chat);
     json_free(messages);
 }
@@ -66,10 +77,10 @@ bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const M
     static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<|endoftext|>"};
     bool named = template_name && template_name[0], own = tokenizer_chat_template(t) != NULL;
     bool tiny = tokenizer_id(t, "<user>") >= 0 && tokenizer_id(t, "<assistant>") >= 0;
-    *v = (Voice){.tokenizer = t, .has_template = named || own || tiny};
+    *v = (Voice){.tokenizer = t, .has_template = named || own || tiny, .chat = template_plain()};
     const char *name = named ? template_name : own ? NULL : "r1-tiny";
     if (v->has_template && !template_for(t, name, &v->chat, st)) return false;
-    if (v->has_template) add_marker(v);
+    learn_turn(v);
     add_stop(v, tokenizer_eos(t));
     if (config) add_stop(v, config->eos);
     add_generation_config(v, a);

@@ -6,12 +6,14 @@
 #include "core/config.h"
 #include "data/template/template.h"
 
-enum { VOICE_STOPS = 8 };
+enum { VOICE_STOPS = 8, VOICE_TEXT = 64 };
 
 typedef struct Voice {
     const Tokenizer *tokenizer;
     ChatTemplate chat;
-    bool has_template;
+    bool has_template;       /* false: chat is the plain template */
+    char opened[VOICE_TEXT]; /* what the generation prompt says of the answer itself, such as "<think>\n" */
+    char lead[VOICE_TEXT]; /* what the template puts between generation prompt and content, such as DeepSeek-V2's " " */
     int32_t stops[VOICE_STOPS]; /* ids that end the model's turn; the first is the one its training texts end with */
     int n_stops;
 } Voice;

@@ -72,32 +72,34 @@ static double deviation_of(const Lengths *l)
 }
 
 /* predicted: of the documents' part that is trained on. */
-static Lengths document_lengths(const Run *r, const CorpusSpec *c, int max_length, Lengths *predicted)
+static Lengths document_lengths(const Run *r, const CorpusSpec *c, const RecipeStage *s, Lengths *predicted, Status *st)
 {
+    int max_length = s->max_length > 0 ? s->max_length : 1 << 24;
+    Turns turns = s->kind == STAGE_PRETRAIN ? TURNS_WHOLE : s->train_turns;
     Lengths l = {0};
     *predicted = (Lengths){0};
-    for (int i = 0; i < PLAN_PROBLEMS; i++) {
+    for (int i = 0; i < PLAN_PROBLEMS && !st->failed; i++) {
         Document d;
-        Ids ids = {0};
-        int first;
+        Sequences made = {0};
         corpus_document(&d, c, r->recipe->seed, (uint64_t)i);
-        document_encode(&r->voice, d.prompt, d.completion, &ids, &first);
-        if (ids.n <= max_length) {
-            add_length(&l, ids.n);
-            add_length(predicted, ids.n - first);
+        if (document_teaches(&d) && !document_encode(&r->voice, &d, turns, &made, st) && d.line)
+            fail_prefix(st, "%s: line %d", c->sources[d.source].dataset->path, d.line);
+        for (int k = 0; k < made.n; k++) {
+            if (made.list[k].n > max_length) continue;
+            add_length(&l, made.list[k].n);
+            add_length(predicted, sequence_predicted(&made.list[k]));
         }
-        free(ids.ids);
-        free(d.prompt);
-        free(d.completion);
+        sequences_free(&made);
+        document_free(&d);
     }
     return l;
 }
 
-static Lengths prompt_lengths(const Run *r, const CorpusSpec *c)
+static Lengths prompt_lengths(const Run *r, const CorpusSpec *c, Status *st)
 {
     Lengths l = {0};
     PromptSet set;
-    prompts_draw(&set, &r->voice, c, r->recipe->seed, SPLIT_TRAIN, 0, PLAN_PROBLEMS);
+    if (!prompts_draw(&set, &r->voice, c, r->recipe->seed, SPLIT_TRAIN, 0, PLAN_PROBLEMS, st)) return l;
     for (int i = 0; i < set.n; i++) add_length(&l, set.prompts[i].n);
     prompts_free(&set);
     return l;
@@ -130,7 +132,8 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     const RecipeRl *rl = &s->rl;
     CorpusSpec mix;
     if (!run_mix(r, s, s->general_share, &mix, st)) return false;
-    Lengths l = prompt_lengths(r, &mix);
+    Lengths l = prompt_lengths(r, &mix, st);
+    if (st->failed) return false;
     int all = rl->prompts * rl->group, parts = rl->mini_batches > 0 ? rl->mini_batches : 1,
         n = (all + parts - 1) / parts;
     double completions = (double)n * rl->max_tokens;
@@ -156,7 +159,8 @@ static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (!run_mix(r, s, s->general_share, &mix, st)) return false;
     if (pretrain)
         for (int i = 0; i < STYLE_COUNT; i++) mix.styles[i] = (float)s->styles[i];
-    Lengths predicted, l = document_lengths(r, &mix, s->max_length > 0 ? s->max_length : 1 << 24, &predicted);
+    Lengths predicted, l = document_lengths(r, &mix, s, &predicted, st);
+    if (st->failed) return false;
     if (l.n == 0) add_length(&l, s->max_length);
     if (s->kind != STAGE_SFT || predicted.n == 0) predicted = l;
     int n = (s->batch.from > s->batch.to ? s->batch.from : s->batch.to) * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
@@ -171,16 +175,17 @@ static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st
     CorpusSpec reasoning, general;
     if (s->kind == STAGE_REWARD_MODEL || !(s->eval_after || s->eval_every)) return true;
     if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
-    int longest = prompt_lengths(r, &reasoning).longest, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
+    int longest = prompt_lengths(r, &reasoning, st).longest,
+        families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
     PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT};
     PlanRollout quick = {
         (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT};
     if (s->eval_after) roll(w, full);
     if (s->eval_every) roll(w, quick);
     if (s->eval_after && general.n_sources && e->general_n > 0)
-        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general).longest, 1, e->max_tokens, ROLLOUT_SLOTS,
+        roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general, st).longest, 1, e->max_tokens, ROLLOUT_SLOTS,
                               CACHE_EXACT});
-    return true;
+    return !st->failed;
 }
 
 /* Policies that sample for a stage: their weights and a cache, before anything is trained. */
@@ -189,9 +194,9 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
     CorpusSpec reasoning;
     if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
     if (!run_reasoning(r, s, &reasoning, st)) return false;
-    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning).longest, recipe_samples(s),
+    roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning, st).longest, recipe_samples(s),
                           recipe_sample_tokens(r->recipe, s), SAMPLE_SLOTS, CACHE_EXACT});
-    return true;
+    return !st->failed;
 }
 
 static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out, Status *st)

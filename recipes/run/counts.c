@@ -36,6 +36,7 @@ static Json *entry_of(const char *name, const SourceCount *c)
     json_set(o, "source", json_new_text(name));
     if (c->documents >= 0) json_set(o, "used", json_new_int(c->documents));
     set_count(o, "too_long", c->too_long);
+    set_count(o, "without_reply", c->without_reply);
     if (c->times > 0) json_set(o, "times", json_new_number(c->times));
     return o;
 }
@@ -98,6 +99,7 @@ static void say_source(FILE *out, const Json *o, int max_length)
     say(out, o, "skipped", "broken lines skipped");
     say(out, o, "held_out", "held out");
     say(out, o, "too_long", limit);
+    say(out, o, "without_reply", "without a reply left out");
     say(out, o, "used_rows", "used");
     if (json_get(o, "times")) fprintf(out, ", each met %.3g times", json_number(json_get(o, "times")));
     say(out, o, "without_gold", "without a gold answer");

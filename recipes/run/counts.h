@@ -9,11 +9,12 @@
 
 /* Of one source; a built-in task has no rows, its documents or problems are made. */
 typedef struct SourceCount {
-    int documents;   /* that are trained on or sampled from: rows, or made ones; -1: as many as the steps take */
-    int rows;        /* different rows among them */
-    int too_long;    /* left out: longer than max_length */
-    double times;    /* each is met; 0: not known before the stage ends */
-    bool needs_gold; /* rows without a gold answer are told of */
+    int documents;     /* that are trained on or sampled from: rows, or made ones; -1: as many as the steps take */
+    int rows;          /* different rows among them */
+    int too_long;      /* left out: longer than max_length */
+    int without_reply; /* left out: nothing to train on */
+    double times;      /* each is met; 0: not known before the stage ends */
+    bool needs_gold;   /* rows without a gold answer are told of */
 } SourceCount;
 
 /* One source of the unit: adds it to what counts_say will tell. */

@@ -5,17 +5,12 @@
 
 #include "core/check.h"
 #include "core/philox.h"
-#include "recipes/model/prompts.h"
 
-void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length,
-                   bool all)
+static void keep(Documents *d, Sequence *s, int max_length)
 {
-    Ids ids = {0};
-    int first = 0;
-    document_encode(v, rendered_prompt, completion, &ids, &first);
-    if (ids.n > max_length || ids.n < 2) {
+    if (s->n > max_length || s->n_spans == 0) {
         d->dropped++;
-        free(ids.ids);
+        sequence_free(s);
         return;
     }
     if (d->n == d->capacity) {
@@ -23,12 +18,26 @@ void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, co
         d->list = realloc(d->list, (size_t)d->capacity * sizeof *d->list);
         CHECK(d->list != NULL);
     }
-    d->list[d->n++] = (Sequence){ids.ids, ids.n, all || first < 1 ? 1 : first};
+    d->list[d->n++] = *s;
+    *s = (Sequence){0};
+}
+
+bool documents_add(Documents *d, const Voice *v, const Document *doc, Turns turns, int max_length, Status *st)
+{
+    Sequences made = {0};
+    if (!document_teaches(doc)) {
+        d->without_reply++;
+        return true;
+    }
+    bool ok = document_encode(v, doc, turns, &made, st);
+    for (int i = 0; i < made.n && ok; i++) keep(d, &made.list[i], max_length);
+    sequences_free(&made);
+    return ok;
 }
 
 void documents_free(Documents *d)
 {
-    for (int i = 0; i < d->n; i++) free(d->list[i].ids);
+    for (int i = 0; i < d->n; i++) sequence_free(&d->list[i]);
     free(d->list);
     *d = (Documents){0};
 }

@@ -2,22 +2,18 @@
 #ifndef RECIPES_DOCUMENTS_H
 #define RECIPES_DOCUMENTS_H
 
-#include "data/tokenizer/tokenizer.h"
-#include "recipes/model/voice.h"
-
-typedef struct Sequence {
-    int32_t *ids;
-    int n, first; /* tokens; index of the first predicted one */
-} Sequence;
+#include "recipes/model/prompts.h"
 
 typedef struct Documents {
     Sequence *list;
-    int n, capacity, dropped; /* dropped: longer than max_length */
+    int n, capacity;
+    int dropped;       /* sequences longer than max_length */
+    int without_reply; /* documents with nothing to train on */
 } Documents;
 
-/* Encodes and adds; longer than max_length is dropped and counted. all: every token is predicted, else the completion only. */
-void documents_add(Documents *d, const Voice *v, const char *rendered_prompt, const char *completion, int max_length,
-                   bool all);
+/* Encodes and adds a document's sequences; those longer than max_length are dropped and counted, and so are documents
+ * without a reply. Fails where document_encode does. */
+bool documents_add(Documents *d, const Voice *v, const Document *doc, Turns turns, int max_length, Status *st);
 void documents_free(Documents *d);
 
 /* Place of item i (of n) in an order that (seed, epoch) fixes: a bijection of 0 .. n - 1. */

@@ -10,7 +10,7 @@
 #include "core/grpo.h"
 #include "recipes/model/prompts.h"
 
-static void keep_completion(Sample *s, const Completion *c, const Tokenizer *t, const Problem *p)
+static void keep_completion(Sample *s, const Completion *c, const Voice *v, const Problem *p)
 {
     s->n = c->n;
     s->truncated = c->truncated;
@@ -19,11 +19,11 @@ static void keep_completion(Sample *s, const Completion *c, const Tokenizer *t, 
     CHECK(s->ids && s->logprobs);
     memcpy(s->ids, c->ids, (size_t)c->n * sizeof *s->ids);
     memcpy(s->logprobs, c->logprobs, (size_t)c->n * sizeof *s->logprobs);
-    s->text = completion_text(t, c);
+    s->text = completion_text(v, c);
     Parsed parsed = completion_parse(s->text);
     s->format_ok = parsed.format_ok && !c->truncated;
     s->thinks = parsed.think_length > 0;
-    s->language = s->thinks ? language_share(parsed.think, parsed.think_length, p->language) : 1.0f;
+    s->language = s->thinks ? task_language_share(p, parsed.think, parsed.think_length) : 1.0f;
 }
 
 /* A model whose weights are no numbers must not pass for one that did not run. */
@@ -83,14 +83,14 @@ static RolloutSpec rollout_spec(const GroupSource *s, int64_t step)
 }
 
 /* The group of problem i of the set, which gives it its problem and prompt; c: its G completions. */
-static Group take_group(PromptSet *set, int i, const Completion *c, int G, const Tokenizer *t)
+static Group take_group(PromptSet *set, int i, const Completion *c, int G, const Voice *v)
 {
     Group g = {.problem = set->problems[i], .prompt = set->storage[i], .index = set->prompts[i].index};
     set->problems[i] = (Problem){0};
     set->storage[i] = (Ids){0};
     g.samples = calloc((size_t)G, sizeof *g.samples);
     CHECK(g.samples != NULL);
-    for (int k = 0; k < G; k++) keep_completion(&g.samples[k], &c[k], t, &g.problem);
+    for (int k = 0; k < G; k++) keep_completion(&g.samples[k], &c[k], v, &g.problem);
     return g;
 }
 
@@ -98,14 +98,16 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw 
 {
     int n = draw->n, G = s->rl->group;
     PromptSet set;
-    prompts_draw(&set, &s->run->voice, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)draw->first, n);
+    if (!prompts_draw(&set, &s->run->voice, s->mix, s->data_seed, SPLIT_TRAIN, (uint64_t)draw->first, n, st))
+        return false;
     Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
     CHECK(c != NULL);
     RolloutSpec spec = rollout_spec(s, draw->step);
     const char *before = ops_clocked_phase(s->run->machine.times, "rollout");
     Policy *sampling = policy_that_samples(p, s->rl->rollout_bf16);
-    bool ok = rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, st);
-    for (int i = 0; i < n && ok; i++) out[i] = take_group(&set, i, &c[i * G], G, s->run->tokenizer);
+    bool ok =
+        prompts_ask(&set, st) && rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, st);
+    for (int i = 0; i < n && ok; i++) out[i] = take_group(&set, i, &c[i * G], G, &s->run->voice);
     ops_clocked_phase(s->run->machine.times, before);
     free(c);
     prompts_free(&set);

@@ -45,9 +45,10 @@ static Tokenizer *train_tokenizer(Run *r, Status *st)
     for (int i = 0; i < r->recipe->tokenizer.documents; i++) {
         Document d;
         corpus_document(&d, &corpus, r->recipe->seed, (uint64_t)i);
-        fprintf(f, "%s%s\n", d.prompt, d.completion);
-        free(d.prompt);
-        free(d.completion);
+        char *document = document_text(&d);
+        fprintf(f, "%s\n", document);
+        free(document);
+        document_free(&d);
     }
     fclose(f);
     Tokenizer *t = tokenizer_train_bpe(text, length, r->recipe->tokenizer.vocab, st);

@@ -39,16 +39,21 @@ static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     const RecipeStage *s = u->unit->stage;
     Documents one = {0};
     batch_reset(&p->batch);
-    for (int i = 0, n = batch_at(&s->batch, u->step + 1); i < n; i++) {
+    bool ok = true;
+    for (int i = 0, n = batch_at(&s->batch, u->step + 1); i < n && ok; i++) {
         Document doc;
         corpus_document(&doc, &p->corpus, run_seed(u->run, u->unit), (uint64_t)u->cursor++);
-        documents_add(&one, &u->run->voice, doc.prompt, doc.completion, s->max_length, true);
-        free(doc.prompt);
-        free(doc.completion);
+        ok = documents_add(&one, &u->run->voice, &doc, TURNS_WHOLE, s->max_length, st);
+        if (!ok && doc.line) fail_prefix(st, "%s: line %d", p->corpus.sources[doc.source].dataset->path, doc.line);
+        document_free(&doc);
     }
-    for (int i = 0; i < one.n; i++) batch_add(&p->batch, one.list[i].ids, one.list[i].n, one.list[i].first);
-    int dropped = one.dropped;
+    for (int i = 0; i < one.n; i++) {
+        const Sequence *q = &one.list[i];
+        batch_add_spans(&p->batch, q->ids, q->n, q->spans, q->n_spans);
+    }
+    int dropped = one.dropped + one.without_reply;
     documents_free(&one);
+    if (!ok) return false;
     if (p->batch.m == 0)
         return fail(st, "every document of a step of %s is longer than max_length %d; raise max_length", s->name,
                     s->max_length);

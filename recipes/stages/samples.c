@@ -14,6 +14,7 @@
 #include "core/ops_clocked.h"
 #include "recipes/stages/samples.h"
 #include "core/rollout.h"
+#include "data/conversation.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/models.h"
@@ -89,14 +90,15 @@ bool samples_wanted(const Problem *p, const char *text, bool truncated)
     if (task_verify(p, text, truncated).score < 1) return false;
     Parsed parsed = completion_parse(text);
     if (p->kind != KIND_REASONING) return true;
-    return parsed.format_ok && language_share(parsed.think, parsed.think_length, p->language) >= 0.999f &&
+    return parsed.format_ok && task_language_share(p, parsed.think, parsed.think_length) >= 0.999f &&
            repetition_share(parsed.think, parsed.think_length) < 0.2f;
 }
 
-static bool write_line(Samples *s, const char *prompt, const char *completion, const char *kind, Status *st)
+static bool write_line(Samples *s, const Problem *p, const char *completion, const char *kind, Status *st)
 {
     Json *o = json_new_object();
-    json_set(o, "prompt", json_new_text(prompt));
+    json_set(o, "prompt", p->messages ? json_copy(p->messages) : json_new_text(p->prompt));
+    if (p->tools) json_set(o, "tools", json_copy(p->tools));
     json_set(o, "completion", json_new_text(completion));
     json_set(o, "kind", json_new_text(kind));
     char *line = json_write(o, false);
@@ -114,7 +116,7 @@ static bool keep_samples(UnitRun *u, Samples *s, const Problem *p, const Complet
     int n = 0;
     bool ok = true;
     for (int i = 0; i < k && n < keep && ok && (!s->want || s->kept < s->want); i++) {
-        char *text = completion_text(u->run->tokenizer, &c[i]);
+        char *text = completion_text(&u->run->voice, &c[i]);
         bool known = !samples_wanted(p, text, c[i].truncated);
         for (int j = 0; j < n && !known; j++) known = !strcmp(kept[j], text);
         if (known) {
@@ -123,7 +125,7 @@ static bool keep_samples(UnitRun *u, Samples *s, const Problem *p, const Complet
         }
         kept[n++] = text;
         s->kept++;
-        ok = write_line(s, p->prompt, text, "reasoning", st);
+        ok = write_line(s, p, completion_content(&u->run->voice, text), "reasoning", st);
     }
     for (int j = 0; j < n; j++) free(kept[j]);
     free(kept);
@@ -135,7 +137,9 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
     const RecipeStage *stage = u->unit->stage;
     int k = recipe_samples(stage), keep = stage->keep > 0 ? stage->keep : 1;
     PromptSet set;
-    prompts_draw(&set, &u->run->voice, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor, n);
+    if (!prompts_draw(&set, &u->run->voice, &s->reasoning, run_seed(u->run, u->unit), SPLIT_TRAIN, (uint64_t)u->cursor,
+                      n, st))
+        return false;
     Completion *c = calloc((size_t)n * (size_t)k, sizeof *c);
     CHECK(c != NULL);
     RolloutSpec spec = {.slots = SAMPLE_SLOTS,
@@ -149,7 +153,8 @@ static bool sample_block(UnitRun *u, Samples *s, int n, Status *st)
     RolloutStats stats = {0};
     voice_rollout(&u->run->voice, &spec);
     const char *before = ops_clocked_phase(u->run->machine.times, "rollout");
-    bool ok = rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, st);
+    bool ok =
+        prompts_ask(&set, st) && rollout_run(s->policy->sampler, &s->policy->w, &spec, set.prompts, n, c, &stats, st);
     for (int i = 0; i < n && ok; i++) ok = keep_samples(u, s, &set.problems[i], &c[(size_t)i * (size_t)k], k, keep, st);
     ops_clocked_phase(u->run->machine.times, before);
     u->tokens_sampled += stats.tokens;
@@ -171,7 +176,7 @@ static bool add_general(UnitRun *u, Samples *s, Status *st)
         Rng rng = rng_stream(run_seed(u->run, u->unit), RNG_DATA, hash_name("general samples"), (uint64_t)i);
         bool clean = rng_double(&rng) < stage->general_clean;
         char *completion = task_completion(&p, p.language, clean ? STYLE_CLEAN : STYLE_CORRUPT, &rng);
-        ok = write_line(s, p.prompt, completion, "general", st);
+        ok = write_line(s, &p, completion, "general", st);
         free(completion);
         problem_free(&p);
     }
@@ -236,6 +241,16 @@ const UnitKind unit_samples = {.verb = "sample",
                                .save = samples_save,
                                .close = samples_close};
 
+static Document sample_document(const Json *o)
+{
+    const Json *prompt = json_get(o, "prompt"), *tools = json_get(o, "tools");
+    const char *completion = json_get_string(o, "completion", "");
+    if (json_is_string(prompt)) return document_of(json_string(prompt, NULL), completion);
+    Document d = {.messages = json_copy(prompt), .tools = tools ? json_copy(tools) : NULL, .row = -1};
+    conversation_add(d.messages, "assistant", completion);
+    return d;
+}
+
 bool samples_load(Run *r, const char *stage, int most, int max_length, Documents *d, Status *st)
 {
     char *path = samples_path(r, stage, ".jsonl"), *line = NULL;
@@ -253,9 +268,9 @@ bool samples_load(Run *r, const char *stage, int most, int max_length, Documents
         snprintf(where, sizeof where, "%s: line %d", path, ++number);
         Json *o = json_parse(line, (size_t)length, where, st);
         if (!o) break;
-        char *prompt = prompt_render(json_get_string(o, "prompt", ""));
-        documents_add(d, &r->voice, prompt, json_get_string(o, "completion", ""), max_length, false);
-        free(prompt);
+        Document doc = sample_document(o);
+        documents_add(d, &r->voice, &doc, TURNS_LAST, max_length, st);
+        document_free(&doc);
         json_free(o);
     }
     free(line);

@@ -1,5 +1,5 @@
-/* Files of sampled traces that SFT reads: RUN/samples/STAGE.jsonl, one object a line: {"prompt", "completion", "kind": reasoning
- * or general}. */
+/* Files of sampled traces that SFT reads: RUN/samples/STAGE.jsonl, one object a line: {"prompt": text or messages,
+ * "tools"?, "completion", "kind": reasoning or general}. */
 #ifndef RECIPES_SAMPLES_H
 #define RECIPES_SAMPLES_H
 

@@ -42,7 +42,9 @@ static void count_document(MixCount *m, const Document *doc, bool added)
 {
     SourceCount *c = &m->list[doc->source];
     uint8_t *seen = m->seen[doc->source];
-    if (!added) c->too_long += !seen || !seen[doc->row];
+    bool first = !seen || !seen[doc->row];
+    if (!document_teaches(doc)) c->without_reply += first;
+    else if (!added) c->too_long += first;
     else {
         c->documents++;
         c->rows += seen && !seen[doc->row];
@@ -51,24 +53,27 @@ static void count_document(MixCount *m, const Document *doc, bool added)
 }
 
 /* The first n documents of a mix, and their counts by source. */
-static void add_documents(UnitRun *u, Sft *f, const CorpusSpec *c, int n)
+static bool add_documents(UnitRun *u, Sft *f, const CorpusSpec *c, int n, Status *st)
 {
+    const RecipeStage *s = u->unit->stage;
     MixCount count = {0};
+    bool ok = true;
     for (int i = 0; i < c->n_sources; i++)
         if (c->sources[i].dataset) count.seen[i] = calloc((size_t)c->sources[i].dataset->n, 1);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && ok; i++) {
         Document doc;
         int had = f->documents.n;
         corpus_document(&doc, c, run_seed(u->run, u->unit), (uint64_t)i);
-        documents_add(&f->documents, &u->run->voice, doc.prompt, doc.completion, u->unit->stage->max_length, false);
-        count_document(&count, &doc, f->documents.n > had);
-        free(doc.prompt);
-        free(doc.completion);
+        ok = documents_add(&f->documents, &u->run->voice, &doc, s->train_turns, s->max_length, st);
+        if (!ok && doc.line) fail_prefix(st, "%s: line %d", c->sources[doc.source].dataset->path, doc.line);
+        if (ok) count_document(&count, &doc, f->documents.n > had);
+        document_free(&doc);
     }
     for (int i = 0; i < c->n_sources; i++) {
         keep_count(f, &c->sources[i], &count.list[i]);
         free(count.seen[i]);
     }
+    return ok;
 }
 
 /* How often each is met follows from the steps. */
@@ -88,9 +93,11 @@ static bool finish_open(UnitRun *u, Sft *f, Status *st)
 {
     const RecipeStage *s = u->unit->stage;
     if (f->documents.n == 0)
-        return fail(st,
-                    "stage %s has no training sequence (%d were longer than max_length %d): raise max_length or traces",
-                    s->name, f->documents.dropped, s->max_length);
+        return fail(
+            st,
+            "stage %s has no training sequence (%d were longer than max_length %d, %d rows have no reply or answer): "
+            "raise max_length or traces, or take other rows",
+            s->name, f->documents.dropped, s->max_length, f->documents.without_reply);
     u->total = s->steps > 0 ? s->steps : batch_steps(&s->batch, s->epochs * f->documents.n);
     tell(u, f);
     return true;
@@ -120,9 +127,10 @@ static bool sft_open(UnitRun *u, Status *st)
     f->reasoning.swap_zh = (float)s->swap_zh;
     int traces = run_documents(&f->reasoning, s->traces), seeds = (int)lround(s->seed_share * traces);
     if (s->seed_share > 0 && !add_samples(u, f, seeds, st)) return false;
-    add_documents(u, f, &f->reasoning, traces > f->documents.n ? traces - f->documents.n : 0);
+    if (!add_documents(u, f, &f->reasoning, traces > f->documents.n ? traces - f->documents.n : 0, st)) return false;
     double share = s->general_share < 1 ? s->general_share : 0.999;
-    if (f->general.n_sources) add_documents(u, f, &f->general, (int)lround(traces * share / (1 - share)));
+    if (f->general.n_sources && !add_documents(u, f, &f->general, (int)lround(traces * share / (1 - share)), st))
+        return false;
     return finish_open(u, f, st);
 }
 
@@ -143,7 +151,7 @@ static bool sft_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     int batch = batch_at(&s->batch, u->step + 1), n = batch < f->documents.n ? batch : f->documents.n;
     for (int i = 0; i < n; i++) {
         const Sequence *q = &f->documents.list[documents_pick(&f->documents, run_seed(u->run, u->unit), u->cursor++)];
-        batch_add(&f->batch, q->ids, q->n, q->first);
+        batch_add_spans(&f->batch, q->ids, q->n, q->spans, q->n_spans);
     }
     return sft_update(u, &f->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), metrics, st);
 }

@@ -26,12 +26,12 @@ typedef struct RmStage {
     BatchBuilder batch;
 } RmStage;
 
-/* A rendered prompt and a completion's text as the model's input. */
+/* A prompt and a completion's text as the model's input. */
 static Ids encode(const RewardModel *m, const Voice *v, const char *prompt, const char *completion)
 {
     Ids ids = {0}, out = {0};
     int first;
-    document_encode(v, prompt, completion, &ids, &first);
+    completion_encode(v, prompt, completion, &ids, &first);
     reward_model_input(m, v->tokenizer, ids.ids, first, ids.ids + first, ids.n - first, &out);
     free(ids.ids);
     return out;

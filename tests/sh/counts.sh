@@ -29,6 +29,7 @@ END_OF_FILE
 has "learn: data: .*traces.jsonl: 40 rows, 10 longer than max_length 64 dropped, 30 used, each met 2.13 times$" # 8 steps of 8
 has "practise: data: .*rows.jsonl: 30 rows, [1-9][0-9]* held out, 12 used, each met 0\.[0-9]* times, [1-9][0-9]* without a gold answer"
 has "practise: evaluated on rows.jsonl: 5 held-out rows, 2 without a gold answer; 1 samples each"
+has "known: data: .*rows.jsonl: 30 rows, 10 without a reply left out, 20 used"
 has "known: evaluated on rows.jsonl: 30 rows, none held out: these are the rows that stages train on"
 grep -q "<td>learn</td><td>.*traces.jsonl</td><td class='n'>40</td><td class='n'></td><td class='n'></td><td class='n'>10</td><td class='n'>30</td>" \
     "$dir/run/report.html" || complain "the report does not count the rows"

@@ -50,6 +50,20 @@ static void test_problem_shares(void **state)
     near(zh, N * 0.35);
 }
 
+/* The content of a document's message, counted from the front (0) or the back (-1). */
+static const char *said(const Document *d, int at)
+{
+    size_t i = at < 0 ? json_count(d->messages) - (size_t)-at : (size_t)at;
+    return json_get_string(json_at(d->messages, i), "content", NULL);
+}
+
+static void expect_document(const Document *d, const char *want)
+{
+    char *text = document_text(d);
+    assert_string_equal(text, want);
+    free(text);
+}
+
 static void test_documents(void **state)
 {
     (void)state;
@@ -59,12 +73,11 @@ static void test_documents(void **state)
     for (uint64_t i = 0; i < N; i++) {
         Document d;
         corpus_document(&d, &c, 1, i);
-        assert_int_equal(strncmp(d.prompt, "<bos><user>", 11), 0);
-        Parsed parsed = completion_parse(d.completion);
+        assert_int_equal(json_count(d.messages), 2);
+        Parsed parsed = completion_parse(said(&d, -1));
         formatted += parsed.format_ok;
         untagged += !parsed.has_answer;
-        free(d.prompt);
-        free(d.completion);
+        document_free(&d);
     }
     near(formatted, N * 0.35);
     near(untagged, N * 0.55);
@@ -73,9 +86,8 @@ static void test_documents(void **state)
     for (uint64_t i = 0; i < 50; i++) {
         Document d;
         corpus_document(&d, &c, 1, i);
-        assert_true(completion_parse(d.completion).format_ok);
-        free(d.prompt);
-        free(d.completion);
+        assert_true(completion_parse(said(&d, -1)).format_ok);
+        document_free(&d);
     }
 }
 
@@ -89,14 +101,14 @@ static void test_swapped_languages(void **state)
     for (uint64_t i = 0; i < N; i++) {
         Document d;
         corpus_document(&d, &c, 2, i);
-        Parsed p = completion_parse(d.completion);
-        bool chinese = language_share(d.prompt + 11, 6, LANGUAGE_ZH) > 0.5f;
-        bool english_trace = language_share(p.think, p.think_length, LANGUAGE_EN) > 0.5f;
+        Parsed p = completion_parse(said(&d, -1));
+        bool chinese = language_share(said(&d, 0), 6, LANGUAGE_ZH) > 0.5f;
+        const Problem in_english = {.language = LANGUAGE_EN};
+        bool english_trace = task_language_share(&in_english, p.think, p.think_length) > 0.5f;
         zh += chinese;
         swapped_zh += chinese && english_trace;
         swapped_en += !chinese && !english_trace;
-        free(d.prompt);
-        free(d.completion);
+        document_free(&d);
     }
     near(swapped_zh, zh * 0.3);
     near(swapped_en, (N - zh) * 0.05);
@@ -112,25 +124,21 @@ static void test_deterministic(void **state)
         corpus_document(&a, &c, 1, i);
         corpus_document(&b, &c, 1, i);
         corpus_document(&other, &c, 2, i);
-        assert_string_equal(a.prompt, b.prompt);
-        assert_string_equal(a.completion, b.completion);
-        different += strcmp(a.prompt, other.prompt) != 0;
-        free(a.prompt);
-        free(a.completion);
-        free(b.prompt);
-        free(b.completion);
-        free(other.prompt);
-        free(other.completion);
+        assert_string_equal(said(&a, 0), said(&b, 0));
+        assert_string_equal(said(&a, -1), said(&b, -1));
+        different += strcmp(said(&a, 0), said(&other, 0)) != 0;
+        document_free(&a);
+        document_free(&b);
+        document_free(&other);
     }
     assert_true(different > 30);
 }
 
-static float quality(const Task *t, const char *rendered, const char *completion, size_t *length)
+static float quality(const Task *t, char *prompt, const char *completion, size_t *length)
 {
-    char prompt[128], answer[256];
+    char answer[256];
     Parsed c = completion_parse(completion);
     assert_true(c.format_ok);
-    snprintf(prompt, sizeof prompt, "%.*s", (int)(strlen(rendered) - 11 - 11), rendered + 11);
     snprintf(answer, sizeof answer, "%.*s", (int)c.answer_length, c.answer);
     Problem p = {.task = t,
                  .level = 1,
@@ -194,18 +202,13 @@ static void test_files_as_sources(void **state)
     scratch_put("own.jsonl", rows, sizeof rows - 1);
     Dataset *d = dataset_read(scratch_path("own.jsonl"), 0, false, &st);
     CorpusSpec c = {.sources = {{.dataset = d, .weight = 1}}, .n_sources = 1};
-    static const char *const expected[][2] = {
-        {"<bos><user>a<assistant>", "b"},
-        {"<bos>", "c"},
-        {"<bos><user>d<assistant>", "<think>3+4</think><answer>7</answer>"},
-    };
+    static const char *const expected[] = {"<bos><user>a<assistant>b", "<bos>c",
+                                           "<bos><user>d<assistant><think>3+4</think><answer>7</answer>"};
     for (uint64_t i = 0; i < 6; i++) {
         Document doc;
         corpus_document(&doc, &c, 1, i);
-        assert_string_equal(doc.prompt, expected[i % 3][0]);
-        assert_string_equal(doc.completion, expected[i % 3][1]);
-        free(doc.prompt);
-        free(doc.completion);
+        expect_document(&doc, expected[i % 3]);
+        document_free(&doc);
     }
     Problem p;
     corpus_problem(&p, &c, 1, SPLIT_TRAIN, 5);
@@ -258,15 +261,14 @@ static void test_turns(void **state)
         if (file) {
             int of = rows[doc.source / 2], row = met[doc.source] % of;
             char prompt[64];
-            snprintf(prompt, sizeof prompt, "<bos><user>%s %d<assistant>", doc.source ? "b.jsonl" : "a.jsonl", row);
-            assert_string_equal(doc.prompt, prompt);
+            snprintf(prompt, sizeof prompt, "%s %d", doc.source ? "b.jsonl" : "a.jsonl", row);
+            assert_string_equal(said(&doc, 0), prompt);
             assert_int_equal(doc.row, row);
         } else assert_int_equal(doc.row, -1);
         met[doc.source]++;
         if (i + 2 == epoch) assert_true(met[0] < 7 || met[2] < 5); /* not one document too many */
         if (i + 1 == epoch) assert_true(met[0] >= 7 && met[2] >= 5);
-        free(doc.prompt);
-        free(doc.completion);
+        document_free(&doc);
     }
     double all = 40.0 * (double)epoch;
     assert_in_range(met[0], (int)(all * 2 / 3.5) - 1, (int)(all * 2 / 3.5) + 2);

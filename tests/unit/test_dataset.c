@@ -33,7 +33,7 @@ static void test_kinds(void **state)
         {"{\"messages\": [{\"role\": \"system\", \"content\": \"be kind\"}, {\"role\": \"user\", \"content\": \"a\"}, "
          "{\"role\": \"assistant\", \"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\"}, "
          "{\"role\": \"assistant\", \"content\": \"d\"}]}",
-         ROW_MESSAGES, "be kind\n\na<assistant>b<eos><user>c", "d", NULL, "d"},
+         ROW_MESSAGES, "system: be kind\nuser: a\nassistant: b\nuser: c", "d", NULL, "d"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"5*5\"}], \"answer\": 25}", ROW_RL, "5*5", "25", NULL,
          "25"},
         {"{\"prompt\": \"sky\", \"chosen\": \"blue\", \"rejected\": \"green\"}", ROW_PREFERENCE, "sky", "blue", "green",
@@ -48,6 +48,26 @@ static void test_kinds(void **state)
         {"{\"prompt\": \"6*7\", \"answer\": \"42\", \"verifier\": \"integer\", \"trace\": \"6*7\"}", ROW_RL, "6*7",
          "<think>6*7</think><answer>42</answer>", NULL, "42"},
         {"{\"prompt\": \"anything\"}", ROW_RL, "anything", NULL, NULL, ""},
+        /* Columns of others: TRL, open-r1, verl, GSM8K, ShareGPT. */
+        {"{\"prompt\": [{\"role\": \"user\", \"content\": \"1+1\"}], \"solution\": \"2\"}", ROW_RL, "1+1", "2", NULL,
+         "2"},
+        {"{\"problem\": \"1+1\", \"solution\": \"It is $\\\\boxed{2}$.\"}", ROW_RL, "1+1",
+         "<think>It is $\\boxed{2}$.</think><answer>2</answer>", NULL, "2"},
+        {"{\"problem\": \"1+1\", \"solution\": \"One and one\\nmake two.\"}", ROW_RL, "1+1", NULL, NULL, ""},
+        {"{\"data_source\": \"x\", \"prompt\": [{\"role\": \"user\", \"content\": \"1+1\"}], "
+         "\"reward_model\": {\"style\": \"rule\", \"ground_truth\": \"2\"}, \"extra_info\": {\"index\": 0}}",
+         ROW_RL, "1+1", "2", NULL, "2"},
+        {"{\"question\": \"1+1\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 2\"}", ROW_RL, "1+1",
+         "<think>1+1=<<1+1=2>>2</think><answer>2</answer>", NULL, "2"},
+        {"{\"conversations\": [{\"from\": \"human\", \"value\": \"hi\"}, {\"from\": \"gpt\", \"value\": \"yo\"}]}",
+         ROW_MESSAGES, "hi", "yo", NULL, "yo"},
+        /* Texts are JSON's, not C's; what nobody reads may be anything. */
+        {"{\"prompt\": \"a\\u0000b\", \"completion\": \"c\\u0000d\", \"meta\": {\"x\": \"\\u0000\"}}", ROW_COMPLETION,
+         "a\uFFFDb", "c\uFFFDd", NULL, "c\uFFFDd"},
+        /* Thoughts, parts and tools of messages. */
+        {"{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"1+1\"}]}, "
+         "{\"role\": \"assistant\", \"reasoning_content\": \"one and one\", \"content\": \"2\"}]}",
+         ROW_MESSAGES, "1+1", "<think>one and one</think>2", NULL, "2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         Status st = {0};
@@ -74,13 +94,13 @@ static void test_broken_lines(void **state)
         {"{\"prompt\": \"a\", ", "line 3"},
         {"not json", "line 3"},
         {"[1, 2]", "one JSON object"},
-        {"{\"question\": \"a\"}", "none of \"prompt\""},
+        {"{\"query\": \"a\"}", "none of \"prompt\""},
         {"{\"prompt\": 5}", "\"prompt\" must be"},
         {"{\"prompt\": \"a\", \"completion\": {}}", "\"completion\" must be"},
         {"{\"messages\": \"a\"}", "must be a list"},
         {"{\"messages\": []}", "empty"},
-        {"{\"messages\": [{\"role\": \"user\"}]}", "needs \"role\" and \"content\""},
-        {"{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "role \"tool\""},
+        {"{\"messages\": [{\"role\": \"user\"}]}", "needs \"content\""},
+        {"{\"messages\": [{\"role\": \"function\", \"content\": \"a\"}]}", "role \"function\""},
         {"{\"chosen\": \"a\"}", "without \"rejected\""},
         {"{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"b\"}", "equal"},
         {"{\"chosen\": \"a\", \"rejected\": [{\"role\": \"user\", \"content\": \"a\"}]}", "both"},
@@ -95,6 +115,15 @@ static void test_broken_lines(void **state)
         {"{\"prompt\": \"a\", \"answer\": \"b\", \"kind\": \"fun\"}", "unknown kind"},
         {"{\"prompt\": \"a\", \"answer\": \"b\", \"language\": \"fr\"}", "unknown language"},
         {"{\"prompt\": \"\xff\", \"answer\": \"b\"}", "line 3"},
+        {"{\"prompt\": \"a\", \"answer\": \"b\", \"verifier\": 5}", "\"verifier\" must be a string"},
+        {"{\"prompt\": \"a\", \"answer\": \"b\", \"kind\": 5}", "\"kind\" must be a string"},
+        {"{\"prompt\": \"a\", \"answer\": \"b\\u0000c\"}", "U+0000"},
+        {"{\"prompt\": [{\"role\": \"assistant\", \"content\": \"a\"}]}", "ends with the assistant"},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"audio\": {\"id\": 1}}]}", "\"audio\""},
+        {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\", \"function_call\": {\"name\": \"f\"}}]}",
+         "\"function_call\""},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}]}", "type \"image\""},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"reasoning\": \"b\"}]}", "thought"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[512];
@@ -180,7 +209,9 @@ static void test_row_verifiers(void **state)
         Reason reason;
     } cases[] = {
         {"\"answer\": \"12\", \"verifier\": \"integer\"", "012", REASON_CORRECT},
-        {"\"answer\": \"12\", \"verifier\": \"integer\"", "12.0", REASON_UNPARSEABLE},
+        {"\"answer\": \"12\", \"verifier\": \"integer\"", "12.0", REASON_CORRECT},
+        {"\"answer\": \"12\"", "\\boxed{12.0}", REASON_CORRECT},
+        {"\"answer\": \"012\"", "12", REASON_WRONG_ANSWER},
         {"\"answer\": 12", "24/2", REASON_CORRECT},
         {"\"answer\": 0.5", "1/2", REASON_CORRECT},
         {"\"answer\": \"1/3\", \"verifier\": \"rational\"", "2/6", REASON_CORRECT},

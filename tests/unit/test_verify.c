@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/answer.h"
 #include "data/text.h"
 #include "data/verify.h"
 #include "tests/unit/unit.h"
@@ -39,17 +40,17 @@ static void test_integer(void **state)
         {"773", "", REASON_UNPARSEABLE},
         {"773", "-", REASON_UNPARSEABLE},
         {"773", "--773", REASON_UNPARSEABLE},
-        {"773", "773.0", REASON_UNPARSEABLE},
+        {"773", "773.0", REASON_CORRECT},
         {"773", "7 73", REASON_UNPARSEABLE},
-        {"773", "1,773", REASON_UNPARSEABLE},
+        {"773", "1,773", REASON_WRONG_ANSWER},
         {"773", "0x305", REASON_UNPARSEABLE},
-        {"773", "7e2", REASON_UNPARSEABLE},
+        {"773", "7e2", REASON_WRONG_ANSWER},
         {"773", "773 or 774 or 775", REASON_UNPARSEABLE},
         {"773", "773 773", REASON_UNPARSEABLE},
         {"773", "478+295", REASON_UNPARSEABLE},     /* echoes the prompt */
         {"773", "add 478+295", REASON_UNPARSEABLE}, /* echoes all of it */
         {"773", "773<answer>773", REASON_UNPARSEABLE},
-        {"773", "７７３", REASON_UNPARSEABLE}, /* full-width digits */
+        {"773", "７７３", REASON_CORRECT}, /* full-width digits */
         {"773", "七七三", REASON_UNPARSEABLE},
         {"773", "٧٧٣", REASON_UNPARSEABLE},
     };
@@ -92,14 +93,14 @@ static void test_rational(void **state)
         {"1/2", "-1/2", REASON_WRONG_ANSWER},
         {"1/2", "1/0", REASON_DIVISION_BY_ZERO},
         {"0", "0/0", REASON_DIVISION_BY_ZERO},
-        {"1/2", "1/-2", REASON_UNPARSEABLE},
-        {"1/2", "1 / 2", REASON_UNPARSEABLE},
+        {"1/2", "1/-2", REASON_WRONG_ANSWER},
+        {"1/2", "1 / 2", REASON_CORRECT},
         {"1/2", "1//2", REASON_UNPARSEABLE},
-        {"1/2", ".5", REASON_UNPARSEABLE},
-        {"5", "5.", REASON_UNPARSEABLE},
+        {"1/2", ".5", REASON_CORRECT},
+        {"5", "5.", REASON_CORRECT},
         {"5", "5.0.0", REASON_UNPARSEABLE},
-        {"1/2", "50%", REASON_UNPARSEABLE},
-        {"1/2", "5e-1", REASON_UNPARSEABLE},
+        {"1/2", "50%", REASON_CORRECT},
+        {"1/2", "5e-1", REASON_CORRECT},
         {"1/2", "nan", REASON_UNPARSEABLE},
         {"1/2", "1/2 or 1/3", REASON_UNPARSEABLE},
         {"1/2", "½", REASON_UNPARSEABLE},
@@ -107,6 +108,85 @@ static void test_rational(void **state)
         {"what", "what", REASON_UNPARSEABLE},
     };
     CHECK_CASES(verify_rational, cases);
+}
+
+/* One reader of the usual spellings, and what must stay wrong beside them: never two numbers, no units, no tolerance. */
+static void test_spellings(void **state)
+{
+    (void)state;
+    static const Case cases[] = {
+        {"1234", "1,234", REASON_CORRECT},
+        {"1234", "$1234$", REASON_CORRECT},
+        {"1234", "$1,234.00", REASON_CORRECT},
+        {"1234", "\\boxed{1234}", REASON_CORRECT},
+        {"1234", "The answer is $\\boxed{1{,}234}$.", REASON_CORRECT},
+        {"1234", "\\(1234\\)", REASON_CORRECT},
+        {"1234", "**1234**", REASON_CORRECT},
+        {"1234", "\\text{1234}", REASON_CORRECT},
+        {"1234", "1\u202f234", REASON_CORRECT},
+        {"1234", "1234.", REASON_CORRECT},
+        {"1234", "1234\u3002", REASON_CORRECT},
+        {"1234", "1234.0", REASON_CORRECT},
+        {"1234", "1.234e3", REASON_CORRECT},
+        {"1234", "1.234 \\times 10^{3}", REASON_CORRECT},
+        {"1234", "1.234×10^3", REASON_CORRECT},
+        {"-7", "\u22127", REASON_CORRECT},
+        {"-7", "- 7", REASON_CORRECT},
+        {"7", "７", REASON_CORRECT},
+        {"3/4", "\\frac{3}{4}", REASON_CORRECT},
+        {"3/4", "\\dfrac34", REASON_CORRECT},
+        {"-3/4", "-\\frac{3}{4}", REASON_CORRECT},
+        {"3/4", "75%", REASON_CORRECT},
+        {"3/4", "75\\%", REASON_CORRECT},
+        {"1234567", "1,234,567", REASON_CORRECT},
+        /* wrong */
+        {"75", "75%", REASON_WRONG_ANSWER}, /* a percentage is in hundredths */
+        {"1234", "1,235", REASON_WRONG_ANSWER},
+        {"1234", "12,34", REASON_UNPARSEABLE},
+        {"1234", "1,2,3,4", REASON_UNPARSEABLE},
+        {"1234", "1234,", REASON_UNPARSEABLE},
+        {"1234", "1,234,5", REASON_UNPARSEABLE},
+        {"1234", "0,1234", REASON_UNPARSEABLE},
+        {"1234", "1 234", REASON_UNPARSEABLE}, /* two numbers, maybe */
+        {"72", "72 or 73", REASON_UNPARSEABLE},
+        {"72", "72, 73", REASON_UNPARSEABLE},
+        {"72", "72 73", REASON_UNPARSEABLE},
+        {"72", "$72$ or $73$", REASON_UNPARSEABLE},
+        {"72", "71-72", REASON_UNPARSEABLE},
+        {"72", "x=72", REASON_UNPARSEABLE},
+        {"7", "7 apples", REASON_UNPARSEABLE},
+        {"7", "7e", REASON_UNPARSEABLE},
+        {"7", "7e99999", REASON_UNPARSEABLE},
+        {"7", "7 * 1", REASON_UNPARSEABLE},
+        {"3/4", "3/4/1", REASON_UNPARSEABLE},
+        {"3/4", "\\frac{3}{4", REASON_UNPARSEABLE},
+        {"3/4", "\\frac{3}{0}", REASON_DIVISION_BY_ZERO},
+        {"3/2", "1 1/2", REASON_UNPARSEABLE},
+        {"72", "..72", REASON_UNPARSEABLE},
+        {"72", ".", REASON_UNPARSEABLE},
+        {"72", "$", REASON_UNPARSEABLE},
+        {"72", "\\boxed{}", REASON_UNPARSEABLE},
+        {"72", "%", REASON_UNPARSEABLE},
+        {"0", "", REASON_UNPARSEABLE},
+        {"1000", "1.000", REASON_WRONG_ANSWER},
+    };
+    CHECK_CASES(verify_rational, cases);
+    static const Case exact[] = {
+        {"\\frac{\\pi}{2}", "$\\frac{\\pi}{2}$", REASON_CORRECT},
+        {"B", "\\boxed{\\text{B}}", REASON_CORRECT},
+        {"B", "B.", REASON_CORRECT},
+        {"B", "AB", REASON_WRONG_ANSWER},
+        {"B", "\\boxed{}", REASON_WRONG_ANSWER},
+        {"(1, 2)", "(1,2)", REASON_WRONG_ANSWER},
+    };
+    CHECK_CASES(verify_exact, exact);
+    char *a = answer_canonical("$\\frac{2}{4}$"), *b = answer_canonical("0.50"), *c = answer_canonical(" B. ");
+    assert_string_equal(a, "1/2");
+    assert_string_equal(b, "1/2");
+    assert_string_equal(c, "B");
+    free(a);
+    free(b);
+    free(c);
 }
 
 static void test_lists_and_exact(void **state)
@@ -161,7 +241,7 @@ static void test_expression(void **state)
         {"3*7+5+", REASON_UNPARSEABLE},
         {"3**7+5+7", REASON_UNPARSEABLE},
         {"-3*7+5+7", REASON_UNPARSEABLE},
-        {"3×7+5+7", REASON_UNPARSEABLE},
+        {"3×7+5+7", REASON_CORRECT},
         {"3x7+5+7", REASON_UNPARSEABLE},
         {"37+5+7", REASON_NUMBER_UNKNOWN}, /* digits glued together */
         {"3.0*7+5+7", REASON_UNPARSEABLE},
@@ -243,16 +323,32 @@ static void test_completions(void **state)
         {"so<think>a</think><answer>773</answer>", REASON_EXTRA_TEXT, REASON_CORRECT},
         {"<think>a</think><answer>772</answer><answer>773</answer>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
         {"<think>a</think><answer>773</answer><answer>773</answer>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
-        {"<think><answer>772</answer></think><answer>773</answer>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
+        {"<think><answer>772</answer></think><answer>773</answer>", REASON_CORRECT, REASON_CORRECT},
         {"<think>a</think><answer>773<answer>773</answer></answer>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
-        {"<think><answer>773</answer></think>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
+        {"<think><answer>773</answer></think>", REASON_NO_ANSWER_TAG, REASON_NO_ANSWER_TAG},
         {"<think>a<think>b</think><answer>773</answer>", REASON_EXTRA_TEXT, REASON_CORRECT},
         {"<think>a</think><answer>773</answer></answer>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
         {"<think>a<user>b</think><answer>773</answer>", REASON_EXTRA_TEXT, REASON_CORRECT},
-        {"<answer>773</answer><think>a</think>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
+        {"<answer>773</answer><think>a</think>", REASON_NO_ANSWER_TAG, REASON_NO_ANSWER_TAG},
         {"<Think>a</Think><Answer>773</Answer>", REASON_NO_THINK_TAG, REASON_NO_ANSWER_TAG},
         {"<think>a</think><answer>773 or 774</answer>", REASON_CORRECT, REASON_UNPARSEABLE},
         {"", REASON_NO_THINK_TAG, REASON_NO_ANSWER_TAG},
+        /* The answer stands behind the thought, whatever the thought says of answers. */
+        {"<think>I end with <answer> tags</think><answer>773</answer>", REASON_CORRECT, REASON_CORRECT},
+        {"<think>say <answer>773</answer>? no</think><answer>7</answer>", REASON_CORRECT, REASON_WRONG_ANSWER},
+        {"thought</think><answer>773</answer>", REASON_NO_THINK_TAG, REASON_CORRECT},
+        {"<think>a</think><answer><think>b</think><answer>773</answer>", REASON_EXTRA_TEXT, REASON_EXTRA_TEXT},
+        /* As models of others end. */
+        {"<think>x</think>\n\nThe answer is \\boxed{773}.", REASON_NO_ANSWER_TAG, REASON_CORRECT},
+        {"<think>x</think>\\boxed{1} no, \\boxed{ 773 }", REASON_NO_ANSWER_TAG, REASON_CORRECT},
+        {"<think>x</think>\\boxed{773} no, \\boxed{1}", REASON_NO_ANSWER_TAG, REASON_WRONG_ANSWER},
+        {"<think>\\boxed{773}</think>it is 773", REASON_NO_ANSWER_TAG, REASON_NO_ANSWER_TAG},
+        {"<think>so \\boxed{773}", REASON_NO_THINK_TAG, REASON_NO_ANSWER_TAG}, /* the thought goes on */
+        {"<think>x</think>\\boxed{773 or 774}", REASON_NO_ANSWER_TAG, REASON_UNPARSEABLE},
+        {"<think>x</think>\\boxed{773", REASON_NO_ANSWER_TAG, REASON_NO_ANSWER_TAG},
+        {"<think>x</think>\\boxed{}", REASON_NO_ANSWER_TAG, REASON_EMPTY_ANSWER},
+        {"<think>x</think>so\n#### 773", REASON_NO_ANSWER_TAG, REASON_CORRECT},
+        {"<think>x</think><answer>\\boxed{773}</answer>", REASON_CORRECT, REASON_CORRECT},
     };
     Problem p = {.task = task_find("add"), .level = 3, .prompt = "add 478+295", .answer = "773"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -277,13 +373,27 @@ static void test_language_share(void **state)
         const char *text;
         float english;
     } cases[] = {
-        {"8+5+0=13", 1.0f},         {"八+五+零=一三", 0.0f}, {"8+五=一3", 0.5f},
-        {"hello cat 猫", 2.0f / 3}, {"你好hello 12", 0.6f},  {"+=,", 1.0f},
+        {"8+5+0=13", 1.0f},
+        {"八+五+零=一三", 0.0f},
+        {"8+五=一3", 0.0f}, /* digits are of no language */
+        {"hello cat 猫", 2.0f / 3},
+        {"你好hello 12", 1.0f / 3},
+        {"+=,", 1.0f},
+        {"小明有 123456789 + 987654321 个", 0.0f},
+        {"naïve café", 1.0f},
+        {"the angle α is π/2", 1.0f}, /* names of mathematics */
+        {"привет мир", 0.0f},         /* other scripts count against both */
+        {"hello привет", 0.5f},
+        {"hello こん", 1.0f / 3},
+        {"so λόγος", 0.5f},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         float share = language_share(cases[i].text, strlen(cases[i].text), LANGUAGE_EN);
         assert_true(share > cases[i].english - 1e-6f && share < cases[i].english + 1e-6f);
     }
+    const Problem built_in = {.language = LANGUAGE_EN};
+    assert_true(task_language_share(&built_in, "8+五=一3", strlen("8+五=一3")) == 0.5f);
+    assert_true(language_share("привет", strlen("привет"), LANGUAGE_ZH) == 0.0f);
     assert_true(language_share("+", 1, LANGUAGE_ZH) == 1.0f);
     assert_true(language_share("\xff\xe4", 2, LANGUAGE_ZH) == 1.0f); /* no UTF-8, no words */
 }
@@ -295,7 +405,7 @@ int main(void)
         cmocka_unit_test(test_rational),       cmocka_unit_test(test_lists_and_exact),
         cmocka_unit_test(test_expression),     cmocka_unit_test(test_expression_exact_and_deep),
         cmocka_unit_test(test_gold),           cmocka_unit_test(test_completions),
-        cmocka_unit_test(test_language_share),
+        cmocka_unit_test(test_language_share), cmocka_unit_test(test_spellings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
