@@ -41,7 +41,7 @@ static void attend(Engine *e, const LayerWeights *w, AttentionActs *a, int layer
     else e->ops->attention_cached(e->backend, e->attention, o, in.q, cache, r->cached, r->n);
 }
 
-/* Queries, keys and values of the rows of x, before they meet a cache. */
+/* Queries, keys and values of the rows of x, before a cache or attention reads them. */
 static void project(Engine *e, const LayerWeights *w, AttentionActs *a, Mat x, const int32_t *pos, bool expand)
 {
     const ModelConfig *c = e->config;

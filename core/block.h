@@ -42,7 +42,7 @@ typedef struct AttentionActs {
     float *rstd, *rstd_q, *rstd_qn, *rstd_kn, *rstd_kv;
 } AttentionActs;
 
-/* Which experts each token meets. Decided once in forward, stored, never re-decided. */
+/* Which experts each token is sent to. Decided once in forward, stored, never re-decided. */
 typedef struct Routing {
     float *logits, *scores; /* [n, E] */
     float *weights;         /* [n, K] */

@@ -25,7 +25,8 @@ static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, si
                        rows_f32(r->weights, K, from, n), logits, w->router_bias);
 }
 
-/* The SwiGLU MLP that every token meets, a layer's only one or the shared expert, for n rows; down.p NULL: there is none. */
+/* The SwiGLU MLP that every token goes through, a layer's only one or the shared expert, for n rows; down.p NULL: there is
+ * none. */
 typedef struct Mlp {
     Mat gate_up, down, gu, act;
 } Mlp;

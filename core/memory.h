@@ -1,5 +1,5 @@
-/* Memory from the system in large pages, where it has them: rows of a wide matrix lie on pages of their own otherwise, and
- * finding these costs a walk each; and the first touch of large pages takes a fraction of the time. */
+/* Memory from the system in 2 MiB pages where it gives them, so that a wide matrix does not need a TLB entry per row, and its
+ * first touch takes a fraction of the page faults. */
 #ifndef CORE_MEMORY_H
 #define CORE_MEMORY_H
 

@@ -165,7 +165,7 @@ typedef struct Ops {
     void (*weights_changed)(Backend *b);
     /* A model's weights are about to be freed: packed copies go too. */
     void (*weights_freed)(Backend *b);
-    /* Whether forward products from now on pack weights and keep the copies until they change: for sampling, which meets them
+    /* Whether forward products from now on pack weights and keep the copies until they change: for sampling, which reads them
      * once a token. Off at first: copies that are there are used, none are made. Returns what it was. */
     bool (*keep_packed)(Backend *b, bool keep);
     /* Bytes the backend holds (scratch, packed weights). */
@@ -270,7 +270,7 @@ typedef struct Ops {
     void (*copy)(Backend *b, Mat y, Mat x);
 
     /* Head. In place: logits[n] becomes log softmax(logits[n] * inv_temperature). lp[n] = its value at targets[n] (0 where
-     * targets[n] < 0), entropy[n] = -sum p log p, and when ref: kl[n] = sum p (log p - log q), ref likewise turned into log q.
+     * targets[n] < 0), entropy[n] = -sum p log p, and when ref: kl[n] = sum p (log p - log q), ref likewise becomes log q.
      * entropy, kl may be NULL. */
     void (*head_stats)(Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets,
                        float inv_temperature, const Mat *ref);

@@ -4,7 +4,7 @@
 
 #include "core/ops.h"
 
-/* Nothing is written but the router's choice: token n meets experts 0 .. K - 1. */
+/* Nothing is written but the router's choice: token n goes to experts 0 .. K - 1. */
 Backend *ops_dry_open(const Ops **ops);
 
 #endif

@@ -143,7 +143,7 @@ ParamTable params_build(const ModelConfig *c)
     b.t.L = c->L;
     b.t.layer_first = malloc(((size_t)c->L + 1) * sizeof *b.t.layer_first);
     CHECK(b.t.layer_first);
-    size_t idle = 0; /* experts a token does not meet */
+    size_t idle = 0; /* experts that a token does not use */
     matrix(&b, PARAM_EMBED, "model.embed_tokens.weight", c->V, c->C);
     for (b.layer = 0; b.layer < c->L; b.layer++) {
         b.t.layer_first[b.layer] = b.t.n;

@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "core/split_master.h"
 
-/* Zeros. All threads meet the pages: where the system has to find and clear them that takes longest. */
+/* Zeros, written by all threads: page faults, which take longest here, are shared. */
 static float *block_new(const Policy *p)
 {
     const Engine *e = &p->engine;

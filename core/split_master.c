@@ -7,7 +7,8 @@
 
 enum { PART = 2048 }; /* halves kept aside while a row is rewritten */
 
-/* The highs go to the front while the row is walked: place i was read by then. The lows wait aside. */
+/* The high halves go to the front of the row in one pass: element i is read before its place is written. The low halves are
+ * kept aside. */
 void split_row(float *row, size_t n)
 {
     uint16_t *half = (uint16_t *)row, kept[PART], *low = n <= PART ? kept : malloc(n * sizeof *low);

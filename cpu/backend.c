@@ -1,9 +1,11 @@
+/* Opens the backend: instruction set, threads, matmul provider, op table. */
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/cpu.h"
 #include "cpu/internal.h"
+#include "cpu/self_test.h"
 
 typedef struct IsaChoice {
     const char *name;
@@ -48,63 +50,6 @@ static const KernelTable *choose_kernels(const char *wanted, Status *st)
     }
     fail(st, "instruction set \"%s\" is unknown; try avx512bf16, avx512, avx2 or plain", wanted);
     return NULL;
-}
-
-enum { TEST_ROWS = 67, TEST_IN = 80, TEST_OUT = 96, TESTED_SHAPES = 4, TESTED_SIZE = 1 << 18 };
-
-static void fill_pattern(float *p, size_t n, uint32_t seed)
-{
-    for (size_t i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        p[i] = (float)(int32_t)seed * 0x1p-31f;
-    }
-}
-
-/* Rows in calls of `rows` rows, forward, against all in one call. */
-static bool rows_agree(Backend *b, const float *x, Mat w, const float *whole, size_t rows, float *out)
-{
-    for (size_t n = 0; n + rows <= TEST_ROWS; n += rows) {
-        cpu_linear_fwd(b, mat_f32(out, rows, w.rows), mat_f32((float *)x + n * w.cols, rows, w.cols), w, NULL, false);
-        if (memcmp(out, whole + n * w.rows, rows * w.rows * sizeof(float)) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Is a row independent of its neighbours where the weight is [out, in]? */
-static bool shape_agrees(Backend *b, size_t out, size_t in)
-{
-    ArenaMark mark = cpu_mark(b, 0);
-    float *x = cpu_scratch(b, 0, TEST_ROWS * in), *p = cpu_scratch(b, 0, out * in);
-    float *whole = cpu_scratch(b, 0, TEST_ROWS * out), *part = cpu_scratch(b, 0, TEST_ROWS * out);
-    fill_pattern(x, TEST_ROWS * in, 1);
-    fill_pattern(p, out * in, 2);
-    Mat w = mat_f32(p, out, in);
-    cpu_linear_fwd(b, mat_f32(whole, TEST_ROWS, out), mat_f32(x, TEST_ROWS, in), w, NULL, false);
-    static const size_t sizes[] = {1, 2, 3, 5, 8, 13, 16, 33};
-    bool same = true;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        same = same && rows_agree(b, x, w, whole, sizes[i], part);
-    }
-    cpu_release(b, 0, mark);
-    gemm_packs_close(b->packs); /* the test's weight lay in scratch */
-    b->packs = gemm_packs_open();
-    return same;
-}
-
-/* Start-up self-test: the provider of all shapes, and a few of the table's exceptions. */
-static bool self_test(Backend *b)
-{
-    bool same = shape_agrees(b, TEST_OUT, TEST_IN);
-    int tested = 0;
-    for (size_t i = 0; i < b->gemm.count && tested < TESTED_SHAPES && same; i++) {
-        const GemmEntry *e = &b->gemm.entries[i];
-        if (e->dtype != DTYPE_F32 || e->op != GEMM_FWD || e->out * e->in > TESTED_SIZE) continue;
-        same = shape_agrees(b, e->out, e->in);
-        tested++;
-    }
-    return same;
 }
 
 static const char *backend_describe(const Backend *b)
@@ -175,8 +120,8 @@ static void backend_close(Backend *b)
     free(b);
 }
 
-/* New threads may start on the processor of their maker and wait for it there, for 0.1 s and more. Where the team takes all
- * processors each thread goes to one of its own; what it may run on stays as it was. */
+/* The kernel may start a new thread on its creator's processor and leave it queued there for 0.1 s and more. Where the team
+ * takes all processors each thread is moved to one of its own once; its affinity mask stays as it was. */
 static void spread_threads(int threads)
 {
 #ifdef __linux__
@@ -261,4 +206,14 @@ Backend *cpu_open(const CpuOptions *options, const Ops **ops, Status *st)
 int cpu_kernels_version(void)
 {
     return KERNELS_VERSION;
+}
+
+int cpu_threads(const Backend *b)
+{
+    return b->threads;
+}
+
+const char *cpu_isa(const Backend *b)
+{
+    return b->kernels->isa;
 }

@@ -16,6 +16,10 @@ typedef struct CpuOptions {
 /* Opens the backend and gives its op table. Fails when a name is unknown, not built in, or not possible on this CPU. */
 Backend *cpu_open(const CpuOptions *options, const Ops **ops, Status *st);
 
+/* What a backend is made of: its threads, and its instruction set ("avx2"). */
+int cpu_threads(const Backend *b);
+const char *cpu_isa(const Backend *b);
+
 /* What a table calls the products of a weight: y = x w^T, dx = dy w, dw += dy^T x. */
 extern const char *const cpu_product_names[3];
 

@@ -1,7 +1,8 @@
 /* Inside of the CPU backend: what cpu/ and cpu/kernels/ share. Nobody else includes this.
  *
- * cpu/ (top level) is compiled once. cpu/kernels/ is compiled once per instruction set (R1_ISA = avx512, avx2, plain) and
- * each copy is joined into one object whose only global symbol is cpu_kernels_<isa>: names inside are shared, not suffixed. */
+ * cpu/ (top level) is compiled once. cpu/kernels/ is compiled once per table of kernels (R1_ISA = avx512bf16, avx512,
+ * avx2, plain) over three vector layers (kernels/simd/vec_*.h: the first two share one); each copy is joined into one object
+ * whose only global symbol is cpu_kernels_<isa>: names inside are shared, not suffixed. */
 #ifndef CPU_INTERNAL_H
 #define CPU_INTERNAL_H
 
@@ -10,10 +11,11 @@
 #include "core/arena.h"
 #include "core/check.h"
 #include "core/ops.h"
-#include "cpu/matmul/provider.h"
+#include "cpu/matmul/choice.h"
+#include "cpu/matmul/packs.h"
 
-/* Rows of a task of a matrix product, or rows of dw; tokens whose shared rope gradients wait at once in attention's backward. */
-enum { TASK_CHUNK = 384, WAVE_TOKENS = 8192 };
+/* The most rows of a piece of a matrix product, or rows of dw. */
+enum { PIECE_ROWS = 384 };
 
 static inline size_t ceil_div(size_t a, size_t b)
 {
@@ -102,6 +104,9 @@ typedef struct KernelTable {
     bool dot_is_fast;                /* this instruction set has a bf16 dot product */
     /* sum[j] += (in blocks of TOKEN_BLOCK rows) sum_n x[n][j] for columns [from, to). One thread. */
     void (*column_sums)(float *sum, Mat x, size_t from, size_t to);
+    /* Scratch bytes of attention_bwd, for sequences of at most `longest` rows: of each thread, and once for all of them. */
+    size_t (*attention_bwd_scratch)(AttentionShape s, size_t longest);
+    size_t (*attention_bwd_shared)(AttentionShape s, size_t tokens, size_t longest);
 } KernelTable;
 
 extern const KernelTable cpu_kernels_avx512bf16, cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;

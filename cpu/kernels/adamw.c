@@ -1,3 +1,5 @@
+/* adamw, sum_squares, fill: contract in core/ops.h. Loshchilov & Hutter, arXiv:1711.05101, algorithm 2; squares are
+ * summed in f64, block after block. */
 #include <string.h>
 
 #include "cpu/kernels/simd/rows.h"

@@ -31,6 +31,14 @@ typedef struct BackwardItem {
     float *p, *ds;            /* [KEY_TILE][KEY_TILE] */
 } BackwardItem;
 
+/* What item_begin takes for `longest` rows. */
+size_t attention_bwd_scratch(AttentionShape s, size_t longest)
+{
+    size_t rows = ceil_div(longest, KEY_TILE) * KEY_TILE, tiles = rows * (size_t)(s.Dn + s.Dr + s.Dv);
+    size_t wide = 4 * rows * round16(s.Dn + s.Dr), narrow = 2 * rows * round16(s.Dv);
+    return (tiles + wide + narrow + 2 * rows + 2 * KEY_TILE * KEY_TILE) * sizeof(float);
+}
+
 static void clear(float *p, size_t floats)
 {
     memset(p, 0, floats * sizeof *p);
@@ -203,7 +211,10 @@ static void sum_rope_parts(const BackwardCall *c, size_t n)
     }
 }
 
-/* The sequence after a wave that begins with `first`: waves bound the memory of the parts. */
+/* Tokens whose rope_parts are kept at once: waves of sequences bound their memory. */
+enum { WAVE_TOKENS = 8192 };
+
+/* The sequence after a wave that begins with `first`. */
 static int wave_end(const BackwardCall *c, int first, int nseq)
 {
     int end = first + 1;
@@ -236,6 +247,24 @@ static void run_wave(BackwardCall c, int team, int first, int end)
     }
 }
 
+/* One rope key for all heads: each head's share of its gradient waits in rope_parts, so that they are added in order. */
+static bool shares_rope_key(AttentionShape s)
+{
+    return s.Dr > 0 && s.Hkv > 1;
+}
+
+static size_t rope_parts_floats(AttentionShape s, size_t wave_rows)
+{
+    return (size_t)s.Hkv * wave_rows * (size_t)s.Dr;
+}
+
+size_t attention_bwd_shared(AttentionShape s, size_t tokens, size_t longest)
+{
+    size_t wave = min_size(tokens, WAVE_TOKENS);
+    if (!s.Dn || !shares_rope_key(s)) return 0;
+    return rope_parts_floats(s, wave > longest ? wave : longest) * sizeof(float);
+}
+
 void cpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
                        AttentionInputs in, const int32_t *offsets, int nseq)
 {
@@ -247,9 +276,9 @@ void cpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadVi
         work += T * T * s.H * (s.Dn + s.Dr + s.Dv);
     }
     ArenaMark mark = cpu_mark(b, 0);
-    if (s.Dr && s.Hkv > 1 && in.k_rope.head == 0) {
+    if (shares_rope_key(s) && in.k_rope.head == 0) {
         c.wave_rows = longest_wave(&c, nseq);
-        c.rope_parts = cpu_scratch(b, 0, (size_t)s.Hkv * c.wave_rows * (size_t)s.Dr);
+        c.rope_parts = cpu_scratch(b, 0, rope_parts_floats(s, c.wave_rows));
     }
     for (int first = 0, end; first < nseq; first = end) {
         end = wave_end(&c, first, nseq);

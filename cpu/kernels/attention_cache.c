@@ -1,3 +1,5 @@
+/* cache_write, attention_cached: contract in core/ops.h. A page of the cache is a key tile of training's forward, so a
+ * decoded row has the bits of the trained one. */
 #include "cpu/internal.h"
 #include "cpu/kernels/tiles/attention_pack.h"
 #include "cpu/kernels/tiles/attention_rows.h"
@@ -43,7 +45,8 @@ void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const Cache
     ON_TEAM(cpu_team(b, (double)n * s.Hkv * (s.Dn + s.Dr + s.Dv)), write_rows(s, cache, rows, n, in));
 }
 
-/* The pages of one sequence, whose last row is at position `last`, as seen by key head h; the heads before `end` come next. */
+/* The pages of one sequence, whose last row is at position `last`, as seen by key head h; the heads up to `end` are read
+ * after it. */
 typedef struct PageKeys {
     const CacheLayer *cache;
     const int32_t *pages;
@@ -78,7 +81,7 @@ static void fetch_tile(const PageKeys *p, int h, int i)
     fetch_rows(t.v, 1, 0, keys * p->s.Dv);
 }
 
-/* While one tile is attended to, the next comes from memory. */
+/* While one tile is attended to, the next is prefetched. */
 static KeyTile page_tile(void *from, int i)
 {
     const PageKeys *p = from;

@@ -1,3 +1,5 @@
+/* latent_write, attention_latent: contract in core/ops.h. Absorbed form: a page holds rows of [c^KV | k^R], transposed into a key
+ * tile once for all heads; its first columns are the values too. */
 #include "cpu/internal.h"
 #include "cpu/kernels/tiles/attention_pack.h"
 #include "cpu/kernels/tiles/attention_rows.h"
@@ -20,11 +22,11 @@ void cpu_latent_write(Backend *b, CacheLayer cache, const CacheRow *rows, int n,
     ON_TEAM(cpu_team(b, (double)n * ((double)z.cols + Dr)), write_latents(cache, rows, n, z, k_rope, Dr));
 }
 
-/* The pages of one sequence, turned tile by tile into keys with positions in the lanes. */
+/* The pages of one sequence, transposed tile by tile into keys with positions in the lanes. */
 typedef struct LatentKeys {
     const CacheLayer *cache;
     const int32_t *pages;
-    float *turned; /* [Rkv + Dr][KEY_TILE] */
+    float *transposed; /* [Rkv + Dr][KEY_TILE] */
     int positions, Rkv, Dr;
 } LatentKeys;
 
@@ -33,8 +35,9 @@ static KeyTile latent_tile(void *from, int i)
     const LatentKeys *p = from;
     int width = p->Rkv + p->Dr;
     Row page = page_of(p->cache, p->pages[i]);
-    pack_columns(p->turned, page, (size_t)width, min_int(KEY_TILE, p->positions - i * KEY_TILE), width);
-    return (KeyTile){f32_row(p->turned), f32_row(p->turned + (size_t)p->Rkv * KEY_TILE), page, (size_t)width, p->Rkv};
+    pack_columns(p->transposed, page, (size_t)width, min_int(KEY_TILE, p->positions - i * KEY_TILE), width);
+    return (KeyTile){f32_row(p->transposed), f32_row(p->transposed + (size_t)p->Rkv * KEY_TILE), page, (size_t)width,
+                     p->Rkv};
 }
 
 typedef struct LatentCall {
@@ -52,7 +55,7 @@ static void attend_latent(const LatentCall *c, int thread, RowGroup group, int f
     ArenaMark mark = cpu_mark(c->b, thread);
     LatentKeys keys = {
         .cache = c->cache, .pages = c->cache->pages + c->rows[group.first].at, .Rkv = c->s.Dn, .Dr = c->s.Dr};
-    keys.turned = cpu_scratch(c->b, thread, (size_t)(c->s.Dn + c->s.Dr) * KEY_TILE);
+    keys.transposed = cpu_scratch(c->b, thread, (size_t)(c->s.Dn + c->s.Dr) * KEY_TILE);
     float *work = cpu_scratch(c->b, thread, panel_work(c->s));
     for (int first = 0; first < all; first += PANEL_ROWS) {
         QueryPanel panel;

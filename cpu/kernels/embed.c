@@ -1,3 +1,4 @@
+/* embed_fwd, embed_bwd: contract in core/ops.h. */
 #include "cpu/kernels/simd/rows.h"
 
 static void embed_rows(Mat y, Mat table, const int32_t *ids)
@@ -21,7 +22,7 @@ void cpu_embed_fwd(Backend *b, Mat y, Mat table, const int32_t *ids)
     ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), embed_rows(y, table, ids));
 }
 
-/* A thread owns columns: every element adds its tokens in order, and no thread waits for a frequent word. */
+/* A thread owns columns: every element adds its tokens in order, and a frequent word does not serialise the team. */
 void cpu_embed_bwd(Backend *b, Mat dtable, Mat dy, const int32_t *ids)
 {
     check_f32(dtable), check_f32(dy);

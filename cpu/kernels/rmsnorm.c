@@ -1,3 +1,5 @@
+/* rmsnorm_*, headnorm_*: contract in core/ops.h. A row is summed in 64 residues (simd/rows.h); sums over tokens in blocks of
+ * TOKEN_BLOCK. */
 #include <math.h>
 
 #include "cpu/kernels/simd/rows.h"
@@ -8,7 +10,7 @@ static HeadView rows_as_heads(Mat m)
     return (HeadView){m.p, m.stride, 0, m.dtype};
 }
 
-/* Short rows far apart: the processor does not foresee the lines of those that follow. */
+/* Short rows far apart: the hardware prefetcher does not follow them, so rows are prefetched 12 ahead. */
 enum { SHORT_ROW = 64, ROWS_AHEAD = 12 };
 
 VEC_INLINE void fetch_ahead(HeadView v, size_t row, size_t D)

@@ -1,8 +1,16 @@
+/* router_fwd, router_bwd: contract in core/ops.h. The gate of DeepSeekMoE for a token with logits l (l_e = u . e_e):
+ *   V2 (arXiv:2405.04434, eqs. 20-22)   s = softmax(l),  c = s;   a group's score is the largest c of its experts
+ *   V3 (arXiv:2412.19437, eqs. 12-16)   s = sigmoid(l),  c = s + b;   ... the sum of its two largest c
+ * Group limit (V2 2.2.2, V3 2.1.2: M devices or nodes a token): experts outside the topk_group best of n_group contiguous groups
+ * are masked, and T = the K experts of largest c, ties to the lower index. b (aux-loss-free balancing) only chooses: weights are
+ *   g_e = f s_e                       not normalised
+ *   g_e = f s_e / (sum_T s + 1e-20)   norm_topk; there f is 1 in V2 and the routed scaling factor in V3 */
 #include <math.h>
 
 #include "core/config.h"
 #include "cpu/kernels/simd/softmax.h"
 
+/* s of the equations above. */
 static void score_row(float *s, const float *logits, size_t E, int score)
 {
     if (score == SCORE_SIGMOID) {
@@ -36,7 +44,7 @@ static void choose_largest(bool *chosen, const float *c, int n, int count)
     }
 }
 
-/* V2: the group's largest. V3: the sum of its two largest (a group of one: that one). */
+/* V2: the largest c of the group. V3: the sum of its two largest (a group of one: that one). */
 static float group_score(const float *c, int size, int topk)
 {
     float first = -INFINITY, second = -INFINITY;
@@ -71,7 +79,7 @@ static bool normalises(RouterShape s)
     return s.norm_topk && (s.K > 1 || s.scale_after_norm);
 }
 
-/* The sum of the chosen scores in ascending expert order, + 1e-20. */
+/* sum_T s + 1e-20, in ascending expert order. */
 static float chosen_sum(const float *scores, const int32_t *idx, int K)
 {
     float sum = 0.0f;
@@ -81,7 +89,7 @@ static float chosen_sum(const float *scores, const int32_t *idx, int K)
     return sum + 1e-20f;
 }
 
-/* What multiplies a normalised (or raw) score. */
+/* f. */
 static float router_factor(RouterShape s)
 {
     return normalises(s) && !s.scale_after_norm ? 1.0f : s.scale;
@@ -141,7 +149,7 @@ void cpu_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat wei
             route_rows(b, s, scores, idx, weights, logits, bias));
 }
 
-/* ds += what the K weights say: f g_e, or normalised (f / n) (g_e - sum_j (s_j / n) g_j). */
+/* ds_e += f dg_e, or normalised, with n = sum_T s + 1e-20: (f / n) (dg_e - sum_T (s_j / n) dg_j). */
 static void weights_to_scores(float *ds, const float *dweights, const float *scores, const int32_t *idx, RouterShape s)
 {
     float factor = router_factor(s), n = 1.0f, mean = 0.0f;

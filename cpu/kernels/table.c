@@ -18,4 +18,6 @@ const KernelTable PASTE(cpu_kernels_, R1_ISA) = {
     .dot_is_fast = true,
 #endif
     .column_sums = column_sums,
+    .attention_bwd_scratch = attention_bwd_scratch,
+    .attention_bwd_shared = attention_bwd_shared,
 };

@@ -1,6 +1,7 @@
 /* oneDNN as a matmul provider: its matmul primitive on one thread (seen to give rows that do not depend on their number,
  * which its sgemm does not). The only file that sees dnnl.h. */
 #include "cpu/internal.h"
+#include "cpu/matmul/blas.h"
 
 #ifdef HAVE_ONEDNN
 #include <dnnl.h>
@@ -152,19 +153,18 @@ static dnnl_status_t run(State *s, Thread *t, const Shape *shape, const float *a
     return status == dnnl_success ? dnnl_stream_wait(t->stream) : status;
 }
 
-static void onednn_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a,
-                         size_t lda, const float *bp, size_t ldb, bool add, float *c, size_t ldc)
+static void onednn_sgemm(Backend *b, int thread, Mat c, Mat x, bool tx, Mat y, bool ty, bool add)
 {
-    if (M == 0 || N == 0) {
+    if (c.rows == 0 || c.cols == 0) {
         return;
     }
     State *s = b->onednn;
-    Shape shape = {M, N, K, lda, ldb, ldc, ta, tb, add};
-    dnnl_status_t status = run(s, &s->thread[thread], &shape, a, bp, c);
+    Shape shape = {c.rows, c.cols, tx ? x.rows : x.cols, x.stride, y.stride, c.stride, tx, ty, add};
+    dnnl_status_t status = run(s, &s->thread[thread], &shape, x.p, y.p, c.p);
     if (status != dnnl_success) {
 #pragma omp critical(cpu_fault)
-        fail(&b->fault, "oneDNN: a matmul of %zu x %zu x %zu failed with status %d; try --matmul native", M, N, K,
-             (int)status);
+        fail(&b->fault, "oneDNN: a matmul of %zu x %zu x %zu failed with status %d; try --matmul native", shape.M,
+             shape.N, shape.K, (int)status);
     }
 }
 

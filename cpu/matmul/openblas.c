@@ -1,7 +1,7 @@
 /* OpenBLAS as a matmul provider, on one thread. The only file that sees cblas.h. */
 #include <stdio.h>
 
-#include "cpu/internal.h"
+#include "cpu/matmul/blas.h"
 
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
@@ -12,12 +12,12 @@ static void openblas_open(Backend *b)
     openblas_set_num_threads(1);
 }
 
-static void openblas_sgemm(Backend *b, int thread, bool ta, bool tb, size_t M, size_t N, size_t K, const float *a,
-                           size_t lda, const float *bp, size_t ldb, bool add, float *c, size_t ldc)
+static void openblas_sgemm(Backend *b, int thread, Mat c, Mat x, bool tx, Mat y, bool ty, bool add)
 {
     (void)b, (void)thread;
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K,
-                1.0f, a, (int)lda, bp, (int)ldb, add ? 1.0f : 0.0f, c, (int)ldc);
+    cblas_sgemm(CblasRowMajor, tx ? CblasTrans : CblasNoTrans, ty ? CblasTrans : CblasNoTrans, (int)c.rows, (int)c.cols,
+                (int)(tx ? x.rows : x.cols), 1.0f, x.p, (int)x.stride, y.p, (int)y.stride, add ? 1.0f : 0.0f, c.p,
+                (int)c.stride);
 }
 
 BLAS_PROVIDER(openblas, openblas_open, NULL)

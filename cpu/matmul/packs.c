@@ -14,7 +14,7 @@ typedef struct Pack {
     long epoch, used; /* packed at, last asked for at */
 } Pack;
 
-/* Packs lie side by side in large blocks, since memory for each alone would not lie on large pages. */
+/* Packs share large blocks: memory for each alone would be too small for 2 MiB pages. */
 typedef struct Slab {
     char *base;
     size_t size, used;
@@ -51,18 +51,18 @@ PackCache *gemm_packs_open(void)
 static void *slab_take(PackCache *cache, size_t bytes)
 {
     bytes = ceil_div(bytes, LINE) * LINE;
-    Slab *slab = cache->slabs, *end = slab + cache->n_slabs;
-    while (slab < end && slab->size - slab->used < bytes) slab++;
-    if (slab == end) {
+    int at = 0;
+    while (at < cache->n_slabs && cache->slabs[at].size - cache->slabs[at].used < bytes) at++;
+    if (at == cache->n_slabs) {
         size_t size = bytes > SLAB_BYTES ? bytes : SLAB_BYTES;
         Slab *slabs = realloc(cache->slabs, ((size_t)cache->n_slabs + 1) * sizeof *slabs);
         if (!slabs) return NULL;
         cache->slabs = slabs;
-        slab = slabs + cache->n_slabs;
-        *slab = (Slab){.base = memory_block(size), .size = size};
-        if (!slab->base) return NULL;
+        slabs[at] = (Slab){.base = memory_block(size), .size = size};
+        if (!slabs[at].base) return NULL;
         cache->n_slabs++;
     }
+    Slab *slab = &cache->slabs[at];
     slab->packs++;
     slab->used += bytes;
     return slab->base + slab->used - bytes;
@@ -175,31 +175,31 @@ static Pack *find_fresh(const PackCache *cache, Mat w)
 }
 
 /* One stale matrix, or a cut of its columns. */
-typedef struct PackTask {
+typedef struct PackPiece {
     void *packed;
     Mat w;
     size_t from, to;
-} PackTask;
+} PackPiece;
 
-static size_t add_tasks(const GemmProvider *gemm, PackTask *tasks, size_t count, const Pack *pack)
+static size_t add_pieces(const GemmProvider *gemm, PackPiece *pieces, size_t count, const Pack *pack)
 {
     size_t step = gemm->column_unit ? PACK_COLUMNS : pack->w.rows; /* PACK_COLUMNS is a multiple of every unit */
     for (size_t from = 0; from < pack->w.rows; from += step) {
         size_t to = from + step < pack->w.rows ? from + step : pack->w.rows;
-        tasks[count++] = (PackTask){pack->packed, pack->w, from, to};
+        pieces[count++] = (PackPiece){pack->packed, pack->w, from, to};
     }
     return count;
 }
 
-static void run_tasks(Backend *b, const GemmProvider *g, const PackTask *tasks, size_t count)
+static void run_pieces(Backend *b, const GemmProvider *g, const PackPiece *pieces, size_t count)
 {
     double work = 0.0;
     for (size_t i = 0; i < count; i++) {
-        work += (double)(tasks[i].to - tasks[i].from) * (double)tasks[i].w.cols;
+        work += (double)(pieces[i].to - pieces[i].from) * (double)pieces[i].w.cols;
     }
 #pragma omp parallel for schedule(dynamic) num_threads(cpu_team(b, work))
     for (size_t i = 0; i < count; i++) {
-        g->pack(b, omp_get_thread_num(), tasks[i].packed, tasks[i].w, tasks[i].from, tasks[i].to);
+        g->pack(b, omp_get_thread_num(), pieces[i].packed, pieces[i].w, pieces[i].from, pieces[i].to);
     }
 }
 
@@ -212,7 +212,7 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
     for (int e = 0; e < E; e++) {
         most += w[e].rows / PACK_COLUMNS + 1;
     }
-    PackTask *tasks = (PackTask *)cpu_scratch(b, 0, most * sizeof(PackTask) / sizeof(float));
+    PackPiece *pieces = (PackPiece *)cpu_scratch(b, 0, most * sizeof(PackPiece) / sizeof(float));
     for (int e = 0; e < E; e++) {
         packed[e] = NULL;
         if (need && !need[e]) {
@@ -226,11 +226,11 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
         packed[e] = pack->packed;
         if (pack->epoch != cache->epoch) {
             pack->epoch = cache->epoch;
-            count = add_tasks(g, tasks, count, pack);
+            count = add_pieces(g, pieces, count, pack);
         }
     }
     if (count) {
-        run_tasks(b, g, tasks, count);
+        run_pieces(b, g, pieces, count);
     }
     cpu_release(b, 0, mark);
 }

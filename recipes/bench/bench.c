@@ -9,7 +9,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/memory.h"
-#include "cpu/probe.h"
+#include "cpu/limits.h"
 
 #define TRAIN(row, of, type, n, T, script, big)                                                                        \
     {                                                                                                                  \

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
-#include "cpu/probe.h"
+#include "cpu/cpu.h"
 #include "data/json.h"
 #include "recipes/bench/bench.h"
 

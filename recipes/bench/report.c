@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cpu/probe.h"
+#include "cpu/cpu.h"
 #include "data/json.h"
 #include "recipes/bench/bench.h"
 

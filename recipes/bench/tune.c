@@ -11,7 +11,6 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "cpu/cpu.h"
-#include "cpu/probe.h"
 #include "recipes/bench/bench.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/run/run_folder.h"

@@ -14,7 +14,8 @@ void machine_wait_briefly(char **argv);
 typedef struct Machine {
     const Ops *ops;
     Backend *backend;
-    Backend *cpu; /* the one that computes, for cpu/probe.h: backend, or what lies under `times` */
+    Backend
+        *cpu; /* the one that computes, for cpu/limits.h and cpu/memory_need.h: backend, or what lies under `times` */
     RuntimeOptions options;
     struct OpTimes
         *times;    /* NULL, or between core and the backend (recipes/model/op_times.h): `r1 run -v`, `r1 bench` */

@@ -12,7 +12,7 @@
 #include "core/ops_dry.h"
 #include "core/rollout_need.h"
 #include "core/train.h"
-#include "cpu/probe.h"
+#include "cpu/memory_need.h"
 #include "core/batches.h"
 
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
@@ -192,6 +192,7 @@ static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTabl
 {
     const ModelConfig *c = w->config;
     ScratchWork work = {.attention = {.H = c->H, .Hkv = c->Hkv, .Dn = c->Dn, .Dr = c->Dr, .Dv = c->Dv},
+                        .dtype = m->options.dtype,
                         .vocab = w->trains ? (size_t)c->V : 0,
                         .tokens = (size_t)w->sequences * (size_t)w->length,
                         .longest = (size_t)w->length,

@@ -1,8 +1,8 @@
 /* Our matmul: the same bits for any number of rows, any cut of the columns, any thread count. One code for three forms:
  *  native: f32.
- *  widen:  bf16 operands become f32 and meet in f32 FMAs: any instruction set, the same bits on all of them.
+ *  widen:  bf16 operands become f32 and go through f32 FMAs: any instruction set, the same bits on all of them.
  *  dot:    pairs of bf16 with neighbouring inner index go through v16_dot, one instruction on CPUs with AVX512_BF16. An odd
- *          one gets a 0 beside it.
+ *          last element is paired with 0.
  * Under the last two x and w are bf16, and gradients are rounded to bf16 before they are multiplied; sums are f32. */
 #include "cpu/kernels/gemm/panel.h"
 #include "cpu/kernels/table.h"
@@ -14,15 +14,16 @@ typedef struct Form {
     bool rounded;    /* f32 operands become bf16 values */
 } Form;
 
-/* Columns of b that are done before the next where k has several blocks, so that unfinished sums stay in the cache; and those
- * copied together, so that what is read lies side by side. Multiples of PANEL. */
+/* With several k-blocks: columns of b finished before the next, so that partial sums stay in L2. And columns of b copied in one
+ * pass, so that a row of b is read in runs of 256 bytes instead of one panel's 64 (AVX2). Multiples of PANEL. */
 enum { COLUMNS_AT_ONCE = 512, COPIED_AT_ONCE = 64 };
 
-/* A packed panel that so many rows meet may come from memory when they do. */
-enum { MET_BY_MANY = 128 };
+/* From this many rows on a packed panel is reused often enough that streaming it from DRAM costs nothing: no prefetch. */
+enum { ROWS_THAT_HIDE_DRAM = 128 };
 
-/* Outputs of a weight's gradient: so many rows of two blocks, as tiles and as they come, fit the second cache. */
-enum { TURNED_AHEAD = 192 };
+/* dW: up to this many rows of dy^T the next k-block is prefetched while this one is multiplied. 192 rows of two k-blocks of 256
+ * steps, packed and as they lie in dy, are 0.75 MiB of f32: they fit an L2 of 1 MiB. */
+enum { DW_ROWS_PACKED = 192 };
 
 static size_t round_up(size_t n, size_t unit)
 {
@@ -61,7 +62,8 @@ static Mat widened(Backend *b, int thread, Mat m)
     return (Mat){wide, DTYPE_F32, m.rows, m.cols, stride};
 }
 
-/* m as operand a, its columns the inner index. Few columns of b do not pay for tiles, few rows and short ones have no need. */
+/* m as operand a, its columns the inner index. Packing into tiles pays where each row is reused by many columns of b; few rows,
+ * or short ones, are in L1 as they are. */
 static OperandA operand_a(const Form *f, Backend *b, int thread, Mat m, size_t columns)
 {
     bool pairs = f->kind == TILE_DOT, rounded = f->rounded && !pairs;
@@ -84,14 +86,15 @@ static size_t pack_bytes(const Form *f, size_t out, size_t in)
 static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, size_t from, size_t to)
 {
     ArenaMark mark = cpu_mark(b, thread);
-    float *turned = f->kind == TILE_DOT ? cpu_scratch(b, thread, w.cols * PANEL / 2) : NULL;
+    float *transposed = f->kind == TILE_DOT ? cpu_scratch(b, thread, w.cols * PANEL / 2) : NULL;
     for (size_t o = from; o < to;) {
         size_t width = panel_vectors(w.rows - o) * VEC, real = w.rows - o < width ? w.rows - o : width;
         void *panel = (void *)tile_b(f->packed, packed, o * inner(f, w.cols));
-        Row out = {turned ? turned : panel, f->kind == TILE_F32 && f->packed == TILE_F32 ? DTYPE_F32 : DTYPE_BF16};
+        Row out = {transposed ? transposed : panel,
+                   f->kind == TILE_F32 && f->packed == TILE_F32 ? DTYPE_F32 : DTYPE_BF16};
         panel_transpose(out, mat_rows(w, o, real), width);
-        if (turned) {
-            panel_copy(panel, mat_of(turned, DTYPE_BF16, w.cols, width), 0, width, width, true, true);
+        if (transposed) {
+            panel_copy(panel, mat_of(transposed, DTYPE_BF16, w.cols, width), 0, width, width, true, true);
         }
         o += width;
     }
@@ -100,12 +103,13 @@ static void pack(const Form *f, Backend *b, int thread, void *packed, Mat w, siz
 
 /* ---- products */
 
-/* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. a: as it is, or columns from `first` on of `turned`, which
- * become tiles block by block, so that they are met in the second cache. b: packed, or w, or w transposed. */
+/* c[:, from:to) = a b + bias, or added to c; c has `cols` columns. a: as it is, or columns from `first` on of `columns`, which
+ * are packed into tiles one k-block at a time, so that the tiles are still in L2 when they are read. b: packed, or w, or w
+ * transposed. */
 typedef struct Product {
     OperandA a;
     size_t K, block; /* steps of the inner index; of a block of it */
-    Mat turned;
+    Mat columns;
     size_t first;
     float *tiles;
     const void *packed;
@@ -117,14 +121,14 @@ typedef struct Product {
     bool add;
 } Product;
 
-/* With each tile come about 12 lines. */
+/* Prefetch of `rows` rows of `bytes` bytes: about 12 cache lines a tile, which is what DRAM delivers while a tile runs. */
 static Ahead ahead_of(const void *at, size_t stride, size_t bytes, size_t rows)
 {
     size_t lines = (bytes + LINE - 1) / LINE;
     return (Ahead){at, stride, lines, rows, lines ? (12 + lines - 1) / lines : 0};
 }
 
-/* Rows that are met for the first time, those of the next tile with each. */
+/* Rows of a that are not in a cache yet: each tile prefetches the rows of the next. */
 static Ahead ahead_of_tiles(const OperandA *a)
 {
     size_t row = a->stride * sizeof(float);
@@ -138,10 +142,11 @@ static Ahead ahead_of_tiles(const OperandA *a)
 typedef struct Block {
     size_t from, to, k0, K;
     float *copy;            /* of panels of w */
-    Ahead ahead_b, ahead_a; /* of what b reads next; of the rows that the next block turns */
+    Ahead ahead_b, ahead_a; /* prefetches: what b reads next; the rows that the next block packs */
 } Block;
 
-/* The packed panel behind the one of `width` columns at j, the same steps of it; behind the last one the first of the next. */
+/* Prefetch of the next packed panel, after the one of `width` columns at j: same k-block; after the last panel of this k-block
+ * comes the first panel of the next. */
 static Ahead ahead_of_packed(TileKind kind, const Product *p, const Block *b, size_t j, size_t width)
 {
     size_t next = j + width, k0 = b->k0;
@@ -153,7 +158,7 @@ static Ahead ahead_of_packed(TileKind kind, const Product *p, const Block *b, si
     return (Ahead){at, LINE, 1, lines, lines / (tiles ? tiles : 1) + 1};
 }
 
-/* Columns [j, j + most) of w behind the ones just copied; behind the last the first of the next steps. */
+/* Prefetch of columns [j, j + most) of w, which are copied next; after the last come the first of the next k-block. */
 static Ahead ahead_of_columns(const Product *p, const Block *b, size_t j, size_t most, size_t step)
 {
     size_t from = b->k0 * step, size = dtype_size(p->w.dtype);
@@ -163,7 +168,7 @@ static Ahead ahead_of_columns(const Product *p, const Block *b, size_t j, size_t
     return ahead_of((const char *)rows.p + j * size, rows.stride * size, min_size(most, b->to - j) * size, rows.rows);
 }
 
-/* Rows [j, j + width) of w behind the ones just turned; behind the last the first, the next steps of them. */
+/* Prefetch of rows [j, j + width) of w, which are transposed next; after the last come the first, of the next k-block. */
 static Ahead ahead_of_rows(const Product *p, const Block *b, size_t j, size_t width)
 {
     size_t k0 = b->k0, size = dtype_size(p->w.dtype);
@@ -191,7 +196,7 @@ static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j,
     *b_k = width;
     if (p->packed) {
         const void *half = tile_b(f->packed, p->packed, j * p->K + b->k0 * width);
-        if (p->a.rows < MET_BY_MANY) b->ahead_b = ahead_of_packed(f->packed, p, b, j, width);
+        if (p->a.rows < ROWS_THAT_HIDE_DRAM) b->ahead_b = ahead_of_packed(f->packed, p, b, j, width);
         if (f->packed == f->kind || !many) return half;
         panel_copy(b->copy, mat_of((void *)half, DTYPE_BF16, b->K, width), 0, width, width, false, false);
         return b->copy;
@@ -199,7 +204,7 @@ static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j,
     if (p->transposed) return panel_of_rows(p, b, j, width);
     size_t cols = p->w.cols - j, step = f->kind == TILE_DOT ? 2 : 1;
     if (p->w.dtype == DTYPE_F32 && f->kind == TILE_F32 && !f->rounded && cols >= width && !many) {
-        *b_k = p->w.stride; /* not where the last one is cut: it must not be overread */
+        *b_k = p->w.stride; /* only whole panels: a cut one would be read past its end */
         return mat_row(p->w, b->k0) + j;
     }
     bool together = many && COPIED_AT_ONCE > (int)PANEL;
@@ -212,23 +217,24 @@ static const void *panel_of(const Form *f, const Product *p, Block *b, size_t j,
     return b->copy + at * b->K;
 }
 
-/* Makes tiles of the rows of this block. The next ones come while it runs; where they are too many for the second cache, no. */
-static void turn_block(const Form *f, Product *p, Block *b)
+/* Packs this k-block of a into tiles, and prefetches the next one unless both do not fit L2 (DW_ROWS_PACKED). */
+static void pack_block(const Form *f, Product *p, Block *b)
 {
     size_t step = f->kind == TILE_DOT ? 2 : 1, from = b->k0 * step, next = from + K_BLOCK * step;
-    size_t size = dtype_size(p->turned.dtype), height = p->turned.rows;
-    Mat rows = mat_rows(p->turned, from, min_size(b->K * step, height - from));
+    size_t size = dtype_size(p->columns.dtype), height = p->columns.rows;
+    Mat rows = mat_rows(p->columns, from, min_size(b->K * step, height - from));
     p->a = tiles_from_columns(p->tiles, rows, p->first, p->c.rows, step == 2, f->rounded);
-    if (next >= height || p->c.rows > TURNED_AHEAD) return;
+    if (next >= height || p->c.rows > DW_ROWS_PACKED) return;
     size_t left = min_size(height - next, K_BLOCK * step),
            runs = (b->to - b->from) * p->c.rows / (PANEL * TILE_ROWS) + 1;
-    const char *at = (const char *)p->turned.p + (next * p->turned.stride + p->first) * size;
-    b->ahead_a = ahead_of(at, p->turned.stride * size, p->c.rows * size, left);
+    const char *at = (const char *)p->columns.p + (next * p->columns.stride + p->first) * size;
+    b->ahead_a = ahead_of(at, p->columns.stride * size, p->c.rows * size, left);
     b->ahead_a.pace = left / runs + 1;
 }
 
-/* Few rows meet as many panels at once as leave their chains room, and these come from places of the weight far apart, each
- * read on and on: more of the memory is busy then. Returns the column behind the panels that were met so. */
+/* Few rows (decode): as many panels in parallel as there are registers for, so that no FMA waits for the one before; the panels
+ * lie far apart in the weight, so that DRAM sees several streams. Decoding one sequence: 2 % faster than with neighbouring
+ * panels (r1 bench, two Zen 5 cores). Returns the column after the last panel done so. */
 static size_t multiply_few(TileKind kind, const Product *p, const Block *b)
 {
     size_t from = b->from;
@@ -254,9 +260,9 @@ static size_t multiply_few(TileKind kind, const Product *p, const Block *b)
 /* sums: [a.rows * (b.to - b.from)] when there are several blocks of the inner index. */
 static void multiply_block(const Form *f, Product *p, Block *b, float *sums)
 {
-    size_t cols = p->c.cols, at = p->turned.p ? 0 : b->k0; /* at: where a has the steps */
+    size_t cols = p->c.cols, at = p->columns.p ? 0 : b->k0; /* at: where a has the steps */
     bool last = b->k0 + b->K >= p->K;
-    if (p->turned.p) turn_block(f, p, b);
+    if (p->columns.p) pack_block(f, p, b);
     TileKind kind = p->packed && p->a.rows < ROWS_WORTH_A_COPY ? f->packed : f->kind;
     for (size_t j = p->packed && p->a.stride ? multiply_few(kind, p, b) : b->from; j < b->to;) {
         size_t vectors = panel_vectors(cols - j), width = vectors * VEC;
@@ -279,7 +285,9 @@ static void multiply(const Form *f, Backend *b, int thread, Product *p)
     size_t K = p->K, rows = p->c.rows, wide = round_up(p->to - p->from, VEC);
     ArenaMark mark = cpu_mark(b, thread);
     float *copy = cpu_scratch(b, thread, K_BLOCK * (COPIED_AT_ONCE + PANEL)), *sums = NULL;
-    p->block = p->packed && p->a.stride && rows <= TILE_ROWS ? K : K_BLOCK; /* one tile meets a packed panel once */
+    p->block = p->packed && p->a.stride && rows <= TILE_ROWS
+                   ? K
+                   : K_BLOCK; /* one tile reads a packed panel once: nothing to keep in a cache */
     size_t at_once = K > p->block ? min_size(wide, COLUMNS_AT_ONCE) : wide;
     if (K > p->block) {
         sums = cpu_scratch(b, thread, rows * (at_once + PANEL));
@@ -328,7 +336,7 @@ static void bwd_w(const Form *f, Backend *b, int thread, Mat dw, Mat dy, Mat x, 
 {
     ArenaMark mark = cpu_mark(b, thread);
     size_t K = inner(f, x.rows);
-    Product p = {.K = K, .turned = dy, .first = o0, .w = x, .c = mat_rows(dw, o0, o1 - o0), .to = x.cols, .add = true};
+    Product p = {.K = K, .columns = dy, .first = o0, .w = x, .c = mat_rows(dw, o0, o1 - o0), .to = x.cols, .add = true};
     p.tiles = cpu_scratch(b, thread, tiles_floats(o1 - o0, min_size(K, K_BLOCK)));
     multiply(f, b, thread, &p);
     cpu_release(b, thread, mark);
@@ -346,6 +354,13 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
             row_store(sum + j, v16_add(row_load(sum + j, k), s), k);
         }
     }
+}
+
+/* What multiply and operand_a take; dw's packing of a k-block is smaller. */
+static size_t scratch_bytes(size_t rows, size_t inner_size)
+{
+    size_t copies = K_BLOCK * (COPIED_AT_ONCE + PANEL), sums = rows * (COLUMNS_AT_ONCE + PANEL);
+    return (tiles_floats(rows, inner_size) + copies + sums) * sizeof(float);
 }
 
 /* A provider gemm_NAME of form f. */
@@ -387,6 +402,7 @@ void column_sums(float *sum, Mat x, size_t from, size_t to)
         .fwd_unpacked = title##_fwd_unpacked,                                                                          \
         .bwd_x = title##_bwd_x,                                                                                        \
         .bwd_w = title##_bwd_w,                                                                                        \
+        .scratch = scratch_bytes,                                                                                      \
     };
 
 static const Form f32_form = {TILE_F32, TILE_F32, false};

@@ -1,3 +1,4 @@
+/* Panels of the native matmul: packing operands, and the tile that runs for each height and width. */
 #include "cpu/kernels/gemm/panel.h"
 
 /* Tile heights by vectors a tile: sums, one row of b and a broadcast must fit the registers. */
@@ -53,8 +54,8 @@ static TileRun *const tiles_by_rows[TILE_KINDS][5][MAX_ROWS + 1] = {
 static TileRun *const tiles_by_cols[TILE_KINDS][5][MAX_ROWS + 1] = {EACH_PACKED_TILE(BY_COLS, TILE_F32)
                                                                         EACH_PACKED_TILE(BY_COLS, TILE_DOT)};
 
-/* A few rows leave registers free: the chains of P panels run side by side, or each step would wait for the one before, and
- * their panels are read at P places at once. By rows only. */
+/* Up to FEW_ROWS rows leave registers free: the FMA chains of P panels run in parallel, which hides the FMA's latency, and DRAM
+ * sees P streams. By rows only. */
 enum { FEW_ROWS = 3, MOST_PANELS = 4 };
 #define EACH_FEW(TILE, kind) TILE(kind, 1, 4) TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2)
 #define DEFINE_FEW(kind, R, P)                                                                                         \
@@ -80,7 +81,7 @@ void panels_run(TileKind kind, Tile t, const OperandA *a, size_t panels)
     t.a_row = a->stride;
     t.a = a->p;
     t.b_k = PANEL;
-    /* The beginnings of the panels that come next; from there on the processor sees them coming. */
+    /* The first 8 lines of the panels read next: from there on the hardware prefetcher follows. */
     for (size_t i = 0; i < panels; i++) {
         const char *next = tile_b(kind, t.b, i * t.b_panel + t.K * PANEL);
         for (int line = 0; line < 8; line++) __builtin_prefetch(next + line * LINE);
@@ -88,7 +89,7 @@ void panels_run(TileKind kind, Tile t, const OperandA *a, size_t panels)
     tiles_of_few[kind][panels][a->rows](&t);
 }
 
-/* Rows are cut into tiles of nearly equal height, the higher ones first. */
+/* Rows are cut into tiles of nearly equal height, the taller ones first. */
 static size_t tile_count(size_t rows, size_t most)
 {
     return (rows + most - 1) / most;
@@ -177,7 +178,8 @@ VEC_INLINE v16 step_load(const Step step, Mat m, size_t k, size_t column, size_t
     case STEP_PAIRS_BF16: CALL(STEP_PAIRS_BF16); break;                                                                \
     }
 
-/* out[k * height + r] = m[r][k]: squares are turned; what a store of 8 writes too much the next one mends. */
+/* out[k * height + r] = m[r][k], transposed in 16 x 16 blocks. A store of 8 overruns a tile's `height` columns into the next
+ * step, which is written after it. */
 VEC_INLINE void tile_from_rows(const Step step, float *out, Mat m, size_t row, size_t height, size_t k0, size_t K)
 {
     for (size_t k = 0; k < K; k += VEC) {
@@ -214,7 +216,7 @@ OperandA tiles_from_rows(float *out, Mat m, bool rounded)
     return (OperandA){.p = out, .rows = m.rows, .K = m.cols};
 }
 
-/* Step k of `count` tiles of one height, `apart` floats from each other; whole: 16 columns may be read from the first of each. */
+/* Step k of `count` tiles of one height, `apart` floats from each other; whole: 16 columns exist from the first of each on. */
 VEC_INLINE void tiles_step(const Step step, float *out, size_t apart, Mat m, size_t k, size_t column, size_t height,
                            size_t count, bool whole)
 {

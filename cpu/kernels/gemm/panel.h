@@ -5,11 +5,12 @@
 
 #include "cpu/kernels/gemm/tile.h"
 
-/* Steps of the inner index a block of both operands holds: a panel of b then fits the first cache (AVX2) or a fraction of the
- * second, the rows of a the second. Between blocks the chains rest in memory, so the bits are those of one pass. */
+/* Steps of the inner index in a k-block of both operands: a panel of b is 16 KiB (AVX2, fits L1) or 64 KiB (AVX-512, a fraction
+ * of L2), PIECE_ROWS rows of a are 384 KiB (fit L2). Between k-blocks the sums are kept in memory, so the bits are those of one
+ * pass. */
 enum { PANEL = PANEL_VECTORS * VEC, K_BLOCK = 256, LINE = 64 };
 
-/* Fewer rows than this do not pay for copying or widening a panel of the weight first. */
+/* Fewer rows do not reuse a panel of the weight often enough to pay for copying or widening it first. */
 enum { ROWS_WORTH_A_COPY = 32 };
 
 /* Vectors of the panel that starts at a column with `left` columns to go: 4, then 2, then 1. */
@@ -25,17 +26,17 @@ VEC_INLINE size_t panel_vectors(size_t left)
 typedef struct OperandA {
     const void *p;
     size_t stride, rows, K;
-    bool cold; /* nobody has read or written it just now */
+    bool cold; /* read from DRAM: nothing has touched it just before */
 } OperandA;
 
 enum { TILE_ROWS = 6 };
 size_t tiles_floats(size_t rows, size_t K);
-/* m in tiles, the inner index along its columns. out: tiles_floats. Worth it when many panels meet the same rows. */
+/* m in tiles, the inner index along its columns. out: tiles_floats. Worth it when many panels reuse the rows. */
 OperandA tiles_from_rows(float *out, Mat m, bool rounded);
 /* Columns [from, from + rows) of m as rows of a. pairs: steps are pairs of m's rows; rounded: to bf16 values. */
 OperandA tiles_from_columns(float *out, Mat m, size_t from, size_t rows, bool pairs, bool rounded);
 
-/* What is read next: `left` rows of `lines` cache lines. It comes from memory while tiles run, `pace` rows with each tile. */
+/* A prefetch under way: `left` rows of `lines` cache lines, `pace` rows with each tile that runs. */
 typedef struct Ahead {
     const char *at;
     size_t stride, lines, left, pace; /* stride: bytes to the next row */

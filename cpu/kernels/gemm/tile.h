@@ -84,7 +84,7 @@ VEC_INLINE v16 tile_start(const Tile *t, size_t r, size_t v)
     return t->start ? v16_load(t->start + r * t->start_row + v * VEC) : v16_zero();
 }
 
-/* c comes from memory while the chains run. */
+/* Fetches c while the FMA chains run. */
 VEC_INLINE void tile_prefetch(const Tile *t, size_t r, size_t column)
 {
     __builtin_prefetch(row_from(t->c, r * t->c_row + column).p, 1);

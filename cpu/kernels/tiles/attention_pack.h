@@ -1,4 +1,4 @@
-/* Moves strided rows of keys and values into the layouts the attention kernels walk. */
+/* Packs strided rows of keys and values into the layouts that the attention kernels read. */
 #ifndef CPU_KERNELS_ATTENTION_PACK_H
 #define CPU_KERNELS_ATTENTION_PACK_H
 
@@ -69,9 +69,9 @@ static inline Row head_at(HeadView view, size_t n, int h)
     return head_row(view, n, (size_t)h);
 }
 
-/* Brings `rows` rows from row n on, `heads` heads of D values each, into the cache by reading a value of every line in the
- * order of memory. The processor's prefetchers follow this walk; they lose the one of a single head, which takes two or
- * three lines out of every row. */
+/* Loads `rows` rows from row n on, `heads` heads of D values each, into L2 by reading a value of every cache line in memory
+ * order. The hardware prefetcher follows this stream; it does not follow a single head's, which takes two or three lines out of
+ * every row. */
 static inline void touch_rows(HeadView view, size_t n, size_t rows, int heads, int D)
 {
     if (rows == 0 || D == 0) return;
@@ -87,7 +87,7 @@ static inline bool in_one_matrix(HeadView a, HeadView b)
     return a.row == b.row && apart > -row && apart < row;
 }
 
-/* Rows [from, to), when they are few enough to stay in a core's second cache. */
+/* Rows [from, to), when they are few enough to stay in L2. */
 static inline void touch_inputs(AttentionShape s, const AttentionInputs *in, int from, int to)
 {
     size_t n = (size_t)from, rows = (size_t)(to - from);

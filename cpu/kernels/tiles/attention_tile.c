@@ -1,3 +1,4 @@
+/* Online softmax of a panel of query rows over key tiles. */
 #include "cpu/kernels/tiles/attention_tile.h"
 
 #include "cpu/kernels/tiles/attention_pack.h"
@@ -48,7 +49,7 @@ static inline float row_maximum(const float *p, int groups, int limit)
     return v16_reduce_max(max);
 }
 
-/* Turns a row's scores into e^(s - m) in place, 0 from lane `limit` on; gives their sums by lane. */
+/* Replaces a row's scores by e^(s - m), 0 from lane `limit` on; gives their sums by lane. */
 static inline v16 row_exponentials(float *p, int groups, int limit, float m)
 {
     v16 sum = v16_zero();
@@ -71,7 +72,7 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
     ScoreProduct scores = {state->p, state->q + first * state->q_row, state->q_row, tile->k, tile->k_rope, s.Dn, s.Dr,
                            s.scale};
     tile_scores(&scores, rows, groups);
-    /* Step by step for all rows: within one row every step would wait for the one before. */
+    /* Step by step for all rows: the steps of one row depend on each other, and their latency would show. */
     for (int r = 0; r < rows; r++) {
         float max = row_maximum(state->p + r * KEY_TILE, groups, limit[r]);
         after[r] = m[r] > max ? m[r] : max;

@@ -1,3 +1,4 @@
+/* Rows against a tile of keys, sums in registers. */
 #include "cpu/kernels/tiles/tile_product.h"
 
 /* Groups of 16 columns held in registers at once, by rows: 6 rows x 4 groups are 24 of AVX-512's 32 registers, 6 x 1 are

@@ -1,7 +1,7 @@
 /* Work that does nothing but reach a limit of the machine: `r1 bench` times it and calls the result 100 %. The limit is
  * the processor's, whatever instruction set the backend's kernels were told to use. */
-#ifndef CPU_PROBE_H
-#define CPU_PROBE_H
+#ifndef CPU_LIMITS_H
+#define CPU_LIMITS_H
 
 #include "core/ops.h"
 
@@ -10,7 +10,7 @@
 double cpu_probe_fma(Backend *b, long rounds);
 
 /* The same with bf16 operands and f32 sums: dot products of pairs where the processor has them (AVX512_BF16), else the f32
- * FMAs that widened operands meet in. */
+ * FMAs that widened operands go through. */
 double cpu_probe_bf16(Backend *b, long rounds);
 
 /* Every thread reads its share of x [n], 64-byte aligned, each element once. Returns the bytes read, nearly all of them. */
@@ -19,21 +19,5 @@ double cpu_probe_read(Backend *b, const float *x, size_t n);
 /* Every thread multiplies its share of x [n] in place. Returns the bytes read and written, 8 an element. Of the ways to write as
  * much as is read this is the fastest (a copy to another place is slower, past the cache or through it). */
 double cpu_probe_update(Backend *b, float *x, size_t n);
-
-/* What a backend is made of: its threads, its instruction set ("avx2"), and bytes of the packed copy of a weight [out, in] that
- * forwards make with or without Ops.keep_packed. */
-int cpu_threads(const Backend *b);
-const char *cpu_isa(const Backend *b);
-size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in, bool keep_packed);
-
-/* Training on `tokens` tokens in sequences of at most `longest`, `predicted` of them by a head of `vocab` words (0: none);
- * `widest`: the most values that the other matrix products have as their inner index. */
-typedef struct ScratchWork {
-    AttentionShape attention;
-    size_t widest, vocab, tokens, longest, predicted;
-} ScratchWork;
-
-/* The most that the scratch of all threads grows to. */
-size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w);
 
 #endif

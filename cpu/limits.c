@@ -1,4 +1,5 @@
-#include "cpu/probe.h"
+/* Loops that reach what this processor can do: FMAs in registers, reading memory, reading and writing it. */
+#include "cpu/limits.h"
 
 #include "cpu/internal.h"
 
@@ -9,7 +10,7 @@
 /* Sums of chains are kept here, so that no compiler finds the work useless. */
 static volatile float sink;
 
-/* Chains that do not wait for each other: latency (4 to 6 cycles) x FMAs a cycle (at most 2), with room. */
+/* Independent chains: latency of an FMA (4 to 6 cycles) x FMAs a cycle (at most 2), with room. */
 enum { CHAINS = 12 };
 
 /* A fixed point of s = s * 0.5 + 1: values stay normal however long it runs. */
@@ -123,8 +124,8 @@ double cpu_probe_bf16(Backend *b, long rounds)
 /* A cache line is four of these. */
 typedef float Quad __attribute__((vector_size(16), may_alias));
 
-/* A thread walks several places at once, which keeps more of the memory busy than one does, and all places of all threads lie
- * at different distances from large powers of two, or they would wait for each other in the same banks. SKEW: in lines. */
+/* A thread reads several streams at once, which keeps more DRAM banks busy than one does. All streams of all threads begin at
+ * different offsets from large powers of two, or they would conflict in the same banks. SKEW: in lines. */
 enum { LINE = 4, STREAMS = 4, SKEW = 1089 };
 
 /* Lines of a stream out of n floats; stream s begins at s times as many. */
@@ -167,53 +168,4 @@ double cpu_probe_update(Backend *b, float *x, size_t n)
                 for (size_t k = 0; k < LINE; k++) first[s * count + i + k] *= FACTOR;
     }
     return 2 * streams_bytes(b, n);
-}
-
-int cpu_threads(const Backend *b)
-{
-    return b->threads;
-}
-
-const char *cpu_isa(const Backend *b)
-{
-    return b->kernels->isa;
-}
-
-size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in, bool keep_packed)
-{
-    const GemmProvider *g = gemm_of(b, dtype, GEMM_FWD, out, in);
-    return gemm_packs(g, keep_packed) ? g->pack_bytes(out, in) : 0;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-/* What the other kernels take. */
-enum { OTHER = 1 << 20 };
-
-/* Rows of a task of n rows in all. */
-static size_t task_rows(size_t n)
-{
-    size_t tasks = ceil_div(n, TASK_CHUNK);
-    return tasks ? ceil_div(n, tasks) : 0;
-}
-
-/* A task's rows of an operand as tiles; a weight's gradient takes less. */
-static size_t product_scratch(const ScratchWork *w)
-{
-    return larger(task_rows(w->predicted) * w->vocab, task_rows(w->tokens) * w->widest) * sizeof(float) + OTHER;
-}
-
-/* Attention's backward takes five rows of a key's length and three of a value's for each token of a sequence, and once for all
- * threads the gradients of a shared rope key, for WAVE_TOKENS or a longer sequence. */
-size_t cpu_scratch_bytes(const Backend *b, const ScratchWork *w)
-{
-    const AttentionShape *s = &w->attention;
-    size_t product = product_scratch(w), row = 5 * (size_t)(s->Dn + s->Dr) + 3 * (size_t)s->Dv;
-    size_t attention = w->longest * row * sizeof(float) + OTHER,
-           wave = larger(w->longest, min_size(w->tokens, WAVE_TOKENS));
-    size_t shared = s->Dn && s->Dr ? (size_t)s->Hkv * wave * (size_t)s->Dr * sizeof(float) : 0;
-    return larger(product, attention + shared) + ((size_t)b->threads - 1) * larger(product, attention);
 }
