@@ -12,6 +12,8 @@
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/recipe_notes.h"
 
+enum { MAX_SETS = 128 };
+
 typedef struct PlanOptions {
     int sequences, length, samples, tokens;
     bool reference, latent;
@@ -62,10 +64,12 @@ static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOpti
 int cmd_plan(int argc, char **argv)
 {
     PlanOptions o = {.sequences = 8, .length = 512, .tokens = 256};
-    const char *arguments[1];
+    const char *arguments[1], *sets[MAX_SETS], *unused_set = NULL;
     int count;
     RuntimeOptions runtime = runtime_defaults();
     const Option options[] = {
+        {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
+         "changes a key of the recipe, as of `r1 run`; may be repeated"},
         {"--batch", "N", OPTION_INT, &o.sequences, 1, 1 << 20, "a model's step: sequences (default 8)"},
         {"--length", "N", OPTION_INT, &o.length, 2, 1 << 24, "tokens of a sequence (default 512)"},
         {"--samples", "N", OPTION_INT, &o.samples, 1, 1 << 16, "the step is one of RL, so many samples a prompt"},
@@ -78,18 +82,20 @@ int cmd_plan(int argc, char **argv)
         "RECIPE|MODEL [options]",
         "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
         "model folder, a known model's name), before anything is allocated. Fails when it does not fit.\n",
-        "  r1 plan tiny\n"
+        "  r1 plan tiny --set zero.group=32\n"
         "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n",
         options,
         sizeof options / sizeof options[0],
         1,
         1,
         &runtime};
+    int n_sets = command_take(&argc, argv, "--set", sets, MAX_SETS);
+    if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
     int code = command_read(&usage, argc, argv, arguments, &count);
     if (code != COMMAND_GO) return code;
     Status st = {0}, as_recipe = {0};
-    Recipe *recipe = recipe_load(arguments[0], NULL, 0, &as_recipe);
-    bool model = !recipe && !strstr(arguments[0], ".yaml");
+    Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &as_recipe);
+    bool model = !recipe && !n_sets && !strstr(arguments[0], ".yaml");
     bool ok = recipe ? plan_recipe(recipe, &runtime, &st) : model ? plan_model(arguments[0], &o, &runtime, &st) : false;
     free(recipe);
     return ok ? 0 : command_failed(recipe || model ? &st : &as_recipe);

@@ -36,24 +36,30 @@ static int print_recipe(Recipe *recipe, const char *key)
     return 0;
 }
 
-int cmd_run(int argc, char **argv)
+typedef struct RunArgs {
+    const char *recipe, *out, *until, *show, *reuse;
+    bool help_recipe, resolved, quiet;
+    const char *sets[MAX_SETS];
+    int n_sets;
+    RuntimeOptions runtime;
+} RunArgs;
+
+static int read_args(int argc, char **argv, RunArgs *a)
 {
-    const char *sets[MAX_SETS], *arguments[1] = {NULL}, *out = NULL, *until = NULL, *show = NULL, *unused_set = NULL,
-                                *reuse = NULL;
-    bool schema = false, resolved = false, quiet = false;
-    RuntimeOptions runtime = runtime_defaults();
+    const char *unused_set = NULL;
     const Option options[] = {
-        {"--out", "DIR", OPTION_TEXT, &out, 0, 0,
+        {"--out", "DIR", OPTION_TEXT, &a->out, 0, 0,
          "the run's folder (default: runs/RECIPE); an existing one is resumed"},
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
          "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
-        {"--until", "STAGE", OPTION_TEXT, &until, 0, 0, "stops after that stage"},
-        {"--reuse", "DIR", OPTION_TEXT, &reuse, 0, 0,
+        {"--until", "STAGE", OPTION_TEXT, &a->until, 0, 0, "stops after that stage"},
+        {"--reuse", "DIR", OPTION_TEXT, &a->reuse, 0, 0,
          "links finished units of the runs in DIR that depend on the same things, and says why others are computed"},
-        {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no progress line"},
-        {"--resolved", NULL, OPTION_FLAG, &resolved, 0, 0, "only prints the recipe with every key, as it would be run"},
-        {"--show", "KEY", OPTION_TEXT, &show, 0, 0, "only prints that key's value, e.g. --show zero.rewards"},
-        {"--help-recipe", NULL, OPTION_FLAG, &schema, 0, 0, "every key of a recipe, with its default"},
+        {"--quiet", NULL, OPTION_FLAG, &a->quiet, 0, 0, "no progress line"},
+        {"--resolved", NULL, OPTION_FLAG, &a->resolved, 0, 0,
+         "only prints the recipe with every key, as it would be run"},
+        {"--show", "KEY", OPTION_TEXT, &a->show, 0, 0, "only prints that key's value, e.g. --show zero.rewards"},
+        {"--help-recipe", NULL, OPTION_FLAG, &a->help_recipe, 0, 0, "every key of a recipe, with its default"},
     };
     char text[600];
     snprintf(
@@ -63,36 +69,45 @@ int cmd_run(int argc, char **argv)
         "checkpoint and ends in the same weights as one never stopped; with more steps (--set STAGE.steps=MORE) a\n"
         "finished stage goes on where that means the same.\n",
         recipe_names());
-    const Usage usage = {"run",
-                         "RECIPE [options]",
-                         text,
-                         "  r1 run micro --out runs/first\n"
-                         "  r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
-                         options,
-                         sizeof options / sizeof options[0],
-                         0,
-                         1,
-                         &runtime};
-    int n_sets = command_take(&argc, argv, "--set", sets, MAX_SETS), count = 0;
-    if (n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS);
-    int code = command_read(&usage, argc, argv, arguments, &count);
+    const Usage usage = {.name = "run",
+                         .arguments = "RECIPE [options]",
+                         .text = text,
+                         .examples = "r1 run micro --out runs/first\n"
+                                     "r1 run tiny --set seed=1 --set zero.steps=100 --until zero\n",
+                         .options = options,
+                         .n = sizeof options / sizeof *options,
+                         .most = 1,
+                         .runtime = &a->runtime};
+    int count;
+    a->n_sets = command_take(&argc, argv, "--set", a->sets, MAX_SETS - 1); /* one is left for --precision */
+    if (a->n_sets < 0) return command_usage(&usage, "--set needs KEY=VALUE (at most %d of them)", MAX_SETS - 1);
+    int code = command_read(&usage, argc, argv, &a->recipe, &count);
     if (code != COMMAND_GO) return code;
-    if (schema) return recipe_print_schema(stdout), 0;
-    if (count < 1) return command_usage(&usage, "run needs a recipe: %s or a YAML file", recipe_names());
-    if (runtime.dtype_given && n_sets < MAX_SETS)
-        sets[n_sets++] = runtime.dtype == DTYPE_BF16 ? "precision=bf16" : "precision=f32";
+    if (!count && !a->help_recipe)
+        return command_usage(&usage, "run needs a recipe: %s or a YAML file", recipe_names());
+    if (a->runtime.dtype_given)
+        a->sets[a->n_sets++] = a->runtime.dtype == DTYPE_BF16 ? "precision=bf16" : "precision=f32";
+    return COMMAND_GO;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    RunArgs a = {.runtime = runtime_defaults()};
+    int code = read_args(argc, argv, &a);
+    if (code != COMMAND_GO) return code;
+    if (a.help_recipe) return recipe_print_schema(stdout), 0;
     Status st = {0};
-    Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &st);
+    Recipe *recipe = recipe_load(a.recipe, a.sets, a.n_sets, &st);
     if (!recipe) return command_failed(&st);
-    if (resolved || show) return print_recipe(recipe, show);
-    char *folder = out ? strdup(out) : default_folder(arguments[0]);
+    if (a.resolved || a.show) return print_recipe(recipe, a.show);
+    char *folder = a.out ? strdup(a.out) : default_folder(a.recipe);
     interrupt_catch();
     PipelineOptions p = {.folder = folder,
-                         .until = until,
-                         .quiet = quiet,
-                         .reuse = reuse,
-                         .runtime = runtime,
-                         .recipe_name = n_sets ? NULL : arguments[0]};
+                         .until = a.until,
+                         .quiet = a.quiet,
+                         .reuse = a.reuse,
+                         .runtime = a.runtime,
+                         .recipe_name = a.n_sets ? NULL : a.recipe};
     bool ok = pipeline_run(recipe, &p, &interrupted, &st);
     free(folder);
     free(recipe);

@@ -50,8 +50,7 @@ printf 'sort 312\n\nsort 231\n' | r1 chat runs/micro/zero --max-tokens 30 --temp
 
 # Ctrl-C: the sentence, exit code 130.
 code=0
-echo '{"ids": [1]}' >one.jsonl
-timeout --preserve-status -s INT 4 r1 generate tests/golden/llama --ids one.jsonl --max-tokens 300000 --json --threads 1 >out 2>err || code=$?
+timeout --preserve-status -s INT 4 r1 eval runs/micro/zero --task sort --levels 4 --n 200000 --k 16 --threads 1 >out 2>err || code=$?
 [ "$code" = 130 ] || { echo "Ctrl-C: exit code $code"; cat err; exit 1; }
 expect_says err interrupted
 

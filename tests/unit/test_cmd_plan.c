@@ -47,7 +47,13 @@ static void too_large(void **state)
     plan("extends: micro\nstages: [{name: zero, from: tests/golden/llama, prompts: 1048576, group: 16, max_tokens: "
          "200}]\n",
          1, "");
-    Captured c = capture(cmd_plan, "plan smollm2-135m --batch 1048576 --length 65536");
+    Captured c = capture(cmd_plan, "plan micro --set zero.prompts=1048576 --set zero.group=16");
+    assert_true(c.code == 1 && strstr(c.err, "stage zero: an update of 16777216 sequences"));
+    captured_free(&c);
+    c = capture(cmd_plan, "plan micro --set zero.nosuch=1");
+    assert_true(c.code == 1 && strstr(c.err, "unknown key 'nosuch'"));
+    captured_free(&c);
+    c = capture(cmd_plan, "plan smollm2-135m --batch 1048576 --length 65536");
     assert_int_equal(c.code, 1);
     assert_non_null(strstr(c.err, "more than the 67108864 tokens"));
     assert_null(strstr(c.out, "weights"));
