@@ -55,6 +55,8 @@ typedef struct RolloutTable {
 /* All samples of a step (prompt < 0) or of its prompt number `prompt` (0-based, in the order of the step). Fails with what
  * there is: "stage zero has steps 1 to 200", "step 3 has prompts 0 to 15". */
 bool rollouts_read(const char *folder, const char *stage, int64_t step, int prompt, RolloutTable *out, Status *st);
+/* Every sample of a stage, in the order of its steps. */
+bool rollouts_read_all(const char *folder, const char *stage, RolloutTable *out, Status *st);
 void rollout_table_free(RolloutTable *t);
 
 #endif

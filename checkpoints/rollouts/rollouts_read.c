@@ -223,3 +223,24 @@ bool rollouts_read(const char *folder, const char *stage, int64_t step, int prom
     else rollout_table_free(&t);
     return ok;
 }
+
+bool rollouts_read_all(const char *folder, const char *stage, RolloutTable *out, Status *st)
+{
+    struct dirent **names;
+    RolloutTable t = {0};
+    int n = shard_names(folder, &names, st), capacity = 0;
+    bool ok = n >= 0;
+    for (int i = 0; ok && i < n; i++) {
+        size_t length;
+        char path[SHARD_PATH];
+        int64_t number = shard_number(names[i]->d_name, &length);
+        if (number < 0 || length != strlen(stage) || strncmp(names[i]->d_name, stage, length)) continue;
+        shard_path(path, folder, stage, number);
+        ok = shard_read(path, INT64_MIN, INT64_MAX, &t, &capacity, st);
+    }
+    if (n >= 0) shard_names_free(names, n);
+    if (ok && !t.n) ok = fail(st, "%s has no rollouts of a stage '%s'; only RL stages have them", folder, stage);
+    if (ok) *out = t;
+    else rollout_table_free(&t);
+    return ok;
+}

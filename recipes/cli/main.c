@@ -25,6 +25,7 @@ static const Command commands[] = {
     {"export", cmd_export, "a model as a Hugging Face folder or a .gguf file"},
     {"inspect", cmd_inspect, "what a model is made of; the stages and rollouts of a run"},
     {"report", cmd_report, "one page of a run, or of several compared"},
+    {"reward", cmd_reward, "a reward before training: on stored rollouts, under attack"},
     {"bench", cmd_bench, "how close each part is to what the machine can do"},
     {"plan", cmd_plan, "the memory that a recipe or a model will take"},
     {"data", cmd_data, "the tasks, and their problems with worked traces"},
