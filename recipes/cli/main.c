@@ -26,6 +26,7 @@ static const Command commands[] = {
     {"inspect", cmd_inspect, "what a model is made of; the stages and rollouts of a run"},
     {"report", cmd_report, "one page of a run, or of several compared"},
     {"reward", cmd_reward, "a reward before training: on stored rollouts, under attack"},
+    {"doctor", cmd_doctor, "which warnings the metrics of a run hold"},
     {"bench", cmd_bench, "how close each part is to what the machine can do"},
     {"plan", cmd_plan, "the memory that a recipe or a model will take"},
     {"data", cmd_data, "the tasks, and their problems with worked traces"},

@@ -115,6 +115,7 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
     number(o, "clip_high", r->clip_high);
     number(o, "kl_clamps", (double)r->kl_clamps);
     number(o, "gap", r->gap);
+    number(o, "rm", r->helpful);
     number(o, "oracle", r->oracle);
     for (int i = 0; i < REASON_COUNT; i++)
         if (r->reasons[i]) json_set(reasons, reason_name((Reason)i), json_new_int(r->reasons[i]));
