@@ -155,13 +155,19 @@ static TaskEval finish(const EvalRun *r, const Tally *t, const char *name)
     return e;
 }
 
-/* n problems of one source alone, and k sampled completions of each; stage: of the counters of the sampling. */
-static bool sample_family(const EvalRun *r, const CorpusSpec *mix, int source, int n, int k, uint32_t stage,
-                          PromptSet *set, Completion **out, Status *st)
+/* n problems of one source of a mix, k samples of each. */
+typedef struct Family {
+    const CorpusSpec *mix;
+    int source, n, k;
+    uint32_t stage; /* of the counters of the sampling */
+} Family;
+
+static bool sample_family(const EvalRun *r, const Family *f, PromptSet *set, Completion **out, Status *st)
 {
     const EvalSpec *s = r->spec;
-    CorpusSpec one = *mix;
-    one.sources[0] = mix->sources[source];
+    int n = f->n, k = f->k;
+    CorpusSpec one = *f->mix;
+    one.sources[0] = f->mix->sources[f->source];
     one.n_sources = 1;
     *out = calloc((size_t)n * (size_t)k, sizeof **out);
     CHECK(*out != NULL);
@@ -172,7 +178,7 @@ static bool sample_family(const EvalRun *r, const CorpusSpec *mix, int source, i
                         .cache = s->cache,
                         .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p},
                         .seed = s->seed,
-                        .stage = stage,
+                        .stage = f->stage,
                         .purpose = RNG_EVAL,
                         .cancel = s->cancel};
     RolloutStats stats = {0};
@@ -194,7 +200,7 @@ static bool eval_family(EvalRun *r, int source, Tally *tally, Status *st)
     Completion *c;
     int n = eval_problems(&s->reasoning->sources[source], s->n, s->file_n);
     tally->first = r->n;
-    bool ok = sample_family(r, s->reasoning, source, n, s->k, (uint32_t)source, &set, &c, st);
+    bool ok = sample_family(r, &(Family){s->reasoning, source, n, s->k, (uint32_t)source}, &set, &c, st);
     for (int i = 0; i < n && ok; i++) {
         r->keys[r->n] = problem_key(&set.problems[i]);
         r->out->problems[r->n++] = tally_problem(tally, r, &set.problems[i], &c[(size_t)i * (size_t)s->k]);
@@ -249,7 +255,7 @@ static bool eval_general(EvalRun *r, int source, Status *st)
     PromptSet set;
     Completion *c;
     int n = eval_problems(from, s->general_n, s->general_n);
-    bool ok = sample_family(r, s->general, source, n, 1, 64 + (uint32_t)source, &set, &c, st);
+    bool ok = sample_family(r, &(Family){s->general, source, n, 1, 64 + (uint32_t)source}, &set, &c, st);
     if (ok) {
         *out = (GeneralEval){.kind = from->task ? from->task->kind : KIND_REASONING};
         snprintf(out->name, sizeof out->name, "%s", s->general_names[source]);
