@@ -163,7 +163,7 @@ static void reference(void **state)
     lab_close(&l);
 }
 
-/* max_length counts the prompt and the end token; the loss begins at the completion, or (all) at the second token. */
+/* max_length counts the prompt and the end token; the loss begins at the completion, or (all of it) at the second token. */
 static void documents(void **state)
 {
     (void)state;
@@ -172,19 +172,24 @@ static void documents(void **state)
     Status st = {0};
     assert_true(voice_open(&v, t, NULL, NULL, NULL, &st));
     Documents d = {0};
+    Document doc = document_of("1", "22");
     Ids ids = {0};
     int first;
-    document_encode(&v, "<bos><user>1<assistant>", "22", &ids, &first);
-    documents_add(&d, &v, "<bos><user>1<assistant>", "22", ids.n, false);
-    documents_add(&d, &v, "<bos><user>1<assistant>", "22", ids.n - 1, false);
-    documents_add(&d, &v, "<bos><user>1<assistant>", "22", ids.n, true);
+    completion_encode(&v, "1", "22", &ids, &first);
+    assert_true(documents_add(&d, &v, &doc, TURNS_LAST, ids.n, &st));
+    assert_true(documents_add(&d, &v, &doc, TURNS_LAST, ids.n - 1, &st));
+    assert_true(documents_add(&d, &v, &doc, TURNS_WHOLE, ids.n, &st));
     assert_int_equal(d.n, 2);
     assert_int_equal(d.dropped, 1);
     assert_int_equal(d.list[0].n, ids.n);
-    assert_int_equal(d.list[0].first, first);
-    assert_int_equal(d.list[0].n - d.list[0].first, 3); /* 2 2 <eos> */
-    assert_int_equal(d.list[1].first, 1);
+    assert_memory_equal(d.list[0].ids, ids.ids, (size_t)ids.n * sizeof *ids.ids);
+    assert_int_equal(d.list[0].n_spans, 1);
+    assert_int_equal(d.list[0].spans[0].first, first);
+    assert_int_equal(sequence_predicted(&d.list[0]), 3); /* 2 2 <eos> */
+    assert_int_equal(d.list[1].spans[0].first, 1);
+    assert_int_equal(sequence_predicted(&d.list[1]), ids.n - 1);
     documents_free(&d);
+    document_free(&doc);
     free(ids.ids);
     tokenizer_free(t);
 }
