@@ -59,13 +59,13 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
     const ModelConfig *c = e->config;
     size_t n = (size_t)r->n, C = (size_t)c->C, o_width = (size_t)c->H * (size_t)c->Dv;
     Mat in = mat_f32((float *)x, n, C), h = mat_f32(a->h, n, C), o = act_mat(e, a->o, n, o_width);
-    EACH_SLICE(from, rows, n)
+    EACH_SLICE(e, from, rows, n)
     {
         AttentionActs slice = attention_acts_from(e, a, from);
         project(e, w, &slice, mat_rows(in, from, rows), r->pos + from, !absorbed(r));
     }
     attend(e, w, a, layer, r);
-    EACH_SLICE(from, rows, n)
+    EACH_SLICE(e, from, rows, n)
     {
         Mat out = mat_rows(h, from, rows);
         e->ops->copy(e->backend, out, mat_rows(in, from, rows));
@@ -93,7 +93,7 @@ static void project_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
                         const Projected *d, const int32_t *pos)
 {
     const ModelConfig *c = e->config;
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     Mat dxn = mat_f32(arena_floats(&e->arena, x.rows * x.cols), x.rows, x.cols);
     rotate(e, projected_inputs(c, d), pos, x.rows, true);
     if (c->attention == ATTENTION_MLA) mla_bwd(e, w, g, a, d, x.rows);
@@ -102,7 +102,7 @@ static void project_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
                          act_mat(e, a->xn, x.rows, x.cols));
     in_bwd_x(e, w, dxn, d, x.rows);
     e->ops->rmsnorm_bwd(e->backend, dx, g->attn_norm, dxn, x, w->attn_norm, a->rstd, true);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }
 
 void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, float *dx,
@@ -112,10 +112,10 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t n = (size_t)r->n, C = (size_t)c->C, Dv = (size_t)c->Dv, o_width = (size_t)c->H * Dv;
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     Mat dh = mat_f32(dx, n, C), in = mat_f32((float *)x, n, C), o = act_mat(e, a->o, n, o_width);
     Mat d_o = mat_f32(arena_floats(&e->arena, n * o_width), n, o_width);
-    EACH_SLICE(from, rows, n)
+    EACH_SLICE(e, from, rows, n)
     {
         ops->linear_bwd_w(b, g->o, NULL, mat_rows(dh, from, rows), mat_rows(o, from, rows));
         ops->linear_bwd_x(b, mat_rows(d_o, from, rows), mat_rows(dh, from, rows), w->o, false);
@@ -123,11 +123,11 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     Projected d = projected_alloc(e, n);
     ops->attention_bwd(b, e->attention, projected_inputs(c, &d), heads_in(d_o, Dv), heads_in(o, Dv), a->lse,
                        projected_inputs(c, &a->p), r->offsets, r->nseq);
-    EACH_SLICE(from, rows, n)
+    EACH_SLICE(e, from, rows, n)
     {
         AttentionActs slice = attention_acts_from(e, a, from);
         Projected part = projected_from(c, &d, from);
         project_bwd(e, w, g, &slice, mat_rows(dh, from, rows), mat_rows(in, from, rows), &part, r->pos + from);
     }
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }

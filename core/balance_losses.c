@@ -1,6 +1,6 @@
 #include "core/balance_losses.h"
 
-/* Sums of all layers for one kind of counting. */
+/* Sums of all layers for one kind of counting, on the host. */
 typedef struct Counted {
     BalanceShape shape;
     BalanceSums sums; /* [L][nseq][E], reached [L][nseq][devices] */
@@ -22,6 +22,10 @@ static Counted count(Engine *e, const BalanceLosses *l, size_t n, const Routing 
         e->ops->balance_sums(e->backend, out, k.shape, mat_f32(routing[layer].scores, n, E), routing[layer].idx,
                              l->offsets, l->nseq);
     }
+    if (e->ops->device.host) return k;
+    k.sums.score = (double *)engine_download(e, k.sums.score, rows * E * sizeof(double));
+    k.sums.count = (int32_t *)engine_download(e, k.sums.count, rows * E * sizeof(int32_t));
+    if (k.sums.reached) k.sums.reached = (int32_t *)engine_download(e, k.sums.reached, rows * D * sizeof(int32_t));
     return k;
 }
 
@@ -41,9 +45,9 @@ void balance_losses(Engine *e, const BalanceConfig *config, const Batch *batch, 
     size_t rows = (size_t)c->L * (size_t)batch->nseq, E = (size_t)c->E;
     bool choices = balance_of_choices(config), best = config->sequence != 0.0f;
     *out = (BalanceLosses){.config = config, .nseq = batch->nseq, .offsets = offsets};
-    out->values = arena_alloc(&e->arena, rows * sizeof *out->values);
-    if (choices) out->slope = arena_alloc(&e->arena, rows * E * sizeof(double));
-    if (best) out->frequency = arena_alloc(&e->arena, rows * E * sizeof(double));
+    out->values = arena_alloc(&e->host, rows * sizeof *out->values);
+    double *slope = choices ? arena_alloc(&e->host, rows * E * sizeof *slope) : NULL;
+    double *frequency = best ? arena_alloc(&e->host, rows * E * sizeof *frequency) : NULL;
     Counted by_choice = {0}, by_score = {0};
     if (choices) by_choice = count(e, out, (size_t)batch->N, routing, false);
     if (best) by_score = count(e, out, (size_t)batch->N, routing, true);
@@ -53,10 +57,11 @@ void balance_losses(Engine *e, const BalanceConfig *config, const Batch *batch, 
             out->values[at] = (BalanceValues){0};
             if (!config_is_moe(c, layer)) continue;
             BalanceSums chosen = sums_at(&by_choice, at), scored = sums_at(&by_score, at);
-            out->values[at] =
-                balance_values(config, c, batch->offsets[q + 1] - batch->offsets[q], &chosen, &scored,
-                               choices ? out->slope + at * E : NULL, best ? out->frequency + at * E : NULL);
+            out->values[at] = balance_values(config, c, batch->offsets[q + 1] - batch->offsets[q], &chosen, &scored,
+                                             choices ? slope + at * E : NULL, best ? frequency + at * E : NULL);
         }
+    if (choices) out->slope = engine_upload(e, slope, rows * E * sizeof *slope);
+    if (best) out->frequency = engine_upload(e, frequency, rows * E * sizeof *frequency);
 }
 
 double balance_losses_aux(const Engine *e, const BalanceLosses *l)

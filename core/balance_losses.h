@@ -5,16 +5,16 @@
 #include "core/balance.h"
 #include "core/block.h"
 
-/* In the engine's arena. */
+/* In the engine's arenas. */
 typedef struct BalanceLosses {
     const BalanceConfig *config;
     int nseq;
-    const int32_t *offsets;    /* [nseq + 1], where ops read them */
-    BalanceValues *values;     /* [L][nseq], 0 in dense layers */
-    double *slope, *frequency; /* [L][nseq][E], NULL: no such loss is on */
+    const int32_t *offsets;          /* [nseq + 1] on the device */
+    BalanceValues *values;           /* [L][nseq] on the host, 0 in dense layers */
+    const double *slope, *frequency; /* [L][nseq][E] on the device, NULL: no such loss is on */
 } BalanceLosses;
 
-/* routing [L] of a batch; offsets: the batch's, where ops read them. */
+/* routing [L] of a batch; offsets: the batch's, on the device. */
 void balance_losses(Engine *e, const BalanceConfig *config, const Batch *batch, const int32_t *offsets,
                     const Routing *routing, BalanceLosses *out);
 /* Sum over layers of alpha * value, each the mean over sequences. */

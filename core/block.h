@@ -1,14 +1,16 @@
-/* The two halves of a transformer block, attention and FFN, forward and backward, written once for training, prefill and
- * decode. Internal to core/. Residual form: h = x + Attention(norm(x)), y = h + FFN(norm(h)). */
+/* The two halves of a transformer block, attention and FFN, forward and backward, written once for training, prefill
+ * and decode. Internal to core/. Residual form: h = x + Attention(norm(x)), y = h + FFN(norm(h)). */
 #ifndef CORE_BLOCK_H
 #define CORE_BLOCK_H
 
 #include "core/kv_cache.h"
 #include "core/projected.h"
 
-/* The rows of a call and how they attend: whole sequences (offsets), or rows on top of a cache. */
+/* The rows of a call and how they attend: whole sequences (offsets), or rows on top of a cache. Arrays lie on the
+ * device. */
 typedef struct Rows {
     int n;
+    int reach;              /* the largest position + 1 */
     const int32_t *pos;     /* [n] */
     const int32_t *offsets; /* [nseq + 1], NULL: cached */
     int nseq;
@@ -17,18 +19,16 @@ typedef struct Rows {
     const int32_t *pages;   /* the page table of `cached` */
 } Rows;
 
-/* Rows that run through the ops of a half one after another: what one op writes is still in the cache when the next one reads
- * it, and a backward's workspace has this size. A multiple of TOKEN_BLOCK: sums over tokens have the blocks of a single call. */
-enum { SLICE_ROWS = 2 * TOKEN_BLOCK };
-
-static inline size_t slice_of(size_t left)
+/* for each slice [from, from + rows) of n rows: Device.slice_rows go through the ops of a half one after another, so
+ * that what one op writes is still in the cache when the next one reads it, and a backward's workspace has this size.
+ * Sums over tokens have the blocks of a single call. */
+static inline size_t slice_of(const Engine *e, size_t left)
 {
-    return left < SLICE_ROWS ? left : SLICE_ROWS;
+    return left < e->ops->device.slice_rows ? left : e->ops->device.slice_rows;
 }
 
-/* for each slice [from, from + rows) of n rows */
-#define EACH_SLICE(from, rows, n)                                                                                      \
-    for (size_t from = 0, rows = slice_of(n); from < (n); from += rows, rows = slice_of((n)-from))
+#define EACH_SLICE(e, from, rows, n)                                                                                   \
+    for (size_t from = 0, rows = slice_of(e, n); from < (n); from += rows, rows = slice_of(e, (n)-from))
 
 /* What attention leaves for its backward. All [n, ...] row-major; void: of the engine's dtype. */
 typedef struct AttentionActs {
@@ -79,7 +79,8 @@ static inline Mat act_mat(const Engine *e, void *p, size_t n, size_t cols)
 }
 void routing_alloc(Engine *e, size_t n, Routing *r);
 
-/* MLA (mla.c): c^Q and c^KV normed, and queries; keys and values; attention on the latent cache; d->in from d->q, d->kv. */
+/* MLA (mla.c): c^Q and c^KV normed, and queries; keys and values; attention on the latent cache; d->in from d->q,
+ * d->kv. */
 void mla_project(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n);
 void mla_expand(Engine *e, const LayerWeights *w, AttentionActs *a, size_t n);
 void mla_absorbed(Engine *e, const LayerWeights *w, AttentionActs *a, int layer, const Rows *r);

@@ -9,6 +9,7 @@ void engine_open(Engine *e, const ModelConfig *c, const EngineOptions *o)
     e->chunk = (o->chunk + TOKEN_BLOCK - 1) / TOKEN_BLOCK * TOKEN_BLOCK;
     if (e->chunk < TOKEN_BLOCK) e->chunk = TOKEN_BLOCK;
     e->table = params_build(c);
+    e->arena = arena_of(&o->ops->device, o->backend);
     e->attention = (AttentionShape){c->H, c->Hkv, c->Dn, c->Dr, c->Dv, config_attention_scale(c)};
     e->router = (RouterShape){.E = c->E,
                               .K = c->K,
@@ -22,12 +23,66 @@ void engine_open(Engine *e, const ModelConfig *c, const EngineOptions *o)
                               .scale = c->routed_scale};
 }
 
+static void drop_angles(Engine *e)
+{
+    if (e->ops->device.host) rope_table_free(&e->rope);
+    else e->ops->device.free(e->backend, e->rope.cos);
+    e->rope = (RopeTable){0};
+}
+
 void engine_reach(Engine *e, int positions)
 {
     if (positions <= e->rope.positions) return;
+    const Device *d = &e->ops->device;
     int reach = e->rope.positions ? 2 * e->rope.positions : 256;
-    rope_table_free(&e->rope);
+    drop_angles(e);
     e->rope = rope_table_build(e->config, positions > reach ? positions : reach);
+    if (d->host) return;
+    RopeTable host = e->rope;
+    size_t n = (size_t)host.positions * (size_t)host.half;
+    e->rope.cos = d->alloc(e->backend, 2 * n * sizeof(float));
+    CHECK(e->rope.cos != NULL);
+    e->rope.sin = e->rope.cos + n;
+    d->upload(e->backend, e->rope.cos, host.cos, 2 * n * sizeof(float));
+    rope_table_free(&host);
+}
+
+EngineMark engine_mark(const Engine *e)
+{
+    return (EngineMark){arena_mark(&e->arena), arena_mark(&e->host)};
+}
+
+void engine_release(Engine *e, EngineMark mark)
+{
+    arena_release(&e->arena, mark.arena);
+    arena_release(&e->host, mark.host);
+}
+
+void engine_reset(Engine *e)
+{
+    arena_reset(&e->arena);
+    arena_reset(&e->host);
+}
+
+const void *engine_upload(Engine *e, const void *host, size_t bytes)
+{
+    if (e->ops->device.host) return host;
+    void *there = arena_alloc(&e->arena, bytes);
+    e->ops->device.upload(e->backend, there, host, bytes);
+    return there;
+}
+
+const int32_t *engine_upload_ints(Engine *e, const int32_t *host, size_t n)
+{
+    return engine_upload(e, host, n * sizeof *host);
+}
+
+const void *engine_download(Engine *e, const void *device, size_t bytes)
+{
+    if (e->ops->device.host) return device;
+    void *here = arena_alloc(&e->host, bytes);
+    e->ops->device.download(e->backend, here, device, bytes);
+    return here;
 }
 
 Mat engine_as(Engine *e, DType dtype, Mat m)
@@ -41,7 +96,8 @@ Mat engine_as(Engine *e, DType dtype, Mat m)
 void engine_close(Engine *e)
 {
     params_free(&e->table);
-    rope_table_free(&e->rope);
+    drop_angles(e);
     arena_free(&e->arena);
+    arena_free(&e->host);
     *e = (Engine){0};
 }

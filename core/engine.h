@@ -18,8 +18,9 @@ typedef struct Engine {
     ParamTable table;
     AttentionShape attention; /* of training, prefill and exact decode */
     RouterShape router;
-    RopeTable rope;
-    Arena arena;
+    RopeTable rope;    /* cos and sin where ops read them */
+    Arena arena;       /* of the device: what ops work on */
+    Arena host;        /* of the process: C arrays, and what goes to the device or comes from it */
     int chunk;         /* rows of a head chunk: a multiple of TOKEN_BLOCK */
     size_t keep_bytes; /* layer interiors are kept for backward while they fit in this; the rest is recomputed */
     long chunks_run;   /* head chunks so far (tests compare) */
@@ -37,6 +38,20 @@ typedef struct EngineOptions {
 /* config must outlive the engine. Free with engine_close. */
 void engine_open(Engine *e, const ModelConfig *config, const EngineOptions *options);
 void engine_close(Engine *e);
+
+/* Both arenas. */
+typedef struct EngineMark {
+    ArenaMark arena, host;
+} EngineMark;
+EngineMark engine_mark(const Engine *e);
+void engine_release(Engine *e, EngineMark mark);
+void engine_reset(Engine *e);
+
+/* A host array where ops read it: itself where the device is the process's memory, else a copy in the arena. */
+const void *engine_upload(Engine *e, const void *host, size_t bytes);
+const int32_t *engine_upload_ints(Engine *e, const int32_t *host, size_t n);
+/* What ops wrote, on the host: itself, or a copy in the host arena. */
+const void *engine_download(Engine *e, const void *device, size_t bytes);
 
 /* m itself when it is of this dtype, else a converted copy in the arena. */
 Mat engine_as(Engine *e, DType dtype, Mat m);

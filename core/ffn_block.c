@@ -18,9 +18,9 @@ static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, si
 {
     size_t n = xn.rows, E = (size_t)e->config->E, K = (size_t)e->config->K;
     Mat logits = rows_f32(r->logits, E, from, n);
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     e->ops->linear_fwd(e->backend, logits, engine_as(e, DTYPE_F32, xn), w->router, NULL, false);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
     e->ops->router_fwd(e->backend, e->router, rows_f32(r->scores, E, from, n), r->idx + from * K,
                        rows_f32(r->weights, K, from, n), logits, w->router_bias);
 }
@@ -55,20 +55,29 @@ static void mlp_fwd(Engine *e, Mlp m, Mat y, Mat xn, bool add)
 typedef struct ExpertSlice {
     int first, count;
     size_t from, rows;
-    const int32_t *offsets; /* [count + 1], the first 0 */
+    const int32_t *offsets; /* [count + 1] on the device, the first 0 */
 } ExpertSlice;
 
-/* The slice that begins with expert `first`; its offsets are in the arena. */
-static ExpertSlice expert_slice(Engine *e, const Routing *r, int first)
+/* Where the experts are cut, the host needs to know how many rows they have. */
+static const int32_t *counted(Engine *e, const Routing *r)
 {
-    const int32_t *offsets = r->offsets + first;
+    if (e->ops->device.slice_rows == SIZE_MAX) return NULL;
+    return engine_download(e, r->offsets, ((size_t)e->config->E + 1) * sizeof *r->offsets);
+}
+
+/* The slice that begins with expert `first`, all of them where `all` (what counted gave) is NULL. */
+static ExpertSlice expert_slice(Engine *e, const Routing *r, const int32_t *all, int first, size_t pairs)
+{
+    if (!all) return (ExpertSlice){0, e->config->E, 0, pairs, r->offsets};
+    const int32_t *offsets = all + first, rows = (int32_t)e->ops->device.slice_rows;
     int most = e->config->E - first, count = 1;
-    while (count < most && (offsets[count + 1] - offsets[0] <= SLICE_ROWS || offsets[count] == offsets[0] ||
+    while (count < most && (offsets[count + 1] - offsets[0] <= rows || offsets[count] == offsets[0] ||
                             offsets[count + 1] == offsets[count]))
         count++;
-    int32_t *own = arena_ints(&e->arena, (size_t)count + 1);
+    int32_t *own = arena_ints(&e->host, (size_t)count + 1);
     for (int i = 0; i <= count; i++) own[i] = offsets[i] - offsets[0];
-    return (ExpertSlice){first, count, (size_t)offsets[0], (size_t)own[count], own};
+    return (ExpertSlice){first, count, (size_t)offsets[0], (size_t)own[count],
+                         engine_upload_ints(e, own, (size_t)count + 1)};
 }
 
 static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Routing *r, Mat xn)
@@ -79,9 +88,10 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
     size_t pairs = xn.rows * (size_t)c->K, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
         all_act = act_mat(e, a->eact, pairs, F), all_y = act_mat(e, a->ey, pairs, C);
-    ArenaMark mark = arena_mark(&e->arena);
+    const int32_t *all = counted(e, r);
+    EngineMark mark = engine_mark(e);
     for (int first = 0; first < c->E;) {
-        ExpertSlice s = expert_slice(e, r, first);
+        ExpertSlice s = expert_slice(e, r, all, first, pairs);
         Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows),
             act = mat_rows(all_act, s.from, s.rows);
         ops->gather_rows(b, xs, xn, r->rows + s.from);
@@ -89,7 +99,7 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
         ops->swiglu_fwd(b, act, gu);
         ops->grouped_fwd(b, mat_rows(all_y, s.from, s.rows), act, w->expert_down + first, s.offsets, s.count);
         first += s.count;
-        arena_release(&e->arena, mark);
+        engine_release(e, mark);
     }
 }
 
@@ -102,7 +112,7 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, flo
     Mat all_h = mat_f32((float *)h, n, C), all_y = mat_f32(y, n, C), all_xn = act_mat(e, a->xn, n, C);
     Mlp mlp = mlp_of(e, w, a, r != NULL, n);
     Mat shared = r && mlp.down.p ? act_mat(e, a->sy, n, C) : (Mat){0};
-    EACH_SLICE(from, rows, n)
+    EACH_SLICE(e, from, rows, n)
     {
         Mat in = mat_rows(all_h, from, rows), out = mat_rows(all_y, from, rows), xn = mat_rows(all_xn, from, rows);
         ops->rmsnorm_fwd(b, xn, a->rstd + from, in, w->ffn_norm, c->eps);
@@ -153,9 +163,10 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     size_t pairs = d.rows, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
         all_act = act_mat(e, a->eact, pairs, F);
-    ArenaMark mark = arena_mark(&e->arena);
+    const int32_t *all = counted(e, r);
+    EngineMark mark = engine_mark(e);
     for (int first = 0; first < c->E;) {
-        ExpertSlice s = expert_slice(e, r, first);
+        ExpertSlice s = expert_slice(e, r, all, first, pairs);
         Mat dy = mat_rows(d, s.from, s.rows), dact = mat_f32(arena_floats(&e->arena, s.rows * F), s.rows, F),
             dgu = mat_f32(arena_floats(&e->arena, s.rows * 2 * F), s.rows, 2 * F);
         ops->grouped_bwd_w(b, g->expert_down + first, dy, mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
@@ -164,7 +175,7 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
         ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
         ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
         first += s.count;
-        arena_release(&e->arena, mark);
+        engine_release(e, mark);
     }
 }
 
@@ -176,7 +187,7 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
     Backend *b = e->backend;
     Arena *arena = &e->arena;
     size_t C = (size_t)c->C, K = (size_t)c->K;
-    ArenaMark mark = arena_mark(arena);
+    EngineMark mark = engine_mark(e);
     Mat all_dy = mat_f32(dx, n, C), all_xn = act_mat(e, a->xn, n, C), all_h = mat_f32((float *)h, n, C), dweights = {0},
         d = {0};
     Mlp mlp = mlp_of(e, w, a, r != NULL, n), dmlp = mlp_of(e, g, a, r != NULL, n);
@@ -186,9 +197,9 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
         ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
         experts_bwd(e, w, g, a, r, d);
     }
-    EACH_SLICE(from, rows, n)
+    EACH_SLICE(e, from, rows, n)
     {
-        ArenaMark slice = arena_mark(arena);
+        EngineMark slice = engine_mark(e);
         Mat dy = mat_rows(all_dy, from, rows), xn = mat_rows(all_xn, from, rows);
         Mat dxn = mat_f32(arena_floats(arena, rows * C), rows, C);
         if (r) {
@@ -198,7 +209,7 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
         }
         if (mlp.down.p) mlp_bwd(e, mlp_rows(mlp, from, rows), dmlp, dxn, dy, xn, r != NULL);
         ops->rmsnorm_bwd(b, dy, g->ffn_norm, dxn, mat_rows(all_h, from, rows), w->ffn_norm, a->rstd + from, true);
-        arena_release(arena, slice);
+        engine_release(e, slice);
     }
-    arena_release(arena, mark);
+    engine_release(e, mark);
 }

@@ -2,11 +2,13 @@
 
 #include "core/check.h"
 
+/* Memory of a chunk. What ops write of a row, lp to ref_lp, is here unless they write to HeadOut itself. */
 typedef struct Chunk {
-    void *x, *ref_x;             /* [chunk, C] of the engine's dtype: the policy's, the reference's */
-    float *logits, *ref_logits;  /* [chunk, V] */
-    float *dlp, *dentropy, *dkl; /* [chunk] */
-    int32_t *at;                 /* [chunk] places of the targets in the reference's logits */
+    void *x, *ref_x;                   /* [chunk, C] of the engine's dtype: the policy's, the reference's */
+    float *logits, *ref_logits;        /* [chunk, V] */
+    float *lp, *entropy, *kl, *ref_lp; /* [chunk] on the device */
+    float *dlp, *dentropy, *dkl;       /* [chunk] on the host */
+    int32_t *at;                       /* [chunk] on the host */
 } Chunk;
 
 static void logits_of(Engine *e, const Weights *w, Mat logits, Mat x)
@@ -16,10 +18,10 @@ static void logits_of(Engine *e, const Weights *w, Mat logits, Mat x)
 
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows)
 {
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     Mat x = engine_as(e, e->dtype, mat_f32((float *)xn, rows, (size_t)e->config->C));
     logits_of(e, w, mat_f32(logits, rows, (size_t)e->config->V), x);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }
 
 static Chunk chunk_open(Engine *e, size_t rows, bool reference)
@@ -31,22 +33,24 @@ static Chunk chunk_open(Engine *e, size_t rows, bool reference)
     if (reference) {
         k.ref_x = arena_alloc(a, x_bytes);
         k.ref_logits = arena_floats(a, rows * V);
-        k.at = arena_ints(a, rows);
+        k.at = arena_ints(&e->host, rows);
     }
-    k.dlp = arena_floats(a, rows);
-    k.dentropy = arena_floats(a, rows);
-    k.dkl = arena_floats(a, rows);
+    if (!e->ops->device.host)
+        k.lp = arena_floats(a, 4 * rows), k.entropy = k.lp + rows, k.kl = k.entropy + rows, k.ref_lp = k.kl + rows;
+    k.dlp = arena_floats(&e->host, rows);
+    k.dentropy = arena_floats(&e->host, rows);
+    k.dkl = arena_floats(&e->host, rows);
     return k;
 }
 
 void head_spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *rows, int M)
 {
     size_t C = (size_t)e->config->C;
-    int32_t *from = arena_ints(&e->arena, N);
+    int32_t *from = arena_ints(&e->host, N);
     for (size_t n = 0; n < N; n++) from[n] = M;
     for (int i = 0; i < M; i++) from[rows[i]] = i;
     e->ops->fill(e->backend, dx + (size_t)M * C, C, 0.0f);
-    e->ops->gather_rows(e->backend, mat_f32(dxn, N, C), mat_f32(dx, (size_t)M + 1, C), from);
+    e->ops->gather_rows(e->backend, mat_f32(dxn, N, C), mat_f32(dx, (size_t)M + 1, C), engine_upload_ints(e, from, N));
 }
 
 /* What one call of head_run works on. */
@@ -54,7 +58,8 @@ typedef struct HeadCall {
     Engine *e;
     const Weights *w, *g; /* g: NULL without a gradient */
     const HeadRun *head;
-    const float *xn; /* [N, C] */
+    const int32_t *rows, *targets; /* [M] the predictions', on the device */
+    const float *xn;               /* [N, C] */
     size_t N;
     float *dx; /* [M + 1, C] gradient of the compact rows */
     HeadOut *out;
@@ -63,7 +68,7 @@ typedef struct HeadCall {
 /* x and logits of rows [from, from + x.rows) of the predictions under w. */
 static void chunk_logits(const HeadCall *r, const Weights *w, const float *xn, size_t from, Mat x, Mat logits)
 {
-    r->e->ops->gather_rows(r->e->backend, x, mat_f32((float *)xn, r->N, x.cols), r->head->predict.rows + from);
+    r->e->ops->gather_rows(r->e->backend, x, mat_f32((float *)xn, r->N, x.cols), r->rows + from);
     logits_of(r->e, w, logits, x);
 }
 
@@ -76,35 +81,65 @@ static void pick_targets(const HeadCall *r, float *ref_lp, Mat logq, const int32
     r->e->ops->gather_rows(r->e->backend, mat_f32(ref_lp, n, 1), mat_f32(logq.p, n * V, 1), at);
 }
 
-/* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
-static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
+/* What head_stats wrote of n rows, to the host's array (or nothing: it wrote there). */
+static void fetch(const HeadCall *r, float *to, const float *from, size_t n)
 {
+    if (to) r->e->ops->device.download(r->e->backend, to, from, n * sizeof *to);
+}
+
+static const float *send(const HeadCall *r, const float *by_row, size_t n)
+{
+    return by_row ? engine_upload(r->e, by_row, n * sizeof *by_row) : NULL;
+}
+
+/* The loss of a chunk's rows, and with g its gradient into dx. by: what head_stats left on the device. */
+static void chunk_loss(const HeadCall *r, const Chunk *k, size_t from, Mat x, Mat logits, const Mat *reference,
+                       HeadGrads by)
+{
+    Engine *e = r->e;
     const HeadRun *t = r->head;
-    const Ops *ops = r->e->ops;
-    Backend *b = r->e->backend;
-    size_t C = (size_t)r->e->config->C, V = (size_t)r->e->config->V;
-    const int32_t *targets = t->predict.targets + from;
-    Mat x = mat_of(k->x, r->e->dtype, n, C), logits = mat_f32(k->logits, n, V), ref = mat_f32(k->ref_logits, n, V);
-    const Mat *reference = t->reference ? &ref : NULL;
-    chunk_logits(r, r->w, r->xn, from, x, logits);
-    if (reference) chunk_logits(r, t->reference, t->reference_xn, from, mat_of(k->ref_x, r->e->dtype, n, C), ref);
-    float *lp = r->out->lp + from, *entropy = r->out->entropy ? r->out->entropy + from : NULL,
-          *kl = reference ? r->out->kl + from : NULL;
-    ops->head_stats(b, logits, lp, entropy, kl, targets, t->inv_temperature, reference);
-    if (reference && r->out->ref_lp) pick_targets(r, r->out->ref_lp + from, ref, targets, k->at);
-    r->e->chunks_run++;
-    if (!t->loss) return;
-    LossRows rows = {.first = (int)from, .n = (int)n, .lp = lp, .entropy = entropy, .kl = kl};
+    size_t n = x.rows;
+    LossRows rows = {.first = (int)from, .n = (int)n, .lp = r->out->lp + from};
+    if (by.entropy) rows.entropy = r->out->entropy + from;
+    if (by.kl) rows.kl = r->out->kl + from;
     LossGrads grads = {.loss = r->out->loss + from,
                        .dlp = k->dlp,
                        .dentropy = t->loss->needs_entropy ? k->dentropy : NULL,
                        .dkl = t->loss->needs_kl ? k->dkl : NULL};
     t->loss->eval(t->loss->ctx, &rows, &grads);
     if (!r->g) return;
-    HeadGrads by = {grads.dlp, grads.dentropy, entropy, grads.dkl, kl};
-    ops->head_grad(b, logits, targets, t->inv_temperature, by, reference);
-    ops->linear_bwd_w(b, r->g->head, NULL, logits, x);
-    ops->linear_bwd_x(b, mat_f32(r->dx + from * C, n, C), logits, r->w->head, false);
+    by.dlp = send(r, grads.dlp, n), by.dentropy = send(r, grads.dentropy, n), by.dkl = send(r, grads.dkl, n);
+    e->ops->head_grad(e->backend, logits, r->targets + from, t->inv_temperature, by, reference);
+    e->ops->linear_bwd_w(e->backend, r->g->head, NULL, logits, x);
+    e->ops->linear_bwd_x(e->backend, mat_f32(r->dx + from * x.cols, n, x.cols), logits, r->w->head, false);
+}
+
+/* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
+static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
+{
+    Engine *e = r->e;
+    const HeadRun *t = r->head;
+    const Ops *ops = e->ops;
+    Backend *b = e->backend;
+    size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
+    Mat x = mat_of(k->x, e->dtype, n, C), logits = mat_f32(k->logits, n, V), ref = mat_f32(k->ref_logits, n, V);
+    const Mat *reference = t->reference ? &ref : NULL;
+    chunk_logits(r, r->w, r->xn, from, x, logits);
+    if (reference) chunk_logits(r, t->reference, t->reference_xn, from, mat_of(k->ref_x, e->dtype, n, C), ref);
+    float *lp = r->out->lp + from, *entropy = r->out->entropy ? r->out->entropy + from : NULL,
+          *kl = reference ? r->out->kl + from : NULL,
+          *ref_lp = reference && r->out->ref_lp ? r->out->ref_lp + from : NULL;
+    bool apart = !e->ops->device.host;
+    float *lp_there = apart ? k->lp : lp, *entropy_there = apart && entropy ? k->entropy : entropy,
+          *kl_there = apart && kl ? k->kl : kl, *ref_lp_there = apart && ref_lp ? k->ref_lp : ref_lp;
+    EngineMark mark = engine_mark(e);
+    ops->head_stats(b, logits, lp_there, entropy_there, kl_there, r->targets + from, t->inv_temperature, reference);
+    if (ref_lp) pick_targets(r, ref_lp_there, ref, t->predict.targets + from, k->at);
+    fetch(r, lp, lp_there, n), fetch(r, entropy, entropy_there, n);
+    fetch(r, kl, kl_there, n), fetch(r, ref_lp, ref_lp_there, n);
+    e->chunks_run++;
+    if (t->loss) chunk_loss(r, k, from, x, logits, reference, (HeadGrads){.entropy = entropy_there, .kl = kl_there});
+    engine_release(e, mark);
 }
 
 void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, const float *xn, size_t N, float *dxn,
@@ -112,8 +147,10 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, c
 {
     CHECK(!t->loss || ((!t->loss->needs_entropy || out->entropy) && (!t->loss->needs_kl || (out->kl && t->reference))));
     size_t M = (size_t)t->predict.M, C = (size_t)e->config->C, chunk = (size_t)e->chunk < M ? (size_t)e->chunk : M;
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     HeadCall r = {.e = e, .w = w, .g = g, .head = t, .xn = xn, .N = N, .out = out};
+    r.rows = engine_upload_ints(e, t->predict.rows, M);
+    r.targets = engine_upload_ints(e, t->predict.targets, M);
     if (g) r.dx = arena_floats(&e->arena, (M + 1) * C);
     Chunk k = chunk_open(e, chunk, t->reference != NULL);
     HeadRun measure = *t;
@@ -124,5 +161,5 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, c
         if (pass == 0) t->loss->prepare(t->loss->ctx, out->lp, t->predict.M);
     }
     if (g) head_spread(e, dxn, r.dx, N, t->predict.rows, t->predict.M);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }

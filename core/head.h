@@ -9,7 +9,7 @@
 /* The predictions of a batch: row rows[i] of the batch predicts targets[i]. Rows without a target cost nothing. */
 typedef struct Predictions {
     int M;
-    const int32_t *rows, *targets; /* [M], rows ascending */
+    const int32_t *rows, *targets; /* [M] on the host, rows ascending */
 } Predictions;
 
 typedef struct HeadRun {
@@ -20,7 +20,7 @@ typedef struct HeadRun {
     const float *reference_xn; /* its final normed states [N, C] */
 } HeadRun;
 
-/* [M] each; entropy, kl and ref_lp may be NULL (kl and ref_lp, the targets' log-probs under the reference, need
+/* On the host, [M] each; entropy, kl and ref_lp may be NULL (kl and ref_lp, the targets' log-probs under the reference, need
  * task.reference). loss: the loss of each row; its total is the sum. */
 typedef struct HeadOut {
     float *lp, *entropy, *kl, *ref_lp, *loss;
@@ -30,10 +30,11 @@ typedef struct HeadOut {
 void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *task, const float *xn, size_t N, float *dxn,
               HeadOut *out);
 
-/* logits [rows, V] = xn [rows, C] head^T. */
+/* logits [rows, V] = xn [rows, C] head^T, on the device. */
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows);
 
-/* dxn [N, C] = 0 but for rows[i], which get row i of dx, i < M. dx [M + 1, C] has a row to spare. */
+/* dxn [N, C] = 0 but for rows[i], which get row i of dx, i < M. dx [M + 1, C] has a row to spare; rows is the
+ * host's. */
 void head_spread(Engine *e, float *dxn, float *dx, size_t N, const int32_t *rows, int M);
 
 #endif

@@ -1,10 +1,8 @@
 #include "core/kv_cache.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/check.h"
-#include "core/memory.h"
 
 const char *cache_kind_name(int k)
 {
@@ -37,29 +35,31 @@ size_t kv_cache_token_bytes(const ModelConfig *c, CacheKind kind, DType dtype)
     return kv_cache_page_bytes(c, kind, dtype) / KEY_TILE;
 }
 
-bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st)
+bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, int n_pages, Status *st)
 {
+    const ModelConfig *c = e->config;
     if (kind == CACHE_LATENT && c->attention != ATTENTION_MLA)
         return fail(st, "--cache latent needs a model with MLA attention; this one is %s: use --cache exact",
                     arch_name(c->arch));
-    *k = (KvCache){.kind = kind, .config = c, .dtype = dtype, .n_pages = n_pages};
+    *k = (KvCache){
+        .kind = kind, .config = c, .ops = e->ops, .backend = e->backend, .dtype = e->dtype, .n_pages = n_pages};
     k->page_values = layout(c, kind, &k->rope_at, &k->v_at);
-    size_t bytes = kv_cache_page_bytes(c, kind, dtype) * (size_t)n_pages;
-    k->pages = memory_block(bytes);
+    size_t bytes = kv_cache_page_bytes(c, kind, e->dtype) * (size_t)n_pages;
+    k->pages = e->ops->device.alloc(e->backend, bytes);
     k->references = calloc((size_t)n_pages, sizeof *k->references);
     k->free_list = malloc((size_t)n_pages * sizeof *k->free_list);
     if (!k->pages || !k->references || !k->free_list) {
         kv_cache_close(k);
         return fail(st, "no memory for a key/value cache of %zu MB; try fewer sequences at once", bytes >> 20);
     }
-    memset(k->pages, 0, bytes);
+    e->ops->fill(e->backend, k->pages, bytes / sizeof(float), 0.0f); /* a page is KEY_TILE rows: even in bf16 */
     for (int i = 0; i < n_pages; i++) k->free_list[k->n_free++] = n_pages - 1 - i;
     return true;
 }
 
 void kv_cache_close(KvCache *k)
 {
-    memory_free(k->pages);
+    if (k->pages) k->ops->device.free(k->backend, k->pages);
     free(k->references);
     free(k->free_list);
     *k = (KvCache){0};
@@ -100,7 +100,8 @@ int kv_page_private(KvCache *k, int page)
     int copy = kv_page_take(k);
     if (copy < 0) return -1;
     size_t bytes = kv_cache_page_bytes(k->config, k->kind, k->dtype);
-    memcpy((char *)k->pages + (size_t)copy * bytes, (char *)k->pages + (size_t)page * bytes, bytes);
+    char *pages = k->pages;
+    k->ops->device.copy(k->backend, pages + (size_t)copy * bytes, pages + (size_t)page * bytes, bytes);
     kv_page_drop(k, page);
     return copy;
 }

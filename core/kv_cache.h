@@ -7,8 +7,7 @@
 #ifndef CORE_KV_CACHE_H
 #define CORE_KV_CACHE_H
 
-#include "core/config.h"
-#include "core/ops.h"
+#include "core/engine.h"
 
 typedef enum { CACHE_EXACT, CACHE_LATENT } CacheKind;
 /* "exact", "latent"; NULL after the last. */
@@ -17,8 +16,10 @@ const char *cache_kind_name(int k);
 typedef struct KvCache {
     CacheKind kind;
     const ModelConfig *config;
+    const Ops *ops;
+    Backend *backend;
     DType dtype;
-    void *pages;          /* [n_pages][L][page_values] */
+    void *pages;          /* [n_pages][L][page_values] on the device */
     size_t page_values;   /* of one layer */
     size_t rope_at, v_at; /* CacheLayer's */
     int n_pages;
@@ -27,7 +28,7 @@ typedef struct KvCache {
 } KvCache;
 
 /* Latent needs MLA. Fails when the memory is not there. */
-bool kv_cache_open(KvCache *k, const ModelConfig *c, CacheKind kind, DType dtype, int n_pages, Status *st);
+bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, int n_pages, Status *st);
 void kv_cache_close(KvCache *k);
 size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype);
 /* Of one token in all layers: exact L (H (Dn + Dv) + Dr) values (GQA: L Hkv (Dr + Dv)), latent L (Rkv + Dr). */

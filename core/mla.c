@@ -40,7 +40,7 @@ void mla_absorbed(Engine *e, const LayerWeights *w, AttentionActs *a, int layer,
     const Ops *ops = e->ops;
     Backend *b = e->backend;
     size_t n = (size_t)r->n, H = (size_t)c->H, R = (size_t)c->Rkv, qk = (size_t)config_qk_dim(c), Dv = (size_t)c->Dv;
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     Mat qz_all = mat_f32(arena_floats(&e->arena, n * H * R), n, H * R);
     Mat u_all = act_mat(e, arena_alloc(&e->arena, n * H * R * dtype_size(e->dtype)), n, H * R);
     HeadRows keys = {c->H, (size_t)(c->Dn + c->Dv), 0, (size_t)c->Dn}, values = {c->H, keys.step, keys.rows, Dv};
@@ -50,7 +50,7 @@ void mla_absorbed(Engine *e, const LayerWeights *w, AttentionActs *a, int layer,
     ops->attention_latent(b, e->attention, c->Rkv, u, qz, heads_from(q, (size_t)c->Dn),
                           kv_cache_layer(r->cache, layer, r->pages), r->cached, r->n);
     ops->heads_product(b, o, u, w->kv_b, values, r->n, false);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }
 
 void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, const Projected *d,

@@ -2,12 +2,13 @@
 
 #include "core/check.h"
 
+/* On the device. */
 static const int32_t *positions(Engine *e, const Batch *b)
 {
-    int32_t *pos = arena_ints(&e->arena, (size_t)b->N);
+    int32_t *pos = arena_ints(&e->host, (size_t)b->N);
     for (int s = 0; s < b->nseq; s++)
         for (int32_t i = b->offsets[s]; i < b->offsets[s + 1]; i++) pos[i] = i - b->offsets[s];
-    return pos;
+    return engine_upload_ints(e, pos, (size_t)b->N);
 }
 
 static int longest(const Batch *b)
@@ -37,11 +38,13 @@ static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
     size_t L = (size_t)e->config->L, row = (size_t)batch.N * (size_t)e->config->C;
     Arena *arena = &e->arena;
     *t = (Tape){.batch = batch, .kind = kind};
-    t->pos = (int32_t *)positions(e, &batch);
-    t->x = arena_alloc(arena, (L + 1) * sizeof *t->x);
-    t->acts = arena_alloc(arena, L * sizeof *t->acts);
-    t->kept = arena_alloc(arena, L * sizeof *t->kept);
-    t->routing = arena_alloc(arena, L * sizeof *t->routing);
+    t->pos = positions(e, &batch);
+    t->ids = engine_upload_ints(e, batch.ids, (size_t)batch.N);
+    t->offsets = engine_upload_ints(e, batch.offsets, (size_t)batch.nseq + 1);
+    t->x = arena_alloc(&e->host, (L + 1) * sizeof *t->x);
+    t->acts = arena_alloc(&e->host, L * sizeof *t->acts);
+    t->kept = arena_alloc(&e->host, L * sizeof *t->kept);
+    t->routing = arena_alloc(&e->host, L * sizeof *t->routing);
     for (size_t l = 0; l <= L; l++) t->x[l] = kind == TAPE_NONE && l > 1 ? t->x[l - 2] : arena_floats(arena, row);
     for (size_t l = 0; l < L; l++) {
         t->routing[l] = (Routing){0};
@@ -75,7 +78,8 @@ static void final_norm(Engine *e, const Weights *w, float *xn, float *rstd, cons
 
 static Rows rows_of(const Tape *t)
 {
-    return (Rows){.n = t->batch.N, .pos = t->pos, .offsets = t->batch.offsets, .nseq = t->batch.nseq};
+    return (Rows){
+        .n = t->batch.N, .reach = longest(&t->batch), .pos = t->pos, .offsets = t->offsets, .nseq = t->batch.nseq};
 }
 
 void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape *t)
@@ -83,15 +87,15 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
     CHECK(batch.N > 0 && batch.nseq > 0);
     tape_open(e, batch, kind, t);
     if (kind == TAPE_BACKWARD) choose_kept(e, t);
-    engine_reach(e, longest(&batch));
     Rows rows = rows_of(t);
-    embed(e, w, t->x[0], batch.ids, (size_t)batch.N);
+    engine_reach(e, rows.reach);
+    embed(e, w, t->x[0], t->ids, (size_t)batch.N);
     for (int l = 0; l < e->config->L; l++) {
-        ArenaMark mark = arena_mark(&e->arena);
+        EngineMark mark = engine_mark(e);
         if (!t->kept[l]) layer_acts_alloc(e, l, (size_t)batch.N, &t->acts[l]);
         if (kind == TAPE_NONE && config_is_moe(e->config, l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
         layer_fwd(e, w, l, &t->acts[l], &t->routing[l], t->x[l + 1], t->x[l], &rows);
-        arena_release(&e->arena, mark);
+        engine_release(e, mark);
     }
     final_norm(e, w, t->xn, t->rstd, t->x[e->config->L], (size_t)batch.N);
 }
@@ -103,7 +107,7 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
     bool moe = config_is_moe(e->config, l);
     LayerActs *a = &t->acts[l];
     Routing *r = moe ? &t->routing[l] : NULL;
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     if (!t->kept[l]) {
         layer_acts_alloc(e, l, N, a);
         float *y = arena_floats(&e->arena, N * (size_t)e->config->C); /* equals x[l + 1], which dx does not need */
@@ -112,27 +116,27 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
     if (moe && balance) balance_losses_grad(e, balance, l, N, r);
     ffn_block_bwd(e, &w->layers[l], &g->layers[l], &a->ffn, r, dx, a->attention.h, N);
     attention_block_bwd(e, &w->layers[l], &g->layers[l], &a->attention, dx, t->x[l], rows);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }
 
 void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceLosses *balance)
 {
     CHECK(t->kind == TAPE_BACKWARD);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     Mat dx = mat_f32(arena_floats(&e->arena, N * C), N, C);
     Rows rows = rows_of(t);
     e->ops->rmsnorm_bwd(e->backend, dx, g->norm, mat_f32(dxn, N, C), mat_f32(t->x[e->config->L], N, C), w->norm,
                         t->rstd, false);
     for (int l = e->config->L - 1; l >= 0; l--) layer_bwd(e, w, g, t, l, balance, dx.p, &rows);
-    e->ops->embed_bwd(e->backend, g->embed, dx, t->batch.ids);
-    arena_release(&e->arena, mark);
+    e->ops->embed_bwd(e->backend, g->embed, dx, t->ids);
+    engine_release(e, mark);
 }
 
 bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out)
 {
     if (!config || !balance_on(config) || !e->config->E) return false;
-    balance_losses(e, config, &t->batch, t->batch.offsets, t->routing, out);
+    balance_losses(e, config, &t->batch, t->offsets, t->routing, out);
     return true;
 }
 
@@ -142,19 +146,16 @@ float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const
     Arena *arena = &e->arena;
     float *xn = arena_floats(arena, n * C), *rstd = arena_floats(arena, n);
     float *x = arena_floats(arena, n * C), *y = arena_floats(arena, n * C);
-    int32_t last = 0;
-    for (size_t i = 0; i < n; i++)
-        if (rows->pos[i] > last) last = rows->pos[i];
-    engine_reach(e, last + 1);
+    engine_reach(e, rows->reach);
     embed(e, w, x, ids, n);
     for (int l = 0; l < e->config->L; l++) {
-        ArenaMark mark = arena_mark(arena);
+        EngineMark mark = engine_mark(e);
         LayerActs acts;
         Routing routing = {0};
         layer_acts_alloc(e, l, n, &acts);
         if (config_is_moe(e->config, l)) routing_alloc(e, n, &routing);
         layer_fwd(e, w, l, &acts, &routing, y, x, rows);
-        arena_release(arena, mark);
+        engine_release(e, mark);
         float *swap = x;
         x = y;
         y = swap;

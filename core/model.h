@@ -12,11 +12,11 @@ typedef enum {
     TAPE_BACKWARD /* and the interiors that fit in keep_bytes */
 } TapeKind;
 
-/* Lives in the engine's arena: valid until the arena is released below it. */
+/* Lives in the engine's arenas, C arrays on the host, numbers on the device: valid until they are released below it. */
 typedef struct Tape {
     Batch batch;
     TapeKind kind;
-    int32_t *pos;     /* [N] */
+    const int32_t *pos, *ids, *offsets; /* [N], [N], [nseq + 1] on the device */
     float **x;        /* [L + 1] residual stream before layer l, [N, C]; x[L] is the last; TAPE_NONE: only x[L] */
     LayerActs *acts;  /* [L] */
     bool *kept;       /* [L] */
@@ -24,7 +24,7 @@ typedef struct Tape {
     float *xn, *rstd; /* final norm: [N, C], [N] */
 } Tape;
 
-/* Computes the hidden states of a batch; nothing is written outside the arena. */
+/* Computes the hidden states of a batch, whose arrays are the host's; nothing is written outside the arenas. */
 void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape *t);
 
 /* dxn [N, C]: gradient by the final normed states (consumed). Adds the gradients of every parameter but the head's to g.
@@ -35,7 +35,7 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
 bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out);
 
 /* Runs rows that attend through a cache (decode, or prefill when rows->offsets is set too): returns the final normed
- * states [n, C] in the arena. */
+ * states [n, C] in the arena. ids [n] on the device. */
 float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const Rows *rows);
 
 #endif

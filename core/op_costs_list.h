@@ -1,5 +1,6 @@
-/* Every op that computes, with its parameters, its arguments and what one call needs (core/op_costs.h); the order is that of
- * core/ops_list.h. Included with OP(name, parameters, arguments, cost) defined: no guard. */
+/* Every op that computes, with its parameters, its arguments and what one call needs (core/op_costs.h); the order is
+ * that of core/ops_list.h. Included with OP(name, parameters, arguments, cost) defined, and HERE(array, n): its n
+ * elements on the host. No guard. */
 OP(linear_fwd, (Backend * b, Mat y, Mat x, Mat w, const float *bias, bool add), (b, y, x, w, bias, add),
    cost_product((double)x.rows, w, 1, cost_size(x) + (add ? cost_size(y) : 0), cost_size(y)))
 OP(linear_bwd_x, (Backend * b, Mat dx, Mat dy, Mat w, bool add), (b, dx, dy, w, add),
@@ -7,13 +8,14 @@ OP(linear_bwd_x, (Backend * b, Mat dx, Mat dy, Mat w, bool add), (b, dx, dy, w, 
 OP(linear_bwd_w, (Backend * b, Mat dw, float *dbias, Mat dy, Mat x), (b, dw, dbias, dy, x),
    cost_product((double)x.rows, dw, 1, cost_size(dy) + cost_size(x), cost_size(dw)))
 OP(grouped_fwd, (Backend * b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E), (b, y, x, w, offsets, E),
-   cost_product((double)x.rows, w[0], cost_busy(offsets, E), cost_size(x), cost_size(y)))
+   cost_product((double)x.rows, w[0], cost_busy(HERE(offsets, E + 1), E), cost_size(x), cost_size(y)))
 OP(grouped_bwd_x, (Backend * b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E),
-   (b, dx, dy, w, offsets, E), cost_product((double)dy.rows, w[0], cost_busy(offsets, E), cost_size(dy), cost_size(dx)))
+   (b, dx, dy, w, offsets, E),
+   cost_product((double)dy.rows, w[0], cost_busy(HERE(offsets, E + 1), E), cost_size(dy), cost_size(dx)))
 OP(grouped_bwd_w, (Backend * b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E),
    (b, dw, dy, x, offsets, E),
-   cost_product((double)x.rows, dw[0], cost_busy(offsets, E), cost_size(dy) + cost_size(x),
-                cost_busy(offsets, E) * cost_size(dw[0])))
+   cost_product((double)x.rows, dw[0], cost_busy(HERE(offsets, E + 1), E), cost_size(dy) + cost_size(x),
+                cost_busy(HERE(offsets, E + 1), E) * cost_size(dw[0])))
 OP(heads_product, (Backend * b, HeadView y, HeadView x, Mat w, HeadRows s, int n, bool transposed),
    (b, y, x, w, s, n, transposed),
    cost_product((double)n *s.heads, mat_rows(w, 0, s.rows), s.heads,
@@ -38,19 +40,19 @@ OP(swiglu_bwd, (Backend * b, Mat dgu, Mat dh, Mat gu), (b, dgu, dh, gu),
    cost_moves(cost_size(dh) + cost_size(gu), cost_size(dgu)))
 OP(attention_fwd,
    (Backend * b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets, int nseq),
-   (b, s, o, lse, in, offsets, nseq), cost_attention(s, in, offsets, nseq, false))
+   (b, s, o, lse, in, offsets, nseq), cost_attention(s, in, HERE(offsets, nseq + 1), nseq, false))
 OP(attention_bwd,
    (Backend * b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse, AttentionInputs in,
     const int32_t *offsets, int nseq),
-   (b, s, din, dout, o, lse, in, offsets, nseq), cost_attention(s, in, offsets, nseq, true))
+   (b, s, din, dout, o, lse, in, offsets, nseq), cost_attention(s, in, HERE(offsets, nseq + 1), nseq, true))
 OP(cache_write, (Backend * b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in),
    (b, s, cache, rows, n, in),
    cost_moves(cost_floats(in.v.dtype, cost_keys(s, n, cache.rope_shared)), cost_cached(s, cache, n)))
 OP(attention_cached,
    (Backend * b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows, int n),
    (b, s, o, q, cache, rows, n),
-   ((OpCost){.flops = 2.0 * s.H * (s.Dn + s.Dr + s.Dv) * cost_pairs(rows, n),
-             .read = cost_cached(s, cache, cost_pairs(rows, n)),
+   ((OpCost){.flops = 2.0 * s.H * (s.Dn + s.Dr + s.Dv) * cost_pairs(HERE(rows, n), n),
+             .read = cost_cached(s, cache, cost_pairs(HERE(rows, n), n)),
              .written = (double)n * s.H * s.Dv}))
 OP(latent_write, (Backend * b, CacheLayer cache, const CacheRow *rows, int n, Mat z, HeadView k_rope, int Dr),
    (b, cache, rows, n, z, k_rope, Dr),
@@ -60,8 +62,8 @@ OP(attention_latent,
    (Backend * b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope, CacheLayer cache,
     const CacheRow *rows, int n),
    (b, s, Rkv, u, qz, q_rope, cache, rows, n),
-   ((OpCost){.flops = 2.0 * s.H * (2 * Rkv + s.Dr) * cost_pairs(rows, n),
-             .read = cost_floats(cache.dtype, (Rkv + s.Dr) * cost_pairs(rows, n)),
+   ((OpCost){.flops = 2.0 * s.H * (2 * Rkv + s.Dr) * cost_pairs(HERE(rows, n), n),
+             .read = cost_floats(cache.dtype, (Rkv + s.Dr) * cost_pairs(HERE(rows, n), n)),
              .written = (double)n * s.H * Rkv}))
 OP(router_fwd, (Backend * b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias),
    (b, s, scores, idx, weights, logits, bias),

@@ -9,7 +9,7 @@
  * overwrites it. Views may be strided. All Mat are f32, except that weights (w, table) and the activations of a forward (its
  * x and y, h, gu, o, keys, values; the x of a backward) may be bf16; where two matrices are multiplied they are of one type.
  * Gradients and everything of router, softmax, head and losses are f32. bf16 is read exactly and written to the nearest.
- * Nothing is allocated in a call once its sizes were seen.
+ * Arguments lie in the device's memory (core/device.h). Nothing is allocated in a call once its sizes were seen.
  * A fault inside an op (NaN is none) is recorded first-wins and fetched with `fault`. */
 #ifndef CORE_OPS_H
 #define CORE_OPS_H
@@ -18,17 +18,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/device.h"
 #include "core/matrix.h"
 #include "core/ops_list.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 7, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 8, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */
 enum { KERNELS_VERSION = 3 };
-
-typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
 /* Element i of head h of row n is at p[n * row + h * head + i]. head = 0: one vector shared by all heads. */
 typedef struct HeadView {
@@ -151,6 +150,7 @@ typedef struct SampleArgs {
 
 typedef struct Ops {
     uint32_t abi; /* OPS_ABI */
+    Device device;
 
     /* One line for the log: instruction set, matmul provider, threads. */
     const char *(*describe)(const Backend *b);

@@ -12,6 +12,9 @@ enum { PHASES = 16 };
 struct OpTimes {
     const Ops *ops;
     Backend *inner;
+    Ops table;  /* this clock's */
+    void *here; /* an array of the device, for the costs that are read out of it */
+    size_t here_bytes;
     OpTime list[OP_TIMES]; /* the last one takes what has no entry of its own */
     int n;
     OpTime fastest[OP_TIMES]; /* of the runs before; as many as there are */
@@ -47,6 +50,20 @@ static void note(OpTimes *t, const char *op, double start, OpCost c)
     e->written += 4 * c.written;
 }
 
+/* bytes of the device's memory; valid until the next call. */
+static const void *here(OpTimes *t, const void *device, size_t bytes)
+{
+    if (t->ops->device.host) return device;
+    if (bytes > t->here_bytes) {
+        free(t->here);
+        t->here = malloc(t->here_bytes = bytes);
+        CHECK(t->here != NULL);
+    }
+    t->ops->device.download(t->inner, t->here, device, bytes);
+    return t->here;
+}
+
+#define HERE(array, n) here(t_, array, (size_t)(n) * sizeof *(array))
 #define OP(op, parameters, arguments, cost)                                                                            \
     static void clocked_##op parameters                                                                                \
     {                                                                                                                  \
@@ -54,10 +71,80 @@ static void note(OpTimes *t, const char *op, double start, OpCost c)
         double start_ = clock_seconds();                                                                               \
         b = t_->inner;                                                                                                 \
         t_->ops->op arguments;                                                                                         \
+        t_->ops->device.wait(b);                                                                                       \
         note(t_, #op, start_, cost);                                                                                   \
     }
 #include "core/op_costs_list.h"
 #undef OP
+#undef HERE
+
+/* Memory is the other backend's, reached by way of the clock's address. */
+static void *clocked_alloc(Backend *b, size_t bytes)
+{
+    return of(b)->ops->device.alloc(of(b)->inner, bytes);
+}
+
+static void clocked_free(Backend *b, void *block)
+{
+    of(b)->ops->device.free(of(b)->inner, block);
+}
+
+static void *clocked_range_open(Backend *b, size_t bytes)
+{
+    return of(b)->ops->device.range_open(of(b)->inner, bytes);
+}
+
+static bool clocked_range_use(Backend *b, void *range, size_t upto)
+{
+    return of(b)->ops->device.range_use(of(b)->inner, range, upto);
+}
+
+static void clocked_range_close(Backend *b, void *range, size_t bytes)
+{
+    of(b)->ops->device.range_close(of(b)->inner, range, bytes);
+}
+
+static void clocked_note(Backend *b, const void *p, size_t bytes)
+{
+    if (of(b)->ops->device.note) of(b)->ops->device.note(of(b)->inner, p, bytes);
+}
+
+static void clocked_upload(Backend *b, void *to, const void *from, size_t bytes)
+{
+    of(b)->ops->device.upload(of(b)->inner, to, from, bytes);
+}
+
+static void clocked_download(Backend *b, void *to, const void *from, size_t bytes)
+{
+    of(b)->ops->device.download(of(b)->inner, to, from, bytes);
+}
+
+static void clocked_device_copy(Backend *b, void *to, const void *from, size_t bytes)
+{
+    of(b)->ops->device.copy(of(b)->inner, to, from, bytes);
+}
+
+static void clocked_wait(Backend *b)
+{
+    of(b)->ops->device.wait(of(b)->inner);
+}
+
+/* As the other backend's, but for what takes the backend. */
+static Device clocked_device(const Device *d)
+{
+    return (Device){.host = d->host,
+                    .slice_rows = d->slice_rows,
+                    .alloc = clocked_alloc,
+                    .free = clocked_free,
+                    .range_open = clocked_range_open,
+                    .range_use = clocked_range_use,
+                    .range_close = clocked_range_close,
+                    .note = d->note ? clocked_note : NULL,
+                    .upload = clocked_upload,
+                    .download = clocked_download,
+                    .copy = clocked_device_copy,
+                    .wait = clocked_wait};
+}
 
 static const char *clocked_describe(const Backend *b)
 {
@@ -102,6 +189,7 @@ static size_t clocked_bytes(const Backend *b)
 static void clocked_close(Backend *b)
 {
     of(b)->ops->close(of(b)->inner);
+    free(of(b)->here);
     free(of(b));
 }
 
@@ -118,7 +206,9 @@ OpTimes *ops_clocked_open(const Ops **ops, Backend **b)
     CHECK(t != NULL);
     t->ops = *ops;
     t->inner = *b;
-    *ops = &clocked_ops;
+    t->table = clocked_ops;
+    t->table.device = clocked_device(&t->ops->device);
+    *ops = &t->table;
     *b = (Backend *)t;
     return t;
 }

@@ -4,7 +4,8 @@
 
 #include "core/ops.h"
 
-/* Nothing is written but the router's choice: token n goes to experts 0 .. K - 1. */
-Backend *ops_dry_open(const Ops **ops);
+/* Memory is the process's. Nothing is written but what core reads: token n goes to experts 0 .. K - 1. slice_rows:
+ * Device's. */
+Backend *ops_dry_open(const Ops **ops, size_t slice_rows);
 
 #endif

@@ -4,14 +4,19 @@
 
 #include "core/check.h"
 
-double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, const float *g)
+double optimizer_grad_norm(Engine *e, const float *g)
 {
-    double total = 0.0, sum;
-    for (int i = 0; i < t->n; i++) {
-        if (!t->params[i].trained) continue;
-        ops->sum_squares(b, &sum, g + t->params[i].offset, t->params[i].count);
-        total += sum;
-    }
+    const ParamTable *t = &e->table;
+    EngineMark mark = engine_mark(e);
+    size_t bytes = (size_t)t->n * sizeof(double);
+    double *sums = arena_alloc(&e->arena, bytes), total = 0.0;
+    for (int i = 0; i < t->n; i++)
+        if (t->params[i].trained)
+            e->ops->sum_squares(e->backend, sums + i, g + t->params[i].offset, t->params[i].count);
+    const double *here = engine_download(e, sums, bytes);
+    for (int i = 0; i < t->n; i++)
+        if (t->params[i].trained) total += here[i];
+    engine_release(e, mark);
     return sqrt(total);
 }
 
@@ -40,11 +45,14 @@ static AdamWArgs args_of(const OptimizerConfig *c, AdamWStep step, double norm)
     return args;
 }
 
-bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, const ParamBlocks *blocks,
-                    const OptimizerConfig *config, AdamWStep step, double *norm, Status *st)
+bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig *config, AdamWStep step, double *norm,
+                    Status *st)
 {
     CHECK(step.number >= 1);
-    double n = optimizer_grad_norm(ops, b, t, blocks->g);
+    const Ops *ops = e->ops;
+    Backend *b = e->backend;
+    const ParamTable *t = &e->table;
+    double n = optimizer_grad_norm(e, blocks->g);
     if (norm) *norm = n;
     if (!ops->fault(b, st)) return false;
     if (!isfinite(n))
@@ -54,12 +62,12 @@ bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, const Param
                     n, (long long)step.number);
     AdamWArgs args = args_of(config, step, n);
     for (int i = 0, end; i < t->n; i = end) {
-        end = run_end(t, blocks->dtype, i);
+        end = run_end(t, e->dtype, i);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!first->trained) continue;
         size_t from = first->offset, count = last->offset + last->count - from;
         args.weight_decay = first->decay ? config->weight_decay : 0.0f;
-        size_t row = blocks->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
+        size_t row = e->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
         ops->adamw(b, blocks->w + from, blocks->m + from, blocks->v + from, blocks->g + from, count, row, args);
     }
     ops->weights_changed(b);

@@ -2,8 +2,7 @@
 #ifndef CORE_OPTIMIZER_H
 #define CORE_OPTIMIZER_H
 
-#include "core/ops.h"
-#include "core/params.h"
+#include "core/engine.h"
 
 typedef struct OptimizerConfig {
     float beta1, beta2, eps;
@@ -11,9 +10,8 @@ typedef struct OptimizerConfig {
     float max_norm;     /* g *= min(1, max_norm / (norm + 1e-6)); 0: no clipping */
 } OptimizerConfig;
 
-/* The blocks of a table's roles: weights (split when dtype is bf16, see core/split_master.h), moments, gradients. */
+/* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h), moments, gradients. */
 typedef struct ParamBlocks {
-    DType dtype;
     float *w, *m, *v;
     const float *g;
 } ParamBlocks;
@@ -25,13 +23,13 @@ typedef struct AdamWStep {
 } AdamWStep;
 
 /* sqrt of the sum of squares of all trained gradients, added in f64 in table order. Blocks are the table's. */
-double optimizer_grad_norm(const Ops *ops, Backend *b, const ParamTable *t, const float *g);
+double optimizer_grad_norm(Engine *e, const float *g);
 
-/* One step on blocks of t->total elements: w, m, v are updated, g is only read (the clip is a factor inside AdamW).
+/* One step on the engine's blocks: w, m, v are updated, g is only read (the clip is a factor inside AdamW).
  * Parameters that are not trained, and padding (zero in all four), stay as they are.
  * norm (may be NULL): the norm before clipping. Fails, with w, m, v untouched, when the norm is not finite or the
  * backend has recorded a fault. Tells the backend that weights changed. */
-bool optimizer_step(const Ops *ops, Backend *b, const ParamTable *t, const ParamBlocks *blocks,
-                    const OptimizerConfig *config, AdamWStep step, double *norm, Status *st);
+bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig *config, AdamWStep step, double *norm,
+                    Status *st);
 
 #endif

@@ -7,14 +7,47 @@
 #include "core/memory.h"
 #include "core/split_master.h"
 
-/* Zeros, written by all threads: page faults, which take longest here, are shared. */
+/* On the device, zeros, written by all threads: page faults, which take longest here, are shared. */
 static float *block_new(const Policy *p)
 {
     const Engine *e = &p->engine;
-    float *block = memory_block(e->table.total * sizeof(float));
+    float *block = e->ops->device.alloc(e->backend, e->table.total * sizeof(float));
     CHECK(block != NULL);
     e->ops->fill(e->backend, block, e->table.total, 0.0f);
     return block;
+}
+
+static void block_free(const Policy *p, float *block)
+{
+    if (block) p->engine.ops->device.free(p->engine.backend, block);
+}
+
+static size_t block_bytes(const Policy *p)
+{
+    return p->engine.table.total * sizeof(float);
+}
+
+/* Takes over a host block (memory_block): it is the device's from now on. */
+static float *block_to_device(const Policy *p, float *host)
+{
+    const Engine *e = &p->engine;
+    if (e->ops->device.host || !host) return host;
+    float *block = e->ops->device.alloc(e->backend, block_bytes(p));
+    CHECK(block != NULL);
+    e->ops->device.upload(e->backend, block, host, block_bytes(p));
+    memory_free(host);
+    return block;
+}
+
+/* The host's own memory where that is the device's, else a copy to be freed. */
+static float *block_to_host(const Policy *p, float *block)
+{
+    const Engine *e = &p->engine;
+    if (e->ops->device.host || !block) return block;
+    float *host = memory_block(block_bytes(p));
+    CHECK(host != NULL);
+    e->ops->device.download(e->backend, host, block, block_bytes(p));
+    return host;
 }
 
 Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights)
@@ -23,9 +56,13 @@ Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, fl
     CHECK(p != NULL);
     p->config = *config;
     engine_open(&p->engine, &p->config, &o);
-    p->weights = weights ? weights : block_new(p);
-    if (!weights) params_init(&p->engine.table, &p->config, p->weights, seed);
-    if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, p->weights);
+    if (!weights) {
+        weights = memory_block(block_bytes(p));
+        CHECK(weights != NULL);
+        params_init(&p->engine.table, &p->config, weights, seed);
+    }
+    if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, weights);
+    p->weights = block_to_device(p, weights);
     p->w = weights_view(&p->config, &p->engine.table, p->weights, p->engine.dtype);
     p->sampler = sampler_new(&p->engine);
     policy_weights_changed(p);
@@ -41,11 +78,11 @@ void policy_free(Policy *p)
     weights_free(&p->w);
     if (p->grads) weights_free(&p->g);
     if (p->reference) weights_free(&p->ref);
-    memory_free(p->weights);
-    memory_free(p->grads);
-    memory_free(p->m);
-    memory_free(p->v);
-    memory_free(p->reference);
+    block_free(p, p->weights);
+    block_free(p, p->grads);
+    block_free(p, p->m);
+    block_free(p, p->v);
+    block_free(p, p->reference);
     if (p->free_attached) p->free_attached(p->attached);
     engine_close(&p->engine);
     free(p);
@@ -76,7 +113,7 @@ void policy_reference_set(Policy *p)
         p->reference = block_new(p);
         view_reference(p);
     }
-    memcpy(p->reference, p->weights, p->engine.table.total * sizeof(float));
+    p->engine.ops->device.copy(p->engine.backend, p->reference, p->weights, block_bytes(p));
     policy_weights_changed(p);
 }
 
@@ -84,26 +121,38 @@ void policy_resume(Policy *p, float *m, float *v, float *reference)
 {
     CHECK(!p->grads && !p->reference);
     open_gradients(p);
-    p->m = m;
-    p->v = v;
-    p->reference = reference;
+    p->m = block_to_device(p, m);
+    p->v = block_to_device(p, v);
     if (!reference) return;
     if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, reference);
+    p->reference = block_to_device(p, reference);
     view_reference(p);
 }
 
-void policy_master_open(Policy *p)
+PolicyMaster policy_master_open(Policy *p)
 {
-    if (p->engine.dtype == DTYPE_F32) return;
-    join_block(&p->engine.table, p->weights);
-    if (p->reference) join_block(&p->engine.table, p->reference);
+    PolicyMaster host = {.weights = block_to_host(p, p->weights),
+                         .m = block_to_host(p, p->m),
+                         .v = block_to_host(p, p->v),
+                         .reference = block_to_host(p, p->reference)};
+    if (p->engine.dtype == DTYPE_F32) return host;
+    join_block(&p->engine.table, host.weights);
+    if (host.reference) join_block(&p->engine.table, host.reference);
+    return host;
 }
 
-void policy_master_close(Policy *p)
+void policy_master_close(Policy *p, PolicyMaster *host)
 {
-    if (p->engine.dtype == DTYPE_F32) return;
-    split_block(&p->engine.table, p->weights);
-    if (p->reference) split_block(&p->engine.table, p->reference);
+    if (!p->engine.ops->device.host) {
+        memory_free(host->weights);
+        memory_free(host->m);
+        memory_free(host->v);
+        memory_free(host->reference);
+    } else if (p->engine.dtype == DTYPE_BF16) {
+        split_block(&p->engine.table, p->weights);
+        if (p->reference) split_block(&p->engine.table, p->reference);
+    }
+    *host = (PolicyMaster){0};
 }
 
 Policy *policy_that_samples(Policy *p, bool bf16)
@@ -112,12 +161,20 @@ Policy *policy_that_samples(Policy *p, bool bf16)
     if (!p->half) {
         const Engine *e = &p->engine;
         EngineOptions half = {e->ops, e->backend, DTYPE_BF16, e->chunk, e->keep_bytes};
-        p->half = policy_new(half, &p->config, 0, block_new(p));
+        float *zeros = memory_block(block_bytes(p));
+        CHECK(zeros != NULL);
+        memset(zeros, 0, block_bytes(p));
+        p->half = policy_new(half, &p->config, 0, zeros);
         p->half_stale = true;
     }
     if (p->half_stale) {
-        memcpy(p->half->weights, p->weights, p->engine.table.total * sizeof(float));
-        split_block(&p->engine.table, p->half->weights);
+        p->engine.ops->device.copy(p->engine.backend, p->half->weights, p->weights, block_bytes(p));
+        float *host = block_to_host(p, p->half->weights);
+        split_block(&p->engine.table, host);
+        if (host != p->half->weights) {
+            p->engine.ops->device.upload(p->engine.backend, p->half->weights, host, block_bytes(p));
+            memory_free(host);
+        }
         policy_weights_changed(p->half);
         p->half_stale = false;
     }
@@ -133,9 +190,9 @@ void policy_weights_changed(Policy *p)
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st)
 {
     Engine *e = &p->engine;
-    ParamBlocks blocks = {e->dtype, p->weights, p->m, p->v, p->grads};
+    ParamBlocks blocks = {p->weights, p->m, p->v, p->grads};
     AdamWStep step = {p->optimizer_step + 1, lr};
-    if (!optimizer_step(e->ops, e->backend, &e->table, &blocks, o, step, norm, st)) return false;
+    if (!optimizer_step(e, &blocks, o, step, norm, st)) return false;
     p->optimizer_step++;
     p->half_stale = true;
     return true;
@@ -153,6 +210,7 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 size_t policy_bytes(const Policy *p)
 {
     size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u);
-    size_t arenas = p->engine.arena.peak + (p->half ? p->half->engine.arena.peak : 0);
+    size_t arenas = p->engine.arena.peak + p->engine.host.peak;
+    if (p->half) arenas += p->half->engine.arena.peak + p->half->engine.host.peak;
     return blocks * p->engine.table.total * sizeof(float) + arenas + p->engine.ops->bytes(p->engine.backend);
 }

@@ -9,7 +9,8 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    float *weights; /* block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
+    float *
+        weights; /* on the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
     float *grads, *m, *v; /* NULL until policy_train_open */
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
@@ -21,17 +22,22 @@ typedef struct Policy {
     void (*free_attached)(void *attached);
 } Policy;
 
-/* Initial weights from the seed. With weights given, takes that block over instead (a memory_block of the table's total). */
+/* Initial weights from the seed. With weights given, takes that block over instead (plain f32 on the host, a
+ * memory_block of the table's total). */
 Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights);
 void policy_free(Policy *p);
 
 /* Gradient and moment blocks, zeroed (kept when there already). */
 void policy_train_open(Policy *p);
-/* Training goes on: takes over blocks of moments and of the reference (plain f32, memory_block; NULL: none). */
+/* Training goes on: takes over blocks of moments and of the reference (plain f32 on the host, memory_block; NULL: none). */
 void policy_resume(Policy *p, float *m, float *v, float *reference);
-/* Between the two weights and reference are plain f32 blocks, in every precision, and nothing may be computed with them. */
-void policy_master_open(Policy *p);
-void policy_master_close(Policy *p);
+/* The policy's blocks on the host as plain f32, in every precision, for saving; m, v and reference NULL where there is none. On a
+ * device that is the process's memory these are the policy's own, and nothing may be computed with it in between. */
+typedef struct PolicyMaster {
+    float *weights, *m, *v, *reference;
+} PolicyMaster;
+PolicyMaster policy_master_open(Policy *p);
+void policy_master_close(Policy *p, PolicyMaster *host);
 /* The reference policy becomes a copy of the present weights. */
 void policy_reference_set(Policy *p);
 /* One AdamW update from policy->grads. */

@@ -11,7 +11,7 @@
 /* A prompt whose samples are being started: its pages and the logits of its last token. */
 typedef struct Prefill {
     int32_t *pages; /* [tiles of the prompt] */
-    float *logits;  /* [V] */
+    int row;        /* of the sampler's logits */
     int to_start;   /* samples not started yet */
 } Prefill;
 
@@ -31,7 +31,10 @@ struct Sampler {
     int32_t *page_storage;
     int32_t *ids; /* [items][max_tokens] */
     float *logprobs;
-    size_t storage; /* tokens that ids and logprobs hold */
+    size_t storage;       /* tokens that ids and logprobs hold */
+    float *prompt_logits; /* [n_rows][V] on the device: of the last tokens of prompts being started */
+    int32_t *free_rows;   /* [n_rows] */
+    int n_rows, n_free;
 };
 
 /* One rollout in progress. */
@@ -62,8 +65,13 @@ static void drop_slots(Sampler *s)
 {
     if (s->cache_is_open) kv_cache_close(&s->cache);
     s->cache_is_open = false;
+    if (s->prompt_logits) s->e->ops->device.free(s->e->backend, s->prompt_logits);
     free(s->slots);
     free(s->page_storage);
+    free(s->free_rows);
+    s->prompt_logits = NULL;
+    s->free_rows = NULL;
+    s->n_rows = 0;
     s->slots = NULL;
     s->page_storage = NULL;
 }
@@ -77,6 +85,26 @@ void sampler_free(Sampler *s)
     free(s);
 }
 
+static bool reserve_logits(Sampler *s, int rows, Status *st)
+{
+    const Device *d = &s->e->ops->device;
+    size_t bytes = (size_t)rows * (size_t)s->e->config->V * sizeof(float);
+    if (rows > s->n_rows) {
+        if (s->prompt_logits) d->free(s->e->backend, s->prompt_logits);
+        free(s->free_rows);
+        s->n_rows = 0;
+        s->prompt_logits = d->alloc(s->e->backend, bytes);
+        s->free_rows = malloc((size_t)rows * sizeof *s->free_rows);
+        CHECK(s->free_rows != NULL);
+        if (!s->prompt_logits)
+            return fail(st, "no memory for %zu MB of logits; try fewer sequences at once", bytes >> 20);
+        s->n_rows = rows;
+    }
+    s->n_free = s->n_rows;
+    for (int i = 0; i < s->n_rows; i++) s->free_rows[i] = i;
+    return true;
+}
+
 /* Slots, pages and storage for the largest request seen so far. */
 static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutNeed *need, Status *st)
 {
@@ -84,7 +112,7 @@ static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutNeed *need
         s->n_slots < need->slots || s->tiles_max < need->tiles) {
         size_t slots = (size_t)need->slots, tiles = (size_t)need->tiles;
         drop_slots(s);
-        if (!kv_cache_open(&s->cache, s->e->config, spec->cache, s->e->dtype, need->pages, st)) return false;
+        if (!kv_cache_open(&s->cache, s->e, spec->cache, need->pages, st)) return false;
         s->cache_is_open = true;
         s->n_slots = need->slots;
         s->tiles_max = need->tiles;
@@ -93,6 +121,7 @@ static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutNeed *need
         CHECK(s->slots && s->page_storage);
         for (size_t i = 0; i < slots; i++) s->slots[i].pages = s->page_storage + i * tiles;
     }
+    if (!reserve_logits(s, need->started, st)) return false;
     if (need->tokens > s->storage) {
         s->ids = realloc(s->ids, need->tokens * sizeof *s->ids);
         s->logprobs = realloc(s->logprobs, need->tokens * sizeof *s->logprobs);
@@ -143,14 +172,17 @@ static void sample_slots(Rollout *r, Slot **slots, int m, float *logits)
     Engine *e = r->s->e;
     const RolloutSpec *spec = r->spec;
     int32_t *ids = arena_ints(&e->arena, (size_t)m);
-    float *lp = arena_floats(&e->arena, (size_t)m), *u = arena_floats(&e->arena, (size_t)m);
+    float *lp = arena_floats(&e->arena, (size_t)m), *u = arena_floats(&e->host, (size_t)m);
+    const Mat rows = mat_f32(logits, (size_t)m, (size_t)e->config->V);
     for (int i = 0; i < m; i++) {
         int prompt = slots[i]->item / spec->samples, sample = slots[i]->item % spec->samples;
         u[i] = rng_token(spec->seed, spec->purpose, spec->stage, spec->step, r->prompts[prompt].index, (uint32_t)sample,
                          (uint32_t)slots[i]->length);
     }
-    e->ops->sample(e->backend, ids, lp, mat_f32(logits, (size_t)m, (size_t)e->config->V), spec->sampling, u);
-    for (int i = 0; i < m; i++) accept(r, slots[i], ids[i], lp[i]);
+    e->ops->sample(e->backend, ids, lp, rows, spec->sampling, engine_upload(e, u, (size_t)m * sizeof *u));
+    const int32_t *id = engine_download(e, ids, (size_t)m * sizeof *ids);
+    const float *logprob = engine_download(e, lp, (size_t)m * sizeof *lp);
+    for (int i = 0; i < m; i++) accept(r, slots[i], id[i], logprob[i]);
 }
 
 /* Computes prompts [first, last) in one ragged batch: cache pages and the last token's logits of each. */
@@ -163,14 +195,14 @@ static void prefill(Rollout *r, int first, int last)
         total += r->prompts[p].n;
         if (r->prompts[p].n > longest) longest = r->prompts[p].n;
     }
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     RolloutRows rows = rollout_rows(e, total, last - first, rollout_tiles(longest));
     for (int p = first; p < last; p++) {
         Prefill *f = &r->prefills[p];
         int n = r->prompts[p].n, tiles = rollout_tiles(n), table = (p - first) * rows.tiles;
         f->pages = malloc((size_t)tiles * sizeof *f->pages);
-        f->logits = malloc(V * sizeof *f->logits);
-        CHECK(f->pages && f->logits);
+        CHECK(f->pages && r->s->n_free > 0);
+        f->row = r->s->free_rows[--r->s->n_free];
         for (int i = 0; i < tiles; i++) rows.pages[table + i] = f->pages[i] = kv_page_take(&r->s->cache);
         f->to_start = r->spec->samples;
         rows.offsets[p - first] = at;
@@ -184,16 +216,17 @@ static void prefill(Rollout *r, int first, int last)
     rows.offsets[last - first] = at;
     const float *logits = rollout_logits(e, r->w, &rows, &r->s->cache);
     for (int p = first; p < last; p++)
-        memcpy(r->prefills[p].logits, logits + (size_t)(p - first) * V, V * sizeof *logits);
+        e->ops->device.copy(e->backend, r->s->prompt_logits + (size_t)r->prefills[p].row * V,
+                            logits + (size_t)(p - first) * V, V * sizeof *logits);
     r->stats.prefill_tokens += total;
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }
 
 static void end_prefill(Rollout *r, Prefill *f, int prompt)
 {
     for (int i = 0; i < rollout_tiles(r->prompts[prompt].n); i++) kv_page_drop(&r->s->cache, f->pages[i]);
     free(f->pages);
-    free(f->logits);
+    r->s->free_rows[r->s->n_free++] = f->row;
     *f = (Prefill){0};
 }
 
@@ -224,20 +257,24 @@ static void admit(Rollout *r)
         int last_item = r->next + room < r->items ? r->next + room : r->items;
         int first = (r->next + G - 1) / G, last = (last_item + G - 1) / G; /* prompts whose first sample starts now */
         if (first < last) prefill(r, first, last);
-        ArenaMark mark = arena_mark(&e->arena);
+        EngineMark mark = engine_mark(e);
         int m = 0, from = r->next / G;
-        Slot **started = arena_alloc(&e->arena, (size_t)room * sizeof *started);
-        float *logits = arena_floats(&e->arena, (size_t)room * V);
+        Slot **started = arena_alloc(&e->host, (size_t)room * sizeof *started);
+        int32_t *row = arena_ints(&e->host, (size_t)room);
         for (int i = 0; i < r->spec->slots && r->next < last_item; i++) {
             if (r->s->slots[i].item >= 0) continue;
-            memcpy(logits + (size_t)m * V, r->prefills[r->next / G].logits, V * sizeof *logits);
+            row[m] = r->prefills[r->next / G].row;
             started[m++] = &r->s->slots[i];
             start_item(r, &r->s->slots[i]);
         }
         for (int p = from; p < last; p++)
             if (r->prefills[p].to_start == 0 && r->prefills[p].pages) end_prefill(r, &r->prefills[p], p);
+        float *logits = arena_floats(&e->arena, (size_t)m * V);
+        e->ops->gather_rows(e->backend, mat_f32(logits, (size_t)m, V),
+                            mat_f32(r->s->prompt_logits, (size_t)r->s->n_rows, V),
+                            engine_upload_ints(e, row, (size_t)m));
         sample_slots(r, started, m, logits);
-        arena_release(&e->arena, mark);
+        engine_release(e, mark);
     }
 }
 
@@ -245,9 +282,8 @@ static void admit(Rollout *r)
 static void decode_step(Rollout *r)
 {
     Engine *e = r->s->e;
-    Arena *arena = &e->arena;
-    ArenaMark mark = arena_mark(arena);
-    Slot **slots = arena_alloc(arena, (size_t)r->busy * sizeof *slots);
+    EngineMark mark = engine_mark(e);
+    Slot **slots = arena_alloc(&e->host, (size_t)r->busy * sizeof *slots);
     RolloutRows rows = rollout_rows(e, r->busy, 0, r->s->tiles_max);
     int m = 0;
     for (int i = 0; i < r->spec->slots; i++) {
@@ -271,7 +307,7 @@ static void decode_step(Rollout *r)
         r->queued_steps++;
     }
     sample_slots(r, slots, m, logits);
-    arena_release(arena, mark);
+    engine_release(e, mark);
 }
 
 static void close_run(Rollout *r)
@@ -324,7 +360,7 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     RolloutNeed need = rollout_need(&size);
     used.slots = need.slots;
     if (!reserve(s, &used, &need, st)) return false;
-    arena_reset(&s->e->arena);
+    engine_reset(s->e);
     Rollout r = {.s = s,
                  .w = w,
                  .spec = &used,

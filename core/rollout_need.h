@@ -16,6 +16,7 @@ typedef struct RolloutNeed {
     int tiles, pages;  /* of the longest sequence; of the cache */
     size_t tokens;     /* of all completions, as the sampler stores ids and log-probs */
     int first_prompts; /* prefilled at once, at the start */
+    int started;       /* prompts being started at once, at most: their last logits are kept */
 } RolloutNeed;
 
 /* Key tiles of so many positions: the pages that hold them. */

@@ -5,7 +5,7 @@
 #include "core/engine.h"
 #include "core/kv_cache.h"
 
-/* Arrays in the engine's arena, written by the caller. */
+/* Arrays in the engine's host arena, written by the caller. */
 typedef struct RolloutRows {
     int n, nseq;        /* rows; prompts (0: a decode step) */
     int32_t *ids, *pos; /* [n] */

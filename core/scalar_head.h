@@ -5,7 +5,7 @@
 
 #include "core/model.h"
 
-/* value[i] = score . xn of sequence i's last token, i < batch.nseq, without gradients. Resets the arena. */
+/* value[i] = score . xn of sequence i's last token, i < batch.nseq, without gradients. On the host. Resets the arenas. */
 void scalar_values(Engine *e, const Weights *w, Batch batch, float *value);
 
 typedef struct ScalarStep {

@@ -5,9 +5,9 @@
 static HeadOut head_out(Engine *e, const TrainStep *t)
 {
     size_t M = (size_t)t->predict.M;
-    HeadOut out = {.lp = arena_floats(&e->arena, M), .loss = arena_floats(&e->arena, M)};
-    if (t->entropy || t->loss->needs_entropy) out.entropy = arena_floats(&e->arena, M);
-    if (t->reference) out.kl = arena_floats(&e->arena, M);
+    HeadOut out = {.lp = arena_floats(&e->host, M), .loss = arena_floats(&e->host, M)};
+    if (t->entropy || t->loss->needs_entropy) out.entropy = arena_floats(&e->host, M);
+    if (t->reference) out.kl = arena_floats(&e->host, M);
     if (t->reference) out.ref_lp = t->reference_lp;
     return out;
 }
@@ -17,19 +17,19 @@ static const float *reference_states(Engine *e, const TrainStep *t)
 {
     size_t count = (size_t)t->batch.N * (size_t)e->config->C;
     float *xn = arena_floats(&e->arena, count);
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     Tape tape;
     model_forward(e, t->reference, t->batch, TAPE_NONE, &tape);
     e->ops->copy(e->backend, mat_f32(xn, (size_t)t->batch.N, (size_t)e->config->C),
                  mat_f32(tape.xn, (size_t)t->batch.N, (size_t)e->config->C));
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
     return xn;
 }
 
 void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *t, TrainOut *out)
 {
     CHECK(t->loss && t->predict.M > 0);
-    arena_reset(&e->arena);
+    engine_reset(e);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
     e->ops->fill(e->backend, g->block, e->table.total, 0.0f);
     HeadRun head = {t->predict, t->inv_temperature, t->loss, t->reference, NULL};
@@ -51,7 +51,7 @@ void train_forward(Engine *e, const Weights *w, Batch batch, const Predictions *
                    TapeKind kind, Tape *tape, HeadOut *out)
 {
     HeadRun head = {*predict, inv_temperature, NULL, NULL, NULL};
-    arena_reset(&e->arena);
+    engine_reset(e);
     model_forward(e, w, batch, kind, tape);
     head_run(e, w, NULL, &head, tape->xn, (size_t)batch.N, NULL, out);
 }

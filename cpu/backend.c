@@ -150,6 +150,7 @@ static void fill_table(Backend *b)
     OPS_BACKEND(USE_BACKEND_OP)
 #undef USE_BACKEND_OP
     ops->abi = OPS_ABI;
+    ops->device = device_of_host(SLICE_ROWS);
 }
 
 static void name_machine(Backend *b)

@@ -14,6 +14,9 @@
 #include "cpu/matmul/choice.h"
 #include "cpu/matmul/packs.h"
 
+/* Device.slice_rows: what one op writes of so many rows is still in the cache when the next one reads it. */
+enum { SLICE_ROWS = 2 * TOKEN_BLOCK };
+
 /* The most rows of a piece of a matrix product, or rows of dw. */
 enum { PIECE_ROWS = 384 };
 

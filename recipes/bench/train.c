@@ -67,9 +67,9 @@ static void touch_workspace(Train *t)
     Status ignored = {0}; /* it counts the weights twice, for the model is there already; the parts are right */
     plan_make(&plan, t->machine, &work, e->keep_bytes, "the row", &ignored);
     size_t floats = (plan.boundaries + plan.kept + plan.workspace) / sizeof(float);
-    ArenaMark mark = arena_mark(&e->arena);
+    EngineMark mark = engine_mark(e);
     e->ops->fill(e->backend, arena_floats(&e->arena, floats), floats, 0.0f);
-    arena_release(&e->arena, mark);
+    engine_release(e, mark);
 }
 
 /* One short sequence. */

@@ -38,6 +38,16 @@ static bool put(ScoreResult *r, const void *data, const char *format, int index,
     return st_writer_data(r->writer, name, data, st);
 }
 
+/* count values of 4 bytes that lie on the device. */
+static bool put_from_device(ScoreResult *r, const void *data, size_t count, const char *format, int index, Status *st)
+{
+    Engine *e = &r->policy->engine;
+    EngineMark mark = engine_mark(e);
+    bool ok = put(r, engine_download(e, data, count * sizeof(float)), format, index, st);
+    engine_release(e, mark);
+    return ok;
+}
+
 static void declare_sequences(ScoreResult *r)
 {
     for (int s = 0; s < r->batch->nseq; s++) {
@@ -102,11 +112,12 @@ static bool write_sequences(ScoreResult *r, Status *st)
         size_t T = (size_t)length_of(r, s), from = (size_t)r->batch->offsets[s];
         ok = put(r, r->batch->ids + from, "ids.%d", s, st);
         if (ok && (r->parts & SCORE_LOGITS)) {
-            float *logits = malloc(T * V * sizeof *logits);
-            CHECK(logits != NULL);
-            head_logits(&r->policy->engine, &r->policy->w, logits, r->tape.xn + from * C, T);
-            ok = put(r, logits, "logits.%d", s, st);
-            free(logits);
+            Engine *e = &r->policy->engine;
+            EngineMark mark = engine_mark(e);
+            float *logits = arena_floats(&e->arena, T * V);
+            head_logits(e, &r->policy->w, logits, r->tape.xn + from * C, T);
+            ok = put_from_device(r, logits, T * V, "logits.%d", s, st);
+            engine_release(e, mark);
         }
         if (ok && (r->parts & SCORE_LOGPROBS)) ok = put(r, lp, "logprobs.%d", s, st);
         lp += T - 1;
@@ -145,12 +156,16 @@ static bool write_balance(ScoreResult *r, int l, Status *st)
 
 static bool write_layer(ScoreResult *r, int l, Status *st)
 {
+    const ModelConfig *c = &r->policy->config;
     const Routing *t = &r->tape.routing[l];
-    if ((r->parts & SCORE_HIDDEN) && !put(r, r->tape.x[l + 1], "hidden.%d", l, st)) return false;
-    if (!config_is_moe(&r->policy->config, l)) return true;
-    if ((r->parts & SCORE_ROUTER) &&
-        !(put(r, t->logits, "router.%d.logits", l, st) && put(r, t->scores, "router.%d.scores", l, st) &&
-          put(r, t->idx, "router.%d.indices", l, st) && put(r, t->weights, "router.%d.weights", l, st)))
+    size_t T = (size_t)length_of(r, 0), E = T * (size_t)c->E, K = T * (size_t)c->K;
+    if ((r->parts & SCORE_HIDDEN) && !put_from_device(r, r->tape.x[l + 1], T * (size_t)c->C, "hidden.%d", l, st))
+        return false;
+    if (!config_is_moe(c, l)) return true;
+    if ((r->parts & SCORE_ROUTER) && !(put_from_device(r, t->logits, E, "router.%d.logits", l, st) &&
+                                       put_from_device(r, t->scores, E, "router.%d.scores", l, st) &&
+                                       put_from_device(r, t->idx, K, "router.%d.indices", l, st) &&
+                                       put_from_device(r, t->weights, K, "router.%d.weights", l, st)))
         return false;
     return !r->balance || write_balance(r, l, st);
 }
@@ -169,7 +184,13 @@ bool score_file_gradients(ScoreResult *r, Status *st)
         const Param *p = &t->params[i];
         char name[128];
         snprintf(name, sizeof name, "grad.%s", p->name);
-        if (p->trained && !st_writer_data(r->writer, name, r->policy->grads + p->offset, st)) return false;
+        if (!p->trained) continue;
+        Engine *e = &r->policy->engine;
+        EngineMark mark = engine_mark(e);
+        const float *g = engine_download(e, r->policy->grads + p->offset, p->count * sizeof *g);
+        bool ok = st_writer_data(r->writer, name, g, st);
+        engine_release(e, mark);
+        if (!ok) return false;
     }
     return true;
 }

@@ -24,20 +24,21 @@ typedef struct Dry {
     Weights w, g;
 } Dry;
 
-static bool dry_open(Dry *d, const ModelConfig *c, DType dtype, int chunk, size_t keep_bytes, Status *st)
+static bool dry_open(Dry *d, const Machine *m, const ModelConfig *c, size_t keep_bytes, Status *st)
 {
     const Ops *ops;
-    Backend *b = ops_dry_open(&ops);
+    Backend *b = ops_dry_open(&ops, m->ops->device.slice_rows);
     d->times = ops_clocked_open(&ops, &b);
-    engine_open(&d->engine, c, &(EngineOptions){ops, b, dtype, chunk, keep_bytes});
+    int chunk = m->options.chunk ? m->options.chunk : 4096;
+    engine_open(&d->engine, c, &(EngineOptions){ops, b, m->options.dtype, chunk, keep_bytes});
     d->block_bytes = d->engine.table.total * sizeof(float);
     d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (d->block == MAP_FAILED) {
-        ops->close(b);
         engine_close(&d->engine);
+        ops->close(b);
         return fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
     }
-    d->w = weights_view(c, &d->engine.table, d->block, dtype);
+    d->w = weights_view(c, &d->engine.table, d->block, m->options.dtype);
     d->g = weights_view(c, &d->engine.table, d->block, DTYPE_F32);
     return true;
 }
@@ -47,8 +48,10 @@ static void dry_close(Dry *d)
     weights_free(&d->w);
     weights_free(&d->g);
     munmap(d->block, d->block_bytes);
-    d->engine.ops->close(d->engine.backend);
+    const Ops *ops = d->engine.ops;
+    Backend *b = d->engine.backend;
     engine_close(&d->engine);
+    ops->close(b);
 }
 
 static void no_loss(void *ctx, const LossRows *in, const LossGrads *out)
@@ -91,11 +94,10 @@ static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *r)
 }
 
 /* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
-static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, const PlanWork *w, size_t keep_bytes,
-                       Status *st)
+static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     Dry d;
-    if (!dry_open(&d, c, o->dtype, o->chunk ? o->chunk : 4096, keep_bytes, st)) return 0;
+    if (!dry_open(&d, m, w->config, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
     for (int i = 0; i < w->n_rollouts; i++) dry_rollout(&d, w->config, &w->rollouts[i]);
@@ -121,7 +123,7 @@ static size_t dry_step(Plan *p, const ModelConfig *c, const RuntimeOptions *o, c
         p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;
     }
-    size_t most = e->arena.peak;
+    size_t most = e->arena.peak + e->host.peak;
     batch_free(&b);
     dry_close(&d);
     return most;
@@ -160,7 +162,8 @@ static size_t cache_bytes(const Machine *m, const PlanWork *w, CacheKind *kind)
         RolloutSize size = size_of(&w->rollouts[i]);
         RolloutNeed need = rollout_need(&size);
         size_t page = kv_cache_page_bytes(w->config, w->rollouts[i].cache, m->options.dtype);
-        size_t bytes = (size_t)need.pages * page, tokens = need.tokens * (sizeof(int32_t) + sizeof(float));
+        size_t logits = (size_t)need.started * (size_t)w->config->V * sizeof(float);
+        size_t bytes = (size_t)need.pages * page + logits, tokens = need.tokens * (sizeof(int32_t) + sizeof(float));
         if (bytes > pages) {
             pages = bytes;
             *kind = w->rollouts[i].cache;
@@ -243,7 +246,7 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
 static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     p->keep_bytes = keep_bytes;
-    add_step(p, w, m->options.dtype, dry_step(p, w->config, &m->options, w, keep_bytes, st));
+    add_step(p, w, m->options.dtype, dry_step(p, m, w, keep_bytes, st));
 }
 
 /* As many layers as fit, by halving. */

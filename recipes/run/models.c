@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "checkpoints/model_file.h"
+#include "core/check.h"
+#include "core/memory.h"
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_longer.h"
 #include "recipes/model/attached.h"
@@ -22,18 +24,17 @@ static char *resolve(const Run *r, const char *from)
 static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, const float *weights)
 {
     config.head = HEAD_SCALAR;
-    Policy *p = policy_new(machine_engine(&r->machine), &config, r->recipe->seed, NULL);
-    const ParamTable *to = &p->engine.table;
-    policy_master_open(p);
-    for (int i = 0; i < to->n; i++) {
-        int k = params_find_name(from, to->params[i].name);
+    ParamTable to = params_build(&config);
+    float *block = memory_block(to.total * sizeof(float));
+    CHECK(block != NULL);
+    params_init(&to, &config, block, r->recipe->seed);
+    for (int i = 0; i < to.n; i++) {
+        int k = params_find_name(from, to.params[i].name);
         if (k >= 0)
-            memcpy(p->weights + to->params[i].offset, weights + from->params[k].offset,
-                   to->params[i].count * sizeof(float));
+            memcpy(block + to.params[i].offset, weights + from->params[k].offset, to.params[i].count * sizeof(float));
     }
-    policy_master_close(p);
-    policy_weights_changed(p);
-    return p;
+    params_free(&to);
+    return policy_new(machine_engine(&r->machine), &config, r->recipe->seed, block);
 }
 
 bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st)

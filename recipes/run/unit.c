@@ -45,9 +45,9 @@ static bool summarise(UnitRun *u, Status *st)
     json_set(entry, "tokens_sampled", json_new_int(u->tokens_sampled));
     json_set(entry, "flops", json_new_number(u->flops));
     if (u->policy) {
-        policy_master_open(u->policy);
-        weights_sha256(&u->policy->engine.table, u->policy->weights, hash);
-        policy_master_close(u->policy);
+        PolicyMaster host = policy_master_open(u->policy);
+        weights_sha256(&u->policy->engine.table, host.weights, hash);
+        policy_master_close(u->policy, &host);
         json_set(entry, "weights_sha256", json_new_text(hash));
         json_set(entry, "parameters", json_new_int((int64_t)u->policy->engine.table.count));
     }

@@ -64,10 +64,10 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     snprintf(meta.precision, sizeof meta.precision, "%s", dtype_name(r->recipe->precision));
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
     const char *before = ops_clocked_phase(r->machine.times, "checkpoint");
-    policy_master_open(p);
-    bool ok = checkpoint_save(path, &p->config, &p->engine.table, p->weights, finished ? NULL : p->m,
-                              finished ? NULL : p->v, finished ? NULL : p->reference, &meta, st);
-    policy_master_close(p);
+    PolicyMaster host = policy_master_open(p);
+    bool ok = checkpoint_save(path, &p->config, &p->engine.table, host.weights, finished ? NULL : host.m,
+                              finished ? NULL : host.v, finished ? NULL : host.reference, &meta, st);
+    policy_master_close(p, &host);
     ops_clocked_phase(r->machine.times, before);
     free(extra);
     return ok;

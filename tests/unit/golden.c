@@ -1,5 +1,7 @@
 #include "tests/unit/golden.h"
 
+#include "core/memory.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,10 +33,11 @@ static void read_model(Golden *g, const char *model)
     ModelConfig config;
     snprintf(folder, sizeof folder, "tests/golden/%s", model);
     must(hf_config_read(folder, &config, &st), &st);
-    g->policy = policy_new(machine_engine(&g->machine), &config, 0, NULL);
-    policy_master_open(g->policy);
-    must(hf_weights_read(folder, &g->policy->config, &g->policy->engine.table, g->policy->weights, &st), &st);
-    policy_master_close(g->policy);
+    ParamTable t = params_build(&config);
+    float *weights = memory_block(t.total * sizeof *weights);
+    must(hf_weights_read(folder, &config, &t, weights, &st), &st);
+    params_free(&t);
+    g->policy = policy_new(machine_engine(&g->machine), &config, 0, weights);
     policy_weights_changed(g->policy);
 }
 

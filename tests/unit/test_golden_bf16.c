@@ -114,7 +114,7 @@ static void check_forward(Golden *g, const Json *bf16)
     size_t V = (size_t)e->config->V, C = (size_t)e->config->C, n;
     Tape tape;
     Error logits = {0}, scores = {0};
-    arena_reset(&e->arena);
+    engine_reset(e);
     model_forward(e, &g->policy->w, batch_view(&g->batch), TAPE_HIDDEN, &tape);
     for (int l = 0, moe = 0; l < e->config->L; l++) {
         Error hidden = {0};

@@ -102,7 +102,7 @@ static void run_case(void **state)
     Tape tape;
     golden_open(&g, *state, *state);
     double nll = golden_scalar(g.expected, "nll");
-    arena_reset(&g.policy->engine.arena);
+    engine_reset(&g.policy->engine);
     model_forward(&g.policy->engine, &g.policy->w, batch_view(&g.batch), TAPE_HIDDEN, &tape);
     check_hidden_and_router(&g, &tape);
     check_logits(&g, &tape);
@@ -180,7 +180,7 @@ static void run_balance(void **state)
     StFile *f = golden_file(name);
     BalanceConfig b = {(float)alpha(&g, "expert"),   (float)alpha(&g, "device"), (float)alpha(&g, "comm"),
                        (float)alpha(&g, "sequence"), optional_int(&g, "D"),      optional_int(&g, "M")};
-    arena_reset(&g.policy->engine.arena);
+    engine_reset(&g.policy->engine);
     model_forward(&g.policy->engine, &g.policy->w, batch_view(&g.batch), TAPE_HIDDEN, &tape);
     BalanceLosses losses;
     assert_true(model_balance(&g.policy->engine, &tape, &b, &losses));

@@ -54,7 +54,7 @@ static void log_probs_and_top(void **state)
     Predictions p = batch_predictions(&b);
     train_log_probs(e, &s.model.policy->w, batch_view(&b), &p, 1.0f, lp, NULL);
     expect_close("logprobs.text", lp, golden_floats(s.expected, &n, "logprobs.text"), T - 1, TOL_SMOLLM2_LOGPROBS);
-    arena_reset(&e->arena);
+    engine_reset(e);
     model_forward(e, &s.model.policy->w, batch_view(&b), TAPE_NONE, &tape);
     head_logits(e, &s.model.policy->w, logits, tape.xn, T);
     for (size_t t = 0; t < T; t++)

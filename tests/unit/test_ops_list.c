@@ -7,6 +7,18 @@
 
 static void all_there(const char *table, const Ops *ops)
 {
+#define DEVICE_SLOT(word)                                                                                              \
+    if (!ops->device.word) fail_msg("%s: device.%s is NULL", table, #word);
+    DEVICE_SLOT(alloc)
+    DEVICE_SLOT(free)
+    DEVICE_SLOT(range_open)
+    DEVICE_SLOT(range_use)
+    DEVICE_SLOT(range_close)
+    DEVICE_SLOT(upload)
+    DEVICE_SLOT(download)
+    DEVICE_SLOT(copy)
+    DEVICE_SLOT(wait)
+#undef DEVICE_SLOT
 #define SLOT(op)                                                                                                       \
     if (!ops->op) fail_msg("%s: %s is NULL", table, #op);
     OPS(SLOT)
@@ -23,7 +35,7 @@ static void no_slot_is_null(void **state)
     if (!b) fail_msg("%s", st.text);
     all_there("cpu", ops);
     const Ops *clocked = ops, *dry;
-    Backend *over = b, *nothing = ops_dry_open(&dry);
+    Backend *over = b, *nothing = ops_dry_open(&dry, ops->device.slice_rows);
     ops_clocked_open(&clocked, &over);
     all_there("clocked", clocked);
     all_there("dry", dry);

@@ -106,8 +106,13 @@ static void fixture_free(Fixture *f)
 
 static bool step(Fixture *f, DType dtype, const OptimizerConfig *c, int number, double *norm, Status *st)
 {
-    ParamBlocks blocks = {dtype, f->w, f->m, f->v, f->g};
-    return optimizer_step(&naive, &f->b, &f->t, &blocks, c, (AdamWStep){number, 1e-2f}, norm, st);
+    Ops ops = naive;
+    ops.device = device_of_host(SIZE_MAX);
+    Engine e = {.ops = &ops, .backend = &f->b, .table = f->t, .dtype = dtype, .arena = arena_of(&ops.device, &f->b)};
+    ParamBlocks blocks = {f->w, f->m, f->v, f->g};
+    bool ok = optimizer_step(&e, &blocks, c, (AdamWStep){number, 1e-2f}, norm, st);
+    arena_free(&e.arena);
+    return ok;
 }
 
 /* One parameter's step in f64 from zero moments, after `steps` equal gradients. */

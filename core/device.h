@@ -1,0 +1,41 @@
+/* Memory of a backend. Ops work in one place, the device's memory: what an op reads or writes lies there, and the C
+ * arrays of views that are passed by pointer (`const Mat *`) alone are the process's, read when the op is called. Calls
+ * are done in the order in which they are made, but perhaps later: a host array that `upload` reads may change as soon
+ * as it returns, and what ops wrote is complete on the host when `download` returns. On the CPU the device's memory is
+ * the process's, and nothing is copied. */
+#ifndef CORE_DEVICE_H
+#define CORE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
+
+typedef struct Device {
+    bool host; /* it is the process's memory */
+    size_t
+        slice_rows; /* rows that run through the ops of half a block at once, a multiple of TOKEN_BLOCK; SIZE_MAX: all */
+
+    /* bytes, 256-byte aligned (host: 64), not cleared; NULL: it has not that much. free waits for what uses the block.
+     * */
+    void *(*alloc)(Backend *b, size_t bytes);
+    void (*free)(Backend *b, void *block);
+    /* Addresses of an arena (NULL: there are not that many); memory behind the first `upto` bytes of them, asked for
+     * with growing upto (false: it has not that much); and the end of both. */
+    void *(*range_open)(Backend *b, size_t bytes);
+    bool (*range_use)(Backend *b, void *range, size_t upto);
+    void (*range_close)(Backend *b, void *range, size_t bytes);
+    /* NULL, or told of every array of an arena: [p, p + bytes) is one; with bytes 0: from p on everything is given
+     * back. */
+    void (*note)(Backend *b, const void *p, size_t bytes);
+
+    void (*upload)(Backend *b, void *to, const void *from, size_t bytes); /* to the device; nothing where to == from */
+    void (*download)(Backend *b, void *to, const void *from, size_t bytes); /* from the device; waits */
+    void (*copy)(Backend *b, void *to, const void *from, size_t bytes);     /* on the device */
+    void (*wait)(Backend *b);                                               /* until all calls so far are done */
+} Device;
+
+/* The process's memory, for backends that compute in it. */
+Device device_of_host(size_t slice_rows);
+
+#endif
