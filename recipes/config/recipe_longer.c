@@ -47,15 +47,16 @@ static void cut(Recipe *now, const Recipe *then, int *first)
     }
 }
 
-static bool same_but_for_length(const Recipe *then, const Recipe *now, int *first)
+/* *why: what else is another, when lengths are. */
+static bool same_but_for_length(const Recipe *then, const Recipe *now, int *first, char *why, size_t size)
 {
-    char difference[300];
     Recipe *shorter = malloc(sizeof *shorter);
     CHECK(shorter);
     memcpy(shorter, now, sizeof *shorter);
     cut(shorter, then, first);
     char *a = recipe_write(then), *b = recipe_write(shorter);
-    bool same = *first >= 0 && recipe_same(a, b, difference, sizeof difference);
+    bool same = *first >= 0 && recipe_same(b, a, why, size);
+    if (same) why[0] = 0;
     free(shorter);
     free(a);
     free(b);
@@ -68,8 +69,8 @@ bool recipe_longer(const char *then, const char *now, char stage[RECIPE_NAME], c
     Recipe *before = recipe_parse_resolved(then, "then", &ignored);
     Recipe *after = before ? recipe_parse_resolved(now, "now", &ignored) : NULL;
     int first = -1;
-    bool longer = after && same_but_for_length(before, after, &first);
     why[0] = 0;
+    bool longer = after && same_but_for_length(before, after, &first, why, size);
     for (int i = 0; longer && i < after->n_stages; i++) {
         const RecipeStage *old = recipe_stage(before, after->stages[i].name);
         const char *fixed = old && is_longer(old, &after->stages[i]) ? recipe_fixed_length(old) : NULL;

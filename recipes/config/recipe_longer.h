@@ -10,7 +10,8 @@
 const char *recipe_fixed_length(const RecipeStage *s);
 
 /* Whether the resolved recipe `now` is `then` but for more steps (or epochs) of stages that can go on; the first of them is
- * written to stage. Where more steps are the only difference but cannot be had, *why is a sentence's end; otherwise "". */
+ * written to stage. Where there are more steps, but they
+ * cannot be had or are not the only difference, *why is a sentence's end; otherwise "". */
 bool recipe_longer(const char *then, const char *now, char stage[RECIPE_NAME], char *why, size_t size);
 
 #endif

@@ -49,7 +49,7 @@ run "$@"
 # What cannot be: a stage with another after it, fewer steps, another key, schedules and keys that count from the end.
 refused "base cannot be trained longer in part: zero came after it.*from: part/base" --out part --set base.steps=12 --set zero.steps=5
 refused "zero.steps is 4 here and 5 there" --out part --set base.steps=9 --set zero.steps=4
-refused "holds another recipe: stages.base.steps is 12 here and 9 there; take" --out part --set base.steps=12 --set zero.steps=5 --set base.lr=1e-5
+refused "holds another recipe: stages.base.steps is 12 here and 9 there; stages.base.lr is" --out part --set base.steps=12 --set zero.steps=5 --set base.lr=1e-5
 for key in schedule=cosine schedule=linear schedule=step warmup=3; do
     set -- --until base --set base.$key
     rm -rf other

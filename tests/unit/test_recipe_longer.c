@@ -71,9 +71,9 @@ static void comparisons(void **state)
         {"base.steps=200", NULL, NULL, ""},
         {NULL, "cold.epochs=3", "cold", ""},
         {NULL, "cold.steps=50", NULL, ""}, /* epochs then, steps now: another length, longer or not */
-        {NULL, "zero={steps: 30, lr: 1e-5}", NULL, ""},
+        {NULL, "zero={steps: 30, lr: 1e-5}", NULL, "stages.zero.lr is 1e-05 here and 0.0003 there"},
         {NULL, "stages={base: {steps: 200}, zero: {steps: 30}}", "base", ""},
-        {NULL, "stages={base: {steps: 200}, zero: {steps: 10}}", NULL, ""},
+        {NULL, "stages={base: {steps: 200}, zero: {steps: 10}}", NULL, "stages.zero.steps is 10 here and 20 there"},
         {"zero.schedule=cosine", "zero={schedule: cosine, steps: 30}", NULL,
          "stage zero cannot be trained longer: its cosine"},
         {"base.warmup=60", "base={warmup: 60, steps: 200}", NULL, "stage base cannot be trained longer: its warm-up"},
