@@ -1,5 +1,5 @@
 /* Byte-pair encoding of one piece of text: start from bytes (or characters), merge the adjacent pair of lowest rank,
- * the leftmost first, until none is left (Sennrich et al. 2016, arXiv:1508.07909; spec/formats.md 3.3). */
+ * the leftmost first, until none is left (Sennrich et al. 2016, arXiv:1508.07909; docs/formats.md 3.3). */
 #ifndef DATA_BPE_H
 #define DATA_BPE_H
 
@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "data/tokenizer/bytemap.h"
-#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/ids.h"
 
 typedef struct BpeMerge {
     uint64_t pair;    /* left << 32 | right */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "data/text.h"
 #include "data/tokenizer/regex.h"
 
 /* What becomes of a match, as tokenizer.json names it. */
@@ -14,6 +15,8 @@ typedef struct Stage {
     Behavior behavior;
     bool invert;       /* gaps count as matches and matches as gaps */
     bool prefix_space; /* a piece that does not begin with a space gets one before it is split */
+    char *space;       /* Metaspace: what spaces become, and what prefix_space puts in front; NULL: nothing of it */
+    bool first_only;   /* Metaspace: only the beginning of a text gets it */
 } Stage;
 
 struct Pretokenizer {
@@ -87,6 +90,25 @@ static bool add_byte_level(Pretokenizer *p, const Json *config, Status *st)
     return add_stage(p, use_regex ? GPT2 : NULL, sizeof GPT2 - 1, false, stage, st);
 }
 
+/* SentencePiece's spaces: prepend_scheme always, first, never; older files say add_prefix_space. */
+static bool add_metaspace(Pretokenizer *p, const Json *config, Status *st)
+{
+    const char *space = json_get_string(config, "replacement", "\xE2\x96\x81");
+    bool split, prefix;
+    if (!json_get_bool(config, "split", true, &split, st)) return false;
+    if (!json_get_bool(config, "add_prefix_space", true, &prefix, st)) return false;
+    const char *scheme = json_get_string(config, "prepend_scheme", prefix ? "always" : "never");
+    bool always = !strcmp(scheme, "always"), first = !strcmp(scheme, "first");
+    if (!*space || (!always && !first && strcmp(scheme, "never")))
+        return fail(st, "Metaspace: \"prepend_scheme\" is \"%.40s\", not one of always, first, never", scheme);
+    Stage stage = {.behavior = MERGED_WITH_NEXT, .prefix_space = always || first, .first_only = first};
+    stage.space = strdup(space);
+    CHECK(stage.space);
+    if (add_stage(p, split ? space : NULL, strlen(space), true, stage, st)) return true;
+    free(stage.space);
+    return false;
+}
+
 static bool add_config(Pretokenizer *p, const Json *config, int depth, Status *st);
 
 static bool add_sequence(Pretokenizer *p, const Json *config, int depth, Status *st)
@@ -107,16 +129,18 @@ static bool add_config(Pretokenizer *p, const Json *config, int depth, Status *s
     if (!strcmp(type, "Split")) return add_split(p, config, st);
     if (!strcmp(type, "Digits")) return add_digits(p, config, st);
     if (!strcmp(type, "ByteLevel")) return add_byte_level(p, config, st);
+    if (!strcmp(type, "Metaspace")) return add_metaspace(p, config, st);
     if (!strcmp(type, "Whitespace")) return add_regex(p, WORDS, REMOVED, true, st);
     if (!strcmp(type, "WhitespaceSplit")) return add_regex(p, "\\s", REMOVED, false, st);
     if (!strcmp(type, "Punctuation")) {
         Behavior behavior;
         return read_behavior(config, &behavior, st) && add_regex(p, PUNCTUATION, behavior, false, st);
     }
-    return fail(st,
-                "\"%.40s\" is not supported: only Sequence, Split, Digits, ByteLevel, Punctuation, Whitespace and "
-                "WhitespaceSplit are",
-                type);
+    return fail(
+        st,
+        "\"%.40s\" is not supported: only Sequence, Split, Digits, ByteLevel, Metaspace, Punctuation, Whitespace "
+        "and WhitespaceSplit are",
+        type);
 }
 
 Pretokenizer *pretokenizer_new(const Json *config, Status *st)
@@ -132,7 +156,10 @@ Pretokenizer *pretokenizer_new(const Json *config, Status *st)
 void pretokenizer_free(Pretokenizer *p)
 {
     if (!p) return;
-    for (int i = 0; i < p->n; i++) regex_free(p->stages[i].regex);
+    for (int i = 0; i < p->n; i++) {
+        regex_free(p->stages[i].regex);
+        free(p->stages[i].space);
+    }
     free(p->stages);
     free(p);
 }
@@ -142,24 +169,29 @@ bool pretokenizer_byte_level(const Pretokenizer *p)
     return p->byte_level;
 }
 
-/* The cut of one piece by one stage. `held` is a piece that the next one may still join. */
-typedef struct Cut {
+/* The cutting of one text. */
+typedef struct Run {
     const Pretokenizer *p;
-    int next; /* the stage its pieces go to */
-    Behavior behavior;
+    const char *begin; /* where a whole text begins, NULL: it is the rest of one */
     PieceEmit *emit;
     void *context;
+} Run;
+
+/* The cut of one piece by one stage. `held` is a piece that the next one may still join. */
+typedef struct Cut {
+    const Run *run;
+    int next; /* the stage its pieces go to */
+    Behavior behavior;
     const char *held;
     size_t held_length;
     bool held_is_match;
 } Cut;
 
-static void run_stage(const Pretokenizer *p, int stage, const char *text, size_t length, PieceEmit *emit,
-                      void *context);
+static void run_stage(const Run *run, int stage, const char *text, size_t length);
 
 static void release(Cut *c)
 {
-    if (c->held) run_stage(c->p, c->next, c->held, c->held_length, c->emit, c->context);
+    if (c->held) run_stage(c->run, c->next, c->held, c->held_length);
     c->held = NULL;
 }
 
@@ -169,7 +201,7 @@ static void add_part(Cut *c, const char *part, size_t length, bool is_match)
 {
     if (c->behavior == REMOVED && is_match) return;
     if (c->behavior == ISOLATED || c->behavior == REMOVED) {
-        run_stage(c->p, c->next, part, length, c->emit, c->context);
+        run_stage(c->run, c->next, part, length);
         return;
     }
     bool joins = c->held && ((c->behavior == MERGED_WITH_PREVIOUS && is_match && !c->held_is_match) ||
@@ -185,10 +217,10 @@ static void add_part(Cut *c, const char *part, size_t length, bool is_match)
     c->held_is_match = is_match;
 }
 
-static void cut_piece(const Pretokenizer *p, int stage, const char *text, size_t length, PieceEmit *emit, void *context)
+static void cut_piece(const Run *run, int stage, const char *text, size_t length)
 {
-    const Stage *s = &p->stages[stage];
-    Cut c = {.p = p, .next = stage + 1, .behavior = s->behavior, .emit = emit, .context = context};
+    const Stage *s = &run->p->stages[stage];
+    Cut c = {.run = run, .next = stage + 1, .behavior = s->behavior};
     size_t at = 0, start, end;
     while (at < length && regex_next(s->regex, text, length, at, &start, &end)) {
         if (start > at) add_part(&c, text + at, start - at, s->invert);
@@ -199,26 +231,41 @@ static void cut_piece(const Pretokenizer *p, int stage, const char *text, size_t
     release(&c);
 }
 
-static void run_stage(const Pretokenizer *p, int stage, const char *text, size_t length, PieceEmit *emit, void *context)
+/* What a stage puts in front of a piece and in place of its spaces, as a new string; NULL: it changes nothing. */
+static char *with_spaces(const Stage *s, const char *text, size_t length, bool first, size_t *out_length)
 {
-    if (stage == p->n) {
-        emit(context, text, length);
+    const char *space = s->space ? s->space : " ";
+    size_t n = strlen(space);
+    bool prefix =
+        s->prefix_space && text[0] != ' ' && (length < n || memcmp(text, space, n)) && (first || !s->first_only);
+    if (!prefix && (!s->space || !memchr(text, ' ', length))) return NULL;
+    Text out = {0};
+    if (prefix) text_add(&out, space);
+    for (size_t i = 0; i < length; i++) {
+        if (s->space && text[i] == ' ') text_add_bytes(&out, space, n);
+        else text_add_bytes(&out, text + i, 1);
+    }
+    *out_length = out.n;
+    return text_take(&out);
+}
+
+static void run_stage(const Run *run, int stage, const char *text, size_t length)
+{
+    if (stage == run->p->n) {
+        run->emit(run->context, text, length);
         return;
     }
-    const Stage *s = &p->stages[stage];
-    char *spaced = NULL;
-    if (s->prefix_space && text[0] != ' ') {
-        spaced = malloc(length + 1);
-        CHECK(spaced);
-        spaced[0] = ' ';
-        memcpy(spaced + 1, text, length++);
-    }
-    if (s->regex) cut_piece(p, stage, spaced ? spaced : text, length, emit, context);
-    else run_stage(p, stage + 1, spaced ? spaced : text, length, emit, context);
+    const Stage *s = &run->p->stages[stage];
+    char *spaced = with_spaces(s, text, length, text == run->begin, &length);
+    const char *piece = spaced ? spaced : text;
+    Run inner = *run;
+    if (spaced && text == run->begin) inner.begin = spaced;
+    if (s->regex) cut_piece(&inner, stage, piece, length);
+    else run_stage(&inner, stage + 1, piece, length);
     free(spaced);
 }
 
-void pretokenize(const Pretokenizer *p, const char *text, size_t length, PieceEmit *emit, void *context)
+void pretokenize(const Pretokenizer *p, const char *text, size_t length, bool first, PieceEmit *emit, void *context)
 {
-    if (length) run_stage(p, 0, text, length, emit, context);
+    if (length) run_stage(&(Run){p, first ? text : NULL, emit, context}, 0, text, length);
 }

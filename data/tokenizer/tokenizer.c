@@ -1,3 +1,4 @@
+/* Encoding and decoding with a tokenizer that is built: added tokens, normalizer, pre-tokenizer, BPE, and back. */
 #include "data/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -5,16 +6,6 @@
 
 #include "core/check.h"
 #include "data/utf8.h"
-
-void ids_push(Ids *list, int32_t id)
-{
-    if (list->n == list->capacity) {
-        list->capacity = list->capacity ? 2 * list->capacity : 32;
-        list->ids = realloc(list->ids, (size_t)list->capacity * sizeof *list->ids);
-        CHECK(list->ids);
-    }
-    list->ids[list->n++] = id;
-}
 
 void tokenizer_free(Tokenizer *t)
 {
@@ -28,6 +19,10 @@ void tokenizer_free(Tokenizer *t)
     added_tokens_free(&t->raw);
     added_tokens_free(&t->normalized);
     pretokenizer_free(t->pre);
+    normalizer_free(&t->normalizer);
+    free(t->space[0].p);
+    free(t->space[1].p);
+    free(t->strip.p);
     bpe_free(&t->bpe);
     free(t);
 }
@@ -45,6 +40,7 @@ typedef struct Encoding {
     const TextSpan *quoted; /* of the whole text, in which the piece at hand begins at `base` */
     int n;
     size_t base;
+    bool first; /* the piece is the beginning of the text */
 } Encoding;
 
 static void encode_piece(void *context, const char *piece, size_t length)
@@ -78,6 +74,7 @@ static void encode_gap(const Encoding *e, EncodeGap *gap, const char *text, size
 {
     Encoding inner = *e;
     inner.base += from;
+    inner.first = e->first && from == 0;
     if (to > from) gap(&inner, text + from, to - from);
 }
 
@@ -97,13 +94,13 @@ static void cut_added(const Encoding *e, const AddedTokens *added, const char *t
 
 static void encode_words(const Encoding *e, const char *text, size_t length)
 {
-    pretokenize(e->t->pre, text, length, encode_piece, (void *)(uintptr_t)e);
+    pretokenize(e->t->pre, text, length, e->first, encode_piece, (void *)(uintptr_t)e);
 }
 
-static void add_normal(Text *out, UnicodeForm form, const char *text, size_t length)
+static void add_normal(Text *out, const Normalizer *z, const char *text, size_t length)
 {
     size_t n = length;
-    char *normal = unicode_normalize(form, text, length, &n);
+    char *normal = normalizer_apply(z, text, length, out->n == 0, &n);
     text_add_bytes(out, normal ? normal : text, n);
     free(normal);
 }
@@ -121,14 +118,14 @@ static void encode_quoted_normal(const Encoding *e, const char *text, size_t len
         size_t end = e->quoted[i].end > e->base ? e->quoted[i].end - e->base : 0;
         if (end > length) end = length;
         if (start >= end) continue;
-        add_normal(&normal, e->t->form, text + done, start - done);
+        add_normal(&normal, &e->t->normalizer, text + done, start - done);
         spans[n].start = normal.n;
-        add_normal(&normal, e->t->form, text + start, end - start);
+        add_normal(&normal, &e->t->normalizer, text + start, end - start);
         spans[n++].end = normal.n;
         done = end;
     }
-    add_normal(&normal, e->t->form, text + done, length - done);
-    cut_added(&(Encoding){e->t, e->out, spans, n, 0}, &e->t->normalized, normal.p ? normal.p : "", normal.n,
+    add_normal(&normal, &e->t->normalizer, text + done, length - done);
+    cut_added(&(Encoding){e->t, e->out, spans, n, 0, e->first}, &e->t->normalized, normal.p ? normal.p : "", normal.n,
               encode_words);
     free(normal.p);
     free(spans);
@@ -137,7 +134,7 @@ static void encode_quoted_normal(const Encoding *e, const char *text, size_t len
 static void encode_normalized(const Encoding *e, const char *text, size_t length)
 {
     size_t n = length;
-    char *normal = unicode_normalize(e->t->form, text, length, &n);
+    char *normal = normalizer_apply(&e->t->normalizer, text, length, true, &n);
     if (normal && e->n) encode_quoted_normal(e, text, length);
     else cut_added(e, &e->t->normalized, normal ? normal : text, n, encode_words);
     free(normal);
@@ -148,7 +145,7 @@ void tokenizer_encode_quoted(const Tokenizer *t, const char *text, size_t length
 {
     char *repaired = NULL;
     if (utf8_valid_length(text, length) < length) text = repaired = utf8_repair(text, length, &length);
-    cut_added(&(Encoding){t, out, quoted, n, 0}, &t->raw, text, length, encode_normalized);
+    cut_added(&(Encoding){t, out, quoted, n, 0, true}, &t->raw, text, length, encode_normalized);
     free(repaired);
 }
 
@@ -167,19 +164,54 @@ const char *tokenizer_piece(const Tokenizer *t, int32_t id, size_t *length, bool
     return known ? t->pool.p + t->tokens[id].at : "";
 }
 
-static void add_piece(const Tokenizer *t, int32_t id, bool special, Text *out)
+/* first: the first token of a text that is shown. */
+static void add_piece(const Tokenizer *t, int32_t id, bool special, bool first, Text *out)
 {
     size_t length;
     bool is_special;
     const char *piece = tokenizer_piece(t, id, &length, &is_special);
-    if (special || !is_special) text_add_bytes(out, piece, length);
+    if (is_special && !special) return;
+    if (!first || !t->bare_start) {
+        text_add_bytes(out, piece, length);
+        return;
+    }
+    for (size_t i = 0; i < length; i++)
+        if (piece[i] != ' ') text_add_bytes(out, piece + i, 1);
+}
+
+static bool is_shown(const Tokenizer *t, int32_t id, bool special)
+{
+    bool is_special;
+    tokenizer_piece(t, id, NULL, &is_special);
+    return special || !is_special;
+}
+
+/* Where the text proper begins and ends: decoder Strip. */
+static size_t strip_start(const Tokenizer *t, const char *text, size_t length, int most)
+{
+    size_t at = 0, n = t->strip.n;
+    for (int i = 0; i < most && n && length - at >= n && !memcmp(text + at, t->strip.p, n); i++) at += n;
+    return at;
+}
+
+static size_t strip_end(const Tokenizer *t, const char *text, size_t length)
+{
+    size_t end = length, n = t->strip.n;
+    for (int i = 0; i < t->strip_end && n && end >= n && !memcmp(text + end - n, t->strip.p, n); i++) end -= n;
+    return end;
 }
 
 char *tokenizer_decode_length(const Tokenizer *t, const int32_t *ids, int n, bool special, size_t *length)
 {
     Text bytes = {0};
-    for (int i = 0; i < n; i++) add_piece(t, ids[i], special, &bytes);
-    char *repaired = utf8_repair(bytes.p, bytes.n, length);
+    bool first = true;
+    for (int i = 0; i < n; i++) {
+        add_piece(t, ids[i], special, first, &bytes);
+        first = first && !is_shown(t, ids[i], special);
+    }
+    text_add_bytes(&bytes, "", 0);
+    size_t from = strip_start(t, bytes.p, bytes.n, t->strip_start);
+    char *repaired = utf8_repair(bytes.p + from, strip_end(t, bytes.p + from, bytes.n - from), length);
     free(bytes.p);
     return repaired;
 }
@@ -193,11 +225,17 @@ char *tokenizer_stream(const Tokenizer *t, TextStream *s, int32_t id, bool speci
 {
     Text bytes = {0};
     text_add_bytes(&bytes, s->held, (size_t)s->n);
-    add_piece(t, id, special, &bytes);
-    size_t tail = utf8_incomplete_tail(bytes.p, bytes.n);
+    add_piece(t, id, special, !s->begun, &bytes);
+    size_t from = 0, one = t->strip.n ? t->strip.n : 1;
+    if (s->stripped < t->strip_start) {
+        from = strip_start(t, bytes.p, bytes.n, t->strip_start - s->stripped);
+        s->stripped = from < bytes.n ? t->strip_start : s->stripped + (int)(from / one);
+    }
+    s->begun = s->begun || is_shown(t, id, special);
+    size_t tail = utf8_incomplete_tail(bytes.p + from, bytes.n - from);
     memcpy(s->held, bytes.p + bytes.n - tail, tail);
     s->n = (int)tail;
-    char *complete = utf8_repair(bytes.p, bytes.n - tail, NULL);
+    char *complete = utf8_repair(bytes.p + from, bytes.n - from - tail, NULL);
     free(bytes.p);
     return complete;
 }

@@ -9,15 +9,9 @@
 #include <stdint.h>
 
 #include "core/status.h"
+#include "data/tokenizer/ids.h"
 
 typedef struct Tokenizer Tokenizer;
-
-/* A growing list of ids; zero-initialise, free(.ids). */
-typedef struct Ids {
-    int32_t *ids;
-    int n, capacity;
-} Ids;
-void ids_push(Ids *list, int32_t id);
 
 /* The built-in character tokenizer: printable ASCII and newline, the Chinese characters of the built-in tasks, a short
  * list of whole words, and one token for each of <bos> <eos> <user> <assistant> <think> </think> <answer> </answer>.
@@ -77,7 +71,8 @@ void tokenizer_set_chat_template(Tokenizer *t, const char *jinja);
 /* Decoding id by id without cutting a character: bytes that begin one wait for the rest. Zero-initialise. */
 typedef struct TextStream {
     char held[4];
-    int n;
+    int n, stripped;
+    bool begun;
 } TextStream;
 /* The text that is complete after this id, "" when none is; and, at the end, U+FFFD for what never was. Caller frees.
  */

@@ -1,4 +1,4 @@
-/* A Tokenizer from the value of a tokenizer.json (spec/formats.md 3). What it holds and we do not do fails by name, so
+/* A Tokenizer from the value of a tokenizer.json (docs/formats.md 3). What it holds and we do not do fails by name, so
  * that ids are exact or not given at all. */
 #include "data/tokenizer/tokenizer_parts.h"
 
@@ -39,12 +39,25 @@ static int named_byte(const char *text, size_t length)
     return (int)byte;
 }
 
+/* A token's text with what stands for a space made one. */
+static void add_spaced(Tokenizer *t, const char *text, size_t length)
+{
+    const char *end = text + length, *next;
+    while ((next = memmem(text, (size_t)(end - text), t->space[0].p, t->space[0].n))) {
+        text_add_bytes(&t->pool, text, (size_t)(next - text));
+        text_add_bytes(&t->pool, t->space[1].p, t->space[1].n);
+        text = next + t->space[0].n;
+    }
+    text_add_bytes(&t->pool, text, (size_t)(end - text));
+}
+
 static void set_token(Tokenizer *t, int32_t id, const char *text, size_t length, bool special)
 {
     Token *token = &t->tokens[id];
     *token = (Token){.at = (uint32_t)t->pool.n, .exists = true, .special = special};
     int byte = t->byte_names ? named_byte(text, length) : -1;
     if (byte >= 0) text_add_bytes(&t->pool, (char[]){(char)byte}, 1);
+    else if (t->space[0].n) add_spaced(t, text, length);
     else if (!t->bytes_out || !byte_alphabet_decode(text, length, &t->pool)) text_add_bytes(&t->pool, text, length);
     token->length = (uint32_t)(t->pool.n - token->at);
 }
@@ -92,10 +105,10 @@ static bool read_added_token(Tokenizer *t, const Json *v, Status *st)
     grow_tokens(t, token.id);
     if (known < 0 && t->tokens[token.id].exists)
         return fail(st, "id %d of the added token \"%.60s\" belongs to another token", token.id, content);
-    set_token(t, token.id, content, length, special);
     bytemap_add(&t->by_text, content, length, token.id);
     size_t n = length;
-    char *normal = normalized ? unicode_normalize(t->form, content, length, &n) : NULL;
+    char *normal = normalized ? normalizer_apply(&t->normalizer, content, length, true, &n) : NULL;
+    set_token(t, token.id, normal ? normal : content, n, special); /* it is also shown as it is looked for */
     added_tokens_add(normalized ? &t->normalized : &t->raw, normal ? normal : content, n, token);
     free(normal);
     return true;
@@ -109,31 +122,49 @@ static bool read_added_tokens(Tokenizer *t, const Json *list, Status *st)
     return true;
 }
 
-/* ---- normalizer, decoder ---- */
+/* ---- decoder ---- */
 
-static bool read_normalizer(Tokenizer *t, const Json *v, int depth, Status *st)
+static bool read_decoder_replace(Tokenizer *t, const Json *v, Status *st)
 {
-    static const char *const names[] = {"", "NFC", "NFD", "NFKC", "NFKD"};
-    if (!v || json_is_null_value(v)) return true;
-    const char *type = json_get_string(v, "type", "");
-    if (!strcmp(type, "Sequence") && depth < 8) {
-        const Json *list = json_get(v, "normalizers");
-        for (size_t i = 0; i < json_count(list); i++)
-            if (!read_normalizer(t, json_at(list, i), depth + 1, st)) return false;
-        return true;
-    }
-    for (int form = UNICODE_NFC; form <= UNICODE_NFKD; form++) {
-        if (strcmp(type, names[form])) continue;
-        if (t->form != UNICODE_AS_IS) return fail(st, "normalizer: more than one normal form");
-        t->form = (UnicodeForm)form;
-        return true;
-    }
-    return fail(st, "normalizer: \"%.40s\" is not supported: only NFC, NFD, NFKC, NFKD and a Sequence of one are",
-                type);
+    size_t from_n, to_n;
+    const char *from = json_string(json_get(json_get(v, "pattern"), "String"), &from_n);
+    const char *to = json_string(json_get(v, "content"), &to_n);
+    if (!from || !from_n || !to || t->space[0].n)
+        return fail(st, "decoder: a Replace must have a \"String\" and a \"content\", and be the only one");
+    text_add_bytes(&t->space[0], from, from_n);
+    text_add_bytes(&t->space[1], to, to_n);
+    return true;
 }
 
-/* Fuse is what we do anyway; without a decoder a byte-level tokenizer means ByteLevel. */
-static bool read_decoder(Tokenizer *t, const Json *v, int depth, Status *st)
+static bool read_decoder_strip(Tokenizer *t, const Json *v, bool fused, Status *st)
+{
+    size_t length;
+    int64_t start, stop;
+    const char *content = json_string(json_get(v, "content"), &length);
+    if (!json_get_int(v, "start", 0, &start, st) || !json_get_int(v, "stop", 0, &stop, st)) return false;
+    if (!content || !length || t->strip.n || !fused || start < 0 || start > 64 || stop < 0 || stop > 64)
+        return fail(st, "decoder: a Strip must have a \"content\", follow Fuse and be the only one");
+    text_add_bytes(&t->strip, content, length);
+    t->strip_start = (int)start;
+    t->strip_end = (int)stop;
+    return true;
+}
+
+static bool read_decoder_metaspace(Tokenizer *t, const Json *v, Status *st)
+{
+    const char *space = json_get_string(v, "replacement", "\xE2\x96\x81");
+    bool prefix;
+    if (!json_get_bool(v, "add_prefix_space", true, &prefix, st)) return false;
+    if (!*space || t->space[0].n) return fail(st, "decoder: Metaspace and Replace cannot both be there");
+    text_add(&t->space[0], space);
+    text_add(&t->space[1], " ");
+    t->bare_start = strcmp(json_get_string(v, "prepend_scheme", prefix ? "always" : "never"), "never") != 0;
+    return true;
+}
+
+/* fused: a Fuse came before, so that what follows is done to the whole text. Without a decoder a byte-level tokenizer means
+ * ByteLevel. */
+static bool read_decoder(Tokenizer *t, const Json *v, int depth, bool *fused, Status *st)
 {
     if (!v || json_is_null_value(v)) {
         t->bytes_out = pretokenizer_byte_level(t->pre);
@@ -143,13 +174,21 @@ static bool read_decoder(Tokenizer *t, const Json *v, int depth, Status *st)
     if (!strcmp(type, "Sequence") && depth < 8) {
         const Json *list = json_get(v, "decoders");
         for (size_t i = 0; i < json_count(list); i++)
-            if (!read_decoder(t, json_at(list, i), depth + 1, st)) return false;
+            if (!read_decoder(t, json_at(list, i), depth + 1, fused, st)) return false;
         return true;
     }
+    if (!strcmp(type, "Replace")) return read_decoder_replace(t, v, st);
+    if (!strcmp(type, "Strip")) return read_decoder_strip(t, v, *fused, st);
+    if (!strcmp(type, "Metaspace")) return read_decoder_metaspace(t, v, st);
     if (!strcmp(type, "ByteLevel")) t->bytes_out = true;
     else if (!strcmp(type, "ByteFallback")) t->byte_names = true;
-    else if (strcmp(type, "Fuse"))
-        return fail(st, "decoder: \"%.40s\" is not supported: only ByteLevel, Fuse and ByteFallback are", type);
+    else if (!strcmp(type, "Fuse")) *fused = true;
+    else
+        return fail(
+            st,
+            "decoder: \"%.40s\" is not supported: only ByteLevel, ByteFallback, Fuse, Replace, Strip and Metaspace "
+            "are",
+            type);
     return true;
 }
 
@@ -273,8 +312,9 @@ static bool read_root(Tokenizer *t, const Json *root, Status *st)
 {
     if (!json_is_object(root)) return fail(st, "a tokenizer.json must be an object");
     t->pre = pretokenizer_new(json_get(root, "pre_tokenizer"), st);
-    if (!t->pre || !read_normalizer(t, json_get(root, "normalizer"), 0, st)) return false;
-    if (!read_decoder(t, json_get(root, "decoder"), 0, st)) return false;
+    bool fused = false;
+    if (!t->pre || !normalizer_read(&t->normalizer, json_get(root, "normalizer"), st)) return false;
+    if (!read_decoder(t, json_get(root, "decoder"), 0, &fused, st)) return false;
     if (!read_model(t, json_get(root, "model"), st)) return fail_prefix(st, "model");
     return read_added_tokens(t, json_get(root, "added_tokens"), st);
 }

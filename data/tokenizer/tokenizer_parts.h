@@ -7,9 +7,9 @@
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/bytemap.h"
 #include "data/json.h"
+#include "data/tokenizer/normalizer.h"
 #include "data/tokenizer/pretokenize.h"
 #include "data/tokenizer/tokenizer.h"
-#include "data/tokenizer/unicode.h"
 
 enum { TOKENIZER_MAX_IDS = 1 << 22 }; /* ids of a stranger's file stay below */
 
@@ -28,11 +28,15 @@ struct Tokenizer {
     Text pool;
     ByteMap by_text;             /* as the file spells them */
     AddedTokens raw, normalized; /* matched before and after the normaliser */
-    UnicodeForm form;
+    Normalizer normalizer;
     Pretokenizer *pre;
     Bpe bpe;
     bool bytes_out;  /* decoder ByteLevel: tokens are spelled in the byte alphabet */
     bool byte_names; /* decoder ByteFallback: <0xNN> is a byte */
+    Text space[2];   /* decoder Replace or Metaspace: [0] in a token's text stands for [1]; empty: nothing does */
+    Text strip;      /* decoder Strip: the character, which leaves the beginning and the end of a text so often */
+    int strip_start, strip_end;
+    bool bare_start; /* decoder Metaspace: the first token of a text loses its spaces */
     int32_t bos, eos;
 };
 

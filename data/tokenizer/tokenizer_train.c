@@ -222,7 +222,7 @@ Tokenizer *tokenizer_train_bpe(const char *text, size_t length, int vocab, Statu
     CHECK(t.texts);
     size_t n;
     char *valid = utf8_repair(text, length, &n);
-    pretokenize(words, valid, n, count_word, &t);
+    pretokenize(words, valid, n, true, count_word, &t);
     learn(&t, vocab);
     Json *model = bpe_value(t.vocab, t.merges, NULL, false, false);
     Json *root = tokenizer_value(special_tokens_value(), NULL, pre, byte_level_value(false), model);

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tokenizer_encode(t, text, sizeof text - 1, &ids);
     for (int i = 0; i < ids.n; i++) CHECK(ids.ids[i] >= 0 && ids.ids[i] < tokenizer_vocab(t));
     free(tokenizer_decode(t, ids.ids, ids.n, true));
-    TextStream stream = {{0}, 0};
+    TextStream stream = {0};
     for (int i = 0; i < ids.n; i++) free(tokenizer_stream(t, &stream, ids.ids[i], true));
     free(tokenizer_stream_end(&stream));
     ChatTemplate chat;

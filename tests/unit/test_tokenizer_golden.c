@@ -74,6 +74,35 @@ static void compare_lines(const char *name, const char *suffix, int rows)
     tokenizer_free(t);
 }
 
+/* Prepend and Replace, Metaspace first and unsplit, Metaspace with split: tests/tokenizers/sentencepiece.py. */
+static void sentencepiece(void **state)
+{
+    (void)state;
+    Status st = {0};
+    Json *all = json_read("tests/tokenizers/sentencepiece.json", &st);
+    assert_non_null(all);
+    const Json *texts = json_get(all, "texts"), *cases = json_get(all, "cases");
+    assert_int_equal(json_count(cases), 3);
+    for (size_t c = 0; c < 3; c++) {
+        const Json *one = json_at(cases, c);
+        char *text = json_write(json_get(one, "tokenizer"), false);
+        Tokenizer *t = tokenizer_parse(text, strlen(text), json_get_string(one, "name", ""), &st);
+        free(text);
+        if (!t) fail_msg("%s", st.text);
+        for (size_t i = 0; i < json_count(texts); i++) {
+            Json *row = json_new_object();
+            json_set(row, "text", json_copy(json_at(texts, i)));
+            json_set(row, "ids", json_copy(json_at(json_get(one, "ids"), i)));
+            json_set(row, "decoded", json_copy(json_at(json_get(one, "back"), i)));
+            expect_ids(t, row, (int)(100 * c + i));
+            expect_decoded(t, row, (int)(100 * c + i));
+            json_free(row);
+        }
+        tokenizer_free(t);
+    }
+    json_free(all);
+}
+
 static void deepseek_v3(void **state)
 {
     (void)state;
@@ -90,6 +119,7 @@ static void qwen3(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(deepseek_v3), cmocka_unit_test(qwen3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sentencepiece), cmocka_unit_test(deepseek_v3),
+                                       cmocka_unit_test(qwen3)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -287,7 +287,12 @@ static void broken_files(void **state)
     refuses(file(ADDED(20, "x", ", \"lstrip\": \"no\""), NULL, NULL, NULL, NULL), "\"lstrip\" must be true or false");
     refuses(file(NULL, "{\"type\": \"Lowercase\"}", NULL, NULL, NULL), "normalizer: \"Lowercase\" is not supported");
     refuses(file(NULL, "3", NULL, NULL, NULL), "normalizer: \"\" is not supported");
-    refuses(file(NULL, NULL, "{\"type\": \"Metaspace\"}", NULL, NULL), "pre_tokenizer: \"Metaspace\" is not supported");
+    refuses(file(NULL, NULL, "{\"type\": \"UnicodeScripts\"}", NULL, NULL),
+            "pre_tokenizer: \"UnicodeScripts\" is not supported");
+    refuses(file(NULL, NULL, "{\"type\": \"Metaspace\", \"prepend_scheme\": \"sometimes\"}", NULL, NULL),
+            "\"prepend_scheme\" is \"sometimes\"");
+    refuses(file(NULL, "{\"type\": \"Replace\", \"pattern\": {}}", NULL, NULL, NULL), "a Replace has no \"pattern\"");
+    refuses(file(NULL, "{\"type\": \"Prepend\"}", NULL, NULL, NULL), "a Prepend has no text");
     refuses(file(NULL, NULL, split("\"Regex\": \"(\"", "Isolated", "false"), NULL, NULL), "cannot be compiled");
     refuses(file(NULL, NULL, split("\"Regex\": \"b\"", "Often", "false"), NULL, NULL), "\"behavior\" is \"Often\"");
     refuses(file(NULL, NULL, split("\"Rexeg\": \"b\"", "Isolated", "false"), NULL, NULL), "has no \"pattern\"");
