@@ -101,7 +101,7 @@ endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
 
 # The built-in recipes, found by name from any folder, and the report's style sheet.
-EMBED := $(wildcard recipes/*.yaml) recipes/report/style.css
+EMBED := $(wildcard recipes/*.yaml recipes/paper/*.yaml) recipes/report/style.css
 $(BUILD)/recipes_embedded.c: recipes/recipes_to_c.sh $(EMBED) $(BUILD)/objects.txt
 	sh recipes/recipes_to_c.sh $(EMBED) > $@
 $(BUILD)/recipes_embedded.o: $(BUILD)/recipes_embedded.c $(BUILD)/flags.txt
@@ -208,7 +208,7 @@ $(BUILD)/flags.txt: FORCE
 	@echo '$(CC) $(CFLAGS_ALL) $(KERNEL_OPT)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(KERNEL_OPT)' > $@
 $(BUILD)/objects.txt: FORCE
 	@mkdir -p $(@D)
-	@echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml)' | cmp -s - $@ || echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml)' > $@
+	@echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml recipes/paper/*.yaml)' | cmp -s - $@ || echo '$(OBJECTS) $(KERNELS) $(wildcard recipes/*.yaml recipes/paper/*.yaml)' > $@
 
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Writes C source that holds the files named on the command line: a style sheet as report_style (recipes/report/html.h
-# declares it), every other file as a recipe (recipes/config/embedded.h).
+# declares it), files of a folder `paper` as claims, every
+# other file as a recipe (recipes/config/embedded.h).
 as_strings() {
     # A question mark is escaped because C11 still reads trigraphs.
     sed 's/[\\"?]/\\&/g; s/^/"/; s/$/\\n"/' "$1"
@@ -17,7 +18,7 @@ for file in "$@"; do
 done
 echo 'const EmbeddedRecipe embedded_recipes[] = {'
 for file in "$@"; do
-    case $file in *.css) continue ;; esac
+    case $file in *.css | */paper/*) continue ;; esac
     recipes=$((recipes + 1))
     printf '{"%s",\n' "$(basename "$file" .yaml)"
     as_strings "$file"
@@ -25,3 +26,11 @@ for file in "$@"; do
 done
 echo '{0, 0}};'
 echo "const int embedded_recipes_count = $recipes;"
+echo 'const EmbeddedRecipe embedded_claims[] = {'
+for file in "$@"; do
+    case $file in */paper/*) ;; *) continue ;; esac
+    printf '{"%s",\n' "$(basename "$file" .yaml)"
+    as_strings "$file"
+    echo '""},'
+done
+echo '{0, 0}};'

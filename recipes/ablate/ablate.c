@@ -22,7 +22,7 @@ void ablate_source(Ablation *a, const char *recipe)
     snprintf(a->recipe_file, sizeof a->recipe_file, "%.1000s/recipe.yaml", recipe);
 }
 
-static bool make_folder(const char *path, Status *st)
+bool ablate_folder(const char *path, Status *st)
 {
     char part[FOLDER];
     for (size_t i = 1; i <= strlen(path); i++) {
@@ -89,7 +89,7 @@ bool ablate(Ablation *a, const AblateOptions *o, const volatile int *cancel, Sta
     Sharing sharing = {0};
     Status run = {0};
     Results *r = NULL;
-    if (!arms_check(a, st) || !make_folder(a->out, st)) return false;
+    if (!arms_check(a, st) || !ablate_folder(a->out, st)) return false;
     if (o->minutes > 0 && !budget_plan(a, o->minutes, o->schedule.jobs, &sharing, cancel, st)) return false;
     schedule_run(a, &o->schedule, &sharing, cancel, &run);
     if (!sharing.begun) return fail(st, "%s", run.text);

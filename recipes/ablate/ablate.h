@@ -16,6 +16,9 @@ typedef struct AblateOptions {
 /* Takes the recipe of a name, a file or a run folder (its recipe.yaml). */
 void ablate_source(Ablation *a, const char *recipe);
 
+/* Makes a folder with its parents. */
+bool ablate_folder(const char *path, Status *st);
+
 /* Plans, runs, compares, writes DIR/ablate.json, ablate.csv, ablate.html and prints the verdict. After Ctrl-C and
  * after a failed run the files hold what is finished, and st says how to go on. */
 bool ablate(Ablation *a, const AblateOptions *o, const volatile int *cancel, Status *st);

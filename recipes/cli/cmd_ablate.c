@@ -13,28 +13,6 @@
 
 enum { LISTS = ARMS };
 
-/* The command as a line that a shell reads back. */
-static char *command_line(int argc, char **argv)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    CHECK(f);
-    fputs("r1", f);
-    for (int i = 0; i < argc; i++) {
-        bool plain = argv[i][0] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                   "._-+=:,/@%") == strlen(argv[i]);
-        fputc(' ', f);
-        if (!plain) fputc('\'', f);
-        for (const char *c = argv[i]; *c; c++)
-            if (*c == '\'') fputs("'\\''", f);
-            else fputc(*c, f);
-        if (!plain) fputc('\'', f);
-    }
-    CHECK(!fclose(f));
-    return text;
-}
-
 /* runs/ablate-NAME for a recipe called NAME or FOLDER/NAME.yaml, or for the run runs/NAME. */
 static void default_out(char out[FOLDER], const char *recipe)
 {
@@ -102,7 +80,7 @@ int cmd_ablate(int argc, char **argv)
         .n = sizeof options / sizeof *options,
         .least = 1,
         .most = 1};
-    char *line = command_line(argc, argv);
+    char *line = command_text(argc, argv);
     Lists l = {0};
     int count;
     l.n_arms = command_take(&argc, argv, "--arm", l.arms, LISTS);

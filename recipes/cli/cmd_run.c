@@ -37,7 +37,7 @@ static int print_recipe(Recipe *recipe, const char *key)
 }
 
 typedef struct RunArgs {
-    const char *recipe, *out, *until, *show, *reuse;
+    const char *recipe, *out, *until, *show, *reuse, *logger;
     bool help_recipe, resolved, quiet;
     const char *sets[MAX_SETS];
     int n_sets;
@@ -55,6 +55,8 @@ static int read_args(int argc, char **argv, RunArgs *a)
         {"--until", "STAGE", OPTION_TEXT, &a->until, 0, 0, "stops after that stage"},
         {"--reuse", "DIR", OPTION_TEXT, &a->reuse, 0, 0,
          "links finished units of the runs in DIR that depend on the same things, and says why others are computed"},
+        {"--log", "LOGGER", OPTION_TEXT, &a->logger, 0, 0,
+         "wandb or trackio: metrics through your Python client of that name (TensorBoard events are always there)"},
         {"--quiet", NULL, OPTION_FLAG, &a->quiet, 0, 0, "no progress line"},
         {"--resolved", NULL, OPTION_FLAG, &a->resolved, 0, 0,
          "only prints the recipe with every key, as it would be run"},
@@ -106,6 +108,7 @@ int cmd_run(int argc, char **argv)
                          .until = a.until,
                          .quiet = a.quiet,
                          .reuse = a.reuse,
+                         .logger = a.logger,
                          .runtime = a.runtime,
                          .recipe_name = a.n_sets ? NULL : a.recipe};
     bool ok = pipeline_run(recipe, &p, &interrupted, &st);

@@ -3,8 +3,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/config/did_you_mean.h"
 
@@ -127,4 +129,25 @@ int command_take(int *argc, char **argv, const char *name, const char **values, 
     }
     *argc = kept;
     return n;
+}
+
+char *command_text(int argc, char **argv)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    CHECK(f);
+    fputs("r1", f);
+    for (int i = 0; i < argc; i++) {
+        bool plain = argv[i][0] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                                   "._-+=:,/@%") == strlen(argv[i]);
+        fputc(' ', f);
+        if (!plain) fputc('\'', f);
+        for (const char *c = argv[i]; *c; c++)
+            if (*c == '\'') fputs("'\\''", f);
+            else fputc(*c, f);
+        if (!plain) fputc('\'', f);
+    }
+    CHECK(!fclose(f));
+    return text;
 }

@@ -27,6 +27,9 @@ int command_read(const Usage *u, int argc, char **argv, const char **arguments, 
  * value or there are more than max. */
 int command_take(int *argc, char **argv, const char *name, const char **values, int max);
 
+/* The whole command as a line that a shell reads back: "r1 NAME ..."; free(). */
+char *command_text(int argc, char **argv);
+
 /* A usage error found later: the sentence and where help is. Returns 2. */
 int command_usage(const Usage *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -12,6 +12,7 @@ int cmd_score(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_paper(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_data(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);

@@ -25,6 +25,7 @@ static const Command commands[] = {
     {"export", cmd_export, "a model as a Hugging Face folder or a .gguf file"},
     {"inspect", cmd_inspect, "what a model is made of; the stages and rollouts of a run"},
     {"report", cmd_report, "one page of a run, or of several compared"},
+    {"paper", cmd_paper, "claims of the DeepSeek papers, run and judged"},
     {"reward", cmd_reward, "a reward before training: on stored rollouts, under attack"},
     {"doctor", cmd_doctor, "which warnings the metrics of a run hold"},
     {"bench", cmd_bench, "how close each part is to what the machine can do"},

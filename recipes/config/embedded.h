@@ -10,4 +10,7 @@ typedef struct EmbeddedRecipe {
 extern const EmbeddedRecipe embedded_recipes[]; /* in the order of their names, one {NULL, NULL} after the last */
 extern const int embedded_recipes_count;
 
+/* The claims of recipes/paper/ (recipes/ablate/paper.h), in the order of their names, one {NULL, NULL} after the last. */
+extern const EmbeddedRecipe embedded_claims[];
+
 #endif

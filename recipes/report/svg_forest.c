@@ -7,7 +7,7 @@
 #include "recipes/report/svg.h"
 #include "recipes/report/svg_axis.h"
 
-enum { WIDTH = 1040, LEFT = 250, RIGHT = 330, ROW = 34, FOOT = 24 };
+enum { WIDTH = 1060, LEFT = 290, RIGHT = 340, ROW = 34, FOOT = 24 };
 
 static void draw_row(FILE *out, const SvgInterval *r, double y, const SvgAxis *x, double unit)
 {

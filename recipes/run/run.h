@@ -10,6 +10,7 @@
 
 typedef struct Policy Policy;       /* core/policy.h */
 typedef struct Progress Progress;   /* recipes/run/progress.h */
+typedef struct Logger Logger;       /* recipes/run/logger.h */
 typedef struct Reuse Reuse;         /* recipes/run/reuse.h */
 typedef struct RunFolder RunFolder; /* recipes/run/run_folder.h */
 typedef struct Warnings Warnings;   /* recipes/run/warnings.h */
@@ -56,7 +57,8 @@ typedef struct Run {
     int n_datasets;
     Progress *progress;
     Warnings *warnings;
-    Reuse *reuse; /* NULL: every unit is computed */
+    Logger *logger; /* NULL: none */
+    Reuse *reuse;   /* NULL: every unit is computed */
     const volatile int *cancel;
     double last_pass1; /* of the last evaluation, for the progress line; < 0: none */
     bool saved;        /* after an interruption: everything done is on disk */

@@ -17,6 +17,7 @@
 #include "data/file.h"
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_longer.h"
+#include "recipes/run/logger.h"
 #include "recipes/run/tfevents.h"
 
 enum { MAX_TAGS = 256, TAG = 200 };
@@ -27,6 +28,7 @@ struct RunFolder {
     char longer[RECIPE_NAME];
     FILE *metrics;
     EventWriter *events;
+    Logger *logger; /* a view; NULL: none */
     Json *summary;
 };
 
@@ -263,10 +265,16 @@ static bool mirror(RunFolder *f, const Json *line, Status *st)
 
 /* ---- Metrics ---- */
 
+void run_folder_log(RunFolder *f, Logger *l)
+{
+    f->logger = l;
+}
+
 static bool write_line(RunFolder *f, const Json *line, Status *st)
 {
     char *text = json_write(line, false);
     bool ok = fprintf(f->metrics, "%s\n", text) >= 0 && !fflush(f->metrics);
+    if (ok) logger_line(f->logger, text);
     free(text);
     if (ok) return true;
     char *path = join(f->path, "metrics.jsonl");

@@ -38,6 +38,9 @@ typedef struct RunPoint {
 bool run_folder_cut(RunFolder *f, const RunPoint *points, int n, Status *st);
 
 /* Appends a line (takes it over) with "stage" and "step" first. Fails when the disk is full. */
+/* Every line that is appended from now on goes to the logger too. */
+struct Logger;
+void run_folder_log(RunFolder *f, struct Logger *l);
 bool run_metrics_append(RunFolder *f, const char *stage, int64_t step, Json *line, Status *st);
 
 /* samples.jsonl: replaces the lines of `stage` by those of the array of {"prompt", "completion", "answer", "correct", "reason"}

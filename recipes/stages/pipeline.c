@@ -21,6 +21,7 @@
 #include "core/policy.h"
 #include "recipes/run/inputs.h"
 #include "recipes/run/longer.h"
+#include "recipes/run/logger.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/reuse.h"
 #include "recipes/run/run_folder.h"
@@ -124,6 +125,13 @@ static void print_rewards(const Recipe *recipe)
     }
 }
 
+/* The last part of the folder's path. */
+static const char *run_name(const char *folder)
+{
+    const char *slash = strrchr(folder, '/');
+    return slash && slash[1] ? slash + 1 : folder;
+}
+
 static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, const volatile int *cancel, Status *st)
 {
     *r = (Run){.recipe = recipe, .cancel = cancel, .last_pass1 = -1};
@@ -144,13 +152,16 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     recipe_print_notes(recipe, stderr);
     bool fits = run_inputs(r, resumed, st) && run_longer(r, st) && write_head(r, st) && plan_run(r, !o->quiet, st);
     fflush(stdout);
-    if (fits && o->reuse) r->reuse = reuse_open(o->reuse, st);
+    if (fits && o->logger) r->logger = logger_open(o->logger, run_name(o->folder), st);
+    if (r->logger) run_folder_log(r->folder, r->logger);
+    if (fits && o->reuse && !st->failed) r->reuse = reuse_open(o->reuse, st);
     return fits && !st->failed;
 }
 
 static void close_run(Run *r)
 {
     reuse_close(r->reuse);
+    logger_close(r->logger);
     if (r->folder) run_folder_close(r->folder);
     if (r->progress) progress_free(r->progress);
     if (r->warnings) warnings_free(r->warnings);

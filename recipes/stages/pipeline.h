@@ -10,7 +10,8 @@ typedef struct PipelineOptions {
     const char
         *recipe_name; /* as the person typed it, for the command that resumes; NULL: the run folder's recipe.yaml */
     bool quiet;
-    const char *reuse; /* folder of runs whose units are linked instead of computed again; NULL: none */
+    const char *logger; /* "wandb", "trackio"; NULL: none */
+    const char *reuse;  /* folder of runs whose units are linked instead of computed again; NULL: none */
     RuntimeOptions runtime;
 } PipelineOptions;
 

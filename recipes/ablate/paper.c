@@ -1,0 +1,256 @@
+/* Claims read, and measured on the runs that are there. */
+#include "recipes/ablate/paper.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "recipes/ablate/ablate.h"
+#include "recipes/config/embedded.h"
+#include "recipes/config/yaml.h"
+#include "recipes/run/run_folder.h"
+
+enum { WINDOW = 10 };
+
+/* ---- Reading ---- */
+
+static bool take_text(const Node *map, const char *key, char *out, size_t size, Status *st)
+{
+    const Node *n = node_get(map, key);
+    if (!n || !n->text) return fail(st, "%s: the claim has no %s", map->where, key);
+    snprintf(out, size, "%s", n->text);
+    return true;
+}
+
+/* "arm/stage metric" */
+static bool parse_side(ClaimSide *s, const Node *test, const char *key, const Claim *c, Status *st)
+{
+    char text[256];
+    *s = (ClaimSide){0};
+    if (!take_text(test, key, text, sizeof text, st)) return false;
+    char *slash = strchr(text, '/'), *stage = slash ? slash + 1 : text, *space = strchr(stage, ' ');
+    if (slash) *slash = 0;
+    if (!space) return fail(st, "%s: '%s' is no \"[ARM/]STAGE METRIC\"", test->where, text);
+    *space = 0;
+    snprintf(s->arm, sizeof s->arm, "%.90s", slash ? text : c->ablation.arms[0].name);
+    snprintf(s->unit, sizeof s->unit, "%.90s", stage);
+    snprintf(s->metric, sizeof s->metric, "%.60s", space + 1);
+    for (int i = 0; i < c->ablation.n_arms; i++)
+        if (!strcmp(c->ablation.arms[i].name, s->arm)) return true;
+    return fail(st, "%s: the claim has no arm '%s'", test->where, s->arm);
+}
+
+static bool parse_test(Claim *c, const Node *n, Status *st)
+{
+    char expect[32];
+    if (c->n_tests == CLAIM_TESTS) return fail(st, "%s: more than %d tests", n->where, CLAIM_TESTS);
+    ClaimTest *t = &c->tests[c->n_tests++];
+    if (!parse_side(&t->a, n, "a", c, st) || !parse_side(&t->b, n, "b", c, st) ||
+        !take_text(n, "expect", expect, sizeof expect, st))
+        return false;
+    t->expect = !strcmp(expect, "higher") ? 1 : !strcmp(expect, "lower") ? -1 : 0;
+    return t->expect ? true : fail(st, "%s: expect is higher or lower, not %s", n->where, expect);
+}
+
+static bool add_sets(char list[][SET_TEXT], int *n, const Node *sets, Status *st)
+{
+    for (int i = 0; sets && i < sets->n; i++) {
+        if (*n == ARM_SETS || !sets->items[i]->text) return fail(st, "%s: not a list of KEY=VALUE", sets->where);
+        snprintf(list[(*n)++], SET_TEXT, "%s", sets->items[i]->text);
+    }
+    return true;
+}
+
+/* Arms are a mapping of names to lists of settings; without it there is one, called "run". Folders carry the claim's
+ * id. */
+static bool parse_arms(Claim *c, const Node *arms, Status *st)
+{
+    Ablation *a = &c->ablation;
+    a->n_arms = 1;
+    snprintf(a->arms[0].name, ARM_NAME, "run");
+    for (int i = 0; arms && i < arms->n; i++) {
+        if (i == ARMS) return fail(st, "%s: more than %d arms", arms->where, ARMS);
+        a->n_arms = i + 1;
+        a->arms[i] = (Arm){0};
+        snprintf(a->arms[i].name, ARM_NAME, "%s", arms->items[i]->key);
+        if (!add_sets(a->arms[i].sets, &a->arms[i].n, arms->items[i], st)) return false;
+    }
+    return true;
+}
+
+static bool parse_tree(Claim *c, const Node *tree, Status *st)
+{
+    char recipe[64], minutes[32];
+    Ablation *a = &c->ablation;
+    if (!take_text(tree, "source", c->source, sizeof c->source, st) ||
+        !take_text(tree, "sentence", c->sentence, sizeof c->sentence, st) ||
+        !take_text(tree, "reported", c->reported, sizeof c->reported, st) ||
+        !take_text(tree, "recipe", recipe, sizeof recipe, st) ||
+        !take_text(tree, "minutes", minutes, sizeof minutes, st) ||
+        !take_text(tree, "until", a->until, sizeof a->until, st))
+        return false;
+    c->minutes = strtod(minutes, NULL);
+    snprintf(a->recipe_file, sizeof a->recipe_file, "%s", recipe);
+    const Node *tests = node_get(tree, "tests");
+    if (!parse_arms(c, node_get(tree, "arms"), st) || !add_sets(a->shared, &a->n_shared, node_get(tree, "set"), st))
+        return false;
+    if (!tests || !tests->n) return fail(st, "%s: the claim has no tests", tree->where);
+    for (int i = 0; i < tests->n; i++)
+        if (!parse_test(c, tests->items[i], st)) return false;
+    return true;
+}
+
+bool claim_parse(Claim *c, const char *id, const char *text, const char *where, Status *st)
+{
+    memset(c, 0, sizeof *c);
+    snprintf(c->id, sizeof c->id, "%s", id);
+    c->ablation.metric = "pass@1";
+    Node *tree = node_parse(text, where, true, st);
+    bool ok = tree && parse_tree(c, tree, st);
+    node_free(tree);
+    return ok;
+}
+
+Claim *claims_read(int *n, Status *st)
+{
+    Claim *list = calloc(CLAIMS, sizeof *list);
+    CHECK(list);
+    *n = 0;
+    for (const EmbeddedRecipe *e = embedded_claims; e->name && *n < CLAIMS; e++)
+        if (!claim_parse(&list[(*n)++], e->name, e->text, e->name, st)) {
+            free(list);
+            return NULL;
+        }
+    return list;
+}
+
+/* ---- Measuring ---- */
+
+static int seed_folder(const Claim *c, const char *arm, int s, char out[FOLDER])
+{
+    const Ablation *a = &c->ablation;
+    int i = 0;
+    while (strcmp(a->arms[i].name, arm)) i++;
+    arm_folder(a, &a->arms[i], a->seeds[s], out);
+    return i;
+}
+
+/* The mean of a metric over the first or last WINDOW steps; NAN: not there. */
+static double window_mean(const char *folder, const char *unit, const char *key, bool last)
+{
+    Json *lines = run_read_lines(folder, "metrics.jsonl");
+    double values[WINDOW], sum = 0;
+    int n = 0;
+    for (size_t i = 0; i < json_count(lines); i++) {
+        const Json *line = json_at(lines, i);
+        double v = strcmp(json_get_string(line, "stage", ""), unit) ? (double)NAN : json_get_number(line, key);
+        if (isnan(v) || (!last && n >= WINDOW)) continue;
+        values[n++ % WINDOW] = v;
+    }
+    json_free(lines);
+    int kept = n < WINDOW ? n : WINDOW;
+    for (int i = 0; i < kept; i++) sum += values[i];
+    return kept ? sum / kept : (double)NAN;
+}
+
+/* The side's values under seed s, problem by problem; caller frees. NULL: not there. */
+static double *side_values(const Claim *c, const ClaimSide *side, int s, int *n)
+{
+    char folder[FOLDER], evals[FOLDER + 16], file[128], key[64];
+    seed_folder(c, side->arm, s, folder);
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(side->metric, "@"), side->metric);
+    bool first = strstr(side->metric, "@first") != NULL, last = strstr(side->metric, "@last") != NULL;
+    double *v;
+    if (first || last) {
+        v = malloc(sizeof *v);
+        CHECK(v);
+        *n = 1;
+        v[0] = window_mean(folder, side->unit, key, last);
+        if (!isnan(v[0])) return v;
+        free(v);
+        return NULL;
+    }
+    snprintf(evals, sizeof evals, "%s/evals", folder);
+    snprintf(file, sizeof file, "%s.jsonl", side->unit);
+    Json *rows = run_read_lines(evals, file);
+    v = calloc(json_count(rows) + 1, sizeof *v);
+    CHECK(v);
+    *n = 0;
+    for (size_t i = 0; i < json_count(rows); i++) {
+        double x = json_get_number(json_at(rows, i), side->metric);
+        if (!isnan(x)) v[(*n)++] = x;
+    }
+    json_free(rows);
+    if (*n) return v;
+    free(v);
+    return NULL;
+}
+
+static Compared measure_test(const Claim *c, const ClaimTest *t)
+{
+    double *d[STATS_SEEDS];
+    const double *rows[STATS_SEEDS];
+    int n[STATS_SEEDS], seeds = 0;
+    for (int s = 0; s < c->ablation.n_seeds; s++) {
+        int na = 0, nb = 0;
+        double *x = side_values(c, &t->a, s, &na), *y = side_values(c, &t->b, s, &nb);
+        for (int i = 0; x && y && na == nb && i < nb; i++) y[i] -= x[i];
+        free(x);
+        if (x && y && na == nb) rows[seeds] = d[seeds] = y, n[seeds++] = nb;
+        else free(y);
+    }
+    Compared found = {.p = 1, .adjusted = 1};
+    if (seeds) found = stats_compare(&(Paired){seeds, n, rows}, 1);
+    for (int s = 0; s < seeds; s++) free(d[s]);
+    return found;
+}
+
+bool claim_measure(Claim *c, Status *st)
+{
+    Compared list[CLAIM_TESTS];
+    for (int i = 0; i < c->n_tests; i++) {
+        list[i] = measure_test(c, &c->tests[i]);
+        char a[256], b[256];
+        if (!list[i].seeds)
+            return fail(st, "%s: no run has both %s and %s, problem by problem", c->id,
+                        claim_side_text(&c->tests[i].a, a), claim_side_text(&c->tests[i].b, b));
+    }
+    stats_holm(list, c->n_tests);
+    for (int i = 0; i < c->n_tests; i++) c->tests[i].found = list[i];
+    return true;
+}
+
+/* ---- Verdicts ---- */
+
+ClaimVerdict claim_verdict(const Claim *c)
+{
+    bool all = true;
+    for (int i = 0; i < c->n_tests; i++) {
+        const ClaimTest *t = &c->tests[i];
+        if (!t->found.seeds) return CLAIM_UNRUN;
+        int v = (int)stats_verdict(&t->found);
+        if (v == -t->expect) return CLAIM_OPPOSITE;
+        all = all && v == t->expect;
+    }
+    return all ? CLAIM_REPRODUCED : CLAIM_OPEN;
+}
+
+const char *claim_verdict_name(ClaimVerdict v)
+{
+    static const char *const names[] = {"not run", "reproduced", "not reproduced at this size", "not resolved"};
+    return names[v];
+}
+
+const char *claim_side_text(const ClaimSide *s, char out[256])
+{
+    const char *dot = strrchr(s->arm, '.'), *arm = dot ? dot + 1 : s->arm; /* folders carry the claim's id before it */
+    bool named = strcmp(arm, "run") != 0;
+    snprintf(out, 256, "%s%s%s %s", named ? arm : "", named ? "/" : "", s->unit, s->metric);
+    return out;
+}
+
+double claim_unit(const ClaimTest *t)
+{
+    return strncmp(t->a.metric, "length", 6) && strncmp(t->a.metric, "loss", 4) ? 100 : 1;
+}

@@ -1,0 +1,131 @@
+/* Claims in JSON, on a terminal and on a page. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "recipes/ablate/page.h"
+#include "recipes/ablate/paper.h"
+#include "recipes/ablate/results.h"
+#include "recipes/report/html.h"
+#include "recipes/report/svg_forest.h"
+
+Json *claim_json(const Claim *c)
+{
+    char side[256];
+    Json *o = json_new_object(), *tests = json_new_array(), *seeds = json_new_array();
+    json_set(o, "id", json_new_text(c->id));
+    json_set(o, "source", json_new_text(c->source));
+    json_set(o, "sentence", json_new_text(c->sentence));
+    json_set(o, "reported", json_new_text(c->reported));
+    json_set(o, "recipe", json_new_text(c->ablation.recipe_file));
+    for (int i = 0; i < c->ablation.n_seeds; i++) json_append(seeds, json_new_int(c->ablation.seeds[i]));
+    json_set(o, "seeds", seeds);
+    if (c->failure[0]) json_set(o, "failure", json_new_text(c->failure));
+    json_set(o, "verdict", json_new_text(claim_verdict_name(claim_verdict(c))));
+    for (int i = 0; i < c->n_tests; i++) {
+        const ClaimTest *t = &c->tests[i];
+        Json *test = json_new_object(), *ci = json_new_array();
+        json_set(test, "a", json_new_text(claim_side_text(&t->a, side)));
+        json_set(test, "b", json_new_text(claim_side_text(&t->b, side)));
+        json_set(test, "expect", json_new_text(t->expect > 0 ? "higher" : "lower"));
+        json_set(test, "difference", json_new_number(t->found.difference));
+        json_append(ci, json_new_number(t->found.low));
+        json_append(ci, json_new_number(t->found.high));
+        json_set(test, "ci95", ci);
+        json_set(test, "p_adjusted", json_new_number(t->found.adjusted));
+        json_set(test, "verdict", json_new_text(stats_verdict_name(stats_verdict(&t->found))));
+        json_append(tests, test);
+    }
+    json_set(o, "tests", tests);
+    return o;
+}
+
+void claim_print(const Claim *c, FILE *out)
+{
+    char a[256], b[256], verdict[96];
+    fprintf(out, "\n%s: %s\n  %s\n  %s\n  the paper: %s\n", c->id, claim_verdict_name(claim_verdict(c)), c->sentence,
+            c->source, c->reported);
+    for (int i = 0; i < c->n_tests; i++) {
+        const ClaimTest *t = &c->tests[i];
+        double unit = claim_unit(t);
+        fprintf(out, "  %s against %s: %+.1f [%+.1f, %+.1f] %s, expected %s: %s\n", claim_side_text(&t->b, b),
+                claim_side_text(&t->a, a), unit * t->found.difference, unit * t->found.low, unit * t->found.high,
+                unit > 1 ? "points" : "", t->expect > 0 ? "higher" : "lower", results_verdict(&t->found, verdict));
+    }
+}
+
+static void tests_forest(FILE *out, const Claim *c)
+{
+    SvgInterval rows[CLAIM_TESTS];
+    char labels[CLAIM_TESTS][600], notes[CLAIM_TESTS][160], a[256], b[256], verdict[96];
+    for (int percent = 1; percent >= 0; percent--) {
+        int n = 0;
+        for (int i = 0; i < c->n_tests; i++) {
+            const ClaimTest *t = &c->tests[i];
+            if ((claim_unit(t) > 1) != percent) continue;
+            int v = (int)stats_verdict(&t->found);
+            snprintf(labels[n], sizeof labels[n], "%s", claim_side_text(&t->b, b));
+            fputs("<p><small>", out);
+            html_text(out, b);
+            fputs(" against ", out);
+            html_text(out, claim_side_text(&t->a, a));
+            fprintf(out, ": expected %s</small></p>\n", t->expect > 0 ? "higher" : "lower");
+            snprintf(notes[n], sizeof notes[n], "%s", results_verdict(&t->found, verdict));
+            rows[n] = (SvgInterval){labels[n],    notes[n],      t->found.difference,
+                                    t->found.low, t->found.high, v == 0 ? 7 : v == t->expect ? 2 : 4};
+            n++;
+        }
+        if (!n) continue;
+        fputs("<div class='scroll'>", out);
+        svg_forest(out, rows, n, percent);
+        fputs("</div>\n", out);
+    }
+}
+
+static void one_claim(FILE *out, const Claim *c)
+{
+    ClaimVerdict v = claim_verdict(c);
+    fprintf(out, "<div class='card' id='%s'><h3>%s <small class='%s'>%s</small></h3>\n<p>", c->id, c->id,
+            v == CLAIM_REPRODUCED ? "right"
+            : v == CLAIM_OPPOSITE ? "wrong"
+                                  : "tag",
+            claim_verdict_name(v));
+    html_text(out, c->sentence);
+    fputs(" <span class='tag'>", out);
+    html_text(out, c->source);
+    fputs("</span></p>\n<p class='lead'>The paper: ", out);
+    html_text(out, c->reported);
+    fprintf(out, ". Here: recipe %s until %s, %d seed%s.</p>\n", c->ablation.recipe_file, c->ablation.until,
+            c->ablation.n_seeds, c->ablation.n_seeds == 1 ? "" : "s");
+    if (c->failure[0]) {
+        fputs("<p class='wrong'>It could not be run: ", out);
+        html_text(out, c->failure);
+        fputs(".</p>\n", out);
+    }
+    if (v != CLAIM_UNRUN) tests_forest(out, c);
+    fputs("</div>\n", out);
+}
+
+char *claims_page(const Claim *list, int n, const char *command)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    int counts[4] = {0};
+    CHECK(out);
+    for (int i = 0; i < n; i++) counts[claim_verdict(&list[i])]++;
+    ablate_page_head(out, n > 1 ? "Claims of the papers" : "A claim of the papers");
+    fprintf(
+        out,
+        "<p class='lead'>%d reproduced, %d not reproduced at this size, %d not resolved, %d not run. Differences are "
+        "paired by seed and problem, with 95&#8201;%% intervals; several tests of a claim are adjusted (Holm).</p>\n",
+        counts[CLAIM_REPRODUCED], counts[CLAIM_OPPOSITE], counts[CLAIM_OPEN], counts[CLAIM_UNRUN]);
+    for (int i = 0; i < n; i++) one_claim(out, &list[i]);
+    fputs("<h2>To repeat it</h2>\n<pre class='command'>", out);
+    html_text(out, command);
+    fputs("</pre>\n", out);
+    ablate_page_foot(out, "r1 paper");
+    CHECK(!fclose(out));
+    return text;
+}
