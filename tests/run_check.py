@@ -131,6 +131,48 @@ def weights(run, recipe, stored):
     assert not wrong, "other weights or steps than stored in " + stored + ":\n" + "\n".join(wrong)
 
 
+def leaves(value, path=""):
+    """The numbers in nested objects, by their paths."""
+    if isinstance(value, bool) or value is None:
+        return {}
+    if isinstance(value, (int, float)):
+        return {path: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {k: v for key, part in items for k, v in leaves(part, f"{path}.{key}" if path else str(key)).items()}
+
+
+def numbers_of(run):
+    """Of every unit: each number of its metrics, summed over its lines, and those of its summary entry."""
+    units = {}
+    for line in [*lines(run), *read_json(run, "summary.json")["stages"]]:
+        unit = units.setdefault(line.get("stage") or line["name"], {})
+        for path, value in leaves({k: v for k, v in without_times(line).items() if k not in ("stage", "step", "name")}).items():
+            path = path.replace(" ", "_")
+            unit[path] = unit.get(path, 0) + value
+    return {unit: {k: f"{v:.6g}" for k, v in sorted(numbers.items())} for unit, numbers in units.items()}
+
+
+def numbers(run, recipe, stored, store=""):
+    """The numbers of metrics and evaluations are the stored ones ("RECIPE UNIT KEY=VALUE ..." a line); with a fourth argument
+    they are stored."""
+    have = numbers_of(run)
+    with open(stored) as f:
+        old = f.readlines()
+    if store:
+        new = [f"{recipe} {unit} " + " ".join(f"{k}={v}" for k, v in n.items()) + "\n" for unit, n in have.items()]
+        with open(stored, "w") as f:
+            f.writelines([line for line in old if not line.startswith(recipe + " ")] + new)
+        return
+    wrong = []
+    for line in old:
+        of, unit, *pairs = line.split()
+        if of == recipe:
+            want = dict(pair.split("=", 1) for pair in pairs)
+            wrong += [f"{unit} {k}: {have.get(unit, {}).get(k)}, stored {want.get(k)}"
+                      for k in sorted({*want, *have.get(unit, {})}) if have.get(unit, {}).get(k) != want.get(k)]
+    assert not wrong, f"other numbers than stored in {stored}:\n" + "\n".join(wrong[:40])
+
+
 def prefix(a, b):
     """The stages that a has are b's, with equal weights."""
     ha, hb = hashes(a), hashes(b)

@@ -37,3 +37,23 @@ before=$(grep '"step": 40,' "$TEST_DIR/cut/metrics.jsonl" | head -n 1)
 (run_it "$TEST_DIR/cut")
 [ "$(grep '"step": 40,' "$TEST_DIR/cut/metrics.jsonl" | head -n 1)" = "$before" ] || complain "the finished stage was trained again"
 python3 tests/run_check.py same "$TEST_DIR/cut" "$TEST_DIR/whole"
+
+# And in the middle of a step: what it had drawn so far (rounds of refills of groups that never have a signal) is drawn again.
+refill_it() { # FOLDER, replaced by r1
+    exec "$R1" run micro --threads 1 --quiet --out "$1" --until zero --checkpoint-seconds 3600 --set base.steps=2 \
+        --set base.eval_every=0 --set base.eval_after=false --set zero.eval_after=false --set zero.eval_every=0 \
+        --set zero.steps=2 --set zero.refill=100 --set zero.rewards=[accuracy] >"$TEST_DIR/out" 2>"$said"
+}
+(refill_it "$TEST_DIR/all")
+refill_it "$TEST_DIR/half" &
+child=$!
+until grep -qs '"stage": "zero", "step": 1,' "$TEST_DIR/half/metrics.jsonl"; do
+    kill -0 $child 2>/dev/null || complain "the refilling run ended"
+    sleep 0.01
+done
+sleep 0.1
+kill -INT $child || complain "the refilling run ended soon"
+wait $child || true
+! grep -q '"stage": "zero", "step": 2,' "$TEST_DIR/half/metrics.jsonl" || complain "the step was not cut"
+(refill_it "$TEST_DIR/half")
+python3 tests/run_check.py same "$TEST_DIR/half" "$TEST_DIR/all"
