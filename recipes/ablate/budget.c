@@ -86,7 +86,7 @@ static bool run_pilot(const Ablation *a, const Recipe *r, int threads, const cha
     job_arg(&job, a->recipe_file);
     for (int i = 0; i < a->n_shared; i++) job_arg(&job, "--set"), job_arg(&job, a->shared[i]);
     for (int i = 0; i < p->n && job.n_args < JOB_ARGS - 12; i++) job_arg(&job, "--set"), job_arg(&job, p->text[i]);
-    const char *const rest[] = {"--out", folder, "--until", a->until, "--threads", number, "--quiet"};
+    const char *const rest[] = {"--out", folder, "--only", a->until, "--threads", number, "--quiet"};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) job_arg(&job, rest[i]);
     job.log = log;
     bool ok = jobs_run(&job, 1, 1, NULL, NULL, cancel, st);

@@ -57,7 +57,7 @@ static void run_command(Job *j, const Ablation *a, const ScheduleOptions *o, Arm
     job_arg(j, "run");
     job_arg(j, a->recipe_file);
     add_sets(j, a, r->arm);
-    const char *const rest[] = {"--set",   r->seed_set, "--out",     r->folder,  "--until", a->until,
+    const char *const rest[] = {"--set",   r->seed_set, "--out",     r->folder,  "--only", o->only ? o->only : a->until,
                                 "--reuse", r->reuse,    "--threads", r->threads, "--quiet"};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) job_arg(j, rest[i]);
     if (o->logger) job_arg(j, "--log"), job_arg(j, o->logger);
@@ -66,18 +66,26 @@ static void run_command(Job *j, const Ablation *a, const ScheduleOptions *o, Arm
 
 /* ---- What is there already ---- */
 
-static bool is_finished(const ArmRun *r, const char *until)
+/* Whether the run has all stages of "A,B". */
+static bool is_finished(const ArmRun *r, const char *list)
 {
-    char path[FOLDER + 32];
+    char path[FOLDER + 32], name[RECIPE_NAME];
     Status ignored = {0};
     snprintf(path, sizeof path, "%s/summary.json", r->folder);
     Json *summary = access(path, F_OK) ? NULL : json_read(path, &ignored);
     const Json *stages = json_get(summary, "stages");
-    bool done = false;
-    for (size_t i = 0; i < json_count(stages); i++)
-        done = done || !strcmp(json_get_string(json_at(stages, i), "name", ""), until);
+    bool all = summary != NULL;
+    while (*list) {
+        bool done = false;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(list, ","), list);
+        for (size_t i = 0; i < json_count(stages); i++)
+            done = done || !strcmp(json_get_string(json_at(stages, i), "name", ""), name);
+        all = all && done;
+        list += strcspn(list, ",");
+        list += *list == ',';
+    }
     json_free(summary);
-    return done;
+    return all;
 }
 
 /* A folder of that name must hold the same recipe. */
@@ -332,7 +340,7 @@ static bool prepare(Board *s, const ScheduleOptions *o, Sharing *sharing, const 
     int left = 0;
     for (int i = 0; i < s->n && !st->failed; i++) {
         if (!check_folder(s->ablation, &s->runs[i], st)) return false;
-        s->jobs[i].state = is_finished(&s->runs[i], s->ablation->until) ? JOB_DONE : JOB_WAITING;
+        s->jobs[i].state = is_finished(&s->runs[i], o->only ? o->only : s->ablation->until) ? JOB_DONE : JOB_WAITING;
         left += s->jobs[i].state == JOB_WAITING;
     }
     if (o->jobs) *sharing = (Sharing){.jobs = o->jobs, .threads = jobs_processors() / o->jobs};

@@ -16,6 +16,7 @@ typedef struct ScheduleOptions {
     int jobs;           /* 0: measured */
     bool quiet;         /* no live table */
     const char *reuse;  /* another folder of runs whose units may be linked; NULL: none */
+    const char *only;   /* "A,B": stages whose results are wanted; NULL: `until` */
     const char *logger; /* passed on to `r1 run --log`; NULL: none */
 } ScheduleOptions;
 

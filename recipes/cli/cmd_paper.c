@@ -86,10 +86,28 @@ static bool write_text(const char *folder, const char *name, const char *ending,
     return ok;
 }
 
+/* The stages that the claim's tests look at, "A,B"; parts of a stage ("distill.rival1") by its name. */
+static const char *stages_of(const Claim *c, char out[CLAIM_TEXT])
+{
+    size_t used = 0;
+    for (int i = 0; i < 2 * c->n_tests; i++) {
+        const char *unit = i % 2 ? c->tests[i / 2].b.unit : c->tests[i / 2].a.unit;
+        char name[96], *at;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(unit, "."), unit);
+        at = used ? strstr(out, name) : NULL;
+        if (at && (at == out || at[-1] == ',') && strchr(",", at[strlen(name)])) continue;
+        used += (size_t)snprintf(out + used, CLAIM_TEXT - used, "%s%s", used ? "," : "", name);
+    }
+    return out;
+}
+
 static bool run_one(Claim *c, const PaperArgs *a, Sharing *sharing, Status *st)
 {
     fprintf(stderr, "%s: %s\n", c->id, c->sentence);
-    if (!ablate_folder(a->out, st) || !schedule_run(&c->ablation, &a->schedule, sharing, &interrupted, st) ||
+    ScheduleOptions schedule = a->schedule;
+    char only[CLAIM_TEXT];
+    schedule.only = stages_of(c, only);
+    if (!ablate_folder(a->out, st) || !schedule_run(&c->ablation, &schedule, sharing, &interrupted, st) ||
         !claim_measure(c, st))
         return false;
     Json *o = claim_json(c);

@@ -37,7 +37,7 @@ static int print_recipe(Recipe *recipe, const char *key)
 }
 
 typedef struct RunArgs {
-    const char *recipe, *out, *until, *show, *reuse, *logger;
+    const char *recipe, *out, *until, *show, *only, *reuse, *logger;
     bool help_recipe, resolved, quiet;
     const char *sets[MAX_SETS];
     int n_sets;
@@ -53,6 +53,7 @@ static int read_args(int argc, char **argv, RunArgs *a)
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused_set, 0, 0,
          "changes a key of the recipe, e.g. --set zero.steps=50; may be repeated"},
         {"--until", "STAGE", OPTION_TEXT, &a->until, 0, 0, "stops after that stage"},
+        {"--only", "STAGE[,..]", OPTION_TEXT, &a->only, 0, 0, "only these stages and those that they depend on"},
         {"--reuse", "DIR", OPTION_TEXT, &a->reuse, 0, 0,
          "links finished units of the runs in DIR that depend on the same things, and says why others are computed"},
         {"--log", "LOGGER", OPTION_TEXT, &a->logger, 0, 0,
@@ -106,6 +107,7 @@ int cmd_run(int argc, char **argv)
     interrupt_catch();
     PipelineOptions p = {.folder = folder,
                          .until = a.until,
+                         .only = a.only,
                          .quiet = a.quiet,
                          .reuse = a.reuse,
                          .logger = a.logger,

@@ -114,6 +114,30 @@ static bool write_head(Run *r, Status *st)
            run_summary_set(r->folder, "machine", json_new_text(r->machine.ops->machine_kind(r->machine.backend)), st);
 }
 
+static void mark_needed(const Recipe *r, const char *name, bool *needed)
+{
+    const RecipeStage *s = recipe_stage_of(r, name);
+    if (!s || needed[s - r->stages]) return; /* a path, or marked already */
+    needed[s - r->stages] = true;
+    mark_needed(r, s->from, needed);
+    mark_needed(r, s->sample_from, needed);
+    mark_needed(r, s->reward_models, needed);
+}
+
+/* The stages of a list "A,B" with all that they depend on; NULL: all. */
+static bool choose_stages(const Recipe *r, const char *only, bool *needed, Status *st)
+{
+    char *list = strdup(only ? only : ""), *rest = NULL;
+    CHECK(list);
+    for (int i = 0; i < r->n_stages; i++) needed[i] = !only;
+    for (char *name = strtok_r(list, ",", &rest); name && !st->failed; name = strtok_r(NULL, ",", &rest)) {
+        if (recipe_stage_index(r, name) < 0) fail(st, "--only %s: the recipe has no stage of that name", name);
+        else mark_needed(r, name, needed);
+    }
+    free(list);
+    return !st->failed;
+}
+
 /* What each stage is paid for: the first thing to look at in an ablation. */
 static void print_rewards(const Recipe *recipe)
 {
@@ -208,8 +232,11 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
 {
     Run r;
     double start = clock_seconds();
-    bool ok = open_run(&r, recipe, o, cancel, st);
-    for (int i = 0; i < r.n_units && ok; i++) ok = unit_execute(&r, &r.units[i], st);
+    bool needed[RECIPE_STAGES], ok = choose_stages(recipe, o->only, needed, st);
+    if (!ok) return false;
+    ok = open_run(&r, recipe, o, cancel, st);
+    for (int i = 0; i < r.n_units && ok; i++)
+        if (needed[r.units[i].stage_index]) ok = unit_execute(&r, &r.units[i], st);
     if (ok) ok = report_write(&o->folder, 1, NULL, st);
     if (ok) {
         print_table(&r);

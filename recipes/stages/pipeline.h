@@ -9,6 +9,7 @@ typedef struct PipelineOptions {
     const char *until;  /* last stage, NULL: all */
     const char
         *recipe_name; /* as the person typed it, for the command that resumes; NULL: the run folder's recipe.yaml */
+    const char *only; /* "A,B": these stages and those that they depend on; NULL: every one */
     bool quiet;
     const char *logger; /* "wandb", "trackio"; NULL: none */
     const char *reuse;  /* folder of runs whose units are linked instead of computed again; NULL: none */

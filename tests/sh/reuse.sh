@@ -52,3 +52,10 @@ hashes runs/b | cmp - b.hashes
 
 if "$R1" run micro --out x --reuse nowhere --quiet >/dev/null 2>err; then exit 1; fi
 grep -q -- '--reuse nowhere: it is no folder' err
+
+# --only: a stage with what it depends on, in the weights of a whole run
+"$R1" run micro --only rl_all --set rl_reason.rewards.language=0 --out only --reuse runs --quiet >/dev/null 2>&1
+hashes only >only.hashes
+[ "$(grep -c . only.hashes)" = 7 ] && tail -n 1 b.hashes | cmp - "$(tail -n 1 only.hashes >last; echo last)"
+if "$R1" run micro --only rl_all,nowhere --out y --quiet >/dev/null 2>err; then exit 1; fi
+grep -q -- '--only nowhere: the recipe has no stage of that name' err
