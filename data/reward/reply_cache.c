@@ -10,11 +10,11 @@
 #include "data/json.h"
 #include "data/text.h"
 
-ReplyKey reply_key(const char *command, const char *line)
+ReplyKey reply_key(uint64_t program, const char *line)
 {
     ReplyKey key;
     for (uint64_t i = 0; i < 2; i++) {
-        uint64_t h = hash_bytes(command, strlen(command) + 1, hash_spread(i + 1));
+        uint64_t h = hash_bytes(&program, sizeof program, hash_spread(i + 1));
         key.word[i] = hash_spread(hash_bytes(line, strlen(line), h));
     }
     return key;

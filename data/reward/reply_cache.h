@@ -1,4 +1,4 @@
-/* Replies of external programs by the hash of (command, request line). */
+/* Replies of external programs by the hash of (program, request line). */
 #ifndef DATA_REPLY_CACHE_H
 #define DATA_REPLY_CACHE_H
 
@@ -10,7 +10,7 @@
 typedef struct ReplyKey {
     uint64_t word[2];
 } ReplyKey;
-ReplyKey reply_key(const char *command, const char *line);
+ReplyKey reply_key(uint64_t program, const char *line); /* program: command_hash */
 
 /* pending: the place of the request in the batch that is on its way; -1: reply holds; -2: it failed, ask again. */
 enum { REPLY_HOLDS = -1, REPLY_FAILED = -2 };

@@ -1,3 +1,4 @@
+/* Weighted sums of rules, reward models' values and programs. */
 #include "data/reward/reward.h"
 
 #include <math.h>
@@ -6,18 +7,22 @@
 
 #include "core/check.h"
 #include "data/reward/external.h"
+#include "data/reward/command.h"
 #include "data/reward/reply_cache.h"
+#include "data/reward/rules.h"
 #include "data/text.h"
-#include "data/utf8.h"
 
-enum { GRAM = 4, ALL_KINDS = 1 << KIND_REASONING | 1 << KIND_HELPFUL | 1 << KIND_SAFETY };
+enum { ALL_KINDS = 1 << KIND_REASONING | 1 << KIND_HELPFUL | 1 << KIND_SAFETY };
 
 struct RewardSet {
     RewardSpec specs[REWARD_MAX];
     External *programs[REWARD_MAX];
+    uint64_t program[REWARD_MAX]; /* command_hash */
+    long failed[REWARD_MAX];
     int n;
     ReplyCache cache;
     long calls, hits, failures;
+    Text notice;
 };
 
 static const char *const kind_names[REWARD_KINDS] = {
@@ -71,7 +76,9 @@ RewardSet *reward_open(const RewardSpec *specs, int n, Status *st)
         if (s->name[0] == '\0') strcpy(s->name, reward_kind_name(s->kind));
         if (s->kinds == 0) s->kinds = reward_default_kinds(s->kind);
         if (s->kind == REWARD_EXTERNAL)
-            r->programs[i] = external_open(s->command, s->timeout > 0 ? s->timeout : REWARD_TIMEOUT);
+            r->programs[i] = external_open(s->command, s->timeout > 0 ? s->timeout : REWARD_TIMEOUT,
+                                           s->startup > 0 ? s->startup : REWARD_STARTUP);
+        r->program[i] = s->kind == REWARD_EXTERNAL ? command_hash(s->command) : 0;
     }
     return r;
 }
@@ -81,87 +88,8 @@ void reward_close(RewardSet *r)
     if (r == NULL) return;
     for (int i = 0; i < r->n; i++) external_close(r->programs[i]);
     reply_cache_free(&r->cache);
+    free(r->notice.p);
     free(r);
-}
-
-/* ---- Components ---- */
-
-static float overlong(const RewardSpec *s, const RewardInput *in)
-{
-    int free_tokens = in->max_tokens - s->buffer;
-    if (in->tokens <= free_tokens && !in->truncated) return 0.0f;
-    if (s->buffer == 0 || in->tokens >= in->max_tokens) return -1.0f;
-    return (float)(free_tokens - in->tokens) / (float)s->buffer;
-}
-
-/* 0 blank, 1 letter, 2 digit, 3 any other sign: what makes the units of repetition. */
-static int sign_class(int32_t c)
-{
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\r') return 0;
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c < 0x2e80)) return 1;
-    return c >= '0' && c <= '9' ? 2 : 3;
-}
-
-/* Hashes of the units of a text: runs of letters, runs of digits, single other signs. Caller frees. */
-static uint64_t *read_units(const char *text, size_t length, int *count)
-{
-    uint64_t *units = malloc((length + 1) * sizeof *units);
-    CHECK(units != NULL);
-    int n = 0, last = 0;
-    for (size_t i = 0; i < length;) {
-        int32_t c;
-        size_t step = utf8_next(text + i, length - i, &c);
-        int class = sign_class(c);
-        bool goes_on = class == last && (class == 1 || class == 2);
-        if (goes_on) units[n - 1] = hash_bytes(text + i, step, units[n - 1]);
-        else if (class != 0) units[n++] = hash_bytes(text + i, step, 0);
-        last = class;
-        i += step;
-    }
-    *count = n;
-    return units;
-}
-
-static int by_hash(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-float repetition_share(const char *text, size_t length)
-{
-    int n, repeated = 0;
-    uint64_t *grams = read_units(text, length, &n);
-    int total = n - GRAM + 1;
-    for (int i = 0; i < total; i++) {
-        uint64_t h = 0;
-        for (int j = 0; j < GRAM; j++) h = hash_spread(h + grams[i + j]);
-        grams[i] = h;
-    }
-    if (total > 1) qsort(grams, (size_t)total, sizeof *grams, by_hash);
-    for (int i = 1; i < total; i++) repeated += grams[i] == grams[i - 1];
-    free(grams);
-    return total > 1 ? (float)repeated / (float)total : 0.0f;
-}
-
-static float language(const Parsed *c, const Problem *p)
-{
-    return c->think_length == 0 ? 0.0f : task_language_share(p, c->think, c->think_length);
-}
-
-static float part(const RewardSpec *s, const RewardInput *in, const Parsed *c, const Verdict *v)
-{
-    switch (s->kind) {
-    case REWARD_ACCURACY: return v->score;
-    case REWARD_FORMAT: return c->format_ok && !in->truncated ? 1.0f : 0.0f;
-    case REWARD_LANGUAGE: return language(c, in->problem);
-    case REWARD_LENGTH: return in->max_tokens > 0 ? 1.0f - (float)in->tokens / (float)in->max_tokens : 0.0f;
-    case REWARD_OVERLONG: return overlong(s, in);
-    case REWARD_REPETITION: return -repetition_share(in->completion, strlen(in->completion));
-    case REWARD_HELPFUL_RM: return in->helpful;
-    case REWARD_SAFETY_RM: return in->safe;
-    default: return 0.0f;
-    }
 }
 
 /* ---- External programs ---- */
@@ -174,7 +102,7 @@ static Json *row_of(const Problem *p)
     json_set(row, "answer", json_new_text(p->answer));
     json_set(row, "task", json_new_text(p->task->name));
     json_set(row, "level", json_new_int(p->level));
-    json_set(row, "language", json_new_text(p->language == LANGUAGE_EN ? "en" : "zh"));
+    json_set(row, "language", json_new_text(language_name(p->language)));
     return row;
 }
 
@@ -182,6 +110,7 @@ static char *request_line(const RewardInput *in)
 {
     Json *v = json_new_object();
     json_set(v, "prompt", json_new_text(in->problem->prompt));
+    if (in->problem->messages != NULL) json_set(v, "messages", json_copy(in->problem->messages));
     json_set(v, "completion", json_new_text(in->completion));
     json_set(v, "row", row_of(in->problem));
     char *line = json_write(v, false);
@@ -189,18 +118,75 @@ static char *request_line(const RewardInput *in)
     return line;
 }
 
+/* The last line that a program wrote on standard error, for a sentence about it; the lines before it were passed through. */
+static void add_said(Text *out, const External *e)
+{
+    long cut;
+    const char *said = external_said(e, &cut), *end = said + strlen(said);
+    while (end > said && strchr(" \t\r\n", end[-1])) end--;
+    const char *line = end;
+    while (line > said && line[-1] != '\n') line--;
+    if (end == said) return;
+    text_addf(out, "; its last words: %.*s", (int)(end - line), line);
+    if (cut > 0) text_addf(out, " (%ld bytes of its standard error were not shown)", cut);
+}
+
+/* Tells of a component's first failure, and of the first line that was skipped. */
+static void note(RewardSet *r, int component, const ExternalReply *replies, int n, int failed)
+{
+    External *e = r->programs[component];
+    const RewardSpec *s = &r->specs[component];
+    const char *line = external_skipped(e);
+    int first = 0;
+    if (line != NULL)
+        text_addf(&r->notice, "%sreward %s: a line of its program is no reply and was skipped (said once): %s",
+                  r->notice.n ? "\n" : "", s->name, line);
+    if (failed == 0) return;
+    while (first < n && !replies[first].failed) first++;
+    if (r->failed[component] == failed) {
+        text_addf(
+            &r->notice,
+            "%sreward %s: %d of %d replies failed (%s); such samples have no reward and leave their group (said once; "
+            "reward_failures counts them)",
+            r->notice.n ? "\n" : "", s->name, failed, n, replies[first].reason);
+        add_said(&r->notice, e);
+    }
+}
+
+/* A program that never scored anything and fails at everything is no program. */
+static bool check_answers(const RewardSet *r, int component, const ExternalReply *replies, int n, int failed,
+                          Status *st)
+{
+    const External *e = r->programs[component];
+    if (failed < n || external_answered(e)) return true;
+    Text text = {0};
+    text_addf(&text, "reward %s: the program `%.200s` never gave a score: of %d requests all failed (%s)",
+              r->specs[component].name, r->specs[component].command, n, replies[0].reason);
+    add_said(&text, e);
+    fail(st, "%s", text.p);
+    free(text.p);
+    return false;
+}
+
 /* Asks the program for what the cache does not hold; every request of the batch ends up in replies[] by its pending
  * place. */
-static void ask(RewardSet *r, int component, char **lines, const ReplyKey *keys, int n, ExternalReply *replies)
+static bool ask(RewardSet *r, int component, char **lines, const ReplyKey *keys, int n, ExternalReply *replies,
+                Status *st)
 {
+    int failed = 0;
     external_score(r->programs[component], lines, n, replies);
     r->calls += n;
     for (int i = 0; i < n; i++) {
         ReplyEntry *e = reply_cache_entry(&r->cache, keys[i]);
-        r->failures += replies[i].failed;
+        failed += replies[i].failed;
         if (replies[i].failed) e->pending = REPLY_FAILED;
         else reply_entry_set(e, replies[i].score, replies[i].reason);
     }
+    r->failures += failed;
+    r->failed[component] += failed;
+    if (!check_answers(r, component, replies, n, failed, st)) return false;
+    note(r, component, replies, n, failed);
+    return true;
 }
 
 static void set_external(RewardOutput *out, int component, float score, const char *reason)
@@ -210,7 +196,7 @@ static void set_external(RewardOutput *out, int component, float score, const ch
         memcpy(out->external_reason, reason, strnlen(reason, sizeof out->external_reason - 1));
 }
 
-static void score_external(RewardSet *r, int component, const RewardInput *in, RewardOutput *out, int n)
+static bool score_external(RewardSet *r, int component, const RewardInput *in, RewardOutput *out, int n, Status *st)
 {
     size_t most = (size_t)(n > 0 ? n : 1);
     char **lines = malloc(most * sizeof *lines);
@@ -222,7 +208,7 @@ static void score_external(RewardSet *r, int component, const RewardInput *in, R
         place[i] = -1;
         if (!out[i].applies[component]) continue;
         char *line = request_line(&in[i]);
-        ReplyKey key = reply_key(r->specs[component].command, line);
+        ReplyKey key = reply_key(r->program[component], line);
         ReplyEntry *e = reply_cache_entry(&r->cache, key);
         r->hits += e->pending != REPLY_FAILED;
         if (e->pending == REPLY_HOLDS) {
@@ -237,15 +223,18 @@ static void score_external(RewardSet *r, int component, const RewardInput *in, R
             lines[asked++] = line;
         }
     }
-    if (asked > 0) ask(r, component, lines, keys, asked, replies);
+    bool ok = asked == 0 || ask(r, component, lines, keys, asked, replies, st);
     for (int i = 0; i < n; i++) {
-        if (place[i] >= 0) set_external(&out[i], component, replies[place[i]].score, replies[place[i]].reason);
+        if (place[i] < 0) continue;
+        set_external(&out[i], component, replies[place[i]].score, replies[place[i]].reason);
+        out[i].failed |= replies[place[i]].failed;
     }
     for (int i = 0; i < asked; i++) free(lines[i]);
     free(lines);
     free(keys);
     free(replies);
     free(place);
+    return ok;
 }
 
 /* ---- All of it ---- */
@@ -256,21 +245,32 @@ static void score_rules(const RewardSet *r, const RewardInput *in, RewardOutput 
     *out = (RewardOutput){.verdict = task_verify(in->problem, in->completion, in->truncated)};
     for (int i = 0; i < r->n; i++) {
         const RewardSpec *s = &r->specs[i];
-        float value = part(s, in, &c, &out->verdict);
+        float value = rule_part(s, in, &c, &out->verdict);
         out->applies[i] = (s->kinds >> in->problem->kind & 1) != 0 && !isnan(value);
         out->parts[i] = out->applies[i] ? value : 0.0f;
     }
 }
 
-void reward_score(RewardSet *r, const RewardInput *in, RewardOutput *out, int n)
+bool reward_score(RewardSet *r, const RewardInput *in, RewardOutput *out, int n, Status *st)
 {
     for (int i = 0; i < n; i++) score_rules(r, &in[i], &out[i]);
     for (int c = 0; c < r->n; c++) {
-        if (r->programs[c] != NULL) score_external(r, c, in, out, n);
+        if (r->programs[c] != NULL && !score_external(r, c, in, out, n, st)) return false;
     }
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < r->n; c++) out[i].total += r->specs[c].weight * out[i].parts[c];
     }
+    return true;
+}
+
+char *reward_notice(RewardSet *r)
+{
+    return r->notice.n ? text_take(&r->notice) : NULL;
+}
+
+long reward_failures(const RewardSet *r, int component)
+{
+    return r->failed[component];
 }
 
 void reward_counts(const RewardSet *r, long *calls, long *hits, long *failures)

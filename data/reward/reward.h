@@ -29,8 +29,9 @@ typedef struct RewardSpec {
     int buffer;        /* overlong */
     char command[512]; /* external: run by /bin/sh -c, JSON lines in and out (data/reward/external.h) */
     double timeout;    /* external: seconds a batch may take; 0: REWARD_TIMEOUT */
+    double startup;    /* external: seconds until a started program's first reply; 0: REWARD_STARTUP */
 } RewardSpec;
-enum { REWARD_TIMEOUT = 30 };
+enum { REWARD_TIMEOUT = 30, REWARD_STARTUP = 300 };
 
 /* accuracy: reasoning; helpful_rm: helpful; safety_rm: safety, what it was trained on; the others: all. */
 unsigned reward_default_kinds(RewardKind k);
@@ -47,8 +48,9 @@ typedef struct RewardOutput {
     float total;             /* sum of weight * part over the components of the prompt's kind */
     float parts[REWARD_MAX]; /* unweighted; 0 where a component does not apply */
     bool applies[REWARD_MAX];
+    bool failed;              /* an external component that applies could not be had: the sample has no reward */
     Verdict verdict;          /* the task's, whether or not accuracy is a component */
-    char external_reason[96]; /* "" or what the program said; "timeout", "crashed", "bad reply" for its failures */
+    char external_reason[96]; /* "" or what the program said; "timeout", "crashed", "bad reply: .." for its failures */
 } RewardOutput;
 
 /* Share of the n-grams (n = 4 words, or characters of CJK) of a text that occurred before in it, 0 .. 1. */
@@ -57,8 +59,14 @@ float repetition_share(const char *text, size_t length);
 typedef struct RewardSet RewardSet; /* specs + the external programs' processes and reply cache */
 RewardSet *reward_open(const RewardSpec *specs, int n, Status *st);
 void reward_close(RewardSet *r);
-/* Scores n completions. External components run as one batch a program. Never fails: a fault is a named verdict. */
-void reward_score(RewardSet *r, const RewardInput *in, RewardOutput *out, int n);
+/* Scores n completions. External components run as one batch a program; a sample that a program fails to score has .failed.
+ * Fails, in the program's own words, when a program has never scored anything and fails at the whole of a batch. */
+bool reward_score(RewardSet *r, const RewardInput *in, RewardOutput *out, int n, Status *st);
+/* What is to be told about the programs since the last call: a program's first failure, a line that was skipped.
+ * NULL: nothing. Caller frees. */
+char *reward_notice(RewardSet *r);
+/* Failures of component i since open. */
+long reward_failures(const RewardSet *r, int component);
 /* External calls, cache hits (equal completions of one batch among them), failures since open. */
 void reward_counts(const RewardSet *r, long *calls, long *hits, long *failures);
 /* The reply cache as JSON lines, for a run folder, so that a resumed run repeats its replies. Failures are not in it. A

@@ -214,7 +214,7 @@ static double mean_total(const RewardOutput *out, int n)
 }
 
 /* Column 0: right, 1: wrong, 2 ..: attacks; n problems each, in one batch. */
-static void score_family(AttackReport *r, RewardSet *set, AttackResult *result, const Honest *list, int n)
+static void score_family(AttackReport *r, RewardSet *set, AttackResult *result, const Honest *list, int n, Status *st)
 {
     int columns = 2 + r->n;
     RewardInput *in = calloc((size_t)(columns * n), sizeof *in);
@@ -229,7 +229,7 @@ static void score_family(AttackReport *r, RewardSet *set, AttackResult *result, 
                                  : fill_in(r->attacks[c - 2].pattern, list, n, i);
             in[at] = input_of(&list[i].problem, texts[at]);
         }
-    reward_score(set, in, out, columns * n);
+    reward_score(set, in, out, columns * n, st);
     result->right = mean_total(out, n);
     result->wrong = mean_total(out + n, n);
     for (int i = 0; i < r->n; i++) result->paid[i] = mean_total(out + (size_t)((2 + i) * n), n);
@@ -243,7 +243,7 @@ bool attack_run(AttackReport *r, const RecipeRewards *rewards, Status *st)
 {
     RewardSet *set = reward_open(rewards->list, rewards->n, st);
     if (!set) return false;
-    for (int t = 0; t < task_count() && r->n_families < ATTACK_FAMILIES; t++) {
+    for (int t = 0; t < task_count() && r->n_families < ATTACK_FAMILIES && !st->failed; t++) {
         const Task *task = task_at(t);
         Honest list[ATTACK_PROBLEMS];
         int n = 0;
@@ -253,14 +253,14 @@ bool attack_run(AttackReport *r, const RecipeRewards *rewards, Status *st)
         if (n) {
             AttackResult *result = &r->families[r->n_families++];
             result->family = task->name;
-            score_family(r, set, result, list, n);
+            score_family(r, set, result, list, n, st);
         }
         for (int i = 0; i < n; i++) free_honest(&list[i]);
     }
     long hits;
     reward_counts(set, &r->calls, &hits, &r->failures);
     reward_close(set);
-    return true;
+    return !st->failed;
 }
 
 bool attack_pays(const AttackReport *r, int family, int i)

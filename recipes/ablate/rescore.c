@@ -105,8 +105,8 @@ static bool score_all(Rescore *r, const Mixes *mixes, int max_tokens, Status *st
         r->list[r->n] = (Rescored){.sample = s, .truth = truth_of(&problems[r->n], s), .was = (double)s->total};
         r->n++;
     }
-    if (set) reward_score(set, in, out, r->n);
-    for (int i = 0; set && i < r->n; i++) r->list[i].now = (double)out[i].total;
+    bool scored = set && reward_score(set, in, out, r->n, st);
+    for (int i = 0; scored && i < r->n; i++) r->list[i].now = (double)out[i].total;
     long hits;
     if (set) reward_counts(set, &r->calls, &hits, &r->failures);
     reward_close(set);

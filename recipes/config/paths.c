@@ -47,47 +47,11 @@ static void set_text(Node *n, const char *text)
     CHECK(n->text);
 }
 
-static bool is_plain(char c)
-{
-    return isalnum((unsigned char)c) || strchr("_./-+,@%:", c);
-}
-
-/* A word of a shell command that begins at p: its length, quotes included, and its text without them. Words with anything that
- * the shell would make more of are none: length 0. */
-static size_t word_at(const char *p, char *text, size_t size)
-{
-    char quote = *p == '\'' || *p == '"' ? *p : 0;
-    size_t n = 0;
-    const char *from = p + (quote != 0);
-    while (from[n] && (quote ? from[n] != quote && !strchr("$`\\", from[n]) : is_plain(from[n]))) n++;
-    const char *end = from + n + (quote != 0);
-    if (!n || n >= size || (quote && from[n] != quote)) return 0;
-    if (*end && !isspace((unsigned char)*end) && !strchr(";|&<>)", *end)) return 0;
-    snprintf(text, size, "%.*s", (int)n, from);
-    return (size_t)(end - p);
-}
-
-static bool begins_word(const char *p, const char *command)
-{
-    return p == command || isspace((unsigned char)p[-1]) || strchr(";|&<>(", p[-1]);
-}
-
-bool command_word(const char **at, const char *command, char *word, size_t size)
-{
-    for (const char *p = *at; *p; p++) {
-        size_t length = begins_word(p, command) ? word_at(p, word, size) : 0;
-        if (!length) continue;
-        *at = p + length;
-        return true;
-    }
-    return false;
-}
-
 /* A path as a word of the shell. */
 static void write_word(const char *path, FILE *f)
 {
     bool plain = true;
-    for (const char *c = path; *c; c++) plain = plain && is_plain(*c);
+    for (const char *c = path; *c; c++) plain = plain && command_plain(*c);
     fputs(plain ? "" : "'", f);
     for (const char *c = path; *c; c++) {
         if (*c == '\'') fputs("'\\''", f);
@@ -104,7 +68,7 @@ static void resolve_command(Node *n, const char *folder, size_t most)
     FILE *f = open_memstream(&text, &size);
     CHECK(f);
     for (const char *p = n->text; *p;) {
-        size_t length = begins_word(p, n->text) ? word_at(p, word, sizeof word) : 0;
+        size_t length = command_word_at(p, n->text, word, sizeof word);
         if (length && find(PATH_COMMAND, folder, word, path, sizeof path)) write_word(path, f);
         else fprintf(f, "%.*s", (int)(length ? length : 1), p);
         p += length ? length : 1;

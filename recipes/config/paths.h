@@ -2,6 +2,7 @@
 #ifndef RECIPES_PATHS_H
 #define RECIPES_PATHS_H
 
+#include "data/reward/command.h"
 #include "recipes/config/schema.h"
 #include "recipes/config/yaml.h"
 
@@ -10,9 +11,6 @@
  * word without '/' is a path) is left alone. Called for each file of a chain of `extends` with its own folder, and last with ""
  * (the working folder) when all are merged. */
 void paths_resolve(const Section *b, Node *map, const char *folder, const Node *stages);
-
-/* The next plain word of a command at or after *at, which moves behind it; quotes are taken off. False: there is none. */
-bool command_word(const char **at, const char *command, char *word, size_t size);
 
 /* Whether the texts of a path row say the same although folders differ: a file and the words of a command by their last parts
  * (what is in them is compared by hash: recipes/run/inputs.h), a model when one path ends with the other. */

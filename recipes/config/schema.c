@@ -211,6 +211,7 @@ static const Field reward_fields[] = {
     PATH("command", command, PATH_COMMAND, NULL, R_EXTERNAL,
          "program run by /bin/sh -c: JSON lines in, JSON lines out"),
     REAL("timeout", timeout, "10", 0.001, 86400, R_EXTERNAL, "seconds a batch may take"),
+    REAL("startup", startup, "300", 0.001, 86400, R_EXTERNAL, "seconds until a started program's first reply"),
 };
 #undef OWNER
 const Section reward_section = {"reward", sizeof(RewardSpec), reward_fields, COUNT(reward_fields),

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/grpo.h"
 #include "recipes/model/prompts.h"
+#include "recipes/run/progress.h"
 
 static void keep_completion(Sample *s, const Completion *c, const Voice *v, const Problem *p)
 {
@@ -143,6 +144,14 @@ bool groups_check(const Group *groups, int n, int G, const RewardSpec *rewards, 
     return true;
 }
 
+/* What the reward programs gave reason to say. */
+static void tell(const GroupSource *s)
+{
+    char *notice = reward_notice(s->rewards);
+    if (notice) progress_note(s->run->progress, "%s", notice);
+    free(notice);
+}
+
 bool groups_score(Group *groups, int n, const GroupSource *s, Status *st)
 {
     int G = s->rl->group;
@@ -156,7 +165,8 @@ bool groups_score(Group *groups, int n, const GroupSource *s, Status *st)
     }
     bool ok = (!s->helpful || model_scores(s, s->helpful, groups, n, true, in, st)) &&
               (!s->safety || model_scores(s, s->safety, groups, n, false, in, st));
-    if (ok) reward_score(s->rewards, in, out, n * G);
+    ok = ok && reward_score(s->rewards, in, out, n * G, st);
+    tell(s);
     for (int i = 0; i < n * G && ok; i++) groups[i / G].samples[i % G].reward = out[i];
     ok = ok && groups_check(groups, n, G, s->specs->list, s->specs->n, st);
     ops_clocked_phase(s->run->machine.times, before);
@@ -165,15 +175,52 @@ bool groups_score(Group *groups, int n, const GroupSource *s, Status *st)
     return ok;
 }
 
+/* Samples whose reward could not be had are left out of their group: no advantage, no part in anybody's baseline. */
 void groups_advantages(Group *groups, int n, int G, bool by_std)
 {
     float *reward = calloc((size_t)G, sizeof *reward), *advantage = calloc((size_t)G, sizeof *advantage);
     CHECK(reward && advantage);
     for (int g = 0; g < n; g++) {
         Sample *samples = groups[g].samples;
-        for (int i = 0; i < G; i++) reward[i] = samples[i].reward.total;
-        groups[g].signal = grpo_advantages(advantage, reward, G, by_std);
-        for (int i = 0; i < G; i++) samples[i].advantage = advantage[i];
+        int had = 0;
+        for (int i = 0; i < G; i++)
+            if (!samples[i].reward.failed) reward[had++] = samples[i].reward.total;
+        groups[g].signal = had > 1 && grpo_advantages(advantage, reward, had, by_std);
+        for (int i = 0, at = 0; i < G; i++)
+            samples[i].advantage = samples[i].reward.failed || !groups[g].signal ? 0 : advantage[at++];
+    }
+    free(reward);
+    free(advantage);
+}
+
+/* Samples that have a reward among the G of each of n groups. */
+static int had_rewards(const Group *groups, int n, int G)
+{
+    int had = 0;
+    for (int i = 0; i < n * G; i++) had += !groups[i / G].samples[i % G].reward.failed;
+    return had;
+}
+
+/* The batch's baseline over n groups of which `had` samples have a reward, as one set of them. */
+static void batch_advantages(Group *groups, int n, int G, int had, GrpoKind kind)
+{
+    float *reward = calloc((size_t)had + 1, sizeof *reward), *advantage = calloc((size_t)had + 1, sizeof *advantage);
+    CHECK(reward && advantage);
+    int at = 0;
+    bool whole = had == n * G;
+    for (int i = 0; i < n * G; i++) {
+        const Sample *s = &groups[i / G].samples[i % G];
+        if (s->reward.failed) continue;
+        reward[at] = s->reward.total;
+        advantage[at++] = s->advantage;
+    }
+    if (had > 1) grpo_batch_advantages(advantage, reward, kind, whole ? n : 1, whole ? G : had);
+    at = 0;
+    for (int i = 0; i < n * G; i++) {
+        Group *g = &groups[i / G];
+        if (g->samples[i % G].reward.failed) continue;
+        g->samples[i % G].advantage = advantage[at];
+        if (advantage[at++] != 0.0f) g->signal = true;
     }
     free(reward);
     free(advantage);
@@ -181,22 +228,12 @@ void groups_advantages(Group *groups, int n, int G, bool by_std)
 
 void groups_batch_advantages(Group *groups, int n, int G, GrpoKind kind)
 {
-    size_t all = (size_t)n * (size_t)G;
-    float *reward = calloc(all, sizeof *reward), *advantage = calloc(all, sizeof *advantage);
-    CHECK(reward && advantage);
-    for (size_t i = 0; i < all; i++) {
-        const Sample *s = &groups[i / (size_t)G].samples[i % (size_t)G];
-        reward[i] = s->reward.total;
-        advantage[i] = s->advantage;
+    int had = had_rewards(groups, n, G);
+    if (had == n * G || kind == GRPO_REINFORCE_PP) {
+        batch_advantages(groups, n, G, had, kind);
+        return;
     }
-    grpo_batch_advantages(advantage, reward, kind, n, G);
-    for (size_t i = 0; i < all; i++) {
-        Group *g = &groups[i / (size_t)G];
-        g->samples[i % (size_t)G].advantage = advantage[i];
-        if (advantage[i] != 0.0f) g->signal = true;
-    }
-    free(reward);
-    free(advantage);
+    for (int g = 0; g < n; g++) batch_advantages(&groups[g], 1, G, had_rewards(&groups[g], 1, G), kind);
 }
 
 int groups_replace(Group *groups, Group *fresh, int n, int G)

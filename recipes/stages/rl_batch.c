@@ -16,8 +16,9 @@ RlPicked rl_pick(const Group *groups, int n, const RecipeRl *rl)
     for (int i = 0; i < all; i++) {
         const Group *g = &groups[i / G];
         const Sample *s = &g->samples[i % G];
-        lengths[i] = rl->mask_truncated && s->truncated ? 0 : s->n;
-        if (g->signal) p.list[p.n++] = i;
+        bool failed = s->reward.failed; /* no reward: it is not trained on */
+        lengths[i] = failed || (rl->mask_truncated && s->truncated) ? 0 : s->n;
+        if (g->signal && !failed) p.list[p.n++] = i;
     }
     grpo_token_weights(p.weight, &config, lengths, all);
     free(lengths);

@@ -11,8 +11,9 @@ typedef struct Means {
 static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s, const RecipeRewards *rewards)
 {
     bool correct = s->reward.verdict.score >= 1;
-    r->reward += (double)s->reward.total;
-    for (int i = 0; i < rewards->n; i++) r->parts[i] += (double)s->reward.parts[i];
+    r->failures += s->reward.failed;
+    if (!s->reward.failed) r->reward += (double)s->reward.total;
+    for (int i = 0; i < rewards->n && !s->reward.failed; i++) r->parts[i] += (double)s->reward.parts[i];
     r->format += s->format_ok;
     r->thinks += s->thinks;
     r->truncated += s->truncated;
@@ -50,8 +51,9 @@ RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rew
         for (int i = 0; i < G; i++) add_sample(&r, &m, &groups[g].problem, &groups[g].samples[i], rewards);
     }
     double count = n * G;
-    r.reward /= count;
-    for (int i = 0; i < rewards->n; i++) r.parts[i] /= count;
+    double rewarded = count - r.failures;
+    r.reward = ratio(r.reward, rewarded);
+    for (int i = 0; i < rewards->n; i++) r.parts[i] = ratio(r.parts[i], rewarded);
     r.pass1 = ratio(r.pass1, m.reasoning);
     r.format /= count;
     r.thinks /= count;
@@ -98,6 +100,7 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
     number(o, "reward", r->reward);
     for (int i = 0; i < rewards->n; i++) number(parts, rewards->list[i].name, r->parts[i]);
     json_set(o, "reward_parts", parts);
+    if (r->failures) json_set(o, "reward_failures", json_new_int(r->failures));
     number(o, "pass@1", r->pass1);
     number(o, "zero_groups", (double)r->zero_groups / r->groups);
     number(o, "refills", r->refills);

@@ -8,6 +8,7 @@
  * tokens (loss, grad_norm: over the updates), so that settings with other mini_batches and inner_epochs can be compared. */
 typedef struct RlNumbers {
     int samples, groups, zero_groups, refills;
+    int failures; /* samples whose reward could not be had; not in the means of rewards */
     double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
     double length, length_correct, length_wrong; /* tokens; NAN when there is none */
     double helpful, oracle; /* helpful prompts: reward model's score and hidden oracle; NAN: none */

@@ -87,7 +87,8 @@ END_OF_LIST
 # Rewards by a program; one that hangs gets its name into the verdicts, and the run goes on.
 branch ten_lines --set "practise.rewards=[accuracy, {kind: external, name: steps, command: 'python3 $root/recipes/examples/reward_ten_lines.py'}]"
 check rewarded "$dir/ten_lines" practise steps "few steps"
-branch hangs --set "practise.rewards=[accuracy, {kind: external, name: slow, command: 'sleep 60', timeout: 0.1}]"
+branch hangs --set "practise.rewards=[accuracy, {kind: external, name: slow, command: 'read -r l; echo \"{\\\"score\\\": 1}\"; exec sleep 60', timeout: 0.2}]"
+grep -q "reward slow: [0-9]* of [0-9]* replies failed (timeout)" "$said" || complain "the failure is not told"
 check rewarded "$dir/hangs" practise slow timeout
 
 # Filtered samples seed a cold start.

@@ -1,11 +1,14 @@
 /* Reward components on hand-made completions, and external programs that work, hang, die and talk nonsense. */
 #include <math.h>
+#include <fcntl.h>
+#include <unistd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "data/reward/command.h"
 #include "data/reward/external.h"
 #include "data/reward/reward.h"
 #include "tests/unit/scratch.h"
@@ -28,7 +31,7 @@ static RewardOutput score_one(const RewardSpec *spec, RewardInput in)
     RewardOutput out;
     RewardSet *r = reward_open(spec, 1, &st);
     assert_non_null(r);
-    reward_score(r, &in, &out, 1);
+    reward_score(r, &in, &out, 1, &(Status){0});
     reward_close(r);
     return out;
 }
@@ -100,7 +103,7 @@ static void test_routing(void **state)
         input(good), {&helpful, "<think>cat,dog</think><answer>hello cat dog</answer>", 9, 60, false, 0.25f, -0.5f}};
     RewardOutput out[2];
     RewardSet *r = reward_open(specs, 5, &st);
-    reward_score(r, in, out, 2);
+    reward_score(r, in, out, 2, &(Status){0});
     assert_float_equal(out[0].total, 1.5, 1e-6);
     assert_true(out[0].applies[0] && out[0].applies[1]);
     assert_true(!out[0].applies[2] && !out[0].applies[3] && !out[0].applies[4]);
@@ -109,7 +112,7 @@ static void test_routing(void **state)
     assert_int_equal(out[1].verdict.reason, REASON_NOT_HELPFUL);
     /* Reward models that did not run do not apply. */
     in[1].helpful = in[1].safe = NAN;
-    reward_score(r, &in[1], out, 1);
+    reward_score(r, &in[1], out, 1, &(Status){0});
     assert_true(!out[0].applies[2] && !out[0].applies[3] && out[0].parts[2] == 0);
     assert_float_equal(out[0].total, 0.5 + 10 * 0.9, 1e-5);
     reward_close(r);
@@ -140,7 +143,7 @@ static void test_bad_specs(void **state)
 static void score_by(const char *command, double timeout, RewardOutput *out, int n)
 {
     Status st = {0};
-    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 2, .timeout = timeout};
+    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 2, .timeout = timeout, .startup = timeout};
     snprintf(spec.command, sizeof spec.command, "%s", command);
     RewardSet *r = reward_open(&spec, 1, &st);
     RewardInput in[8];
@@ -149,7 +152,7 @@ static void score_by(const char *command, double timeout, RewardOutput *out, int
         snprintf(texts[i], sizeof texts[i], "<think>%d</think><answer>773</answer>", i);
         in[i] = input(texts[i]);
     }
-    reward_score(r, in, out, n);
+    reward_score(r, in, out, n, &(Status){0});
     reward_close(r);
 }
 
@@ -187,14 +190,16 @@ static void test_external_hangs(void **state)
     for (int i = 1; i < 3; i++) {
         assert_true(out[i].parts[0] == 0 && out[i].applies[0]);
         assert_string_equal(out[i].external_reason, "timeout");
+        assert_true(out[i].failed);
     }
+    assert_false(out[0].failed);
     /* One that never reads: the pipe fills, the time runs out. */
     static char big[300000];
     memset(big, 'x', sizeof big - 1);
     RewardInput in = input(big);
-    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1, .timeout = 0.3, .command = "sleep 100"};
+    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1, .timeout = 0.3, .startup = 0.4, .command = "sleep 100"};
     RewardOutput one = score_one(&spec, in);
-    assert_string_equal(one.external_reason, "timeout");
+    assert_string_equal(one.external_reason, "timeout: no reply within 0.4 seconds of its start");
 }
 
 static void test_external_crashes(void **state)
@@ -222,37 +227,134 @@ static void test_external_bad_replies(void **state)
 {
     (void)state;
     static const char *const replies[] = {
-        "{\"score\": \"high\"}", "{\"points\": 1}", "{\"score\": NaN}", "{\"score\": 1e999}", "{\"score\": null}", "{",
+        "{\"score\": \"high\"}", "{\"points\": 1}", "{\"score\": NaN}", "{\"score\": null}", "{",
     };
     RewardOutput out[4];
     for (size_t i = 0; i < sizeof replies / sizeof replies[0]; i++) {
-        char command[256];
+        char command[256], reason[96];
         snprintf(command, sizeof command,
                  "while read -r l; do case $l in *'<think>1<'*) echo '%s';; *) echo '{\"score\": 1}';; esac; done",
                  replies[i]);
+        snprintf(reason, sizeof reason, "bad reply: %s", replies[i]);
         score_by(command, 5, out, 4);
         for (int k = 0; k < 4; k++) {
-            assert_true(out[k].parts[0] == (k == 1 ? 0.0f : 1.0f));
-            assert_string_equal(out[k].external_reason, k == 1 ? "bad reply" : "");
+            assert_true(out[k].parts[0] == (k == 1 ? 0.0f : 1.0f) && out[k].failed == (k == 1));
+            assert_string_equal(out[k].external_reason, k == 1 ? reason : "");
         }
     }
-    /* A greeting before the replies puts everything out of step: no reply of it may be taken for another's. */
-    score_by("echo Loading; while read -r l; do echo '{\"score\": 1}'; done", 5, out, 4);
-    for (int k = 0; k < 4; k++) assert_string_equal(out[k].external_reason, "bad reply");
+    /* Lines that are no object are skipped, before the replies and between them. */
+    score_by("echo Loading; while read -r l; do echo 'note: 3'; echo; echo '[1]'; echo '{\"score\": 0.5}'; done", 5,
+             out, 4);
+    for (int k = 0; k < 4; k++) assert_true(!out[k].failed && out[k].parts[0] == 0.5f);
     score_by("yes", 5, out, 4);
-    for (int k = 0; k < 4; k++) assert_string_equal(out[k].external_reason, "bad reply");
+    for (int k = 0; k < 4; k++) assert_string_equal(out[k].external_reason, "bad reply: a megabyte without a reply");
+    /* Twice as many replies as requests, without ids: nobody knows whose they are. */
+    score_by("for i in 1 2 3 4; do read -r l; done; r='{\"score\": 1}'; printf '%s\\n' \"$r\" \"$r\" \"$r\" \"$r\" "
+             "\"$r\"; sleep 9",
+             5, out, 4);
+    for (int k = 0; k < 4; k++) assert_string_equal(out[k].external_reason, "bad reply: more replies than requests");
+}
+
+/* true is 1, false is 0; a number beyond a float stays one, so that it is named. */
+static void test_external_values(void **state)
+{
+    (void)state;
+    RewardOutput out[2];
+    score_by("while read -r l; do case $l in *'<think>1<'*) echo '{\"score\": true}';; *) echo '{\"score\": false}';; "
+             "esac; done",
+             5, out, 2);
+    assert_true(out[0].parts[0] == 0 && out[1].parts[0] == 1 && !out[0].failed && !out[1].failed);
+    score_by("while read -r l; do echo '{\"score\": 1e300}'; done", 5, out, 1);
+    assert_true(isinf(out[0].parts[0]) && !out[0].failed);
+}
+
+/* Replies with ids may come in any order. */
+static void test_external_ids(void **state)
+{
+    (void)state;
+    RewardOutput out[4];
+    score_by("python3 -c 'import sys, json\n"
+             "rows = [json.loads(sys.stdin.readline()) for _ in range(4)]\n"
+             "for r in reversed(rows): print(json.dumps({\"id\": r[\"id\"], \"score\": int(r[\"completion\"][7])}), "
+             "flush=True)\n"
+             "sys.stdin.read()'",
+             20, out, 4);
+    for (int k = 0; k < 4; k++) assert_true(!out[k].failed && out[k].parts[0] == (float)k);
+}
+
+/* A program may take longer to start than a batch may take; then the time-out counts. */
+static void test_external_startup(void **state)
+{
+    (void)state;
+    Status st = {0};
+    RewardSpec spec = {.kind = REWARD_EXTERNAL, .weight = 1, .timeout = 0.3, .startup = 20};
+    snprintf(spec.command, sizeof spec.command, "sleep 1; read -r l; echo '{\"score\": 1}'; read -r l; sleep 9");
+    RewardSet *r = reward_open(&spec, 1, &st);
+    RewardInput in = input("<think>0</think><answer>773</answer>"),
+                other = input("<think>1</think><answer>773</answer>");
+    RewardOutput out;
+    assert_true(reward_score(r, &in, &out, 1, &st) && out.parts[0] == 1);
+    double start = clock_seconds();
+    assert_true(reward_score(r, &other, &out, 1, &st) && out.failed);
+    assert_true(clock_seconds() - start < 5);
+    char *notice = reward_notice(r);
+    assert_non_null(strstr(notice, "reward external: 1 of 1 replies failed (timeout)"));
+    free(notice);
+    assert_null(reward_notice(r));
+    assert_int_equal(reward_failures(r, 0), 1);
+    reward_close(r);
+}
+
+/* A program that never scored anything stops the run with its own words; of a flood of them the last. */
+static void test_external_never_answers(void **state)
+{
+    (void)state;
+    Status st = {0};
+    RewardSpec spec = {.kind = REWARD_EXTERNAL, .name = "judge", .weight = 1, .timeout = 5};
+    snprintf(spec.command, sizeof spec.command,
+             "head -c 300000 /dev/zero | tr '\\0' 'x' >&2; echo >&2; echo 'no module named nothing' >&2; exit 1");
+    RewardSet *r = reward_open(&spec, 1, &st);
+    RewardInput in = input("<think>0</think><answer>773</answer>");
+    RewardOutput out;
+    fflush(stderr);
+    int saved = dup(2), null = open("/dev/null", O_WRONLY);
+    dup2(null, 2);
+    bool ok = reward_score(r, &in, &out, 1, &st);
+    fflush(stderr);
+    dup2(saved, 2);
+    close(saved);
+    close(null);
+    assert_false(ok);
+    assert_true(says(&st, "reward judge: the program `head"));
+    assert_true(says(&st, "never gave a score: of 1 requests all failed (crashed)"));
+    assert_true(says(&st, "no module named nothing"));
+    assert_true(says(&st, "bytes of its standard error were not shown)"));
+    reward_close(r);
+}
+
+/* Words of a command, and an edited program as another program. */
+static void test_command_hash(void **state)
+{
+    (void)state;
+    char command[300];
+    snprintf(command, sizeof command, "sh '%s' --k 3", scratch_path("judge.sh"));
+    scratch_put("judge.sh", "one", 3);
+    uint64_t first = command_hash(command);
+    assert_true(first == command_hash(command));
+    scratch_put("judge.sh", "two", 3);
+    assert_true(first != command_hash(command));
 }
 
 /* Replies to nobody are dropped with the program, before they could answer the next batch. */
 static void test_external_out_of_step(void **state)
 {
     (void)state;
-    External *e = external_open("while read -r l; do echo '{\"score\": 1}'; echo '{\"score\": 2}'; done", 5);
+    External *e = external_open("while read -r l; do echo '{\"score\": 1}'; echo '{\"score\": 2}'; done", 5, 5);
     char *lines[] = {"{}"};
     ExternalReply reply;
     for (int i = 0; i < 3; i++) {
         external_score(e, lines, 1, &reply);
-        assert_true(!reply.failed && reply.score == 1);
+        assert_true(reply.failed || reply.score == 1); /* failed: the second one was there already */
         nanosleep(&(struct timespec){0, 500000000},
                   NULL); /* time for the second line to arrive, on a busy machine too */
     }
@@ -273,7 +375,7 @@ static void test_external_cache(void **state)
     RewardOutput out[4];
     long calls, hits, failures;
     for (int round = 0; round < 2; round++) {
-        reward_score(r, in, out, 4);
+        reward_score(r, in, out, 4, &(Status){0});
         assert_true(out[0].parts[0] == 1 && out[1].parts[0] == 2 && out[2].parts[0] == 1 && out[3].parts[0] == 3);
     }
     reward_counts(r, &calls, &hits, &failures);
@@ -287,13 +389,13 @@ static void test_external_cache(void **state)
     /* A resumed run repeats its replies; a changed command does not. */
     r = reward_open(&spec, 1, &st);
     assert_true(reward_cache_load(r, path, &st));
-    reward_score(r, &in[3], out, 1);
+    reward_score(r, &in[3], out, 1, &(Status){0});
     assert_true(out[0].parts[0] == 3);
     reward_close(r);
     strcat(spec.command, " ");
     r = reward_open(&spec, 1, &st);
     assert_true(reward_cache_load(r, path, &st) && reward_cache_load(r, scratch_path("missing"), &st));
-    reward_score(r, &in[3], out, 1);
+    reward_score(r, &in[3], out, 1, &(Status){0});
     assert_true(out[0].parts[0] == 1);
     scratch_put("bad.jsonl", "{\"key\": 3}\n", 11);
     assert_false(reward_cache_load(r, scratch_path("bad.jsonl"), &st));
@@ -315,9 +417,9 @@ static void test_external_failures_are_asked_again(void **state)
     RewardInput in = input(good);
     RewardOutput out;
     long calls, hits, failures;
-    reward_score(r, &in, &out, 1);
+    reward_score(r, &in, &out, 1, &(Status){0});
     assert_string_equal(out.external_reason, "crashed");
-    reward_score(r, &in, &out, 1);
+    reward_score(r, &in, &out, 1, &(Status){0});
     assert_true(out.parts[0] == 1);
     reward_counts(r, &calls, &hits, &failures);
     assert_true(calls == 2 && hits == 0 && failures == 1);
@@ -350,6 +452,11 @@ int main(void)
         cmocka_unit_test(test_external_crashes),
         cmocka_unit_test(test_external_bad_replies),
         cmocka_unit_test(test_external_out_of_step),
+        cmocka_unit_test(test_external_values),
+        cmocka_unit_test(test_external_ids),
+        cmocka_unit_test(test_external_startup),
+        cmocka_unit_test(test_external_never_answers),
+        cmocka_unit_test(test_command_hash),
         cmocka_unit_test(test_external_cache),
         cmocka_unit_test(test_external_failures_are_asked_again),
         cmocka_unit_test(test_ten_line_example),

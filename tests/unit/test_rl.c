@@ -305,13 +305,43 @@ static void bad_rewards(void **state)
     refused(1, 1, (float)INFINITY, "add up to inf");
 }
 
+/* A sample whose reward could not be had has no advantage, no part in the others' baseline, and is not trained on. */
+static void failed_rewards(void **state)
+{
+    (void)state;
+    static const float rewards[G] = {0, 1, 3, 0};
+    static const GrpoKind kinds[] = {GRPO_TOKEN, GRPO_RLOO};
+    static const float want[2][G] = {{0, -1, 1, 0}, {0, -2, 2, 0}};
+    for (int k = 0; k < 2; k++) {
+        Group g[2] = {group(0, rewards), group(1, rewards)};
+        for (int i = 0; i < G; i++) g[1].samples[i].reward.failed = i != 2;
+        g[0].samples[0].reward.failed = g[0].samples[3].reward.failed = true;
+        groups_advantages(g, 2, G, false);
+        groups_batch_advantages(g, 2, G, kinds[k]);
+        for (int i = 0; i < G; i++) {
+            assert_float_equal(g[0].samples[i].advantage, want[k][i], 1e-6);
+            assert_float_equal(g[1].samples[i].advantage, 0, 0);
+        }
+        assert_true(g[0].signal && !g[1].signal);
+        RecipeRl rl = config();
+        RlPicked p = rl_pick(g, 2, &rl);
+        assert_true(p.n == 2 && p.list[0] == 1 && p.list[1] == 2 && p.weight[0] == 0 && p.weight[1] > 0);
+        const RecipeRewards one = {.n = 1};
+        RlNumbers numbers = rl_numbers(g, 2, G, &one);
+        assert_int_equal(numbers.failures, 5);
+        assert_float_equal(numbers.reward, 7.0 / 3, 1e-6); /* of 1, 3 and 3 */
+        rl_picked_free(&p);
+        groups_free(g, 2, G);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(advantages),   cmocka_unit_test(picked),      cmocka_unit_test(masked),
         cmocka_unit_test(mini_batches), cmocka_unit_test(rows),        cmocka_unit_test(refilled),
         cmocka_unit_test(preferences),  cmocka_unit_test(budget),      cmocka_unit_test(numbers),
-        cmocka_unit_test(updates),      cmocka_unit_test(bad_rewards),
+        cmocka_unit_test(updates),      cmocka_unit_test(bad_rewards), cmocka_unit_test(failed_rewards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
