@@ -248,6 +248,9 @@ static void numbers(void **state)
     }
     RlNumbers n = rl_numbers(g, 2, G, &rewards);
     assert_int_equal(n.zero_groups, 1);
+    g[1].signal = false;
+    assert_int_equal(rl_numbers(g, 2, G, &rewards).zero_groups, 2);
+    g[1].signal = true;
     assert_float_equal(n.reward, 6.0 / 8, 1e-9);
     assert_float_equal(n.pass1, 2.0 / 8, 1e-9);
     assert_float_equal(n.parts[0], 2.0 / 8, 1e-9);

@@ -161,12 +161,61 @@ static void as_json(void **state)
     json_free(j);
 }
 
+/* Between the two thresholds nothing changes: a warning neither clears nor fires again. */
+static void hysteresis(void **state)
+{
+    (void)state;
+    Warnings *w = warnings_new();
+    Seen seen = {0};
+    StepStats s = healthy(0);
+    warnings_stage(w);
+    for (int step = 1; step <= 90; step++) {
+        s.step = step;
+        s.zero_groups = step <= 30 || step > 60 ? 0.95 : 0.8;
+        feed(w, &s, &seen);
+    }
+    assert_int_equal(seen.count[WARN_ZERO_GRADIENT], 1);
+    for (int step = 91; step <= 150; step++) {
+        s.step = step;
+        s.zero_groups = step <= 120 ? 0.6 : 0.95;
+        feed(w, &s, &seen);
+    }
+    assert_int_equal(seen.count[WARN_ZERO_GRADIENT], 2);
+    warnings_free(w);
+}
+
+/* A reference matters only where there is a KL term, and only once it is old. */
+static void reference_matters(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) { /* stale; beta 0; young */
+        Warnings *w = warnings_new();
+        Seen seen = {0};
+        StepStats s = healthy(50);
+        s.kl = 1;
+        if (kind == 1) s.beta = 0;
+        s.reference_age = kind == 2 ? 19 : 20;
+        warnings_stage(w);
+        for (int step = 1; step <= 20; step++) {
+            s.step = step;
+            feed(w, &s, &seen);
+        }
+        assert_int_equal(seen.count[WARN_STALE_REFERENCE], kind == 0);
+        warnings_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(healthy_runs_are_silent), cmocka_unit_test(each_fires_once_clears_and_fires_again),
-        cmocka_unit_test(unmeasured_never_fires),  cmocka_unit_test(resumed_warns_the_same),
-        cmocka_unit_test(damaged_state),           cmocka_unit_test(as_json),
+        cmocka_unit_test(hysteresis),
+        cmocka_unit_test(reference_matters),
+        cmocka_unit_test(healthy_runs_are_silent),
+        cmocka_unit_test(each_fires_once_clears_and_fires_again),
+        cmocka_unit_test(unmeasured_never_fires),
+        cmocka_unit_test(resumed_warns_the_same),
+        cmocka_unit_test(damaged_state),
+        cmocka_unit_test(as_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
