@@ -5,6 +5,7 @@
 # them). A fault may rightly raise other warnings too (a policy that learns nothing is flat): those, listed in ALSO, count neither
 # for nor against.
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ COMMON = ["base.eval_after=false", "base.eval_every=0", "zero.eval_after=false",
 FAULTS = {  # warning: settings that bring it about
     "zero-gradient": ["zero.rewards={accuracy: 1}", "zero.tasks=[{name: hard, task: sort, levels: 9}]"],
     "all-truncated": ["zero.max_tokens=2"],
-    "entropy-collapse": ["zero.lr=6e-3", "zero.rewards={accuracy: 1, format: 1}"],
+    "entropy-collapse": ["zero.lr=2e-3", "zero.refill=3", "zero.rewards={accuracy: 1, format: 1, overlong: 1}"],
     "format-without-accuracy": ["zero.rewards={format: 1, accuracy: 0}", "zero.lr=1e-3"],
     "thinking-vanishes": ["zero.rewards={accuracy: 1, length: 3}", "zero.lr=1e-3"],
     "language-drifts": ["zero.rewards={accuracy: 1, format: 1, language: -3}", "zero.lr=1e-3"],
@@ -33,7 +34,7 @@ ALSO = {
     "stale-reference": {"training-flat", "zero-gradient", "entropy-collapse", "format-without-accuracy", "language-drifts"},
     "training-flat": set(),
 }
-RM = ["rl_all.steps=60", "rl_all.eval_after=false", "rl_all.eval_every=0", "rl_all.general_share=1", "rl_all.preference_last=1",
+RM = ["base.general_share=0.7", "base.steps=600", "reject_sft.general_ratio=3", "rl_all.steps=60", "rl_all.eval_after=false", "rl_all.eval_every=0", "rl_all.general_share=1", "rl_all.preference_last=1",
       "rl_all.rewards={helpful_rm: 4}", "reject_sft.eval_after=false", "cold_start.eval_after=false", "rl_reason.eval_after=false"]
 
 
@@ -43,8 +44,7 @@ def run(r1, folder, reuse, seed, settings, until):
         command += ["--set", s]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     report = json.loads(subprocess.run([r1, "doctor", folder, "--json"], check=True, capture_output=True, text=True).stdout)
-    stage = until
-    return {w["name"]: w["step"] for w in reversed(report["warnings"]) if w["stage"] == stage}
+    return {w["name"]: w["step"] for w in reversed(report["warnings"]) if w["stage"] == until}
 
 
 def main():
@@ -59,7 +59,6 @@ def main():
     for s in range(1, seeds + 1):  # with reward models: half of the labels flipped, or none
         jobs.append(("rm-vs-oracle", s, COMMON + RM + ["reward_models.noise=0.5", "rl_all.lr=2e-3"], "rl_all"))
         jobs.append((None, s, COMMON + RM + ["reward_models.noise=0", "reward_models.pairs=400"], "rl_all"))
-    import os
     os.makedirs(out, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda j: run(r1, f"{out}/{j[0]}-{j[3]}-{j[1]}", out, j[1], j[2], j[3]), jobs))
