@@ -25,6 +25,7 @@ typedef struct Ablation {
     char shared[ARM_SETS][SET_TEXT]; /* settings of every arm: --set, and what --minutes shortens */
     int n_shared;
     const char *metric;
+    const char *device; /* of every run, as `r1 run --device`; NULL: the default */
 } Ablation;
 
 /* Splits at commas that stand outside of brackets, braces and quotes; returns the number of parts, -1 above max. */

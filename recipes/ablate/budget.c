@@ -88,6 +88,7 @@ static bool run_pilot(const Ablation *a, const Recipe *r, int threads, const cha
     snprintf(log, sizeof log, "%s.log", folder);
     job_arg(&job, "run");
     job_arg(&job, a->recipe_file);
+    if (a->device) job_arg(&job, "--device"), job_arg(&job, a->device);
     for (int i = 0; i < a->n_shared; i++) job_arg(&job, "--set"), job_arg(&job, a->shared[i]);
     for (int i = 0; i < p->n && job.n_args < JOB_ARGS - 12; i++) job_arg(&job, "--set"), job_arg(&job, p->text[i]);
     const char *const rest[] = {"--out", folder, "--only", a->until, "--threads", number, "--quiet"};

@@ -56,6 +56,7 @@ static void run_command(Job *j, const Ablation *a, const ScheduleOptions *o, Arm
     snprintf(r->reuse, sizeof r->reuse, "%s%s%s", a->out, o->reuse ? ":" : "", o->reuse ? o->reuse : "");
     job_arg(j, "run");
     job_arg(j, a->recipe_file);
+    if (a->device) job_arg(j, "--device"), job_arg(j, a->device);
     add_sets(j, a, r->arm);
     const char *const rest[] = {"--set",   r->seed_set, "--out",     r->folder,  "--only", o->only ? o->only : a->until,
                                 "--reuse", r->reuse,    "--threads", r->threads, "--quiet"};
@@ -280,6 +281,7 @@ static double probe(const Ablation *a, const RecipeStage *first, int together, i
         snprintf(folder[i], sizeof folder[i], "%s/%d", root, i);
         job_arg(&jobs[i], "run");
         job_arg(&jobs[i], a->recipe_file);
+        if (a->device) job_arg(&jobs[i], "--device"), job_arg(&jobs[i], a->device);
         add_sets(&jobs[i], a, NULL);
         const char *const rest[] = {"--set",   steps,     "--set",     evals,       "--set", after,    "--out",
                                     folder[i], "--until", first->name, "--threads", number,  "--quiet"};
@@ -290,7 +292,7 @@ static double probe(const Ablation *a, const RecipeStage *first, int together, i
     jobs_run(jobs, together, together, NULL, NULL, cancel, st);
     double seconds = clock_seconds() - start;
     free(jobs);
-    remove_folder(root);
+    if (!st->failed) remove_folder(root); /* else its log says why */
     return seconds;
 }
 

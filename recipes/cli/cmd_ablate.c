@@ -42,7 +42,8 @@ static bool fill(Ablation *a, const Lists *l, const char *seeds, Status *st)
 
 int cmd_ablate(int argc, char **argv)
 {
-    const char *arguments[1] = {NULL}, *unused = NULL, *seeds = "3", *until = NULL, *metric = "pass@1", *out = NULL;
+    const char *arguments[1] = {NULL}, *unused = NULL, *seeds = "3", *until = NULL, *metric = "pass@1", *out = NULL,
+               *device = NULL;
     bool json = false, quiet = false;
     AblateOptions o = {0};
     const Option options[] = {
@@ -62,6 +63,7 @@ int cmd_ablate(int argc, char **argv)
          "default: runs/ablate-RECIPE; what is there already is not run again"},
         {"--reuse", "DIR", OPTION_TEXT, &o.schedule.reuse, 0, 0, "links units of the runs in DIR too"},
         {"--log", "LOGGER", OPTION_TEXT, &o.schedule.logger, 0, 0, "of every run: wandb or trackio"},
+        {"--device", "NAME", OPTION_TEXT, &device, 0, 0, "of every run: cpu (default), gpu, .. (`r1 run --help`)"},
         {"--quiet", NULL, OPTION_FLAG, &quiet, 0, 0, "no live table"},
         {"--json", NULL, OPTION_FLAG, &json, 0, 0, "prints ablate.json instead of the table"},
     };
@@ -102,6 +104,7 @@ int cmd_ablate(int argc, char **argv)
     if (code == COMMAND_GO) {
         ablate_source(a, arguments[0]);
         a->metric = metric;
+        a->device = device;
         if (until) snprintf(a->until, sizeof a->until, "%s", until);
         if (out) snprintf(a->out, sizeof a->out, "%s", out);
         else default_out(a->out, arguments[0]);

@@ -14,7 +14,7 @@
 #include "recipes/run/run_folder.h"
 
 typedef struct PaperArgs {
-    const char *id, *seeds, *recipe, *out;
+    const char *id, *seeds, *recipe, *out, *device;
     char *command; /* as it was typed */
     const char *sets[ARM_SETS / 2];
     int n_sets;
@@ -55,6 +55,7 @@ static bool place(Claim *c, const PaperArgs *a, Status *st)
     snprintf(recipe, sizeof recipe, "%s", a->recipe ? a->recipe : ab->recipe_file);
     ablate_source(ab, recipe);
     ab->recipe = ab->recipe_file;
+    ab->device = a->device;
     snprintf(ab->out, sizeof ab->out, "%s", a->out);
     for (int i = 0; i < a->n_sets && ab->n_shared < ARM_SETS; i++)
         snprintf(ab->shared[ab->n_shared++], SET_TEXT, "%s", a->sets[i]);
@@ -160,6 +161,7 @@ int cmd_paper(int argc, char **argv)
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused, 0, 0, "changes a key in every run; may be repeated"},
         {"--jobs", "N", OPTION_INT, &a.schedule.jobs, 1, 1024, "runs at once (default: measured)"},
         {"--out", "DIR", OPTION_TEXT, &a.out, 0, 0, "default: runs/paper; what is there already is not run again"},
+        {"--device", "NAME", OPTION_TEXT, &a.device, 0, 0, "of every run: cpu (default), gpu, .. (`r1 run --help`)"},
         {"--quiet", NULL, OPTION_FLAG, &a.schedule.quiet, 0, 0, "no live table"},
         {"--json", NULL, OPTION_FLAG, &a.json, 0, 0, "JSON instead of text"},
     };

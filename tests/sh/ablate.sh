@@ -84,3 +84,5 @@ refuse 1 'expected KEY=VALUE,VALUE with 2' micro --grid zero.lr=1 --out x
 refuse 1 'expected NAME:KEY=VALUE' micro --arm zero.lr=1 --out x
 refuse 1 'stage reward_models is not evaluated' micro --grid reward_models.lr=1e-4,2e-4 --out x
 refuse 1 'holds another run: stages.zero.group is 4 here and 8 there; choose another folder with --out$' micro --grid zero.lr=1e-4,2e-4 --seeds 1 --set zero.group=4 --out stop --jobs 1
+refuse 1 'expected cpu, gpu' micro --grid zero.lr=1e-4,2e-4 --seeds 1 --out dev --device nowhere
+[ -s dev/.probe/log.txt ] || [ -s dev/lr=1e-4-s1.log ]
