@@ -191,6 +191,13 @@ def learned(run, stage, least):
     assert have and have[0] >= float(least), f"pass@1 of {stage} is {have}"
 
 
+def failures(run, stage):
+    """The summary's entry counts the stage's samples without a reward, as its steps do."""
+    steps = sum(m.get("reward_failures", 0) for m in step_lines(run) if m["stage"] == stage)
+    entry = [s for s in read_json(run, "summary.json")["stages"] if s["name"] == stage][0]
+    assert steps > 0 and entry.get("reward_failures") == steps, f"{entry.get('reward_failures')} in the summary, {steps} in the steps"
+
+
 def rewarded(run, stage, name, reason):
     """The stage's rollouts have that reward, and what its program said or how it failed."""
     h5py = import_h5py()

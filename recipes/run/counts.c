@@ -79,6 +79,13 @@ void counts_add_mix(UnitRun *u, const CorpusSpec *c, double draws, bool needs_go
     for (int i = 0; i < c->n_sources; i++) counts_add_draws(u, &c->sources[i], draws * corpus_share(c, i), needs_gold);
 }
 
+void counts_failures(UnitRun *u, int failures)
+{
+    if (failures)
+        json_set(u->extra, "reward_failures",
+                 json_new_int(failures + json_integer(json_get(u->extra, "reward_failures"))));
+}
+
 static void say(FILE *out, const Json *o, const char *key, const char *words)
 {
     if (json_get(o, key)) fprintf(out, ", %lld %s", (long long)json_integer(json_get(o, key)), words);

@@ -25,6 +25,8 @@ void counts_add_samples(UnitRun *u, const char *file, const SourceCount *c);
 void counts_add_draws(UnitRun *u, const Source *s, double draws, bool needs_gold);
 /* The sources of a mix of which `draws` are taken in all. */
 void counts_add_mix(UnitRun *u, const CorpusSpec *c, double draws, bool needs_gold);
+/* Samples whose reward could not be had, of one more step: their sum is "reward_failures" of the summary's entry. */
+void counts_failures(UnitRun *u, int failures);
 /* Notes the line. */
 void counts_say(UnitRun *u);
 /* Notes what an evaluation with this spec judges, the first time in a process. */

@@ -53,7 +53,9 @@ static bool summarise(UnitRun *u, Status *st)
     }
     const Json *accuracy = json_get(u->extra, "accuracy"), *data = json_get(u->extra, "data");
     if (json_count(data)) json_set(entry, "data", json_copy(data));
-    if (json_get(u->extra, "dropped")) json_set(entry, "dropped", json_copy(json_get(u->extra, "dropped")));
+    static const char *const sums[] = {"dropped", "reward_failures"};
+    for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++)
+        if (json_get(u->extra, sums[i])) json_set(entry, sums[i], json_copy(json_get(u->extra, sums[i])));
     if (accuracy) json_set(entry, "heldout_accuracy", json_copy(accuracy));
     bool ok = true;
     if (u->policy && u->unit->stage->eval_after && !u->unit->kind->scalar_head) ok = unit_evaluate_after(u, entry, st);

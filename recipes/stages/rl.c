@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "recipes/run/counts.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/rl_numbers.h"
 #include "recipes/stages/rl_rate.h"
@@ -281,6 +282,7 @@ static bool report(UnitRun *u, RlStep *s, Json *metrics, Status *st)
     if (!rl_rollouts_write(u, r->rollouts, r->groups, &r->rewards, st)) return false;
     if (!rl_warn(u, &s->numbers, (double)r->since_reset, st)) return false;
     rl_numbers_json(&s->numbers, &r->rewards, metrics);
+    counts_failures(u, s->numbers.failures);
     Json *time = json_new_object();
     json_set(time, "sample", json_new_number(s->sampled - s->started));
     json_set(time, "train", json_new_number(s->trained - s->sampled));

@@ -61,7 +61,12 @@ def wrong(m):
 
 def copy_tree():
     tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
-    for path in tracked.stdout.split("\n"):
+    paths = tracked.stdout.split("\n")
+    for folder, names, files in os.walk(TREE):
+        names[:] = [n for n in names if os.path.join(folder, n) != os.path.join(TREE, "build")]
+        for gone in {os.path.relpath(os.path.join(folder, f), TREE) for f in files} - {*paths, "r1"}:
+            os.remove(os.path.join(TREE, gone))
+    for path in paths:
         here, there = os.path.join(ROOT, path), os.path.join(TREE, path)
         if not path or not os.path.isfile(here):
             continue

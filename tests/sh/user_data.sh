@@ -90,6 +90,7 @@ check rewarded "$dir/ten_lines" practise steps "few steps"
 branch hangs --set "practise.rewards=[accuracy, {kind: external, name: slow, command: 'read -r l; echo \"{\\\"score\\\": 1}\"; exec sleep 60', timeout: 0.2}]"
 grep -q "reward slow: [0-9]* of [0-9]* replies failed (timeout)" "$said" || complain "the failure is not told"
 check rewarded "$dir/hangs" practise slow timeout
+check failures "$dir/hangs" practise
 
 # Filtered samples seed a cold start.
 run seeded --set 'stages=[learn]' --set learn.from=first/learn --set learn.sample_from=first/learn --set learn.seed_share=0.5 \
