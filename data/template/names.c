@@ -1,4 +1,4 @@
-/* The built-in templates by name, and which of them a Jinja text is. */
+/* The built-in templates by name, and the one that a tokenizer asks for. */
 #include "data/template/template.h"
 
 #include <stdlib.h>
@@ -36,6 +36,11 @@ ChatTemplate template_plain(void)
     return templates[0];
 }
 
+const ChatTemplate *template_at(int i)
+{
+    return i >= 0 && i < TEMPLATES ? &templates[i] : NULL;
+}
+
 static bool find(const char *name, ChatTemplate *out)
 {
     for (int i = 0; i < TEMPLATES; i++) {
@@ -62,58 +67,17 @@ bool template_named(const char *name, ChatTemplate *out, Status *st)
     return false;
 }
 
-static bool has(const char *text, const char *part)
-{
-    return strstr(text, part) != NULL;
-}
-
-/* V3 (with and without the list of system prompts) and R1 (generation prompt with and without <think>). Later ones,
- * which choose by a `thinking` variable or look at the last user message, are others. */
-static bool recognise_deepseek(const char *jinja, ChatTemplate *out)
-{
-    if (has(jinja, "thinking") || has(jinja, "is_last_user")) return false;
-    bool strips = has(jinja, "content.split('</think>')[-1]"), opens = has(jinja, "<｜Assistant｜><think>");
-    find(strips ? opens ? "deepseek-r1-think" : "deepseek-r1" : "deepseek-v3", out);
-    out->open_think = opens;
-    out->last_system_only = !has(jinja, "is_first_sp");
-    out->no_tools = has(jinja, "'tool_calls' in message");
-    return true;
-}
-
-static bool recognise_chatml(const char *jinja, ChatTemplate *out)
-{
-    bool thinks = has(jinja, "enable_thinking");
-    if (thinks && has(jinja, "reasoning_content") && has(jinja, "last_query_index")) return find("qwen3", out);
-    if (thinks || has(jinja, "reasoning_content")) return false;
-    if (has(jinja, "You are Qwen, created by Alibaba Cloud.") && has(jinja, "tools")) return find("qwen2.5", out);
-    if (has(jinja, "tools") || !has(jinja, "content'] + '<|im_end|>'")) return false;
-    if (has(jinja, "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>"))
-        return find("smollm2", out);
-    if (has(jinja, "You are a helpful assistant.<|im_end|>")) return find("qwen2", out);
-    return !has(jinja, "<|im_start|>system") && find("chatml", out);
-}
-
-bool template_recognised(const char *jinja, ChatTemplate *out)
-{
-    if (has(jinja, "'<assistant>' + message['content'] + eos_token")) return find("r1-tiny", out);
-    if (has(jinja, "<｜Assistant｜>")) return recognise_deepseek(jinja, out);
-    if (has(jinja, "'User: ' + message['content'] + '") && has(jinja, "'Assistant: ' + message['content'] + eos_token"))
-        return find("deepseek-v2", out);
-    if (has(jinja, "<|im_start|>")) return recognise_chatml(jinja, out);
-    if (has(jinja, "message['content'] | trim + '<|eot_id|>'") && has(jinja, "bos_token + content") &&
-        !has(jinja, "tools"))
-        return find("llama-3", out);
-    return false;
-}
-
 bool template_for(const Tokenizer *t, const char *name, ChatTemplate *out, Status *st)
 {
     if (name) return template_named(name, out, st);
     const char *jinja = tokenizer_chat_template(t);
-    if (jinja && template_recognised(jinja, out)) return true;
+    Status why = {0};
+    if (jinja && template_recognised(jinja, out, &why)) return true;
     char *names = all_names();
-    fail(st, "%s: name one with --template (%s)",
-         jinja ? "the tokenizer's chat_template is none that r1 knows" : "the tokenizer has no chat_template", names);
+    if (jinja)
+        fail(st, "the tokenizer's chat_template is none that r1 knows: %s; name one with --template (%s)", why.text,
+             names);
+    else fail(st, "the tokenizer has no chat_template: name one with --template (%s)", names);
     free(names);
     return false;
 }

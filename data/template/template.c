@@ -110,6 +110,10 @@ static bool check_messages(const ChatTemplate *t, const Json *messages, Status *
             return fail(st, "message %zu has no string \"content\"", i);
         if (!known_role(t, chat_role_of(m)))
             return fail(st, "message %zu: the chat template %s knows no role \"%.40s\"", i, t->name, chat_role_of(m));
+        if (t->first_system_only && i > 0 && chat_is_role(m, "system"))
+            return fail(
+                st, "message %zu: what the model's chat template makes of a later system message is not what %s does",
+                i, t->name);
         if (t->family == TEMPLATE_DEEPSEEK && chat_calls_tools(m) && json_is_string(content))
             return fail(st, "message %zu has content and tool calls: the chat template %s would leave the calls out", i,
                         t->name);

@@ -1,5 +1,5 @@
 /* Chat templates: messages -> the text a model was trained on. Named built-ins in place of a Jinja engine; a model's
- * own Jinja text is recognised by what is distinctive in it, and rendered by the built-in that gives the same text.
+ * own Jinja text is rendered with example conversations, and the built-in that gives the same texts is used for it.
  *
  * messages is a JSON array of {"role", "content"}; where the family knows tools also "tool_calls" and role "tool", for
  * Qwen3 "reasoning_content" (spec/formats.md 4 and 6). */
@@ -31,14 +31,19 @@ typedef struct ChatTemplate {
     bool open_think;            /* DeepSeek: the generation prompt ends in "<think>\n" */
     bool last_system_only;      /* DeepSeek: the last system message counts, not all of them */
     bool no_tools;              /* tool messages are refused */
+    bool
+        first_system_only; /* a system message that is not the first is refused: the model's own template says it otherwise */
 } ChatTemplate;
 
 /* The template of our own recipes, "r1-tiny" and "plain" by name. */
 ChatTemplate template_plain(void);
 /* The built-in of that name; else fails and lists the names. */
 bool template_named(const char *name, ChatTemplate *out, Status *st);
-/* The built-in that renders as this Jinja text does; false when it is not recognised. */
-bool template_recognised(const char *jinja, ChatTemplate *out);
+/* The i-th built-in; NULL behind the last. */
+const ChatTemplate *template_at(int i);
+/* The built-in that renders as this Jinja text does, found by rendering a set of conversations with both: every one must come out
+ * the same. Else fails, saying what differs from the nearest built-in, or which construct of it cannot be checked. */
+bool template_recognised(const char *jinja, ChatTemplate *out, Status *st);
 /* The template to use with a tokenizer: the named one, or (name NULL) the tokenizer's own. Fails with a sentence that
  * names --template when it has none or an unknown one. */
 bool template_for(const Tokenizer *t, const char *name, ChatTemplate *out, Status *st);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "data/file.h"
+#include "data/template/jinja.h"
 #include "data/template/template.h"
 
 #include <setjmp.h>
@@ -157,37 +158,121 @@ static void tool_calls(void **state)
         "[5 and 9<｜end▁of▁sentence｜>]<｜Assistant｜>");
 }
 
+/* The interpreter against what Jinja itself made of the published templates. */
+static void jinja_golden(const char *name, int rows)
+{
+    char path[100];
+    Status st = {0};
+    Tokenizer *t = load(name);
+    snprintf(path, sizeof path, "tests/golden/tokenizers/%s.chat.jsonl", name);
+    size_t length;
+    char *text = file_read(path, &length, &st), *save = NULL;
+    int line = 0;
+    for (char *at = strtok_r(text, "\n", &save); at; at = strtok_r(NULL, "\n", &save), line++) {
+        Json *row = json_parse(at, strlen(at), path, &st);
+        json_set(row, "bos_token", json_new_text("<｜begin▁of▁sentence｜>"));
+        char *got = jinja_render(tokenizer_chat_template(t), row, &st);
+        if (!got) fail_msg("%s", st.text);
+        assert_string_equal(got, json_get_string(row, "text", NULL));
+        free(got);
+        json_free(row);
+    }
+    assert_int_equal(line, rows);
+    free(text);
+    tokenizer_free(t);
+}
+
+static void jinja(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"a {{ 'b' + \"c\" 'd' }} e", "a bcd e"},
+        {"{% for x in [1, 2, 3][::-1] %}{{ x }}{% if not loop.last %},{% endif %}{% endfor %}", "3,2,1"},
+        {"x\n  {% if 1 == 1 %}\ny\n  {%- endif -%}\n z", "x\nyz"}, /* lstrip_blocks, trim_blocks, - */
+        {"{# {{ gone }} #}{{ nothing }}{{ none }}|{{ nothing is defined }}", "None|False"},
+        {"{% set n = namespace(k=0) %}{% for x in 'a-b'.split('-') %}{% set n.k = n.k + 1 %}{% set k = 9 %}{% endfor "
+         "%}{{ n.k }}{{ k }}",
+         "2"},
+        {"{{ ' a b '.strip() ~ 2 }}{{ 'ab' | length - 1 }}{{ '[x]'.lstrip('[').rstrip(']') }}", "a b21x"},
+        {"{{ 'y' if nothing else 'n' }}{{ nothing and nothing.x.y() or 'o' }}{{ 'a' in 'cab' }}{{ 'a' not in ['a'] }}",
+         "noTrueFalse"},
+        {"{% if false %}1{% elif true %}2{% else %}3{% endif %}{{ {'a': 1} }}", NULL},
+        {"{% macro f() %}{% endmacro %}", NULL},
+        {"{{ raise_exception('no') }}", NULL},
+        {"{{ strftime_now('%d') }}", NULL},
+        {"{{ 'a' }", NULL},
+        {"{% if true %}", NULL},
+        {"{{ ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((1", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Status st = {0};
+        Json *none = json_new_object();
+        char *got = jinja_render(cases[i][0], none, &st);
+        if (!cases[i][1]) assert_null(got);
+        else if (!got) fail_msg("%s: %s", cases[i][0], st.text);
+        else assert_string_equal(got, cases[i][1]);
+        free(got);
+        json_free(none);
+    }
+    jinja_golden("qwen3", 18);
+    jinja_golden("deepseek_v3", 12);
+}
+
 static void recognises(const char *jinja, const char *name)
 {
     ChatTemplate t = {0};
-    if (!template_recognised(jinja, &t)) t.name = "unknown";
-    assert_string_equal(t.name, name);
+    Status st = {0};
+    if (!template_recognised(jinja, &t, &st)) t.name = "unknown";
+    if (strcmp(t.name, name) != 0) fail_msg("%s is %s: %s", name, t.name, st.text);
 }
+
+#define CHATML   "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+#define TURNS_OF "{% for message in messages %}"
+#define ASKING   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+#define DEFAULT(text)                                                                                                  \
+    "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n" text "<|im_end|>\n' }}{% endif " \
+    "%}"
+#define DEEPSEEK_V2                                                                                                    \
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] "  \
+    "+ "                                                                                                               \
+    "'\n\n' }}{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + eos_token }}{% elif "   \
+    "message['role'] == 'system' %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}"
+#define LLAMA_3                                                                                                        \
+    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "    \
+    "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"  \
+    "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
 
 static void recognition(void **state)
 {
     (void)state;
-    recognises("{{ bos_token }}{% if x %}{{ 'User: ' + message['content'] + '\\n\\n' }}{{ 'Assistant: ' + "
-               "message['content'] + "
-               "eos_token }}",
-               "deepseek-v2");
-    recognises("{{'<｜Assistant｜>' + message['content'] + '<｜end▁of▁sentence｜>'}}", "deepseek-v3");
-    recognises("{% set content = content.split('</think>')[-1] %}{{'<｜Assistant｜>'}}", "deepseek-r1");
-    recognises("{% set content = content.split('</think>')[-1] %}{{'<｜Assistant｜><think>\\n'}}", "deepseek-r1-think");
-    recognises("{% if thinking %}{{'<｜Assistant｜><think>'}}", "unknown");
-    recognises("{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}", "chatml");
-    recognises(
-        "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
-        "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}",
-        "smollm2");
-    recognises("{%- if tools %}'<|im_start|>' You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
-               "qwen2.5");
-    recognises("{{ '<|im_start|>' }} enable_thinking xml_tools", "unknown");
-    recognises("{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] "
-               "| trim + "
-               "'<|eot_id|>' %}{% set content = bos_token + content %}",
+    recognises(TURNS_OF CHATML ASKING, "chatml");
+    recognises(TURNS_OF DEFAULT("You are a helpful assistant.") CHATML ASKING, "qwen2");
+    recognises(TURNS_OF DEFAULT("You are a helpful AI assistant named SmolLM, trained by Hugging Face") CHATML ASKING,
+               "smollm2");
+    recognises(DEEPSEEK_V2 "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}", "deepseek-v2");
+    recognises(LLAMA_3
+               "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
                "llama-3");
+    /* Small changes that people make: none of them is the template that it looks like. */
+    recognises(TURNS_OF "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'}}" ASKING,
+               "unknown");
+    recognises("{{ bos_token }}" TURNS_OF CHATML ASKING, "unknown");
+    recognises(TURNS_OF DEFAULT("Think first.") CHATML ASKING, "unknown");
+    recognises(TURNS_OF "{% if message['role'] == 'user' %}Q: {% endif %}" CHATML ASKING, "unknown");
+    recognises(TURNS_OF CHATML "{% endfor %}", "unknown");
+    recognises(DEEPSEEK_V2 "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}", "unknown");
+    recognises(LLAMA_3 "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}",
+               "unknown"); /* asks even when not asked */
     recognises("[INST] {{ message }} [/INST]", "unknown");
+    ChatTemplate near;
+    Status why = {0};
+    assert_false(template_recognised("{{ bos_token }}" TURNS_OF CHATML ASKING, &near, &why));
+    assert_non_null(strstr(why.text, "\"(the BOS token)<|im_start|>user\n Hi <|im_end|>"));
+    /* What the examples show to be different is refused, not guessed. */
+    why = (Status){0};
+    assert_true(template_recognised(
+        TURNS_OF "{% if loop.first or message['role'] != 'system' %}" CHATML "{% endif %}" ASKING, &near, &why));
+    assert_true(near.first_system_only);
     Tokenizer *t = tokenizer_new_char();
     ChatTemplate chosen;
     Status st = {0};
@@ -232,11 +317,9 @@ static void refuses_messages_of_another_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_chats),
-        cmocka_unit_test(each_built_in),
-        cmocka_unit_test(tool_calls),
-        cmocka_unit_test(recognition),
-        cmocka_unit_test(refuses_messages_of_another_shape),
+        cmocka_unit_test(golden_chats), cmocka_unit_test(each_built_in),
+        cmocka_unit_test(tool_calls),   cmocka_unit_test(recognition),
+        cmocka_unit_test(jinja),        cmocka_unit_test(refuses_messages_of_another_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
