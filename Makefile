@@ -85,7 +85,7 @@ $(LIBRARY): $(OBJECTS) $(BUILD)/objects.txt
 
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(if $(filter checkpoints/%,$<),$(HDF5_CFLAGS)) $(if $(filter cpu/%,$<),-fopenmp) $(DEPFLAGS) -c $< -o $@
+	$(CC) $(CFLAGS_ALL) $(if $(filter checkpoints/% tests/fuzz/fuzz_h5.c,$<),$(HDF5_CFLAGS)) $(if $(filter cpu/%,$<),-fopenmp) $(DEPFLAGS) -c $< -o $@
 
 # Each file of cpu/kernels is compiled once for every instruction set. `ld -r` joins a set's objects and objcopy hides all
 # but its one door, so that the same function names can live in the binary several times.

@@ -1,4 +1,4 @@
-/* HDF5 checkpoints. Layout (spec formats.md 7.1): root attributes format, format_version, endianness, layout_sha256,
+/* HDF5 checkpoints. Layout (docs/formats.md 7): root attributes format, format_version, endianness, layout_sha256,
  * complete; /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a
  * tensor (an import keeps bf16 ones as they are); /optim/m, /optim/v and /reference f32, whole blocks in the order of the
  * parameter table (layout_sha256 is of its names, places and sizes); /files/NAME and /tensors/NAME: the attachments.

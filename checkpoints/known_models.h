@@ -1,4 +1,4 @@
-/* Configs of released models by name (spec model.md section 10), for planning and inspection without a file. */
+/* Configs of released models by name (docs/model.md), for planning and inspection without a file. */
 #ifndef CHECKPOINTS_KNOWN_MODELS_H
 #define CHECKPOINTS_KNOWN_MODELS_H
 

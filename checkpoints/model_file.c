@@ -1,6 +1,7 @@
 #include "checkpoints/model_file.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +113,7 @@ static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
     for (size_t i = 0; i < st_count(f); i++) note_type(m, st_dtype_name(st_at(f, i)->dtype));
     m->table = params_build(&m->config);
     if (!hf_weights_fill(f, m->path, &m->config, &m->table, NULL, st) ||
-        !hf_all_used(f, m->path, &m->config, &m->table, st))
+        (!m->layers && !hf_all_used(f, m->path, &m->config, &m->table, st)))
         return false;
     if (parts & MODEL_WEIGHTS &&
         (!allocate_weights(m, st) || !hf_weights_fill(f, m->path, &m->config, &m->table, m->weights, st)))
@@ -138,7 +139,8 @@ static bool open_gguf(LoadedModel *m, unsigned parts, Status *st)
     bool ok = gguf_config(f, m->path, &m->config, st) && cut_layers(m, st);
     if (ok) {
         m->table = params_build(&m->config);
-        ok = gguf_weights(f, m->path, &m->config, &m->table, NULL, st);
+        ok = gguf_weights(f, m->path, &m->config, &m->table, NULL, st) &&
+             (m->layers || gguf_all_used(f, m->path, &m->config, &m->table, st));
     }
     if (ok && parts & MODEL_WEIGHTS)
         ok = allocate_weights(m, st) && gguf_weights(f, m->path, &m->config, &m->table, m->weights, st);
@@ -250,6 +252,24 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
 const void *model_param_bf16(const LoadedModel *m, const Param *p)
 {
     return m->source ? hf_param_bf16(m->source, &m->config, p) : NULL;
+}
+
+bool model_finite(const LoadedModel *m, Status *st)
+{
+    for (int i = 0; m->weights && i < m->table.n; i++) {
+        const Param *p = &m->table.params[i];
+        const float *w = m->weights + p->offset;
+        /* x - x is 0 for a finite x and NaN for every other; sums of zeros stay 0. */
+        float odd = 0.0f;
+        for (size_t j = 0; j < p->count; j++) odd += w[j] - w[j];
+        if (odd == 0.0f) continue;
+        size_t at = 0;
+        while (isfinite(w[at])) at++;
+        return fail(
+            st, "%s: tensor %s holds %f at [%zu, %zu], no finite number: the weights are damaged, take an earlier copy",
+            m->path, p->name, (double)w[at], at / p->cols, at % p->cols);
+    }
+    return true;
 }
 
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st)

@@ -50,6 +50,23 @@ int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first)
     return batch_add_spans(b, ids, n, &predicted, n > first);
 }
 
+bool batch_fits(const BatchBuilder *b, const ModelConfig *c, Status *st)
+{
+    for (int s = 0; s < b->nseq; s++)
+        if (b->offsets[s + 1] - b->offsets[s] > c->max_positions)
+            return fail(
+                st, "sequence %d has %d tokens, but the model's max_position_embeddings is %d: leave it out or cut it",
+                s, b->offsets[s + 1] - b->offsets[s], c->max_positions);
+    for (int i = 0; i < b->n; i++)
+        if (b->ids[i] < 0 || b->ids[i] >= c->V)
+            return fail(
+                st,
+                "a sequence holds id %d, but the model's embedding has the ids 0 to %d only: its tokenizer knows "
+                "more tokens than its weights",
+                (int)b->ids[i], c->V - 1);
+    return true;
+}
+
 Batch batch_view(const BatchBuilder *b)
 {
     return (Batch){b->n, b->nseq, b->ids, b->offsets};

@@ -23,7 +23,7 @@ BEGIN {
     home["^omp\\.h$"] = "^cpu/"
     home["^([a-z]+intrin|cpuid)\\.h$"] = "^cpu/"
     home["^(cuda|cublas|nccl|driver_types)"] = "^gpu/"
-    home["^hdf5"] = "^checkpoints/"
+    home["^hdf5"] = "^(checkpoints/|tests/fuzz/fuzz_h5)"
     home["^openssl/"] = "^checkpoints/hash\\.c$"
     home["^jansson\\.h$"] = "^data/json\\.c$"
     home["^pcre2\\.h$"] = "^data/"

@@ -1,4 +1,4 @@
-/* GGUF v2 / v3 files (spec formats.md section 2): reading by memory map, writing; and the models of llama.cpp's
+/* GGUF v2 / v3 files (docs/formats.md 2): reading by memory map, writing; and the models of llama.cpp's
  * architectures llama, qwen2, qwen3, deepseek2 in both directions. Headers are hostile until checked. */
 #ifndef CHECKPOINTS_GGUF_H
 #define CHECKPOINTS_GGUF_H
@@ -48,6 +48,8 @@ bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, con
                   Status *st);
 /* One parameter of the table: w[p->count]; NULL: only checks. */
 bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st);
+/* Fails naming the first tensor that the model has no use for (a bias, a later block). */
+bool gguf_all_used(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, Status *st);
 /* The tokenizer of the metadata with its chat template; NULL with a sentence when it is of a kind that is not read. */
 Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st);
 

@@ -326,6 +326,44 @@ bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, con
     return params_fill(t, weights, read_param, &source, st);
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* The file's names of all that the table reads, and of what is read beside it. */
+static char (*used_names(const ParamTable *t, size_t *n))[64]
+{
+    char(*names)[64] = calloc(3 * (size_t)t->n + 1, sizeof *names);
+    CHECK(names);
+    *n = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        gguf_name(p, names[(*n)++], sizeof *names);
+        if (p->kind != PARAM_KV_B) continue;
+        snprintf(names[(*n)++], sizeof *names, "blk.%d.attn_k_b.weight", p->layer);
+        snprintf(names[(*n)++], sizeof *names, "blk.%d.attn_v_b.weight", p->layer);
+    }
+    snprintf(names[(*n)++], sizeof *names, "rope_freqs.weight");
+    qsort(names, *n, sizeof *names, compare_texts);
+    return names;
+}
+
+bool gguf_all_used(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, Status *st)
+{
+    size_t n;
+    char(*names)[64] = used_names(t, &n);
+    const char *unused = NULL;
+    for (size_t i = 0; !unused && i < gguf_count(f); i++)
+        if (!bsearch(gguf_at(f, i)->name, names, n, sizeof *names, compare_texts)) unused = gguf_at(f, i)->name;
+    free(names);
+    return !unused ||
+           fail(st,
+                "%s: tensor %.64s is no part of a %s as the file's own keys describe it: the model would compute "
+                "something else without it",
+                path, unused, arch_name(c->arch));
+}
+
 /* ---- Tokenizer ---- */
 
 static int token_id(const GgufFile *f, const char *key, size_t vocab)

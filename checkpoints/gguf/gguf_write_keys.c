@@ -1,3 +1,4 @@
+/* The keys of a written GGUF file: general ones, and those of its architecture. */
 #include <string.h>
 
 #include "checkpoints/gguf/gguf_names.h"

@@ -1,3 +1,4 @@
+/* tokenizer.ggml.* of a written GGUF file. */
 #include <stdlib.h>
 #include <string.h>
 

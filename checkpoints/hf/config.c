@@ -1,3 +1,4 @@
+/* config.json of a model folder <-> ModelConfig. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>

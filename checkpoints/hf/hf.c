@@ -152,7 +152,8 @@ static bool ends_in(const char *name, const char *end)
 static bool is_used(const ModelConfig *c, const char *name)
 {
     int layer = layer_of(name);
-    if (ends_in(name, "_scale_inv") || is_buffer(name) || layer >= c->L) return true;
+    if (ends_in(name, "_scale_inv") || is_buffer(name)) return true;
+    if (layer >= c->L) return layer < c->L + c->mtp_layers;
     if (c->tied && !strcmp(name, "lm_head.weight")) return true;
     return c->E && (ends_in(name, ".mlp.experts.gate_up_proj") || ends_in(name, ".mlp.experts.down_proj"));
 }

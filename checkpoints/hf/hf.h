@@ -20,7 +20,7 @@ bool hf_config_read(const char *folder, ModelConfig *out, Status *st);
 /* A config that says tied over a file whose lm_head.weight is not the embedding: the file holds, the model is not tied (as
  * transformers has it). */
 void hf_untie(const StFile *f, ModelConfig *c);
-/* Fails naming the first tensor that the model has no use for. Known buffers, later layers (carried along) and a
+/* Fails naming the first tensor that the model has no use for. Known buffers, MTP layers (carried along) and a
  * tied model's copy of the embedding are no such tensors. */
 bool hf_all_used(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, Status *st);
 

@@ -1,4 +1,4 @@
-/* safetensors (spec formats.md section 1): reading one file or a sharded folder, memory-mapped; writing F32 / F16 /
+/* safetensors (docs/formats.md 1): reading one file or a sharded folder, memory-mapped; writing F32 / F16 /
  * BF16. */
 #ifndef CHECKPOINTS_SAFETENSORS_H
 #define CHECKPOINTS_SAFETENSORS_H

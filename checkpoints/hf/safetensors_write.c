@@ -1,3 +1,4 @@
+/* Writes a safetensors file: every tensor declared, then its data. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

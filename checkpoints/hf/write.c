@@ -1,3 +1,4 @@
+/* Writes a model folder that transformers loads. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>

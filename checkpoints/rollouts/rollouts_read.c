@@ -1,3 +1,4 @@
+/* Reads the shards of rollouts that a run wrote. */
 #include "checkpoints/rollouts/rollouts.h"
 
 #include <stdio.h>

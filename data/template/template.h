@@ -2,7 +2,7 @@
  * own Jinja text is rendered with example conversations, and the built-in that gives the same texts is used for it.
  *
  * messages is a JSON array of {"role", "content"}; where the family knows tools also "tool_calls" and role "tool", for
- * Qwen3 "reasoning_content" (spec/formats.md 4 and 6). */
+ * Qwen3 "reasoning_content" (docs/formats.md 4 and 6). */
 #ifndef DATA_TEMPLATE_H
 #define DATA_TEMPLATE_H
 

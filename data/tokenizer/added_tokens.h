@@ -1,4 +1,4 @@
-/* Added tokens: strings cut out of the text before anything else looks at it (spec/formats.md 3.1, steps 1 and 2). */
+/* Added tokens: strings cut out of the text before anything else looks at it (docs/formats.md 3.1, steps 1 and 2). */
 #ifndef DATA_ADDED_TOKENS_H
 #define DATA_ADDED_TOKENS_H
 

@@ -1,5 +1,5 @@
 /* The alphabet in which byte-level vocabularies write bytes as characters: the 188 printable bytes of Latin-1 stand for
- * themselves, the other 68, in order, are U+0100, U+0101, ... (spec/formats.md 3.2; GPT-2). */
+ * themselves, the other 68, in order, are U+0100, U+0101, ... (docs/formats.md 3.2; GPT-2). */
 #ifndef DATA_BYTE_ALPHABET_H
 #define DATA_BYTE_ALPHABET_H
 

@@ -1,4 +1,4 @@
-/* The pre_tokenizer of a tokenizer.json: stages that each cut every piece further (spec/formats.md 3.1, 3.4). */
+/* The pre_tokenizer of a tokenizer.json: stages that each cut every piece further (docs/formats.md 3.1, 3.4). */
 #ifndef DATA_PRETOKENIZE_H
 #define DATA_PRETOKENIZE_H
 

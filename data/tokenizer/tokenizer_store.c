@@ -108,7 +108,7 @@ static bool read_optional(const char *folder, const char *name, char **out, size
     return good;
 }
 
-/* tokenizer_config.json; a chat_template.jinja overrides the template in it (spec/formats.md 1). */
+/* tokenizer_config.json; a chat_template.jinja overrides the template in it (docs/formats.md 1). */
 static bool read_config_files(const char *folder, char **config, Status *st)
 {
     char *jinja = NULL;

@@ -1,3 +1,4 @@
+/* Values of a tokenizer.json, for the makers of tokenizers. */
 #include "data/tokenizer/tokenizer_parts.h"
 
 #include "core/check.h"

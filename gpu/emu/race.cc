@@ -166,12 +166,9 @@ static void on_region(const void *p, size_t bytes, Region kind)
 {
     inside_from = inside_to = 0;
     uintptr_t a = (uintptr_t)p;
-    auto home = homes.find(a);
+    arrays.erase(arrays.lower_bound(a), arrays.lower_bound(a + bytes));
     if (kind == Region::GONE) {
-        arrays.erase(arrays.lower_bound(a), arrays.lower_bound(a + bytes));
         homes.erase(a); /* its cells stay: their segments are of launches that have ended */
-    } else if (home != homes.end()) {
-        home->second.bytes = bytes; /* a range that grew; its arrays stay */
     } else {
         homes[a] = Home{bytes, kind, false};
     }

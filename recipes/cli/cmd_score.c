@@ -124,6 +124,7 @@ static bool read_batch(const ScoreArgs *a, const OpenModel *m, BatchBuilder *bat
     if (lines.skipped) fprintf(stderr, "r1 score: %d broken lines were left out\n", lines.skipped);
     for (int i = 0; i < lines.n; i++) batch_add(batch, lines.lines[i].ids, lines.lines[i].n, 1);
     token_lines_free(&lines);
+    if (!batch_fits(batch, &m->policy->config, st)) return fail_prefix(st, "%s", a->ids ? a->ids : a->text);
     return batch->m > 0 ||
            fail(st, "%s: no sequence has two tokens, so nothing is predicted", a->ids ? a->ids : a->text);
 }

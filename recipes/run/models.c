@@ -88,7 +88,7 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
     if (!m) return NULL;
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
-    if (!st->failed && model_has_weights(m, from, st) && fits_tokenizer(r, m, from, st)) {
+    if (!st->failed && model_has_weights(m, from, st) && model_finite(m, st) && fits_tokenizer(r, m, from, st)) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);

@@ -1,4 +1,4 @@
-/* TensorBoard event files: scalars only (spec formats.md section 5). An event is a wall time, a step and any number of tagged
+/* TensorBoard event files: scalars only (docs/formats.md 5). An event is a wall time, a step and any number of tagged
  * values; files are append-only and readers tolerate a torn tail. */
 #ifndef RECIPES_TFEVENTS_H
 #define RECIPES_TFEVENTS_H

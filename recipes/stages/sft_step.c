@@ -10,6 +10,8 @@
 bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st)
 {
     Policy *p = u->policy;
+    if (!batch_fits(batch, &p->config, st))
+        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     float *weight = malloc((size_t)batch->m * sizeof *weight);
     CHECK(weight != NULL && batch->m > 0);
     nll_weights_mean(weight, batch->targets, batch->m);

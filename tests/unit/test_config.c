@@ -1,4 +1,4 @@
-/* ModelConfig: YaRN against the values of spec model.md 3.2 and 3.3, and the sentence of every impossible config. */
+/* ModelConfig: YaRN against the values of docs/model.md 3.2 and 3.3, and the sentence of every impossible config. */
 #include "tests/unit/unit.h"
 
 #include <math.h>

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/batches.h"
+#include "core/memory.h"
 #include "core/policy.h"
 #include "recipes/model/machine.h"
 #include "tests/tolerances.h"
@@ -338,6 +339,49 @@ static Gap gap_of(Setup *s, const RolloutPrompt *prompts, const Completion *c, f
     return gap;
 }
 
+/* Prompts that the model has no row or no position for, and log-probs that are no numbers, are sentences; a completion ends at
+ * the last position. */
+static void rollout_gate(void **state)
+{
+    (void)state;
+    Setup s = setup(gqa());
+    RolloutSpec spec = spec_of(3, 1.0f, CACHE_EXACT);
+    spec.samples = 1;
+    static int32_t ids[600];
+    Completion out;
+    Status st = {0};
+    const struct {
+        int n;
+        int32_t last;
+        const char *said;
+    } bad[] = {{5, VOCAB, "id 61"}, {5, -1, "id -1"}, {512, 3, "has 512 tokens"}, {0, 0, "empty"}};
+    for (int i = 0; i < 4; i++) {
+        if (bad[i].n) ids[bad[i].n - 1] = bad[i].last;
+        RolloutPrompt prompt = {ids, bad[i].n, 0};
+        status_clear(&st);
+        assert_false(rollout_run(s.policy->sampler, &s.policy->w, &spec, &prompt, 1, &out, NULL, &st));
+        assert_non_null(strstr(st.text, bad[i].said));
+        if (bad[i].n) ids[bad[i].n - 1] = 3;
+    }
+    status_clear(&st);
+    spec.n_stops = 0;
+    RolloutPrompt prompt = {ids, 500, 0};
+    assert_true(rollout_run(s.policy->sampler, &s.policy->w, &spec, &prompt, 1, &out, NULL, &st));
+    assert_true(out.n == 12 && out.truncated);
+    ModelConfig c = gqa();
+    ParamTable t = params_build(&c);
+    float *block = memory_block(t.total * sizeof *block);
+    params_init(&t, &c, block, 7);
+    const Param *norm = &t.params[params_find(&t, PARAM_NORM, -1, -1)];
+    for (size_t i = 0; i < norm->count; i++) block[norm->offset + i] = NAN;
+    params_free(&t);
+    policy_free(s.policy);
+    s.policy = policy_new(machine_engine(&s.machine), &c, 7, block);
+    assert_false(rollout_run(s.policy->sampler, &s.policy->w, &spec, &prompt, 1, &out, NULL, &st));
+    assert_non_null(strstr(st.text, "not finite"));
+    close_setup(&s);
+}
+
 static void rollout_gap(void **state)
 {
     (void)state;
@@ -523,7 +567,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(invariance),         cmocka_unit_test(batch_invariance), cmocka_unit_test(rollout_gap),
         cmocka_unit_test(rollout_neighbours), cmocka_unit_test(latent_gap),       cmocka_unit_test(overfit),
-        cmocka_unit_test(differences),        cmocka_unit_test(no_allocation),
+        cmocka_unit_test(differences),        cmocka_unit_test(no_allocation),    cmocka_unit_test(rollout_gate),
     };
     const struct CMUnitTest bf16[] = {
         cmocka_unit_test(invariance_bf16),    cmocka_unit_test(batch_invariance), cmocka_unit_test(rollout_gap),

@@ -14,7 +14,7 @@
 
 enum { ALL = MODEL_WEIGHTS | MODEL_OPTIMIZER | MODEL_TOKENIZER | MODEL_ATTACHMENTS };
 
-/* The totals of spec model.md section 11. */
+/* The totals of docs/model.md section 11. */
 static void test_known_models(void **state)
 {
     (void)state;

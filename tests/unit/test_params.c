@@ -1,4 +1,4 @@
-/* The parameter table: counts of released models (spec model.md 11), slabs, look-ups, initial values. */
+/* The parameter table: counts of released models (docs/model.md 11), slabs, look-ups, initial values. */
 #include "tests/unit/unit.h"
 
 #include <math.h>
