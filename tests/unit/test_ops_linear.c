@@ -1,5 +1,5 @@
 /* linear_* and grouped_*: against f64, the order rules exactly, rows independent of the batch, every provider. */
-#include "tests/unit/ops_lab.h"
+#include "tests/unit/linear_case.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,22 +9,30 @@
 
 /* Matrices of one linear layer; ld* leave gaps of `gap` columns. */
 typedef struct Layer {
+    LinearCase c;
     size_t M, N, K, gap;
     float *x, *w, *dy, *bias, *was; /* was: what the output held */
-    bool add;
 } Layer;
+
+static Mat strided(float *p, size_t rows, size_t cols, size_t gap)
+{
+    return (Mat){p, DTYPE_F32, rows, cols, cols + gap};
+}
 
 static Layer layer_make(size_t M, size_t N, size_t K, size_t gap)
 {
-    return (Layer){.M = M,
-                   .N = N,
-                   .K = K,
-                   .gap = gap,
-                   .x = lab_random(M * (K + gap), 1),
-                   .w = lab_random(N * (K + gap), 2),
-                   .dy = lab_random(M * (N + gap), 3),
-                   .bias = lab_random(N, 4),
-                   .was = lab_random(M * N + M * K + N * K + N, 5)};
+    Layer l = {.M = M,
+               .N = N,
+               .K = K,
+               .gap = gap,
+               .x = lab_random(M * (K + gap), 1),
+               .w = lab_random(N * (K + gap), 2),
+               .dy = lab_random(M * (N + gap), 3),
+               .bias = lab_random(N, 4),
+               .was = lab_random(M * N + M * K + N * K + N, 5)};
+    l.c = (LinearCase){
+        .x = strided(l.x, M, K, gap), .w = strided(l.w, N, K, gap), .dy = strided(l.dy, M, N, gap), .bias = l.bias};
+    return l;
 }
 
 static void layer_free(Layer *l)
@@ -32,69 +40,16 @@ static void layer_free(Layer *l)
     free(l->x), free(l->w), free(l->dy), free(l->bias), free(l->was);
 }
 
-static Mat strided(float *p, size_t rows, size_t cols, size_t gap)
-{
-    return (Mat){p, DTYPE_F32, rows, cols, cols + gap};
-}
-
-static Mat layer_x(const Layer *l)
-{
-    return strided(l->x, l->M, l->K, l->gap);
-}
-static Mat layer_w(const Layer *l)
-{
-    return strided(l->w, l->N, l->K, l->gap);
-}
-static Mat layer_dy(const Layer *l)
-{
-    return strided(l->dy, l->M, l->N, l->gap);
-}
-
-/* The contract's chain: FMAs over the inner index from 0 (a, b: element (i, k), (k, j) by strides). */
-static float chain(const float *a, size_t a_k, const float *b, size_t b_k, size_t K)
-{
-    float sum = 0.0f;
-    for (size_t k = 0; k < K; k++) {
-        sum = fmaf(a[k * a_k], b[k * b_k], sum);
-    }
-    return sum;
-}
-
-static void expect(const char *what, float got, float want, size_t i, size_t j)
-{
-    if (memcmp(&got, &want, sizeof got) != 0) {
-        fail_msg("%s (%zu, %zu): %.9g, want exactly %.9g", what, i, j, (double)got, (double)want);
-    }
-}
-
-static void run_fwd(const Ops *ops, Backend *b, const LabTrial *t, float *out)
-{
-    const Layer *l = t->in;
-    ops->linear_fwd(b, lab_mat(t, out, 0), layer_x(l), layer_w(l), l->add ? NULL : l->bias, l->add);
-}
-
-static void run_bwd_x(const Ops *ops, Backend *b, const LabTrial *t, float *out)
-{
-    const Layer *l = t->in;
-    ops->linear_bwd_x(b, lab_mat(t, out, 0), layer_dy(l), layer_w(l), l->add);
-}
-
-static void run_bwd_w(const Ops *ops, Backend *b, const LabTrial *t, float *out)
-{
-    const Layer *l = t->in;
-    ops->linear_bwd_w(b, lab_mat(t, out, 0), lab_at(t, out, 1), layer_dy(l), layer_x(l));
-}
-
 static void check_fwd(Layer *l)
 {
-    LabTrial t = {.run = run_fwd, .in = l, .initial = l->was};
+    LabTrial t = {.run = linear_run_fwd, .in = l, .initial = l->was};
     lab_out(&t, l->M, l->N, l->gap);
     float *out = lab_run(&t);
     for (size_t i = 0; i < l->M; i++) {
         for (size_t j = 0; j < l->N; j++) {
-            float sum = chain(mat_row(layer_x(l), i), 1, mat_row(layer_w(l), j), 1, l->K);
-            float want = l->add ? l->was[i * l->N + j] + sum : sum + l->bias[j];
-            expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
+            float sum = linear_chain(false, mat_row(l->c.x, i), 1, mat_row(l->c.w, j), 1, l->K);
+            float want = l->c.add ? l->was[i * l->N + j] + sum : sum + l->bias[j];
+            linear_expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
         }
     }
     free(out);
@@ -102,14 +57,14 @@ static void check_fwd(Layer *l)
 
 static void check_bwd_x(Layer *l)
 {
-    LabTrial t = {.run = run_bwd_x, .in = l, .initial = l->was};
+    LabTrial t = {.run = linear_run_bwd_x, .in = l, .initial = l->was};
     lab_out(&t, l->M, l->K, l->gap);
     float *out = lab_run(&t);
     for (size_t i = 0; i < l->M; i++) {
         for (size_t j = 0; j < l->K; j++) {
-            float sum = chain(mat_row(layer_dy(l), i), 1, l->w + j, l->K + l->gap, l->N);
-            float want = l->add ? l->was[i * l->K + j] + sum : sum;
-            expect("linear_bwd_x", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
+            float sum = linear_chain(false, mat_row(l->c.dy, i), 1, l->w + j, l->K + l->gap, l->N);
+            float want = l->c.add ? l->was[i * l->K + j] + sum : sum;
+            linear_expect("linear_bwd_x", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
         }
     }
     free(out);
@@ -118,7 +73,7 @@ static void check_bwd_x(Layer *l)
 /* dw and dbias by their rule: partial sums over blocks of TOKEN_BLOCK rows, added in order to what was there. */
 static void check_bwd_w(Layer *l)
 {
-    LabTrial t = {.run = run_bwd_w, .in = l, .initial = l->was};
+    LabTrial t = {.run = linear_run_bwd_w, .in = l, .initial = l->was};
     lab_out(&t, l->N, l->K, l->gap);
     lab_out(&t, 1, l->N, 0);
     float *out = lab_run(&t);
@@ -129,9 +84,9 @@ static void check_bwd_w(Layer *l)
             float want = l->was[o * l->K + i];
             for (size_t n = 0; n < l->M; n += TOKEN_BLOCK) {
                 size_t rows = l->M - n < TOKEN_BLOCK ? l->M - n : TOKEN_BLOCK;
-                want += chain(l->dy + n * ldy + o, ldy, l->x + n * ldx + i, ldx, rows);
+                want += linear_chain(false, l->dy + n * ldy + o, ldy, l->x + n * ldx + i, ldx, rows);
             }
-            expect("linear_bwd_w", mat_row(lab_mat(&t, out, 0), o)[i], want, o, i);
+            linear_expect("linear_bwd_w", mat_row(lab_mat(&t, out, 0), o)[i], want, o, i);
         }
         for (size_t n = 0; n < l->M; n += TOKEN_BLOCK) {
             float sum = 0.0f;
@@ -140,7 +95,7 @@ static void check_bwd_w(Layer *l)
             }
             bias += sum;
         }
-        expect("dbias", lab_at(&t, out, 1)[o], bias, 0, o);
+        linear_expect("dbias", lab_at(&t, out, 1)[o], bias, 0, o);
     }
     free(out);
 }
@@ -154,7 +109,7 @@ static void exact_order(void **state)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int add = 0; add < 2; add++) {
             Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], s % 2 ? 3 : 0);
-            l.add = add;
+            l.c.add = add;
             check_fwd(&l);
             check_bwd_x(&l);
             check_bwd_w(&l);
@@ -191,7 +146,7 @@ static void against_double(void **state)
 {
     (void)state;
     Layer l = layer_make(40, 70, 90, 0);
-    LabTrial t = {.run = run_fwd, .in = &l};
+    LabTrial t = {.run = linear_run_fwd, .in = &l};
     lab_out(&t, l.M, l.N, 0);
     float *out = lab_run(&t);
     double *want = calloc(l.M * l.N, sizeof(double));
@@ -219,11 +174,11 @@ static void row_alone(void **state)
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     ops->weights_changed(b);
-    ops->linear_fwd(b, mat_f32(all, l.M, l.N), layer_x(&l), layer_w(&l), l.bias, false);
+    ops->linear_fwd(b, mat_f32(all, l.M, l.N), l.c.x, l.c.w, l.bias, false);
     ops->keep_packed(b, true);
     for (size_t rows = 1; rows <= MOST; rows++) {
         for (size_t i = 0; i + rows <= l.M; i++) {
-            ops->linear_fwd(b, mat_f32(some, rows, N), mat_rows(layer_x(&l), i, rows), layer_w(&l), l.bias, false);
+            ops->linear_fwd(b, mat_f32(some, rows, N), mat_rows(l.c.x, i, rows), l.c.w, l.bias, false);
             assert_memory_equal(some, all + i * N, rows * N * sizeof *some);
         }
     }
@@ -362,8 +317,8 @@ static void other_providers(void **state)
             assert_non_null(strstr(st.text, "is not in this build"));
             continue;
         }
-        LabTrial y = {.run = run_fwd, .in = &l}, x = {.run = run_bwd_x, .in = &l},
-                 w = {.run = run_bwd_w, .in = &l, .initial = l.was};
+        LabTrial y = {.run = linear_run_fwd, .in = &l}, x = {.run = linear_run_bwd_x, .in = &l},
+                 w = {.run = linear_run_bwd_w, .in = &l, .initial = l.was};
         lab_out(&y, l.M, l.N, 0), lab_out(&x, l.M, l.K, 0), lab_out(&w, l.N, l.K, 0), lab_out(&w, 1, l.N, 0);
         check_provider(ops, b, names[p], &y);
         check_provider(ops, b, names[p], &x);

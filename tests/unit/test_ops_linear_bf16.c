@@ -1,6 +1,6 @@
 /* linear_* and grouped_* on bf16 operands, in both forms: the order of every chain exactly, against f64, rows independent of
  * the batch. Weights lie in split storage (row stride 2 K). */
-#include "tests/unit/ops_lab.h"
+#include "tests/unit/linear_case.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,8 +9,9 @@
 /* Matrices of one layer: x and dy with `gap` unused columns, everything beginning at element `shift` of its buffer. The float
  * arrays hold the values of the bf16 ones; dy is f32 in the call. */
 typedef struct Layer {
+    LinearCase c;
     size_t M, N, K, gap, shift;
-    bool dot, add, y_bf16;
+    bool dot;
     float *x, *w, *dy, *bias, *was;
     uint16_t *x_half, *w_half, *dy_half, *was_half;
     float *dy_exact;
@@ -19,6 +20,11 @@ typedef struct Layer {
 static size_t largest(size_t a, size_t b)
 {
     return a > b ? a : b;
+}
+
+static Mat bf16_mat(uint16_t *p, size_t rows, size_t cols, size_t stride)
+{
+    return (Mat){p, DTYPE_BF16, rows, cols, stride};
 }
 
 static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
@@ -48,6 +54,10 @@ static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
         if ((i - shift) % (2 * K) >= K) l.w_half[i] = 0x7fc0;
     for (size_t i = shift; i < dys; i++)
         if ((i - shift) % (N + gap) >= N) l.dy_half[i] = 0x7fc0, l.dy_exact[i] = NAN;
+    l.c = (LinearCase){.x = bf16_mat(l.x_half + shift, M, K, K + gap),
+                       .w = bf16_mat(l.w_half + shift, N, K, 2 * K),
+                       .dy = {l.dy_exact + shift, DTYPE_F32, M, N, N + gap},
+                       .bias = l.bias};
     return l;
 }
 
@@ -57,23 +67,6 @@ static void layer_free(Layer *l)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-static Mat bf16_mat(uint16_t *p, size_t rows, size_t cols, size_t stride)
-{
-    return (Mat){p, DTYPE_BF16, rows, cols, stride};
-}
-
-static Mat layer_x(const Layer *l)
-{
-    return bf16_mat(l->x_half + l->shift, l->M, l->K, l->K + l->gap);
-}
-static Mat layer_w(const Layer *l)
-{
-    return bf16_mat(l->w_half + l->shift, l->N, l->K, 2 * l->K);
-}
-static Mat layer_dy(const Layer *l)
-{
-    return (Mat){l->dy_exact + l->shift, DTYPE_F32, l->M, l->N, l->N + l->gap};
-}
 static const float *x_at(const Layer *l, size_t m)
 {
     return l->x + l->shift + m * (l->K + l->gap);
@@ -87,75 +80,38 @@ static const float *dy_at(const Layer *l, size_t m)
     return l->dy + l->shift + m * (l->N + l->gap);
 }
 
-/* One chain of FMAs over the inner index; dot: of a pair the second first, and an odd one has 0 beside it. */
-static float chain(bool dot, const float *a, size_t a_k, const float *b, size_t b_k, size_t K)
-{
-    float sum = 0.0f;
-    for (size_t k = 0; k < K; k++) {
-        size_t at = dot ? k ^ 1 : k;
-        sum = at < K ? fmaf(a[at * a_k], b[at * b_k], sum) : sum;
-        if (dot && k % 2 == 0 && at >= K) sum = fmaf(a[k * a_k], b[k * b_k], sum);
-    }
-    return sum;
-}
-
-static void expect(const char *what, float got, float want, size_t i, size_t j)
-{
-    if (memcmp(&got, &want, sizeof got) != 0) {
-        fail_msg("%s (%zu, %zu): %.9g, want exactly %.9g", what, i, j, (double)got, (double)want);
-    }
-}
-
-static void run_fwd(const Ops *ops, Backend *b, const LabTrial *t, float *out)
-{
-    const Layer *l = t->in;
-    Mat y = l->y_bf16 ? lab_bf16(t, out, 0, l->N) : lab_mat(t, out, 0);
-    ops->linear_fwd(b, y, layer_x(l), layer_w(l), l->add ? NULL : l->bias, l->add);
-}
-
-static void run_bwd_x(const Ops *ops, Backend *b, const LabTrial *t, float *out)
-{
-    const Layer *l = t->in;
-    ops->linear_bwd_x(b, lab_mat(t, out, 0), layer_dy(l), layer_w(l), l->add);
-}
-
-static void run_bwd_w(const Ops *ops, Backend *b, const LabTrial *t, float *out)
-{
-    const Layer *l = t->in;
-    ops->linear_bwd_w(b, lab_mat(t, out, 0), lab_at(t, out, 1), layer_dy(l), layer_x(l));
-}
-
 static float *forward_sums(const Layer *l)
 {
     float *sums = malloc(l->M * l->N * sizeof *sums);
-    for (size_t i = 0; i < l->M * l->N; i++) sums[i] = chain(l->dot, x_at(l, i / l->N), 1, w_at(l, i % l->N), 1, l->K);
+    for (size_t i = 0; i < l->M * l->N; i++)
+        sums[i] = linear_chain(l->dot, x_at(l, i / l->N), 1, w_at(l, i % l->N), 1, l->K);
     return sums;
 }
 
 static void check_fwd(Layer *l)
 {
-    LabTrial t = {.run = run_fwd, .in = l, .initial = l->was};
-    l->y_bf16 = false;
+    LabTrial t = {.run = linear_run_fwd, .in = l, .initial = l->was};
+    l->c.y_bf16 = false;
     lab_out(&t, l->M, l->N, l->gap);
     float *out = lab_run(&t), *sums = forward_sums(l);
     for (size_t i = 0; i < l->M * l->N; i++) {
-        float want = l->add ? l->was[i] + sums[i] : sums[i] + l->bias[i % l->N];
-        expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i / l->N)[i % l->N], want, i / l->N, i % l->N);
+        float want = l->c.add ? l->was[i] + sums[i] : sums[i] + l->bias[i % l->N];
+        linear_expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i / l->N)[i % l->N], want, i / l->N, i % l->N);
     }
     free(out), free(sums);
 }
 
 static void check_fwd_to_bf16(Layer *l)
 {
-    LabTrial t = {.run = run_fwd, .in = l, .initial = (float *)l->was_half};
-    l->y_bf16 = true;
+    LabTrial t = {.run = linear_run_fwd, .in = l, .initial = (float *)l->was_half};
+    l->c.y_bf16 = true;
     lab_out(&t, l->M, lab_halves(l->N), l->gap);
     size_t row = 2 * lab_halves(l->N); /* of `was` */
     float *out = lab_run(&t), *sums = forward_sums(l);
     for (size_t i = 0; i < l->M; i++)
         for (size_t j = 0; j < l->N; j++) {
             float *sum = &sums[i * l->N + j];
-            *sum = l->add ? lab_widen(l->was_half[i * row + j]) + *sum : *sum + l->bias[j];
+            *sum = l->c.add ? lab_widen(l->was_half[i * row + j]) + *sum : *sum + l->bias[j];
         }
     Mat y = lab_bf16(&t, out, 0, l->N);
     lab_is_rounded("linear_fwd to bf16", y, sums);
@@ -166,14 +122,14 @@ static void check_fwd_to_bf16(Layer *l)
 
 static void check_bwd_x(Layer *l)
 {
-    LabTrial t = {.run = run_bwd_x, .in = l, .initial = l->was};
+    LabTrial t = {.run = linear_run_bwd_x, .in = l, .initial = l->was};
     lab_out(&t, l->M, l->K, l->gap);
     float *out = lab_run(&t);
     for (size_t i = 0; i < l->M; i++) {
         for (size_t j = 0; j < l->K; j++) {
-            float sum = chain(l->dot, dy_at(l, i), 1, w_at(l, 0) + j, 2 * l->K, l->N);
-            float want = l->add ? l->was[i * l->K + j] + sum : sum;
-            expect("linear_bwd_x", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
+            float sum = linear_chain(l->dot, dy_at(l, i), 1, w_at(l, 0) + j, 2 * l->K, l->N);
+            float want = l->c.add ? l->was[i * l->K + j] + sum : sum;
+            linear_expect("linear_bwd_x", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
         }
     }
     free(out);
@@ -186,16 +142,16 @@ static void check_bias(const Layer *l, const float *got)
         float bias = l->was[l->N * l->K + o];
         for (size_t n = 0; n < l->M; n += TOKEN_BLOCK) {
             float sum = 0.0f;
-            for (size_t k = n; k < l->M && k < n + TOKEN_BLOCK; k++) sum += mat_row(layer_dy(l), k)[o];
+            for (size_t k = n; k < l->M && k < n + TOKEN_BLOCK; k++) sum += mat_row(l->c.dy, k)[o];
             bias += sum;
         }
-        expect("dbias", got[o], bias, 0, o);
+        linear_expect("dbias", got[o], bias, 0, o);
     }
 }
 
 static void check_bwd_w(Layer *l)
 {
-    LabTrial t = {.run = run_bwd_w, .in = l, .initial = l->was};
+    LabTrial t = {.run = linear_run_bwd_w, .in = l, .initial = l->was};
     lab_out(&t, l->N, l->K, l->gap);
     lab_out(&t, 1, l->N, 0);
     float *out = lab_run(&t);
@@ -204,9 +160,9 @@ static void check_bwd_w(Layer *l)
             float want = l->was[o * l->K + i];
             for (size_t n = 0; n < l->M; n += TOKEN_BLOCK) {
                 size_t rows = l->M - n < TOKEN_BLOCK ? l->M - n : TOKEN_BLOCK;
-                want += chain(l->dot, dy_at(l, n) + o, l->N + l->gap, x_at(l, n) + i, l->K + l->gap, rows);
+                want += linear_chain(l->dot, dy_at(l, n) + o, l->N + l->gap, x_at(l, n) + i, l->K + l->gap, rows);
             }
-            expect("linear_bwd_w", mat_row(lab_mat(&t, out, 0), o)[i], want, o, i);
+            linear_expect("linear_bwd_w", mat_row(lab_mat(&t, out, 0), o)[i], want, o, i);
         }
     check_bias(l, lab_at(&t, out, 1));
     free(out);
@@ -221,7 +177,7 @@ static bool is_dot(void **state)
 static void check_layer(Layer *l)
 {
     for (int add = 0; add < 2; add++) {
-        l->add = add;
+        l->c.add = add;
         check_fwd(l);
         check_fwd_to_bf16(l);
         check_bwd_x(l);
@@ -252,7 +208,7 @@ static void blocks_of_columns(void **state)
     for (size_t s = 0; s < 4; s++) {
         Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], 0, 0);
         l.dot = is_dot(state);
-        l.add = s % 2;
+        l.c.add = s % 2;
         if (s < 2) check_fwd(&l);
         else check_bwd_x(&l);
         layer_free(&l);
@@ -275,7 +231,8 @@ static void against_double(void **state)
 {
     (void)state;
     Layer l = layer_make(40, 70, 90, 0, 0);
-    LabTrial y = {.run = run_fwd, .in = &l}, dx = {.run = run_bwd_x, .in = &l}, dw = {.run = run_bwd_w, .in = &l};
+    LabTrial y = {.run = linear_run_fwd, .in = &l}, dx = {.run = linear_run_bwd_x, .in = &l},
+             dw = {.run = linear_run_bwd_w, .in = &l};
     float *zero = calloc(l.N * (l.K + 1), sizeof *zero);
     dw.initial = zero;
     lab_out(&y, l.M, l.N, 0), lab_out(&dx, l.M, l.K, 0), lab_out(&dw, l.N, l.K, 0), lab_out(&dw, 1, l.N, 0);
@@ -307,19 +264,19 @@ static void check_rows_alone(const Ops *ops, Backend *b)
     static float all[M * N], some[M * N], dx[M * K], dx_some[M * K];
     static uint16_t all_half[M * N], some_half[M * N];
     ops->weights_changed(b);
-    ops->linear_fwd(b, mat_f32(all, M, N), layer_x(&l), layer_w(&l), l.bias, false);
-    ops->linear_fwd(b, mat_of(all_half, DTYPE_BF16, M, N), layer_x(&l), layer_w(&l), l.bias, false);
-    ops->linear_bwd_x(b, mat_f32(dx, M, K), layer_dy(&l), layer_w(&l), false);
+    ops->linear_fwd(b, mat_f32(all, M, N), l.c.x, l.c.w, l.bias, false);
+    ops->linear_fwd(b, mat_of(all_half, DTYPE_BF16, M, N), l.c.x, l.c.w, l.bias, false);
+    ops->linear_bwd_x(b, mat_f32(dx, M, K), l.c.dy, l.c.w, false);
     lab_is_rounded("y", mat_of(all_half, DTYPE_BF16, M, N), all);
     ops->keep_packed(b, true);
     static const size_t parts[] = {1, 2, 3, 5, 6, 7, 23, 24, 25, 30, 31, 32, 33};
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         for (size_t i = 0; i + parts[p] <= M; i += parts[p]) {
             size_t n = parts[p];
-            Mat x = mat_rows(layer_x(&l), i, n);
-            ops->linear_fwd(b, mat_f32(some, n, N), x, layer_w(&l), l.bias, false);
-            ops->linear_fwd(b, mat_of(some_half, DTYPE_BF16, n, N), x, layer_w(&l), l.bias, false);
-            ops->linear_bwd_x(b, mat_f32(dx_some, n, K), mat_rows(layer_dy(&l), i, n), layer_w(&l), false);
+            Mat x = mat_rows(l.c.x, i, n);
+            ops->linear_fwd(b, mat_f32(some, n, N), x, l.c.w, l.bias, false);
+            ops->linear_fwd(b, mat_of(some_half, DTYPE_BF16, n, N), x, l.c.w, l.bias, false);
+            ops->linear_bwd_x(b, mat_f32(dx_some, n, K), mat_rows(l.c.dy, i, n), l.c.w, false);
             assert_memory_equal(some, all + i * N, n * N * sizeof *some);
             assert_memory_equal(some_half, all_half + i * N, n * N * sizeof *some_half);
             assert_memory_equal(dx_some, dx + i * K, n * K * sizeof *dx);
@@ -345,8 +302,8 @@ static void gradient_of_bf16(void **state)
     Mat f32 = {l.dy + l.shift, DTYPE_F32, l.M, l.N, l.N + l.gap},
         half = bf16_mat(l.dy_half + l.shift, l.M, l.N, l.N + l.gap);
     for (size_t n = 1; n <= 30; n += 29) {
-        ops->linear_bwd_x(b, mat_f32(a, n, 40), mat_rows(f32, 0, n), layer_w(&l), false);
-        ops->linear_bwd_x(b, mat_f32(c, n, 40), mat_rows(half, 0, n), layer_w(&l), false);
+        ops->linear_bwd_x(b, mat_f32(a, n, 40), mat_rows(f32, 0, n), l.c.w, false);
+        ops->linear_bwd_x(b, mat_f32(c, n, 40), mat_rows(half, 0, n), l.c.w, false);
         assert_memory_equal(a, c, n * 40 * sizeof *a);
     }
     layer_free(&l);
@@ -362,7 +319,7 @@ static void f32_stays(void **state)
     ops->weights_changed(lab_backend());
     ops->linear_fwd(lab_backend(), mat_f32(&y, 1, 1), mat_f32((float *)x, 1, 3), mat_f32((float *)w, 1, 3), NULL,
                     false);
-    expect("f32", y, chain(false, x, 1, w, 1, 3), 0, 0);
+    linear_expect("f32", y, linear_chain(false, x, 1, w, 1, 3), 0, 0);
 }
 
 enum { EXPERTS = 5, OUT = 37, IN = 51 };
@@ -469,7 +426,8 @@ static void instruction(void **state)
     check_rows_alone(ops, one);
     Layer l = layer_make(70, 130, 201, 1, 0);
     l.dot = true;
-    LabTrial trials[] = {{.run = run_fwd, .in = &l}, {.run = run_bwd_x, .in = &l}, {.run = run_bwd_w, .in = &l}};
+    LabTrial trials[] = {
+        {.run = linear_run_fwd, .in = &l}, {.run = linear_run_bwd_x, .in = &l}, {.run = linear_run_bwd_w, .in = &l}};
     lab_out(&trials[0], l.M, l.N, 0), lab_out(&trials[1], l.M, l.K, 0), lab_out(&trials[2], l.N, l.K, 0);
     lab_out(&trials[2], 1, l.N, 0);
     for (int i = 0; i < 3; i++) {
