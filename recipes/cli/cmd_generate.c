@@ -72,6 +72,16 @@ static void print_completion(const GenerateArgs *a, const Tokenizer *t, const Co
 }
 
 /* Every line of --ids, in one continuous batch. */
+/* What --max-tokens cannot give is said. */
+static void note_positions(const GenerateArgs *a, const OpenModel *m, int prompt)
+{
+    int positions = m->policy->config.max_positions;
+    if (prompt < positions && prompt + a->sampling.max_tokens > positions)
+        fprintf(stderr,
+                "r1 generate: the model has positions for %d tokens (max_position_embeddings): completions end there\n",
+                positions);
+}
+
 static bool continue_ids(const GenerateArgs *a, OpenModel *m, Status *st)
 {
     TokenLines lines;
@@ -83,6 +93,9 @@ static bool continue_ids(const GenerateArgs *a, OpenModel *m, Status *st)
     for (int i = 0; i < lines.n; i++) prompts[i] = (RolloutPrompt){lines.lines[i].ids, lines.lines[i].n, (uint32_t)i};
     RolloutSpec spec = sampling_spec(&a->sampling, lines.n);
     spec.cancel = &interrupted;
+    int longest = 0;
+    for (int i = 0; i < lines.n; i++) longest = prompts[i].n > longest ? prompts[i].n : longest;
+    note_positions(a, m, longest);
     bool ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, prompts, lines.n, out, NULL, st);
     for (int i = 0; i < lines.n && ok; i++) print_completion(a, m->file->tokenizer, &out[i]);
     free(prompts);
@@ -122,6 +135,7 @@ static bool answer_prompt(const GenerateArgs *a, OpenModel *m, Status *st)
         spec.cancel = &interrupted;
         spec.stops = speech.voice.stops;
         spec.n_stops = speech.voice.n_stops;
+        note_positions(a, m, ids.n);
         spec.sampling.vocab_used = tokenizer_vocab(speech.voice.tokenizer);
         if (!a->json) {
             speaker_begin(&speaker, &speech, stdout, thinking);
