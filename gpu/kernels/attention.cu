@@ -11,7 +11,8 @@ enum {
     FORWARD_FLOATS = ALPHA_AT + TILE
 };
 
-/* A tile's scores become e^(s - m'), 0 from the row's limit on; m, l and alpha of its rows follow. A half-warp a row. */
+/* A tile's scores become e^(s - m'), 0 from the row's limit on; m, l and alpha of its rows follow. A half-warp a row; a
+ * barrier is the caller's (add_values has one before it reads them). */
 DEVICE void softmax_rows(float *shared, int first_row, int first_key)
 {
     int lane = (int)threadIdx.x % HALF_WARP;
@@ -40,7 +41,6 @@ DEVICE void softmax_rows(float *shared, int first_row, int first_key)
             shared[L_AT + r] = fmaf(shared[L_AT + r], alpha, sum);
         }
     }
-    __syncthreads();
 }
 
 /* o = o alpha + sum_j p_j v_j of a tile, for this thread's rows and dimensions; on the last tile (offset 0) then o / l.

@@ -36,7 +36,8 @@ __global__ void __launch_bounds__(ROW_THREADS)
     if (on && threadIdx.x % HALF_WARP == 0) delta[i] = sum;
 }
 
-/* p and ds of 64 queries from `row` on against 64 keys from `key` on, into shared memory. */
+/* p and ds of 64 queries from `row` on against 64 keys from `key` on, into shared memory; a barrier before they are read
+ * is the caller's. */
 DEVICE void tile_gradients(const BackwardCall &c, float *shared, TileAt t, int head, int row, int key)
 {
     int h = head / (c.s.H / c.s.Hkv), ty = (int)threadIdx.x / 8, tx = (int)threadIdx.x % 8;
@@ -59,7 +60,6 @@ DEVICE void tile_gradients(const BackwardCall &c, float *shared, TileAt t, int h
             shared[DS_AT + r * SCORE_ROW + 8 * tx + j] = e * (dots[i][j] - delta) * c.s.scale;
         }
     }
-    __syncthreads();
 }
 
 /* out[j][d] (+)= sum over r < rows of a[r][j] x[r][d] for 64 keys: the thread's four keys and four of 32 dimensions at a time. */

@@ -3,7 +3,7 @@
 set -eu
 logs=$(find "$BUILD/gpu/gate" -name "*.log" 2>/dev/null || true)
 [ -n "$logs" ] || { echo "no nvcc: kernels were not compiled for a card"; exit 77; }
-for kernel in $(find gpu/kernels -name '*.cu'); do
+find gpu/kernels -name '*.cu' | while read -r kernel; do
     log=$BUILD/gpu/gate/${kernel%.cu}.log
     [ -e "$log" ] || { echo "$kernel was not compiled: make gpu-gate"; exit 1; }
 done
