@@ -23,7 +23,7 @@ struct Backend {
 #undef dry_sort_experts
 #undef dry_sum_squares
 
-/* What core reads: every token meets experts 0 .. K - 1. */
+/* What core reads: every token goes to experts 0 .. K - 1. */
 static void dry_router_fwd(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits,
                            const float *bias)
 {

@@ -78,7 +78,7 @@ typedef struct ParamTable {
     size_t total;     /* elements of a role's block, padding included */
     size_t count;     /* parameters proper */
     int *layer_first; /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
-    size_t active;    /* parameters a token meets (K experts), embedding and head included */
+    size_t active;    /* parameters a token uses (K experts), embedding and head included */
     int *by_name;     /* [n] indices in ascending order of names */
 } ParamTable;
 
