@@ -17,6 +17,6 @@ cat "$@" | awk '
 }
 END {
     if (kernels == 0) { print "no kernel was compiled"; bad = 1 }
-    printf "%d kernels, no more than %d registers, no spill, no local memory\n", kernels, most
+    if (!bad) printf "%d kernels, no more than %d registers, no spill, no local memory\n", kernels, most
     exit bad
 }'

@@ -72,7 +72,7 @@ DEVICE void add_values(float *shared, TileRows v, float *o, size_t o_row, int ro
 }
 
 /* Block: 64 queries of a head (blockIdx.y), all key tiles up to theirs. o is the accumulator between tiles. Bound: FFMA. */
-__global__ void __launch_bounds__(TILE_THREADS)
+__global__ void __launch_bounds__(TILE_THREADS, 3)
     attention(AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets, int nseq)
 {
     DSMEM(float, shared);
