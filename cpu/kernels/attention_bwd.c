@@ -35,7 +35,7 @@ typedef struct BackwardItem {
 size_t attention_bwd_scratch(AttentionShape s, size_t longest)
 {
     size_t rows = ceil_div(longest, KEY_TILE) * KEY_TILE, tiles = rows * (size_t)(s.Dn + s.Dr + s.Dv);
-    size_t wide = 2 * rows * round16(s.Dn + s.Dr), narrow = 2 * rows * round16(s.Dv);
+    size_t wide = 4 * rows * round16(s.Dn + s.Dr), narrow = 2 * rows * round16(s.Dv);
     return (tiles + wide + narrow + 2 * rows + 2 * KEY_TILE * KEY_TILE) * sizeof(float);
 }
 
