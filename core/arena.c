@@ -38,6 +38,7 @@ void *arena_alloc(Arena *a, size_t bytes)
     if (need == 0) need = align;
     if (!a->base) open_range(a);
     if (!a->base || need > a->size - a->used) out_of_memory(a->used + need);
+    if (a->device && a->device->note) need += align; /* what runs past an array then meets no other */
     void *p = a->base + a->used;
     a->used += need;
     if (a->used > a->peak) {

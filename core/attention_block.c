@@ -37,7 +37,7 @@ static void attend(Engine *e, const LayerWeights *w, AttentionActs *a, int layer
         return;
     }
     if (r->cache && !latent) e->ops->cache_write(e->backend, e->attention, cache, r->cached, r->n, in);
-    if (r->offsets) e->ops->attention_fwd(e->backend, e->attention, o, a->lse, in, r->offsets, r->nseq);
+    if (r->offsets) e->ops->attention_fwd(e->backend, e->attention, o, a->lse, in, sequences_of(r));
     else e->ops->attention_cached(e->backend, e->attention, o, in.q, cache, r->cached, r->n);
 }
 
@@ -122,7 +122,7 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     }
     Projected d = projected_alloc(e, n);
     ops->attention_bwd(b, e->attention, projected_inputs(c, &d), heads_in(d_o, Dv), heads_in(o, Dv), a->lse,
-                       projected_inputs(c, &a->p), r->offsets, r->nseq);
+                       projected_inputs(c, &a->p), sequences_of(r));
     EACH_SLICE(e, from, rows, n)
     {
         AttentionActs slice = attention_acts_from(e, a, from);

@@ -19,6 +19,11 @@ typedef struct Rows {
     const int32_t *pages;   /* the page table of `cached` */
 } Rows;
 
+static inline SequenceRows sequences_of(const Rows *r)
+{
+    return (SequenceRows){r->offsets, r->nseq, r->n};
+}
+
 /* for each slice [from, from + rows) of n rows: Device.slice_rows go through the ops of a half one after another, so
  * that what one op writes is still in the cache when the next one reads it, and a backward's workspace has this size.
  * Sums over tokens have the blocks of a single call. */

@@ -38,13 +38,12 @@ OP(rope, (Backend * b, HeadView x, const int32_t *pos, RopeArgs args, int n, int
 OP(swiglu_fwd, (Backend * b, Mat h, Mat gu), (b, h, gu), cost_moves(cost_size(gu), cost_size(h)))
 OP(swiglu_bwd, (Backend * b, Mat dgu, Mat dh, Mat gu), (b, dgu, dh, gu),
    cost_moves(cost_size(dh) + cost_size(gu), cost_size(dgu)))
-OP(attention_fwd,
-   (Backend * b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets, int nseq),
-   (b, s, o, lse, in, offsets, nseq), cost_attention(s, in, HERE(offsets, nseq + 1), nseq, false))
+OP(attention_fwd, (Backend * b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, SequenceRows seq),
+   (b, s, o, lse, in, seq), cost_attention(s, in, HERE(seq.offsets, seq.count + 1), seq.count, false))
 OP(attention_bwd,
    (Backend * b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse, AttentionInputs in,
-    const int32_t *offsets, int nseq),
-   (b, s, din, dout, o, lse, in, offsets, nseq), cost_attention(s, in, HERE(offsets, nseq + 1), nseq, true))
+    SequenceRows seq),
+   (b, s, din, dout, o, lse, in, seq), cost_attention(s, in, HERE(seq.offsets, seq.count + 1), seq.count, true))
 OP(cache_write, (Backend * b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in),
    (b, s, cache, rows, n, in),
    cost_moves(cost_floats(in.v.dtype, cost_keys(s, n, cache.rope_shared)), cost_cached(s, cache, n)))

@@ -23,7 +23,7 @@
 #include "core/ops_list.h"
 #include "core/status.h"
 
-enum { OPS_ABI = 8, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 9, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */
@@ -61,6 +61,12 @@ typedef struct AttentionInputs {
     HeadView k_rope; /* [N][Hkv or shared][Dr] */
     HeadView v;      /* [N][Hkv][Dv] */
 } AttentionInputs;
+
+/* Sequences side by side in the rows of a call: sequence i has rows [offsets[i], offsets[i + 1]), offsets[count] = rows. */
+typedef struct SequenceRows {
+    const int32_t *offsets; /* [count + 1] */
+    int count, rows;
+} SequenceRows;
 
 /* Exact cache, one layer: page p lies at base + p * page_stride and holds KEY_TILE positions:
  *   k      at +0        [Hkv][Dn][KEY_TILE]
@@ -212,11 +218,10 @@ typedef struct Ops {
     /* Causal attention inside each sequence. o [N][H][Dv], lse[n * H + h] = log sum_j exp(score). Key tiles of KEY_TILE at
      * absolute positions, walked in ascending order with an online softmax: row n's result depends on its sequence only and
      * equals attention_cached's, bit for bit. bwd overwrites its outputs; dk_rope of a shared rope key is the sum over heads
-     * in ascending order. offsets [nseq + 1]. */
-    void (*attention_fwd)(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in,
-                          const int32_t *offsets, int nseq);
+     * in ascending order. */
+    void (*attention_fwd)(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, SequenceRows seq);
     void (*attention_bwd)(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o,
-                          const float *lse, AttentionInputs in, const int32_t *offsets, int nseq);
+                          const float *lse, AttentionInputs in, SequenceRows seq);
 
     /* Exact cache: writes the keys and values of n rows to their pages; attends each row to positions 0 .. pos. */
     void (*cache_write)(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n,

@@ -74,15 +74,19 @@ static void backend_close(Backend *b)
 static void fill_table(Ops *ops)
 {
     ops->abi = OPS_ABI;
-    ops->device = (Device)
-    {
-        .slice_rows = SIZE_MAX, .alloc = gpu_alloc, .free = gpu_free, .range_open = gpu_range_open,
-        .range_use = gpu_range_use, .range_close = gpu_range_close,
+    ops->device = (Device){.slice_rows = SIZE_MAX,
+                           .alloc = gpu_alloc,
+                           .free = gpu_free,
+                           .range_open = gpu_range_open,
+                           .range_use = gpu_range_use,
+                           .range_close = gpu_range_close,
+                           .upload = gpu_upload,
+                           .download = gpu_download,
+                           .copy = gpu_move,
+                           .wait = gpu_wait};
 #if defined(R1_EMULATED)
-        .note = gpu_note,
+    if (emu_is_checked()) ops->device.note = gpu_note;
 #endif
-        .upload = gpu_upload, .download = gpu_download, .copy = gpu_move, .wait = gpu_wait
-    };
 #define USE_OP(op) ops->op = gpu_##op;
     OPS_COMPUTE(USE_OP)
 #undef USE_OP

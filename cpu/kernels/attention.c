@@ -97,9 +97,10 @@ static void forward_sequence(const ForwardCall *c, int thread, int sequence)
     for (int h = 0; h < c->s.Hkv; h++) forward_part(c, thread, sequence, h, 0);
 }
 
-void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets,
-                       int nseq)
+void cpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, SequenceRows seq)
 {
+    const int32_t *offsets = seq.offsets;
+    int nseq = seq.count;
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     double work = 0;
     for (int i = 0; i < nseq; i++) {

@@ -266,8 +266,10 @@ size_t attention_bwd_shared(AttentionShape s, size_t tokens, size_t longest)
 }
 
 void cpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
-                       AttentionInputs in, const int32_t *offsets, int nseq)
+                       AttentionInputs in, SequenceRows seq)
 {
+    const int32_t *offsets = seq.offsets;
+    int nseq = seq.count;
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     BackwardCall c = {.b = b, .s = s, .din = din, .in = in, .dout = dout, .o = o, .lse = lse, .offsets = offsets};
     double work = 0;

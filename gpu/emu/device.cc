@@ -231,7 +231,6 @@ static CUresult range_map(CUdeviceptr p, size_t bytes, size_t, CUmemGenericAlloc
     --range;
     if ((uintptr_t)p != range->first + range->second.mapped || range->second.mapped + bytes > range->second.bytes)
         return CUDA_ERROR_INVALID_VALUE;
-    if (range->second.mapped) tell_region((void *)range->first, range->second.mapped, Region::GONE);
     range->second.mapped += bytes;
     return CUDA_SUCCESS;
 }

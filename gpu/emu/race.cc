@@ -166,9 +166,12 @@ static void on_region(const void *p, size_t bytes, Region kind)
 {
     inside_from = inside_to = 0;
     uintptr_t a = (uintptr_t)p;
-    arrays.erase(arrays.lower_bound(a), arrays.lower_bound(a + bytes));
+    auto home = homes.find(a);
     if (kind == Region::GONE) {
+        arrays.erase(arrays.lower_bound(a), arrays.lower_bound(a + bytes));
         homes.erase(a); /* its cells stay: their segments are of launches that have ended */
+    } else if (home != homes.end()) {
+        home->second.bytes = bytes; /* a range that grew; its arrays stay */
     } else {
         homes[a] = Home{bytes, kind, false};
     }

@@ -97,14 +97,13 @@ __global__ void __launch_bounds__(TILE_THREADS, 3)
         lse[(n + (size_t)r) * (size_t)s.H + (size_t)head] = shared[M_AT + r] + log_r1(shared[L_AT + r]);
 }
 
-void gpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, const int32_t *offsets,
-                       int nseq)
+void gpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, SequenceRows seq)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     CHECK(in.q.dtype == DTYPE_F32 && in.v.dtype == DTYPE_F32 && o.dtype == DTYPE_F32);
-    int rows = offsets[nseq];
-    if (rows <= 0) return;
+    if (seq.rows <= 0) return;
     ALLOW_SHARED(attention, FORWARD_FLOATS * sizeof(float));
-    dim3 grid((unsigned)(rows / TILE + nseq), (unsigned)s.H);
-    LAUNCH(attention, grid, TILE_THREADS, FORWARD_FLOATS * sizeof(float), b->stream, s, o, lse, in, offsets, nseq);
+    dim3 grid((unsigned)(seq.rows / TILE + seq.count), (unsigned)s.H);
+    LAUNCH(attention, grid, TILE_THREADS, FORWARD_FLOATS * sizeof(float), b->stream, s, o, lse, in, seq.offsets,
+           seq.count);
 }

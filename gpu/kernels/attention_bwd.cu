@@ -173,17 +173,17 @@ __global__ void __launch_bounds__(ROW_THREADS)
 }
 
 void gpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
-                       AttentionInputs in, const int32_t *offsets, int nseq)
+                       AttentionInputs in, SequenceRows seq)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     CHECK(in.q.dtype == DTYPE_F32 && in.v.dtype == DTYPE_F32 && o.dtype == DTYPE_F32);
-    size_t rows = (size_t)offsets[nseq], dots = rows * (size_t)s.H;
+    size_t rows = (size_t)seq.rows, dots = rows * (size_t)s.H;
     bool shared_rope = s.Dr && s.Hkv > 1 && in.k_rope.head == 0;
     size_t parts = shared_rope ? (size_t)s.Hkv * rows * (size_t)s.Dr : 0, bytes = BACKWARD_FLOATS * sizeof(float);
     float *delta = rows ? (float *)gpu_scratch(b, (dots + parts) * sizeof(float)) : NULL;
     if (!delta) return;
-    BackwardCall c = {s, din, in, dout, o, lse, delta, shared_rope ? delta + dots : NULL, rows, offsets, nseq};
-    unsigned tiles = (unsigned)(rows / TILE + (size_t)nseq);
+    BackwardCall c = {s, din, in, dout, o, lse, delta, shared_rope ? delta + dots : NULL, rows, seq.offsets, seq.count};
+    unsigned tiles = (unsigned)(rows / TILE + (size_t)seq.count);
     ALLOW_SHARED(key_gradients, bytes);
     ALLOW_SHARED(query_gradients, bytes);
     LAUNCH(output_dots, ceil_div(dots, HALF_ROWS), ROW_THREADS, 0, b->stream, delta, dout, o, rows, s.H, s.Dv);

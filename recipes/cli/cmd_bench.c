@@ -13,6 +13,10 @@
 static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
 {
     if (!machine_open(&b->machine, o, st)) return false;
+    if (!b->machine.cpu)
+        return fail(st,
+                    "--device %s: nothing was ever timed on a GPU, and bench's limits are the CPU's; use --device cpu",
+                    o->device);
     b->backend = b->machine.backend;
     op_times_machine(&b->machine);
     b->times = b->machine.times;

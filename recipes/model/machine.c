@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "recipes/model/plugin.h"
 #include "recipes/model/container.h"
 
 void machine_wait_briefly(char **argv)
@@ -77,12 +78,23 @@ int machine_processors(void)
     return n > 0 ? n : 1;
 }
 
+static bool open_device(Machine *m, DeviceName device, const RuntimeOptions *o, Status *st)
+{
+    size_t bytes;
+    m->backend = plugin_open(device, (DType)o->dtype, o->matmul, &m->ops, &bytes, st);
+    m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : bytes / 10 * 9;
+    return m->backend != NULL;
+}
+
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
 {
     /* Left alone, glibc stops returning freed blocks to the system once large ones were freed, and a first step's blocks would
      * stay resident beside the one they are joined into: twice the memory that was planned. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     *m = (Machine){.options = *o};
+    DeviceName device;
+    if (!device_parse(o->device, &device, st)) return false;
+    if (device.kind != DEVICE_CPU) return open_device(m, device, o, st);
     CpuOptions cpu = {
         .threads = o->threads > 0 ? o->threads : machine_processors(), .dtype = (DType)o->dtype, .matmul = o->matmul};
     m->backend = m->cpu = cpu_open(&cpu, &m->ops, st);

@@ -14,15 +14,14 @@ void machine_wait_briefly(char **argv);
 typedef struct Machine {
     const Ops *ops;
     Backend *backend;
-    Backend
-        *cpu; /* the one that computes, for cpu/limits.h and cpu/memory_need.h: backend, or what lies under `times` */
+    Backend *cpu; /* for cpu/limits.h and cpu/memory_need.h: backend, or what lies under `times`; NULL on a device */
     RuntimeOptions options;
     struct OpTimes
         *times;    /* NULL, or between core and the backend (recipes/model/op_times.h): `r1 run -v`, `r1 bench` */
     size_t memory; /* bytes a run may use */
 } Machine;
 
-/* Opens the backend ("cpu"). */
+/* Opens the backend that o->device names; its memory is the device's. */
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st);
 void machine_close(Machine *m);
 /* Engines on this machine: half of its memory for layers that are kept. */

@@ -88,13 +88,16 @@ const GpuPlugin *plugin_load(DeviceKind kind, Status *st)
     return NULL;
 }
 
-Backend *plugin_open(DeviceName device, DType dtype, const char *matmul, const Ops **ops, Status *st)
+Backend *plugin_open(DeviceName device, DType dtype, const char *matmul, const Ops **ops, size_t *free_bytes,
+                     Status *st)
 {
     const GpuPlugin *plugin = plugin_load(device.kind, st);
     if (!plugin) return NULL;
     GpuOptions options = {device.number, dtype, matmul};
+    GpuDevice d;
     Status inner = {0};
-    Backend *b = plugin->open(&options, ops, &inner);
-    if (!b) fail(st, "--device %s: %s", names[device.kind], inner.text);
+    Backend *b = plugin->device(device.number, &d, &inner) ? plugin->open(&options, ops, &inner) : NULL;
+    if (b) *free_bytes = d.free_bytes;
+    else fail(st, "--device %s: %s", names[device.kind], inner.text);
     return b;
 }

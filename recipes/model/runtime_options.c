@@ -22,6 +22,9 @@ void runtime_options(RuntimeTable *t, RuntimeOptions *o)
          "rows the output head computes at once (default 4096; never changes results)"},
         {"--matmul", "NAME", OPTION_TEXT, &o->matmul, 0, 0,
          "matrix products by: native, onednn, openblas, or as a table of `r1 bench --tune` says"},
+        {"--device", "NAME", OPTION_TEXT, &o->device, 0, 0,
+         "where to compute: cpu (default), gpu or gpu:K (NVIDIA, f32, the CPU's bits), emulated (the GPU's code on\n"
+         "the CPU, slow) or emulated:checked (races and borders of arrays, slower still)"},
         {"--precision", "TYPE", OPTION_CHOICE, &t->precision, 0, 0,
          "f32, or bf16: weights and activations in bf16, sums, norms, softmax and master weights in f32\n"
          "(default: a recipe's own; for a checkpoint of a run that run's; else f32)"},

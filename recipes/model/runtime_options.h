@@ -10,6 +10,7 @@ typedef struct RuntimeOptions {
     int threads;               /* 0: all processors */
     int chunk;                 /* rows of a head chunk; 0: 4096 */
     const char *matmul;        /* NULL: the default provider */
+    const char *device;        /* NULL: the CPU; else as device_parse says (recipes/model/plugin.h) */
     int dtype;                 /* DType of models: f32, or bf16 (core/engine.h). `r1 run` takes it from the recipe */
     bool dtype_given;          /* on the command line */
     double memory_gb;          /* budget of a run; 0: 70 % of what the machine has free */
@@ -21,7 +22,7 @@ typedef struct RuntimeOptions {
 
 RuntimeOptions runtime_defaults(void);
 
-enum { RUNTIME_OPTIONS = 9 };
+enum { RUNTIME_OPTIONS = 10 };
 typedef struct RuntimeTable {
     OptionChoice precision;
     Option rows[RUNTIME_OPTIONS];

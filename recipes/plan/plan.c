@@ -134,7 +134,7 @@ static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, 
                            bool latent)
 {
     size_t bytes = 0;
-    for (int i = 0; i < t->n; i++) {
+    for (int i = 0; i < t->n && b; i++) { /* b NULL: a device, which packs nothing */
         const Param *q = &t->params[i];
         size_t rows = params_joined_rows(t, i);
         if (q->ndim != 2 || (q->kind == PARAM_EMBED && !c->tied)) continue;
@@ -194,6 +194,7 @@ static size_t resident(void)
 static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTable *t)
 {
     const ModelConfig *c = w->config;
+    if (!m->cpu) return 0; /* a device keeps what one op leaves to its next launch: less than the head's chunk */
     ScratchWork work = {.attention = {.H = c->H, .Hkv = c->Hkv, .Dn = c->Dn, .Dr = c->Dr, .Dv = c->Dv},
                         .dtype = m->options.dtype,
                         .vocab = w->trains ? (size_t)c->V : 0,

@@ -24,6 +24,11 @@ typedef struct AttentionCase {
     float *dout; /* [N][H][Dv] */
 } AttentionCase;
 
+static inline SequenceRows case_sequences(const AttentionCase *c)
+{
+    return (SequenceRows){c->offsets, c->nseq, c->N};
+}
+
 /* lengths: ends with -1. Values from N(0, 1), the same for the same seed. */
 AttentionCase case_make(AttentionShape s, bool rope_shared, const int *lengths, uint32_t seed);
 void case_free(AttentionCase *c);

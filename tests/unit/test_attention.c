@@ -39,9 +39,9 @@ static Result run_case(Backend *b, const Ops *ops, const AttentionCase *c)
     size_t rows = (size_t)(c->N * c->s.H);
     Result r = {malloc((rows * (size_t)c->s.Dv + 1) * sizeof(float)), malloc((rows + 1) * sizeof(float)),
                 case_inputs(c, 777.0f)};
-    ops->attention_fwd(b, c->s, case_output(c, r.o), r.lse, c->in.view, c->offsets, c->nseq);
-    ops->attention_bwd(b, c->s, r.din.view, case_output(c, c->dout), case_output(c, r.o), r.lse, c->in.view, c->offsets,
-                       c->nseq);
+    ops->attention_fwd(b, c->s, case_output(c, r.o), r.lse, c->in.view, case_sequences(c));
+    ops->attention_bwd(b, c->s, r.din.view, case_output(c, c->dout), case_output(c, r.o), r.lse, c->in.view,
+                       case_sequences(c));
     return r;
 }
 

@@ -94,8 +94,8 @@ static void check_backward(Backend *b, const Ops *ops, const HalfCase *h, const 
     CaseInputs want = case_inputs(c, 7.0f), got = case_inputs(c, 9.0f);
     float *wide = widened(c, o);
     HeadView dout = case_output(c, c->dout);
-    ops->attention_bwd(b, c->s, want.view, dout, case_output(c, wide), lse, c->in.view, c->offsets, c->nseq);
-    ops->attention_bwd(b, c->s, got.view, dout, half_output(c, (uint16_t *)o), lse, h->view, c->offsets, c->nseq);
+    ops->attention_bwd(b, c->s, want.view, dout, case_output(c, wide), lse, c->in.view, case_sequences(c));
+    ops->attention_bwd(b, c->s, got.view, dout, half_output(c, (uint16_t *)o), lse, h->view, case_sequences(c));
     assert_memory_equal(got.q, want.q, got.q_floats * sizeof(float));
     assert_memory_equal(got.kv, want.kv, got.kv_floats * sizeof(float));
     assert_memory_equal(got.rope, want.rope, got.rope_floats * sizeof(float));
@@ -120,8 +120,8 @@ static void equals_f32(void **state)
             if (!b) continue;
             float *want = malloc((size_t)c->N * row * sizeof *want), *lse = malloc(2 * lses * sizeof *lse);
             uint16_t *o = half_outputs(c);
-            ops->attention_fwd(b, c->s, case_output(c, want), lse, c->in.view, c->offsets, c->nseq);
-            ops->attention_fwd(b, c->s, half_output(c, o), lse + lses, h.view, c->offsets, c->nseq);
+            ops->attention_fwd(b, c->s, case_output(c, want), lse, c->in.view, case_sequences(c));
+            ops->attention_fwd(b, c->s, half_output(c, o), lse + lses, h.view, case_sequences(c));
             expect_output(c, o, want);
             assert_memory_equal(lse, lse + lses, lses * sizeof *lse);
             check_backward(b, ops, &h, o, lse);
@@ -174,7 +174,7 @@ static void cache_equals_training(void **state)
         uint16_t *want = half_outputs(c);
         float *lse = malloc((size_t)(c->N * c->s.H) * sizeof *lse);
         Backend *b = case_backend(NULL, 2, &ops);
-        ops->attention_fwd(b, c->s, half_output(c, want), lse, h.view, c->offsets, c->nseq);
+        ops->attention_fwd(b, c->s, half_output(c, want), lse, h.view, case_sequences(c));
         ops->close(b);
         for (int i = 0; i < 2 * BACKENDS; i++) {
             if (!(b = case_backend(ISAS[i / 2], 1 + i / 2 % 2, &ops))) continue;

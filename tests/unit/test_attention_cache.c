@@ -55,7 +55,7 @@ static void exact_cache_equals_training(void **state)
         size_t outputs = (size_t)(c.N * c.s.H * c.s.Dv);
         float *want = malloc(outputs * sizeof *want), *lse = malloc((size_t)(c.N * c.s.H) * sizeof *lse);
         Backend *b = case_backend(NULL, 1, &ops);
-        ops->attention_fwd(b, c.s, case_output(&c, want), lse, c.in.view, c.offsets, c.nseq);
+        ops->attention_fwd(b, c.s, case_output(&c, want), lse, c.in.view, case_sequences(&c));
         ops->close(b);
         const char *isas[] = {"avx512", "avx2", "plain", NULL, NULL, "emulated"};
         for (int i = 0; i < 6; i++) {
@@ -83,7 +83,7 @@ static void decoding_together_equals_training(void **state)
     AttentionShape s = c.s;
     size_t outputs = (size_t)(c.N * s.H * s.Dv), row = (size_t)(s.H * s.Dv);
     float *want = malloc(outputs * sizeof *want), *lse = malloc((size_t)(c.N * s.H) * sizeof *lse);
-    ops->attention_fwd(b, s, case_output(&c, want), lse, c.in.view, c.offsets, c.nseq);
+    ops->attention_fwd(b, s, case_output(&c, want), lse, c.in.view, case_sequences(&c));
     Pages p = exact_pages(&c, DTYPE_F32);
     AttentionCase step = case_make(s, true, (int[]){CASE_SEQUENCES, -1}, 61); /* the rows of one call */
     float *o = malloc((size_t)step.N * row * sizeof *o);

@@ -49,19 +49,21 @@ static void values(void **state)
     RuntimeTable t;
     Status st = {0};
     runtime_options(&t, &o);
-    static const char *const given[RUNTIME_OPTIONS] = {"3", "17", "native", "bf16", "2.5", "0", NULL, NULL, NULL};
+    static const char *const given[RUNTIME_OPTIONS] = {"3",   "17", "native", "emulated", "bf16",
+                                                       "2.5", "0",  NULL,     NULL,       NULL};
     for (int i = 0; i < RUNTIME_OPTIONS; i++) assert_true(option_store(&t.rows[i], given[i], &st));
     assert_int_equal(o.threads, 3);
     assert_int_equal(o.chunk, 17);
     assert_string_equal(o.matmul, "native");
+    assert_string_equal(o.device, "emulated");
     assert_true(o.dtype == DTYPE_BF16 && o.dtype_given && o.memory_gb == 2.5 && o.checkpoint_seconds == 0);
     assert_true(o.skip_bad && o.other_machine && o.verbose);
     assert_false(option_store(&t.rows[0], "0", &st));
     assert_true(says(&st, "--threads 0: expected a whole number from 1 to 1024"));
     status_clear(&st);
-    assert_false(option_store(&t.rows[4], "nan", &st));
+    assert_false(option_store(&t.rows[5], "nan", &st));
     status_clear(&st);
-    assert_false(option_store(&t.rows[3], "f16", &st));
+    assert_false(option_store(&t.rows[4], "f16", &st));
     assert_true(says(&st, "--precision f16: expected f32 or bf16"));
 }
 
