@@ -1,0 +1,277 @@
+/* core on a device: training, sampling, GRPO and a reward model in memory that the process may not touch end with the
+ * bits of the CPU's own memory. */
+#include "tests/unit/unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/batches.h"
+#include "core/grpo.h"
+#include "core/memory.h"
+#include "core/policy.h"
+#include "core/scalar_head.h"
+#include "cpu/cpu.h"
+#include "tests/unit/far_backend.h"
+
+enum { VOCAB = 50, PROMPTS = 5, SAMPLES = 3, TOKENS = 12, ROWS = 400 };
+
+/* Everything that a run computed, one after the other. */
+typedef struct Trace {
+    char *bytes;
+    size_t n, capacity;
+} Trace;
+
+static void trace(Trace *t, const void *bytes, size_t n)
+{
+    if (t->n + n > t->capacity) t->bytes = realloc(t->bytes, t->capacity = 2 * (t->n + n));
+    assert_non_null(t->bytes);
+    memcpy(t->bytes + t->n, bytes, n);
+    t->n += n;
+}
+
+static ModelConfig model(Arch arch)
+{
+    bool v3 = arch == ARCH_DEEPSEEK_V3, gqa = arch == ARCH_QWEN3;
+    return (ModelConfig){.arch = arch,
+                         .attention = gqa ? ATTENTION_GQA : ATTENTION_MLA,
+                         .V = VOCAB,
+                         .C = 32,
+                         .L = 3,
+                         .H = 4,
+                         .Hkv = gqa ? 2 : 4,
+                         .Rq = v3 ? 20 : 0,
+                         .Rkv = gqa ? 0 : 16,
+                         .Dn = gqa ? 0 : 8,
+                         .Dr = 8,
+                         .Dv = 8,
+                         .qk_norm = gqa,
+                         .F = 48,
+                         .E = gqa ? 0 : 8,
+                         .S = gqa ? 0 : 1,
+                         .K = gqa ? 0 : 2,
+                         .moe_F = gqa ? 0 : 24,
+                         .first_dense = gqa ? 0 : 1,
+                         .moe_freq = gqa ? 0 : 1,
+                         .score = v3 ? SCORE_SIGMOID : SCORE_SOFTMAX,
+                         .topk = v3 ? TOPK_NOAUX : TOPK_GREEDY,
+                         .n_group = gqa ? 0 : 1,
+                         .topk_group = gqa ? 0 : 1,
+                         .norm_topk = v3,
+                         .routed_scale = 1.5f,
+                         .eps = 1e-6f,
+                         .rope = {.theta = 10000.0f, .interleaved = !gqa},
+                         .max_positions = 512,
+                         .init_std = 0.2f,
+                         .bos = 0,
+                         .eos = 1};
+}
+
+static void sequences(BatchBuilder *b, Rng *rng, int n, int longest)
+{
+    int32_t ids[ROWS];
+    batch_reset(b);
+    for (int s = 0; s < n; s++) {
+        int T = rng_range(rng, 2, longest);
+        for (int i = 0; i < T; i++) ids[i] = (int32_t)rng_below(rng, VOCAB);
+        batch_add(b, ids, T, 1);
+    }
+}
+
+static BalanceConfig balance_of(const ModelConfig *c)
+{
+    if (c->topk == TOPK_NOAUX) return (BalanceConfig){.sequence = 0.01f, .devices = 1, .limit = 1};
+    return (BalanceConfig){.expert = 0.01f, .device = 0.02f, .comm = 0.03f, .devices = 4, .limit = 2};
+}
+
+static void update(Policy *p, const TrainOut *out, Trace *t)
+{
+    OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1};
+    Status st = {0};
+    double norm;
+    if (!policy_update(p, &o, 3e-3f, &norm, &st)) fail_msg("%s", st.text);
+    if (p->config.topk == TOPK_NOAUX) policy_bias_update(p, out->routing, 0.01f);
+    trace(t, &norm, sizeof norm);
+    trace(t, &out->loss, sizeof out->loss);
+    trace(t, &out->aux, sizeof out->aux);
+}
+
+static void pretrain(Policy *p, Rng *rng, Trace *t)
+{
+    BatchBuilder b = {0};
+    BalanceConfig balance = balance_of(&p->config);
+    float weight[ROWS];
+    policy_train_open(p);
+    for (int step = 0; step < 3; step++) {
+        sequences(&b, rng, 6, 50);
+        nll_weights_mean(weight, b.targets, b.m);
+        NllLoss nll = {weight};
+        Loss loss = nll_loss(&nll);
+        TrainStep s = {.batch = batch_view(&b),
+                       .predict = batch_predictions(&b),
+                       .inv_temperature = 1,
+                       .loss = &loss,
+                       .balance = p->config.E ? &balance : NULL};
+        TrainOut out;
+        train_gradients(&p->engine, &p->w, &p->g, &s, &out);
+        update(p, &out, t);
+    }
+    batch_free(&b);
+}
+
+static void sample(Policy *p, CacheKind cache, int32_t prompts[PROMPTS][90], RolloutPrompt *list, Completion *out,
+                   Trace *t)
+{
+    static const int32_t stop = 1;
+    static const int lengths[PROMPTS] = {3, 64, 90, 1, 20};
+    RolloutSpec spec = {.slots = 7,
+                        .samples = SAMPLES,
+                        .max_tokens = TOKENS,
+                        .cache = cache,
+                        .sampling = {.temperature = 1, .top_p = 1},
+                        .stops = &stop,
+                        .n_stops = 1,
+                        .seed = 11,
+                        .purpose = RNG_ROLLOUT};
+    Status st = {0};
+    for (int i = 0; i < PROMPTS; i++) list[i] = (RolloutPrompt){prompts[i], lengths[i], (uint32_t)i};
+    if (!rollout_run(p->sampler, &p->w, &spec, list, PROMPTS, out, NULL, &st)) fail_msg("%s", st.text);
+    for (int i = 0; i < PROMPTS * SAMPLES; i++) {
+        trace(t, out[i].ids, (size_t)out[i].n * sizeof *out[i].ids);
+        trace(t, out[i].logprobs, (size_t)out[i].n * sizeof *out[i].logprobs);
+    }
+}
+
+/* A GRPO step on the completions of the first two prompts, with the exact KL to a reference and an entropy bonus. */
+static void grpo(Policy *p, const RolloutPrompt *prompts, const Completion *completions, Trace *t)
+{
+    static float weight[ROWS], advantage[ROWS], old[ROWS], ratio[ROWS], kl[ROWS];
+    static uint8_t flags[ROWS];
+    BatchBuilder b = {0};
+    int32_t ids[ROWS];
+    policy_reference_set(p);
+    for (int i = 0; i < 2 * SAMPLES; i++) {
+        const RolloutPrompt *prompt = &prompts[i / SAMPLES];
+        const Completion *c = &completions[i];
+        memcpy(ids, prompt->ids, (size_t)prompt->n * sizeof *ids);
+        memcpy(ids + prompt->n, c->ids, (size_t)c->n * sizeof *ids);
+        int at = batch_add(&b, ids, prompt->n + c->n, prompt->n);
+        for (int k = 0; k < c->n; k++) {
+            weight[at + k] = 0.05f;
+            advantage[at + k] = i % SAMPLES ? -0.5f : 1.0f;
+            old[at + k] = c->logprobs[k] - 0.1f;
+        }
+    }
+    GrpoLoss g = {.config = {.clip_low = 0.2f,
+                             .clip_high = 0.2f,
+                             .beta = 0.1f,
+                             .estimator = KL_EXACT,
+                             .log_clamp = 10,
+                             .entropy_bonus = 0.01f},
+                  .weight = weight,
+                  .advantage = advantage,
+                  .old_lp = old,
+                  .ratio = ratio,
+                  .kl = kl,
+                  .flags = flags};
+    Loss loss = grpo_loss(&g);
+    TrainStep s = {.batch = batch_view(&b),
+                   .predict = batch_predictions(&b),
+                   .inv_temperature = 1,
+                   .loss = &loss,
+                   .reference = &p->ref,
+                   .entropy = true};
+    for (int step = 0; step < 2; step++) {
+        TrainOut out;
+        train_gradients(&p->engine, &p->w, &p->g, &s, &out);
+        trace(t, out.rows.lp, (size_t)b.m * sizeof(float));
+        trace(t, out.rows.entropy, (size_t)b.m * sizeof(float));
+        trace(t, out.rows.kl, (size_t)b.m * sizeof(float));
+        update(p, &out, t);
+    }
+    batch_free(&b);
+}
+
+static void reward_model(const EngineOptions *o, ModelConfig c, Rng *rng, Trace *t)
+{
+    c.head = HEAD_SCALAR;
+    Policy *p = policy_new(*o, &c, 9, NULL);
+    BatchBuilder b = {0};
+    float value[6];
+    const float label[6] = {1, 0, 0, 1, 1, 0};
+    policy_train_open(p);
+    for (int pairs = 0; pairs < 2; pairs++) {
+        sequences(&b, rng, 6, 40);
+        ScalarStep s = {.batch = batch_view(&b), .label = pairs ? NULL : label};
+        ScalarOut out;
+        scalar_gradients(&p->engine, &p->w, &p->g, &s, &out);
+        TrainOut as = {.loss = out.loss, .routing = out.routing};
+        update(p, &as, t);
+        scalar_values(&p->engine, &p->w, batch_view(&b), value);
+        trace(t, value, sizeof value);
+    }
+    batch_free(&b);
+    policy_free(p);
+}
+
+static Trace run(bool far, size_t slice_rows, Arch arch, DType dtype)
+{
+    const Ops *ops;
+    Status st = {0};
+    CpuOptions cpu = {.threads = 1, .dtype = dtype};
+    Backend *b = cpu_open(&cpu, &ops, &st);
+    if (!b) fail_msg("%s", st.text);
+    if (far) far_open(&ops, &b, slice_rows);
+    ModelConfig c = model(arch);
+    if (!config_validate(&c, &st)) fail_msg("%s", st.text);
+    /* One layer's interior is kept, the others are computed again. */
+    EngineOptions o = {ops, b, dtype, 1024, 600 << 10};
+    Policy *p = policy_new(o, &c, 7, NULL);
+    Rng rng = rng_stream(3, RNG_DATA, 1, 0);
+    int32_t prompts[PROMPTS][90];
+    for (int i = 0; i < PROMPTS; i++)
+        for (int j = 0; j < 90; j++) prompts[i][j] = 2 + (int32_t)rng_below(&rng, VOCAB - 2);
+    RolloutPrompt list[PROMPTS];
+    Completion out[PROMPTS * SAMPLES];
+    Trace t = {0};
+    pretrain(p, &rng, &t);
+    if (c.attention == ATTENTION_MLA) sample(p, CACHE_LATENT, prompts, list, out, &t);
+    sample(policy_that_samples(p, true), CACHE_EXACT, prompts, list, out, &t);
+    sample(p, CACHE_EXACT, prompts, list, out, &t);
+    grpo(p, list, out, &t);
+    reward_model(&o, c, &rng, &t);
+    PolicyMaster host = policy_master_open(p);
+    size_t bytes = p->engine.table.total * sizeof(float);
+    trace(&t, host.weights, bytes), trace(&t, host.m, bytes), trace(&t, host.v, bytes),
+        trace(&t, host.reference, bytes);
+    policy_master_close(p, &host);
+    policy_free(p);
+    ops->close(b);
+    return t;
+}
+
+static void same_bits(void **state)
+{
+    (void)state;
+    static const struct {
+        Arch arch;
+        DType dtype;
+        size_t slice_rows;
+    } cases[] = {{ARCH_DEEPSEEK_V3, DTYPE_F32, SIZE_MAX},
+                 {ARCH_DEEPSEEK_V2, DTYPE_F32, 2 * TOKEN_BLOCK},
+                 {ARCH_QWEN3, DTYPE_F32, SIZE_MAX},
+                 {ARCH_DEEPSEEK_V3, DTYPE_BF16, 2 * TOKEN_BLOCK}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Trace near = run(false, 0, cases[i].arch, cases[i].dtype);
+        Trace far = run(true, cases[i].slice_rows, cases[i].arch, cases[i].dtype);
+        assert_int_equal(near.n, far.n);
+        for (size_t k = 0; k < near.n; k++)
+            if (near.bytes[k] != far.bytes[k]) fail_msg("case %zu: byte %zu of %zu differs", i, k, near.n);
+        free(near.bytes), free(far.bytes);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
