@@ -1,3 +1,4 @@
+/* Files and tensors that travel with a model unchanged. */
 #include "checkpoints/attachments.h"
 
 #include <stdlib.h>

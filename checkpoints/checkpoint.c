@@ -1,3 +1,4 @@
+/* A checkpoint written and read: layout, tensors, state, attachments. */
 #include "checkpoints/checkpoint.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* HDF5 files of plain arrays: the only file that sees the library. */
 #include "checkpoints/h5.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SHA-256 of weights, files and texts. */
 #include "checkpoints/hash.h"
 
 #include <openssl/evp.h>

@@ -1,3 +1,4 @@
+/* The released models known by name. */
 #include "checkpoints/known_models.h"
 
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* Files mapped into memory, pages given back. */
 #include "checkpoints/mapping.h"
 
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* Any model by its name: checkpoint, RUN/stage, folder, GGUF file, known name. */
 #include "checkpoints/model_file.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+/* The seal written beside the data, on a second thread, and verified. */
 #include "checkpoints/seal.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* A bump allocator over one range of addresses. */
 #include "core/arena.h"
 
 #include <stdio.h>

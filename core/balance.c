@@ -1,3 +1,4 @@
+/* The balance losses of V2 and V3: a formula a function. */
 #include "core/balance.h"
 
 #include <string.h>

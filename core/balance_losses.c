@@ -1,3 +1,4 @@
+/* Balance losses of a batch: sums by ops, formulas here, slopes back. */
 #include "core/balance_losses.h"
 
 /* Sums of all layers for one kind of counting, on the host. */

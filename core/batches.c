@@ -1,3 +1,4 @@
+/* Ragged batches out of token sequences. */
 #include "core/batches.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Names, rotary frequencies and checks of a model config. */
 #include "core/config.h"
 
 #include <math.h>

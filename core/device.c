@@ -1,3 +1,4 @@
+/* The device that is the process itself. */
 #include "core/device.h"
 
 #include <string.h>

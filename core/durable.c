@@ -1,3 +1,4 @@
+/* Written beside, synced, renamed, the folder synced. */
 #include "core/durable.h"
 
 #include <dirent.h>

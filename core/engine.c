@@ -1,3 +1,4 @@
+/* A config on a backend: arenas, rotary tables, the switch of types. */
 #include "core/engine.h"
 
 #include "core/check.h"

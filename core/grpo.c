@@ -1,3 +1,4 @@
+/* Policy-gradient losses: a table of kinds, one formula a row, advantages, token weights. */
 #include "core/grpo.h"
 
 #include <math.h>

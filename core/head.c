@@ -1,3 +1,4 @@
+/* The output head in chunks: statistics, loss, gradient. */
 #include "core/head.h"
 
 #include "core/check.h"

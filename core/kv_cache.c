@@ -1,3 +1,4 @@
+/* Pages of keys and values, counted by who reads them. */
 #include "core/kv_cache.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Negative log-likelihood, and the losses of reward models. */
 #include "core/loss.h"
 
 #include <math.h>

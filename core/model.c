@@ -1,3 +1,4 @@
+/* The order of layers, forward and backward. */
 #include "core/model.h"
 
 #include "core/check.h"

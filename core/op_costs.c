@@ -1,3 +1,4 @@
+/* FLOPs and bytes of ops by formula. */
 #include "core/op_costs.h"
 
 /* In f32 numbers, as all amounts here. */

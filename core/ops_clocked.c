@@ -1,3 +1,4 @@
+/* A table of ops that takes the time of another. */
 #include "core/ops_clocked.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* A table of ops that computes nothing and counts memory. */
 #include "core/ops_dry.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The gradient's norm and AdamW over the table of parameters. */
 #include "core/optimizer.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The one list of tensors: names, shapes, places, initial values. */
 #include "core/params.h"
 
 #include <stdio.h>

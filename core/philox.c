@@ -1,3 +1,4 @@
+/* Philox4x32-10 and what is drawn from it. */
 #include "core/philox.h"
 
 #include <math.h>

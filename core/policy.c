@@ -1,3 +1,4 @@
+/* A model's weights with what sampling and training need. */
 #include "core/policy.h"
 
 #include <stdlib.h>

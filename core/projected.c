@@ -1,3 +1,4 @@
+/* Where queries, keys, values and latents lie in a projected row. */
 #include "core/projected.h"
 
 ProjectedWidths projected_widths(const ModelConfig *c)

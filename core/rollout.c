@@ -1,3 +1,4 @@
+/* Continuous batching: slots, prefill, decoding, sampling. */
 #include "core/rollout.h"
 
 #include <math.h>

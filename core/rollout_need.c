@@ -1,3 +1,4 @@
+/* Slots, tiles, pages and workspace of a rollout. */
 #include "core/rollout_need.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* One forward of a rollout: rows of many sequences on the cache. */
 #include "core/rollout_rows.h"
 
 #include "core/head.h"

@@ -1,3 +1,4 @@
+/* cos and sin of every position. */
 #include "core/rope_table.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Reward models: values, losses and gradients of a scalar head. */
 #include "core/scalar_head.h"
 
 #include "core/check.h"

@@ -1,3 +1,4 @@
+/* Learning rates by step. */
 #include "core/schedule.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* f32 weights as bf16 halves and back. */
 #include "core/split_master.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The first fault, in one sentence. */
 #include "core/status.h"
 
 #include <stdarg.h>

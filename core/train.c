@@ -1,3 +1,4 @@
+/* The gradient of one training step. */
 #include "core/train.h"
 
 #include "core/check.h"

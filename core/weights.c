@@ -1,3 +1,4 @@
+/* Views of a block by place in the model. */
 #include "core/weights.h"
 
 #include <stdlib.h>

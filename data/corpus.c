@@ -1,3 +1,4 @@
+/* Training documents and problems out of a mix of sources. */
 #include "data/corpus.h"
 
 #include <stdlib.h>

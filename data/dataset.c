@@ -1,3 +1,4 @@
+/* A user's JSONL file: rows read, split, counted. */
 #include "data/dataset.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Whole files in memory. */
 #include "data/file.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* JSON values: the only file that sees jansson. */
 #include <jansson.h>
 
 #undef json_is_object

@@ -1,3 +1,4 @@
+/* Problems by index, verdicts, splits. */
 #include "data/task.h"
 
 #include <stdlib.h>

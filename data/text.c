@@ -1,3 +1,4 @@
+/* Texts that grow. */
 #include "data/text.h"
 
 #include <stdarg.h>

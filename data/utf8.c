@@ -1,3 +1,4 @@
+/* UTF-8: valid lengths, code points. */
 #include "data/utf8.h"
 
 #include <stdlib.h>

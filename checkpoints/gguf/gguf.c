@@ -1,3 +1,4 @@
+/* Reading GGUF: the header checked, values and tensors looked up by name; a file in parts is one. */
 #include "checkpoints/gguf/gguf.h"
 
 /* Reading GGUF: the header checked, values and tensors looked up by name; a file in parts is one. */

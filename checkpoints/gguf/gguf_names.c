@@ -1,3 +1,4 @@
+/* Names of parameters in GGUF files. */
 #include "checkpoints/gguf/gguf_names.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* A model written as GGUF: which tensors, in which type, and their data. */
 #include "checkpoints/gguf/gguf_write.h"
 
 #include <errno.h>

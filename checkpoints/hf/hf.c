@@ -1,3 +1,4 @@
+/* Weights out of a Hugging Face folder: names, fused experts, FP8 blocks, what is left over. */
 #include "checkpoints/hf/hf.h"
 
 #include <inttypes.h>

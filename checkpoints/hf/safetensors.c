@@ -1,3 +1,4 @@
+/* Reading safetensors: headers checked, shards joined, types widened. */
 #include "checkpoints/hf/safetensors.h"
 
 #include <errno.h>

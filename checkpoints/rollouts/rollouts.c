@@ -1,3 +1,4 @@
+/* Rollouts of a run written in shards, cut back on resume. */
 #include "checkpoints/rollouts/rollouts.h"
 
 #include <errno.h>

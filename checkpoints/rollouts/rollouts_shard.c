@@ -1,3 +1,4 @@
+/* One shard of rollouts: names, columns, writing. */
 #include "checkpoints/rollouts/rollouts_shard.h"
 
 #include <errno.h>

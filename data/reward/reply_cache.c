@@ -1,3 +1,4 @@
+/* Replies of reward programs, kept so that a resumed run repeats them. */
 #include "data/reward/reply_cache.h"
 
 #include <errno.h>

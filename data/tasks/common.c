@@ -1,3 +1,4 @@
+/* What generators share. */
 #include "data/tasks/common.h"
 
 #include <stdarg.h>

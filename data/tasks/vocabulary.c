@@ -1,3 +1,4 @@
+/* The characters and words of the built-in tasks. */
 #include "data/tasks/vocabulary.h"
 
 #include <string.h>

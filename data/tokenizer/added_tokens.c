@@ -1,3 +1,4 @@
+/* Added tokens cut out of a text. */
 #include "data/tokenizer/added_tokens.h"
 
 #include <stdlib.h>

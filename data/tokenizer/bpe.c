@@ -1,3 +1,4 @@
+/* Byte-pair encoding of a piece. */
 #include "data/tokenizer/bpe.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Bytes as printable characters. */
 #include "data/tokenizer/byte_alphabet.h"
 
 #include "data/utf8.h"

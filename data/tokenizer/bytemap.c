@@ -1,3 +1,4 @@
+/* A hash table of byte strings. */
 #include "data/tokenizer/bytemap.h"
 
 #include <stdlib.h>

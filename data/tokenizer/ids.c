@@ -1,3 +1,4 @@
+/* A list of ids that grows. */
 #include "data/tokenizer/ids.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Stages that cut a text into pieces. */
 #include "data/tokenizer/pretokenize.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Unicode regular expressions by PCRE2. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "data/tokenizer/regex.h"
 

@@ -1,3 +1,4 @@
+/* Categories of characters and normal forms. */
 #include "data/tokenizer/unicode.h"
 
 #include <stdlib.h>
