@@ -1,4 +1,4 @@
-/* Training documents and problems out of a mix of sources. */
+/* Training documents, problems and preference pairs by their index. */
 #include "data/corpus.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* A user's JSONL file: rows read, split, counted. */
+/* A user's JSONL file: lines read, the held-out share split off. */
 #include "data/dataset.h"
 
 #include <errno.h>

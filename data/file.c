@@ -1,4 +1,4 @@
-/* Whole files in memory. */
+/* Whole files read. */
 #include "data/file.h"
 
 #include <errno.h>

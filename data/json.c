@@ -1,4 +1,4 @@
-/* JSON values: the only file that sees jansson. */
+/* JSON values, over jansson. */
 #include <jansson.h>
 
 #undef json_is_object
@@ -13,10 +13,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "core/durable.h"
-#include "data/file.h"
 #include "data/utf8.h"
-#include "data/stand_in.h"
 
 Json *json_parse(const char *text, size_t length, const char *where, Status *st)
 {
@@ -29,17 +26,6 @@ Json *json_parse(const char *text, size_t length, const char *where, Status *st)
     fail(st, "%s: line %d: %s", where, error.line, what);
     free(what);
     return NULL;
-}
-
-Json *json_read(const char *path, Status *st)
-{
-    size_t length;
-    char *text = file_read(path, &length, st);
-    if (!text) return NULL;
-    Json *v = json_parse(text, length, path, st);
-    free(text);
-    if (!v) stand_in(path, st);
-    return v;
 }
 
 void json_free(Json *v)
@@ -272,17 +258,6 @@ void json_set(Json *object, const char *key, Json *value)
 void json_append(Json *array, Json *value)
 {
     CHECK(json_array_append_new(array, value) == 0);
-}
-
-bool json_write_file(const Json *v, const char *path, Status *st)
-{
-    char *text = json_write(v, true), *line = NULL;
-    int n = asprintf(&line, "%s\n", text);
-    CHECK(n > 0);
-    bool ok = durable_write(path, line, (size_t)n, st);
-    free(line);
-    free(text);
-    return ok;
 }
 
 const char *json_library(void)

@@ -1,4 +1,4 @@
-/* Problems by index, verdicts, splits. */
+/* The list of tasks, problems and worked completions, verdicts. */
 #include "data/task.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Texts that grow. */
+/* Growing text and hashes. */
 #include "data/text.h"
 
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* UTF-8: valid lengths, code points. */
+/* UTF-8: next character, validity, repair. */
 #include "data/utf8.h"
 
 #include <stdlib.h>

@@ -335,6 +335,7 @@ static void take_line(External *e, Exchange *b, const char *line, size_t length)
 /* Takes the whole lines out of what was read; those behind the last reply stay. */
 static void take_lines(External *e, Exchange *b)
 {
+    if (e->replies.n == 0) return;
     char *at = e->replies.p, *end = at + e->replies.n, *newline;
     while (b->open > 0 && (newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
         take_line(e, b, at, (size_t)(newline - at));

@@ -1,4 +1,4 @@
-/* Replies of reward programs, kept so that a resumed run repeats them. */
+/* Replies by key, in memory and as JSON lines. */
 #include "data/reward/reply_cache.h"
 
 #include <errno.h>

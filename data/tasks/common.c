@@ -1,4 +1,4 @@
-/* What generators share. */
+/* What the built-in tasks share. */
 #include "data/tasks/common.h"
 
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* The characters and words of the built-in tasks. */
+/* The words and characters of the built-in tasks' texts. */
 #include "data/tasks/vocabulary.h"
 
 #include <string.h>

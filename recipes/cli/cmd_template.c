@@ -30,7 +30,7 @@ int cmd_template(int argc, char **argv)
         {"--no-thinking", NULL, OPTION_FLAG, &a.options.no_thinking, 0, 0,
          "qwen3: the generation prompt closes the thoughts (enable_thinking = false)"},
         {"--template", "NAME", OPTION_TEXT, &a.name, 0, 0,
-         "a built-in template instead of the tokenizer's own: r1-tiny, deepseek-v2, deepseek-v3,\n"
+         "a built-in template instead of the tokenizer's own: r1-tiny (plain), deepseek-v2, deepseek-v3,\n"
          "deepseek-r1, deepseek-r1-think, chatml, qwen2, qwen2.5, qwen3, llama-3, smollm2"},
     };
     const Usage usage = {
