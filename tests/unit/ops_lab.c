@@ -61,7 +61,7 @@ static void open_emulated(void)
         print_message("# not compared with the GPU: %s\n", st.text);
 }
 
-int lab_open(void **state)
+int lab_open_cpu(void **state)
 {
     (void)state;
     static const CpuOptions options[VARIANTS] = {{.threads = 2},
@@ -69,7 +69,12 @@ int lab_open(void **state)
                                                  {.threads = 3, .isa = "avx2"},
                                                  {.threads = 1, .isa = "avx2"},
                                                  {.threads = 2, .isa = "plain"}};
-    int code = open_variants(options);
+    return open_variants(options);
+}
+
+int lab_open(void **state)
+{
+    int code = lab_open_cpu(state);
     if (code == 0) open_emulated();
     return code;
 }

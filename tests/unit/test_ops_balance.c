@@ -76,6 +76,7 @@ static void run_sums(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     BalanceShape s = {E, K, DEVICES, x->normalised};
     ops->balance_sums(b, (BalanceSums){score, count, x->normalised ? NULL : reached}, s,
                       mat_f32((float *)x->scores, N, E), x->normalised ? NULL : x->idx, offsets, SEQUENCES);
+    ops->device.wait(b); /* it writes into arrays of this function */
     memcpy(lab_at(t, out, 0), score, sizeof score);
     memcpy(lab_at(t, out, 1), count, sizeof count);
     memcpy(lab_at(t, out, 2), reached, sizeof reached);
@@ -141,11 +142,12 @@ static void sums(void **state)
 
 static void run_grad(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
+    static const int32_t rows[E + 1] = {0, 3, 3, 6, 10, 12, 15, 18, 21, 24, 30};
     const Case *x = t->in;
     BalanceSlopes s = {x->slope, x->normalised ? x->frequency : NULL, x->normalised ? 0.25 : 0.0};
     ops->balance_grad(b, lab_mat(t, out, 0), s, mat_f32((float *)x->scores, N, E), offsets, SEQUENCES);
     memcpy(lab_at(t, out, 1), x->bias, sizeof x->bias);
-    ops->bias_update(b, lab_at(t, out, 1), (int32_t[]){0, 3, 3, 6, 10, 12, 15, 18, 21, 24, 30}, E, 0.125f);
+    ops->bias_update(b, lab_at(t, out, 1), rows, E, 0.125f);
 }
 
 static void grad_and_bias(void **state)
