@@ -1,3 +1,4 @@
+/* Normal forms of a tokenizer.json: Unicode forms, and the replacements of SentencePiece. */
 #include "data/tokenizer/normalizer.h"
 
 #include <stdlib.h>
