@@ -125,7 +125,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
 # arrays) needs a C++ compiler, build/gpu/libr1_gpu.so nvcc.
 
 GPU_CXX     := $(shell command -v $(CXX))
-GPU_HOST    := $(wildcard gpu/*.c) core/status.c
+GPU_HOST    := $(wildcard gpu/*.c) core/base/status.c
 GPU_KERNELS := $(wildcard gpu/kernels/*.cu gpu/kernels/*/*.cu)
 EMU         := fiber block device stream
 EMU_FMA     := $(if $(shell grep -m1 -o ' fma ' /proc/cpuinfo 2>/dev/null),-mavx2 -mfma)# without, fmaf is a call

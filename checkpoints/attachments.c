@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 void attach_file(Attachments *a, const char *name, const char *bytes, size_t length)
 {

@@ -8,14 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/durable.h"
+#include "core/base/durable.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
 #include "checkpoints/seal.h"
-#include "core/check.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
 #include "data/json.h"
 
 /* ---- Saving ---- */

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/durable.h"
-#include "core/check.h"
+#include "core/base/durable.h"
+#include "core/base/check.h"
 
 struct H5Writer {
     hid_t file, link_plist, dataset_plist;

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 /* H5_BF16: raw words on both sides; other programs see a float type of 16 bits. */
 typedef enum { H5_U8, H5_I32, H5_I64, H5_U64, H5_BF16, H5_F32, H5_F64 } H5Type;

@@ -12,8 +12,8 @@
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/hf/hf.h"
 #include "checkpoints/known_models.h"
-#include "core/check.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
 #include "data/stand_in.h"
 
 static bool is_folder(const char *path)

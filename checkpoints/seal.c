@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/durable.h"
+#include "core/base/durable.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/mapping.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { READ = 1 << 18, PART = 8 << 20, REMEMBERED = 8 };
 const char format_name[] = "r1 checkpoint";

@@ -1,7 +1,7 @@
 /* The attention half of a block, the order only: norm, project, rotate, attend, output. MLA, with keys and values expanded
  * (training, prefill, exact decode) or absorbed (latent decode), is mla.c; GQA's own is gqa.c; where things lie, projected.c. */
 #include "core/block.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* Rotates queries and keys (or rotates their gradients back). */
 static void rotate(Engine *e, AttentionInputs in, const int32_t *pos, size_t n, bool inverse)

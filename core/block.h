@@ -3,7 +3,7 @@
 #ifndef CORE_BLOCK_H
 #define CORE_BLOCK_H
 
-#include "core/kv_cache.h"
+#include "core/rollout/kv_cache.h"
 #include "core/projected.h"
 
 /* The rows of a call and how they attend: whole sequences (offsets), or rows on top of a cache. Arrays lie on the

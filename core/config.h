@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 typedef enum { ARCH_DEEPSEEK_V2, ARCH_DEEPSEEK_V3, ARCH_QWEN2, ARCH_QWEN3, ARCH_LLAMA, ARCH_COUNT } Arch;
 typedef enum { ATTENTION_MLA, ATTENTION_GQA } AttentionKind;

@@ -1,7 +1,7 @@
 /* A config on a backend: arenas, rotary tables, the switch of types. */
 #include "core/engine.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 void engine_open(Engine *e, const ModelConfig *c, const EngineOptions *o)
 {

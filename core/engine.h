@@ -3,9 +3,9 @@
 #ifndef CORE_ENGINE_H
 #define CORE_ENGINE_H
 
-#include "core/arena.h"
+#include "core/base/arena.h"
 #include "core/batch.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 #include "core/rope_table.h"
 #include "core/weights.h"
 

@@ -3,9 +3,9 @@
  *   g_i = s_i where i is among the K best, else 0                                              (21)
  *   s = softmax over experts of u . e_i                                                        (22)
  * V3's gate (arXiv:2412.19437) instead: s_i = sigmoid(u . e_i), the K best of s_i + b_i, g_i = s_i / their sum (12-16).
- * The shared experts are one MLP of their joined width; scores, choice and weights are the router op's (core/ops.h). */
+ * The shared experts are one MLP of their joined width; scores, choice and weights are the router op's (core/ops/ops.h). */
 #include "core/block.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* Rows [from, from + rows) of a matrix at p. */
 static Mat rows_f32(float *p, size_t cols, size_t from, size_t rows)

@@ -1,7 +1,7 @@
 /* The output head in chunks: statistics, loss, gradient. */
 #include "core/head.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* Memory of a chunk. What ops write of a row, lp to ref_lp, is here unless they write to HeadOut itself. */
 typedef struct Chunk {

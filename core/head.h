@@ -4,7 +4,7 @@
 #define CORE_HEAD_H
 
 #include "core/engine.h"
-#include "core/loss.h"
+#include "core/losses/loss.h"
 
 /* The predictions of a batch: row rows[i] of the batch predicts targets[i]. Rows without a target cost nothing. */
 typedef struct Predictions {

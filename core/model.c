@@ -1,7 +1,7 @@
 /* The order of layers, forward and backward. */
 #include "core/model.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* On the device. */
 static const int32_t *positions(Engine *e, const Batch *b)

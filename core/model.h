@@ -2,7 +2,7 @@
 #ifndef CORE_MODEL_H
 #define CORE_MODEL_H
 
-#include "core/balance_losses.h"
+#include "core/losses/balance_losses.h"
 #include "core/block.h"
 
 /* What a forward leaves behind. */

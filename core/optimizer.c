@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 double optimizer_grad_norm(Engine *e, const float *g)
 {

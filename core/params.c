@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/philox.h"
+#include "core/base/check.h"
+#include "core/base/philox.h"
 
 enum { ALIGNMENT = 16 }; /* elements: a cache line of f32 */
 

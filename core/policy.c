@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
 #include "core/split_master.h"
 
 /* On the device, zeros, written by all threads: page faults, which take longest here, are shared. */

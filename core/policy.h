@@ -3,7 +3,7 @@
 #define CORE_POLICY_H
 
 #include "core/optimizer.h"
-#include "core/rollout.h"
+#include "core/rollout/rollout.h"
 #include "core/train.h"
 
 typedef struct Policy {
@@ -42,7 +42,7 @@ void policy_master_close(Policy *p, PolicyMaster *host);
 void policy_reference_set(Policy *p);
 /* One AdamW update from policy->grads. */
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st);
-/* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (core/balance.h).
+/* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (balance.h).
  * routing [L]: of the update's whole batch. */
 void policy_bias_update(Policy *p, const Routing *routing, float rate);
 /* The policy that samples: p, or with bf16 a copy of an f32 p in bf16, made anew when p's weights were written since. */

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 RopeTable rope_table_build(const ModelConfig *c, int positions)
 {

@@ -1,7 +1,7 @@
 /* Reward models: values, losses and gradients of a scalar head. */
 #include "core/scalar_head.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/head.h"
 
 /* The last token of every sequence. */

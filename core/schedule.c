@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 const char *schedule_kind_name(int k)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { PART = 2048 }; /* halves kept aside while a row is rewritten */
 

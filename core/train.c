@@ -1,7 +1,7 @@
 /* The gradient of one training step. */
 #include "core/train.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 static HeadOut head_out(Engine *e, const TrainStep *t)
 {

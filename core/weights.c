@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 typedef struct Viewer {
     const ParamTable *table;

@@ -2,7 +2,7 @@
 #ifndef CPU_CPU_H
 #define CPU_CPU_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 typedef struct CpuOptions {
     int threads;        /* 0: as many as processors the process may use */

@@ -8,9 +8,9 @@
 
 #include <omp.h>
 
-#include "core/arena.h"
-#include "core/check.h"
-#include "core/ops.h"
+#include "core/base/arena.h"
+#include "core/base/check.h"
+#include "core/ops/ops.h"
 #include "cpu/matmul/choice.h"
 #include "cpu/matmul/packs.h"
 

@@ -3,7 +3,7 @@
 #ifndef CPU_LIMITS_H
 #define CPU_LIMITS_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 /* Every thread of b runs `rounds` rounds of independent f32 FMAs in registers. Returns the FLOPs done (an FMA is two).
  */

@@ -3,7 +3,7 @@
 #ifndef CPU_MEMORY_NEED_H
 #define CPU_MEMORY_NEED_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 /* Bytes of the packed copy of a weight [out, in] that forwards make with or without Ops.keep_packed. */
 size_t cpu_packed_bytes(const Backend *b, DType dtype, size_t out, size_t in, bool keep_packed);

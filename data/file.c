@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 char *file_read(const char *path, size_t *length, Status *st)
 {

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 /* The bytes of a file (pipes too), with a NUL behind them that *length does not count. Fails for a folder. Caller
  * frees. */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/utf8.h"
 
 Json *json_parse(const char *text, size_t length, const char *where, Status *st)

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/check.h"
-#include "core/durable.h"
+#include "core/base/check.h"
+#include "core/base/durable.h"
 #include "data/file.h"
 #include "data/json.h"
 #include "data/stand_in.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/text.h"
 
 /* The escape of a line break of Unicode (NEL, LS, PS), or NULL: many readers of lines cut there too. */

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/check.h"
-#include "core/clock.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
 #include "data/conversation.h"
 #include "data/text.h"
 #include "data/verify.h"

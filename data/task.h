@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/philox.h"
-#include "core/status.h"
+#include "core/base/philox.h"
+#include "core/base/status.h"
 #include "data/json.h"
 
 typedef enum { LANGUAGE_EN, LANGUAGE_ZH, LANGUAGE_COUNT } Language;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* Table 3-7 of the Unicode standard: how many bytes a lead byte asks for, and the range of its second byte. */
 static int lead_shape(unsigned char lead, unsigned char *low, unsigned char *high)

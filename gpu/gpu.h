@@ -3,7 +3,7 @@
 #ifndef GPU_GPU_H
 #define GPU_GPU_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 enum { R1_GPU_ABI = 1 };
 

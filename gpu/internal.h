@@ -13,10 +13,10 @@ extern "C" {
 
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/config.h"
-#include "core/ops.h"
-#include "core/status.h"
+#include "core/ops/ops.h"
+#include "core/base/status.h"
 
 struct Backend {
     int device;
@@ -30,7 +30,7 @@ struct Backend {
     char describe[400], machine_kind[96];
 };
 
-/* gpu/memory.c: the words of core/device.h. */
+/* gpu/memory.c: the words of core/ops/device.h. */
 const struct DriverCalls *gpu_driver_calls(Status *st);
 void *gpu_alloc(Backend *b, size_t bytes);
 void gpu_free(Backend *b, void *p);

@@ -13,7 +13,7 @@
 
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/mapping.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { NAME_LIMIT = 64, KEY_LIMIT = 65535, ENTRY_LIMIT = 1 << 20, PARTS_LIMIT = 1 << 12 };
 static const uint64_t count_limit = 1ull << 30; /* of strings and arrays, as in ggml */

@@ -8,7 +8,7 @@
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/hf/hf.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { ROPE_HALF_MOST = 1024 }; /* frequencies of a head */
 

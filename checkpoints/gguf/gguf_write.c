@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/durable.h"
+#include "core/base/durable.h"
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/float16.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { ALIGNMENT = 32, CHUNK = 1 << 14 }; /* CHUNK: elements converted at a time, a multiple of 32 */
 

@@ -4,7 +4,7 @@
 
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/gguf/gguf_write.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/json.h"
 
 enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };

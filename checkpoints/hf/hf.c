@@ -9,7 +9,7 @@
 
 #include "checkpoints/float16.h"
 #include "checkpoints/mapping.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/file.h"
 
 enum { FP8_BLOCK = 128 };

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "checkpoints/float16.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/json.h"
 #include "data/stand_in.h"
 

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/durable.h"
+#include "core/base/durable.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hf/safetensors.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/json.h"
 
 enum { CHUNK = 1 << 16 }; /* elements converted at a time */

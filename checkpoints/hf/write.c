@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/durable.h"
+#include "core/base/durable.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hf/hf.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { SHARD_BYTES_DEFAULT = 5 }; /* GB */
 

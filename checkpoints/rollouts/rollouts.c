@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/durable.h"
+#include "core/base/durable.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/rollouts/rollouts_shard.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 struct RolloutWriter {
     char *folder, *stage;

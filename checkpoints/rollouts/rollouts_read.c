@@ -7,7 +7,7 @@
 
 #include "checkpoints/h5.h"
 #include "checkpoints/rollouts/rollouts_shard.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* What reading needs of a column; NULL with a sentence when it is absent or has another size. */
 static void *read_column(H5Reader *r, const char *name, H5Type type, size_t size, uint64_t count, Status *st)

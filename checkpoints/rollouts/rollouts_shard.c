@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 const ShardText shard_texts[SHARD_TEXTS] = {{"prompt_text", offsetof(RolloutSample, prompt_text)},
                                             {"completion", offsetof(RolloutSample, completion)},

@@ -1,4 +1,4 @@
-/* adamw, sum_squares, fill: contract in core/ops.h. Loshchilov & Hutter, arXiv:1711.05101, algorithm 2; squares are
+/* adamw, sum_squares, fill: contract in core/ops/ops.h. Loshchilov & Hutter, arXiv:1711.05101, algorithm 2; squares are
  * summed in f64, block after block. */
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* attention_fwd: contract in core/ops.h. Keys and values of a (sequence, key head) are packed into tiles of 64 positions
+/* attention_fwd: contract in core/ops/ops.h. Keys and values of a (sequence, key head) are packed into tiles of 64 positions
  * once, then panels of query rows walk them (tiles/attention_tile.h). */
 #include <math.h>
 

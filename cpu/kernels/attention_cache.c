@@ -1,4 +1,4 @@
-/* cache_write, attention_cached: contract in core/ops.h. A page of the cache is a key tile of training's forward, so a
+/* cache_write, attention_cached: contract in core/ops/ops.h. A page of the cache is a key tile of training's forward, so a
  * decoded row has the bits of the trained one. */
 #include "cpu/internal.h"
 #include "cpu/kernels/tiles/attention_pack.h"

@@ -1,4 +1,4 @@
-/* latent_write, attention_latent: contract in core/ops.h. Absorbed form: a page holds rows of [c^KV | k^R], transposed into a key
+/* latent_write, attention_latent: contract in ops.h. Absorbed form: a page holds rows of [c^KV | k^R], transposed into a key
  * tile once for all heads; its first columns are the values too. */
 #include "cpu/internal.h"
 #include "cpu/kernels/tiles/attention_pack.h"

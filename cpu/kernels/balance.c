@@ -1,4 +1,4 @@
-/* balance_sums, balance_grad, bias_update: contracts in core/ops.h. A sequence is one thread's, so that its sums are in order. */
+/* balance_sums, balance_grad, bias_update: contracts in ops.h. A sequence is one thread's, so that its sums are in order. */
 #include <string.h>
 
 #include "core/config.h"

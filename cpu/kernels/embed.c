@@ -1,4 +1,4 @@
-/* embed_fwd, embed_bwd: contract in core/ops.h. */
+/* embed_fwd, embed_bwd: contract in core/ops/ops.h. */
 #include "cpu/kernels/simd/rows.h"
 
 static void embed_rows(Mat y, Mat table, const int32_t *ids)

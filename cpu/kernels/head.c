@@ -1,4 +1,4 @@
-/* head_stats, head_grad: contract in core/ops.h. One row of logits at a time, in place. */
+/* head_stats, head_grad: contract in core/ops/ops.h. One row of logits at a time, in place. */
 #include "cpu/kernels/simd/softmax.h"
 
 /* p log p with its limit 0 where p is 0 (log p may be -inf there). */

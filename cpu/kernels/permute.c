@@ -1,4 +1,4 @@
-/* gather_rows, copy, add, scatter_add_rows, combine_*: contract in core/ops.h. Rows move to their experts and back; a token's
+/* gather_rows, copy, add, scatter_add_rows, combine_*: contract in core/ops/ops.h. Rows move to their experts and back; a token's
  * outputs are added in ascending expert order. */
 #include "cpu/kernels/simd/rows.h"
 

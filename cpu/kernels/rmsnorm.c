@@ -1,4 +1,4 @@
-/* rmsnorm_*, headnorm_*: contract in core/ops.h. A row is summed in 64 residues (simd/rows.h); sums over tokens in blocks of
+/* rmsnorm_*, headnorm_*: contract in core/ops/ops.h. A row is summed in 64 residues (simd/rows.h); sums over tokens in blocks of
  * TOKEN_BLOCK. */
 #include <math.h>
 

@@ -1,4 +1,4 @@
-/* rope: contract in core/ops.h (Su et al., arXiv:2104.09864). */
+/* rope: contract in core/ops/ops.h (Su et al., arXiv:2104.09864). */
 #include <math.h>
 
 #include "cpu/kernels/simd/rows.h"

@@ -1,4 +1,4 @@
-/* router_fwd, router_bwd: contract in core/ops.h. The gate of DeepSeekMoE for a token with logits l (l_e = u . e_e):
+/* router_fwd, router_bwd: contract in core/ops/ops.h. The gate of DeepSeekMoE for a token with logits l (l_e = u . e_e):
  *   V2 (arXiv:2405.04434, eqs. 20-22)   s = softmax(l),  c = s;   a group's score is the largest c of its experts
  *   V3 (arXiv:2412.19437, eqs. 12-16)   s = sigmoid(l),  c = s + b;   ... the sum of its two largest c
  * Group limit (V2 2.2.2, V3 2.1.2: M devices or nodes a token): experts outside the topk_group best of n_group contiguous groups

@@ -1,4 +1,4 @@
-/* sample: contract in core/ops.h. Inverse CDF over ascending ids, after temperature, top-k and top-p. */
+/* sample: contract in core/ops/ops.h. Inverse CDF over ascending ids, after temperature, top-k and top-p. */
 #include "cpu/kernels/simd/softmax.h"
 
 /* Heap order of the ids kept by top-k and top-p: the larger probability first, then the lower id. */

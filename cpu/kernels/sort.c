@@ -1,4 +1,4 @@
-/* sort_experts: contract in core/ops.h. A counting sort by one thread: each pair is read twice and written twice. */
+/* sort_experts: contract in core/ops/ops.h. A counting sort by one thread: each pair is read twice and written twice. */
 #include "cpu/internal.h"
 
 void cpu_sort_experts(Backend *b, int32_t *offsets, int32_t *slot, int32_t *rows, const int32_t *idx, int n, int E,

@@ -1,4 +1,4 @@
-/* swiglu_fwd, swiglu_bwd: contract in core/ops.h (Shazeer, arXiv:2002.05202). */
+/* swiglu_fwd, swiglu_bwd: contract in core/ops/ops.h (Shazeer, arXiv:2002.05202). */
 #include "cpu/kernels/simd/rows.h"
 
 static void swiglu_rows(Mat h, Mat gu)

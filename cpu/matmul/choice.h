@@ -2,7 +2,7 @@
 #ifndef CPU_MATMUL_CHOICE_H
 #define CPU_MATMUL_CHOICE_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "cpu/matmul/provider.h"
 
 typedef enum { GEMM_FWD, GEMM_BWD_X, GEMM_BWD_W, GEMM_OPS } GemmOp;

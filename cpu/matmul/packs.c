@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/memory.h"
+#include "core/base/memory.h"
 #include "cpu/internal.h"
 
 enum { FIRST_SLOTS = 256, KEEP_EPOCHS = 16, PACK_COLUMNS = 256, SLAB_BYTES = 32 << 20, LINE = 64 };

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 #include "core/matrix.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 typedef struct GemmProvider {
     const char *name;

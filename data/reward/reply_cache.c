@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/durable.h"
+#include "core/base/check.h"
+#include "core/base/durable.h"
 #include "data/json.h"
 #include "data/text.h"
 

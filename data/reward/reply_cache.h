@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "data/reward/external.h"
 
 typedef struct ReplyKey {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/reward/external.h"
 #include "data/reward/command.h"
 #include "data/reward/reply_cache.h"

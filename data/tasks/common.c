@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/tasks/vocabulary.h"
 #include "data/tasks/words.h"
 

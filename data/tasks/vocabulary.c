@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/tasks/words.h"
 #include "data/text.h"
 #include "data/utf8.h"

@@ -5,7 +5,7 @@
 #ifndef DATA_JINJA_H
 #define DATA_JINJA_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "data/json.h"
 
 /* The text that a template gives; variables: an object. NULL: failed (a construct that is not known, or raise_exception).

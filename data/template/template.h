@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "data/json.h"
 #include "data/tokenizer/tokenizer.h"
 

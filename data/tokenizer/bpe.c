@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/utf8.h"
 
 /* One cache line a piece, found by its hash; a newcomer takes the place of what was there. */

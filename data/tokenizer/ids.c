@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 void ids_push(Ids *list, int32_t id)
 {

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "data/tokenizer/ids.h"
 
 typedef struct Tokenizer Tokenizer;

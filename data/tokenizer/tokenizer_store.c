@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/file.h"
 #include "data/utf8.h"
 #include "data/stand_in.h"

@@ -1,7 +1,7 @@
 /* Values of a tokenizer.json, for the makers of tokenizers. */
 #include "data/tokenizer/tokenizer_parts.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 const char *const special_tokens[SPECIAL_TOKENS] = {"<unk>",   "<bos>",    "<eos>",    "<user>",   "<assistant>",
                                                     "<think>", "</think>", "<answer>", "</answer>"};

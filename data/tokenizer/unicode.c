@@ -5,7 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/text.h"
 #include "data/utf8.h"
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/budget.h"
 #include "recipes/ablate/page.h"
 #include "recipes/run/run_folder.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/config/recipe_load.h"
 
 /* ---- Text ---- */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/file.h"
 #include "data/reward/reward.h"
 #include "data/task.h"

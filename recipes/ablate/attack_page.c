@@ -1,7 +1,7 @@
 /* What attacks were paid, in JSON, on a page and on a terminal. */
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/attack.h"
 #include "recipes/ablate/page.h"
 #include "recipes/report/html.h"

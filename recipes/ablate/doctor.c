@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/check.h"
-#include "core/clock.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
 #include "data/file.h"
 
 int jobs_processors(void)

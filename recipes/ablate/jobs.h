@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 enum { JOB_ARGS = 160 };
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/page.h"
 #include "recipes/report/data.h"
 #include "recipes/report/html.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/ablate.h"
 #include "recipes/config/embedded.h"
 #include "recipes/config/yaml.h"

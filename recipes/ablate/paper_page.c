@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/page.h"
 #include "recipes/ablate/paper.h"
 #include "recipes/ablate/results.h"

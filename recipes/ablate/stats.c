@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/philox.h"
+#include "core/base/check.h"
+#include "core/base/philox.h"
 
 enum { GRID = 256, NEEDS_MOST = 1000, PROBLEMS_MOST = 1 << 20 };
 static const double ALPHA = 0.05, PI = 3.14159265358979323846;

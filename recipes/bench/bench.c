@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/clock.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "cpu/limits.h"
 
 #define TRAIN(row, of, type, n, T, script, big)                                                                        \

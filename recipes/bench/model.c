@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "checkpoints/known_models.h"
-#include "core/check.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
 #include "recipes/bench/bench.h"
 
 #define V2_LAYERS                                                                                                      \

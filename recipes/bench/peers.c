@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "cpu/cpu.h"
 #include "data/json.h"
 #include "recipes/bench/bench.h"

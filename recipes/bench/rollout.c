@@ -1,9 +1,9 @@
 /* Sampling rows: decoding by batch size and cache, prefill, and a whole GRPO step. Completions never end early. */
 #include <stdlib.h>
 
-#include "core/check.h"
-#include "core/clock.h"
-#include "core/grpo.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/losses/grpo.h"
 #include "core/batches.h"
 #include "recipes/bench/bench.h"
 

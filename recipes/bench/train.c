@@ -1,8 +1,8 @@
 /* Training rows: forward, backward and AdamW on one batch of equal sequences; and AdamW alone. */
 #include <stdlib.h>
 
-#include "core/check.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
 #include "core/batches.h"
 #include "recipes/bench/bench.h"
 #include "recipes/plan/plan.h"

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/durable.h"
-#include "core/check.h"
-#include "core/clock.h"
-#include "core/memory.h"
+#include "core/base/durable.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "cpu/cpu.h"
 #include "recipes/bench/bench.h"
 #include "recipes/run/interrupt.h"

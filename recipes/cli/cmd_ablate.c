@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/ablate.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"

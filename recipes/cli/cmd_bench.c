@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/memory.h"
+#include "core/base/memory.h"
 #include "recipes/bench/bench.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/doctor.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/run/interrupt.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/json.h"
 #include "core/batches.h"
 #include "recipes/cli/command.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/config/did_you_mean.h"
 

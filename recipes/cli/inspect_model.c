@@ -6,8 +6,8 @@
 
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
-#include "core/check.h"
-#include "core/kv_cache.h"
+#include "core/base/check.h"
+#include "core/rollout/kv_cache.h"
 #include "recipes/cli/inspect.h"
 #include "recipes/cli/json_lines.h"
 

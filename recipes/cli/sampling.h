@@ -2,7 +2,7 @@
 #ifndef RECIPES_SAMPLING_H
 #define RECIPES_SAMPLING_H
 
-#include "core/rollout.h"
+#include "core/rollout/rollout.h"
 #include "recipes/cli/command.h"
 
 typedef struct Sampling {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 const char *const score_part_names[SCORE_PARTS] = {"logits", "logprobs", "hidden", "router", "grad"};
 

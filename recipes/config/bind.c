@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/config/did_you_mean.h"
 
 enum { PATH = 256 };

@@ -3,7 +3,7 @@
 #define RECIPES_BIND_H
 
 #include <stdbool.h>
-#include "core/status.h"
+#include "core/base/status.h"
 #include "recipes/config/schema.h"
 #include "recipes/config/yaml.h"
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/schedule.h"
 
 static void write_real(FILE *f, double v)

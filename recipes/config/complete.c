@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/grpo.h"
+#include "core/losses/grpo.h"
 
 /* The stages of the R1 paper: a recipe that names one needs to say only what differs. */
 typedef struct BuiltInStage {

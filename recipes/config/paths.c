@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "checkpoints/model_file.h"
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* PATH with its folder resolved; links in its last part stay, because names carry meaning (".jsonl", RUN/stage). False when
  * the folder is not there or the result is too long. */

@@ -3,10 +3,10 @@
 #ifndef RECIPES_RECIPE_H
 #define RECIPES_RECIPE_H
 
-#include "core/balance.h"
+#include "core/losses/balance.h"
 #include "core/config.h"
-#include "core/grpo.h"
-#include "core/kv_cache.h"
+#include "core/losses/grpo.h"
+#include "core/rollout/kv_cache.h"
 #include "core/matrix.h"
 #include "core/schedule.h"
 #include "data/conversation.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/file.h"
 #include "recipes/config/bind.h"
 #include "recipes/config/bind_write.h"

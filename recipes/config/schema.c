@@ -316,7 +316,7 @@ static const Field stage_fields[] = {
     ENUM("loss", rl.loss, "dr_grpo", grpo_kind_name, ROLL,
          "grpo: DeepSeekMath's token form; dr_grpo: no length or std division; dapo: mean over all tokens; "
          "grpo_sequence: "
-         "R1's ratio of an output; gspo, cispo, rloo, reinforce_pp: core/grpo.h"),
+         "R1's ratio of an output; gspo, cispo, rloo, reinforce_pp: core/losses/grpo.h"),
     BOOL("std_normalise", rl.std_normalise, "false", ROLL,
          "divide advantages by the group's std; default: as the loss's paper (not dr_grpo, rloo, reinforce_pp)"),
     REAL("clip_low", rl.clip_low, "0.2", 0, 1e6, ROLL, "lower clip of the ratio"),

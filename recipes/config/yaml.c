@@ -6,7 +6,7 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { MAX_DEPTH = 64, MAX_NODES = 100000 };
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 typedef enum { NODE_SCALAR, NODE_LIST, NODE_MAP } NodeKind;
 

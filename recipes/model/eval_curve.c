@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 const char *curve_kind_name(int k)
 {

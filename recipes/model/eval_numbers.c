@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 typedef struct Keyed {
     uint64_t key;

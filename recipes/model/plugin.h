@@ -2,7 +2,7 @@
 #ifndef RECIPES_MODEL_PLUGIN_H
 #define RECIPES_MODEL_PLUGIN_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 typedef enum DeviceKind { DEVICE_CPU, DEVICE_GPU, DEVICE_EMULATED, DEVICE_EMULATED_CHECKED } DeviceKind;
 

@@ -7,7 +7,7 @@
 #define RECIPES_PROMPTS_H
 
 #include "core/batches.h"
-#include "core/rollout.h"
+#include "core/rollout/rollout.h"
 #include "data/conversation.h"
 #include "data/corpus.h"
 #include "recipes/model/voice.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/conversation.h"
 
 bool voice_stops(const Voice *v, int32_t id)

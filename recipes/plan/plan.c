@@ -7,10 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/check.h"
-#include "core/ops_clocked.h"
-#include "core/ops_dry.h"
-#include "core/rollout_need.h"
+#include "core/base/check.h"
+#include "core/ops/ops_clocked.h"
+#include "core/ops/ops_dry.h"
+#include "core/rollout/rollout_need.h"
 #include "core/train.h"
 #include "cpu/memory_need.h"
 #include "core/batches.h"

@@ -3,9 +3,9 @@
 #ifndef RECIPES_PLAN_H
 #define RECIPES_PLAN_H
 
-#include "core/balance.h"
+#include "core/losses/balance.h"
 #include "core/engine.h"
-#include "core/kv_cache.h"
+#include "core/rollout/kv_cache.h"
 #include "recipes/model/machine.h"
 
 /* One kind of sampling: `tokens` is of a completion at most. */

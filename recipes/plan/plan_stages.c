@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "checkpoints/model_file.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
 #include "recipes/model/prompts.h"

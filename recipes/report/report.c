@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/run/progress.h"
 #include "recipes/report/parts.h"
 #include "recipes/run/run_folder.h"

@@ -3,7 +3,7 @@
 #ifndef RECIPES_REPORT_H
 #define RECIPES_REPORT_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 enum { REPORT_RUNS = 8 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/report/html.h"
 #include "recipes/report/svg_axis.h"
 

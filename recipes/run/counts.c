@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/run/progress.h"
 
 int counts_without_gold(const Dataset *d, Split split)

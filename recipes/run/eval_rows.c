@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/model/eval_curve.h"
 #include "recipes/run/run_folder.h"
 

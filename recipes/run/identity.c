@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "checkpoints/hash.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/file.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/run/run_folder.h"

@@ -11,7 +11,7 @@
 
 #include "checkpoints/hash.h"
 #include "checkpoints/model_file.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/config/paths.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"

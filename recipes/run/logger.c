@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 struct Logger {
     char client[16];

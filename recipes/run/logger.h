@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 typedef struct Logger Logger;
 

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "checkpoints/model_file.h"
-#include "core/check.h"
-#include "core/memory.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_longer.h"
 #include "recipes/model/attached.h"

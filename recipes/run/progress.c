@@ -8,8 +8,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "core/check.h"
-#include "core/clock.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
 #include "recipes/model/machine.h"
 
 enum { LINE = 512, BAR = 20 };

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "checkpoints/rollouts/rollouts.h"
-#include "core/check.h"
-#include "core/durable.h"
+#include "core/base/check.h"
+#include "core/base/durable.h"
 #include "data/file.h"
 #include "recipes/run/identity.h"
 #include "recipes/run/progress.h"

@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/durable.h"
-#include "core/check.h"
+#include "core/base/durable.h"
+#include "core/base/check.h"
 #include "data/file.h"
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_longer.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 /* A file is read once for every share that stages hold out of it. */
 static const Dataset *open_dataset(Run *r, const RecipeTask *t, Status *st)
@@ -89,7 +89,7 @@ uint32_t run_seed(const Run *r, const Unit *u)
 
 uint32_t unit_rng_stage(const Run *r, const Unit *u)
 {
-    enum { STAGES = 256 }; /* core/philox.h: rng_token */
+    enum { STAGES = 256 }; /* core/base/philox.h: rng_token */
     bool taken[STAGES] = {false};
     for (const Unit *each = r->units;; each++) {
         uint32_t number = hash_name(each->name) % STAGES;

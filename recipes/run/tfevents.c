@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 static const char prefix[] = "events.out.tfevents.";
 

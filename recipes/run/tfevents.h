@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 /* CRC-32C (Castagnoli), reflected, initial and final xor 0xFFFFFFFF. */
 uint32_t crc32c(const void *bytes, size_t n);

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/clock.h"
+#include "core/base/clock.h"
 #include "checkpoints/hash.h"
-#include "core/ops_clocked.h"
+#include "core/ops/ops_clocked.h"
 #include "core/policy.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/progress.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "recipes/model/eval_numbers.h"
-#include "core/ops_clocked.h"
+#include "core/ops/ops_clocked.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/eval_rows.h"
 #include "recipes/run/progress.h"

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "checkpoints/checkpoint.h"
-#include "core/durable.h"
-#include "core/ops_clocked.h"
+#include "core/base/durable.h"
+#include "core/ops/ops_clocked.h"
 #include "core/policy.h"
 #include "recipes/model/attached.h"
 #include "recipes/run/models.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { FIRST = 10, NOW = 10, LONG = 50, SERIES_MAX = 50 };
 

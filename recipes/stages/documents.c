@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-#include "core/check.h"
-#include "core/philox.h"
+#include "core/base/check.h"
+#include "core/base/philox.h"
 
 static void keep(Documents *d, Sequence *s, int max_length)
 {

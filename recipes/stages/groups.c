@@ -1,13 +1,13 @@
 /* Sampling and scoring of the groups of an RL step. */
 #include "recipes/stages/groups.h"
-#include "core/ops_clocked.h"
+#include "core/ops/ops_clocked.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/grpo.h"
+#include "core/base/check.h"
+#include "core/losses/grpo.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/progress.h"
 

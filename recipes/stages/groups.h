@@ -2,7 +2,7 @@
 #ifndef RECIPES_GROUPS_H
 #define RECIPES_GROUPS_H
 
-#include "core/rollout.h"
+#include "core/rollout/rollout.h"
 #include "data/corpus.h"
 #include "data/reward/reward.h"
 #include "recipes/stages/reward_model.h"
@@ -58,7 +58,7 @@ enum { LARGEST_REWARD = 1000000000 };
 bool groups_check(const Group *groups, int n, int G, const RewardSpec *rewards, int n_rewards, Status *st);
 /* The advantages within each of n groups of G, and whether a group has a signal. by_std as in grpo_advantages. */
 void groups_advantages(Group *groups, int n, int G, bool by_std);
-/* After it, with all groups of a step: losses whose baseline is another one (core/grpo.h: grpo_batch_advantages). With rewards
+/* After it, with all groups of a step: losses whose baseline is another one (grpo.h: grpo_batch_advantages). With rewards
  * normalised over the batch a group of equal rewards has a signal too. */
 void groups_batch_advantages(Group *groups, int n, int G, GrpoKind kind);
 

@@ -9,8 +9,8 @@
 
 #include "checkpoints/hash.h"
 #include "checkpoints/model_file.h"
-#include "core/check.h"
-#include "core/clock.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
 #include "recipes/model/op_times.h"
 #include "recipes/model/version.h"
 #include "recipes/plan/plan.h"

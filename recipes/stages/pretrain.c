@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/stages/documents.h"
 #include "core/batches.h"
 #include "recipes/run/counts.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/scalar_head.h"
 #include "data/json.h"
 #include "recipes/run/models.h"

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-#include "core/clock.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/rl_numbers.h"
@@ -134,7 +134,7 @@ static GrpoLoss loss_of(const UnitRun *u, RlBatch *b);
 static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo);
 static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out);
 
-/* One update (DeepSeekMath eq. 3; variants in core/grpo.h): completions and token weights -> loss -> gradient -> AdamW. */
+/* One update (DeepSeekMath eq. 3; variants in core/losses/grpo.h): completions and token weights -> loss -> gradient -> AdamW. */
 static bool update(UnitRun *u, RlStep *s, const RlPicked *picked, const RlPart *part, Status *st)
 {
     Rl *r = u->self;

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/stages/documents.h"
 
 RlPicked rl_pick(const Group *groups, int n, const RecipeRl *rl)

@@ -2,7 +2,7 @@
 #ifndef RECIPES_RL_BATCH_H
 #define RECIPES_RL_BATCH_H
 
-#include "core/grpo.h"
+#include "core/losses/grpo.h"
 #include "core/batches.h"
 #include "recipes/stages/groups.h"
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"

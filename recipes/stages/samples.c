@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/durable.h"
-#include "core/check.h"
-#include "core/ops_clocked.h"
+#include "core/base/durable.h"
+#include "core/base/check.h"
+#include "core/ops/ops_clocked.h"
 #include "recipes/stages/samples.h"
-#include "core/rollout.h"
+#include "core/rollout/rollout.h"
 #include "data/conversation.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/counts.h"

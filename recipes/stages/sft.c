@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/stages/documents.h"
 #include "recipes/stages/samples.h"
 #include "core/batches.h"

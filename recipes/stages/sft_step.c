@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/stages/step.h"
 
 bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st)

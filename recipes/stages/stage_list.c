@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 static void add_unit(Unit *out, int *n, int max, const Run *r, int stage_index, const UnitKind *kind, int variant,
                      const char *suffix)

@@ -2,7 +2,7 @@
 #ifndef RECIPES_STEP_H
 #define RECIPES_STEP_H
 
-#include "core/balance.h"
+#include "core/losses/balance.h"
 #include "core/policy.h"
 #include "recipes/run/run.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/batches.h"
 #include "core/scalar_head.h"
 #include "recipes/model/prompts.h"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "checkpoints/hf/hf.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

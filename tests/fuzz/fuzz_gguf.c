@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "checkpoints/gguf/gguf.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { MOST = 1 << 20 };

@@ -13,7 +13,7 @@
 #include "checkpoints/rollouts/rollouts.h"
 #include "checkpoints/rollouts/rollouts_shard.h"
 #include "checkpoints/seal.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/file.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 /* A user's JSONL data set: strict, and leaving broken lines out; every row becomes a problem that is judged. */
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/corpus.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "checkpoints/hf/safetensors.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

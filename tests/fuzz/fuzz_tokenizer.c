@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/template/template.h"
 #include "data/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"

@@ -21,7 +21,7 @@ says "cannot be opened" env R1_GPU_PLUGIN="$none" "$R1" plan micro --device gpu
 
 other() { # DEFINITIONS: a plugin of that version and behaviour
     printf '#include "gpu/gpu.h"\n#include <stddef.h>\n%s\n' "$1" >"$TEST_DIR/other.c"
-    cc -std=c11 -D_GNU_SOURCE -shared -fPIC -I. "$TEST_DIR/other.c" core/status.c -o "$none"
+    cc -std=c11 -D_GNU_SOURCE -shared -fPIC -I. "$TEST_DIR/other.c" core/base/status.c -o "$none"
 }
 other 'const GpuPlugin *r1_gpu_plugin(void) { static const GpuPlugin p = {R1_GPU_ABI + 1, OPS_ABI}; return &p; }'
 says "another version of r1" env R1_GPU_PLUGIN="$none" "$R1" plan micro --device gpu

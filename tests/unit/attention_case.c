@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "cpu/cpu.h"
 #include "gpu/gpu.h"
 #include "recipes/model/plugin.h"

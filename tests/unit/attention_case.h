@@ -2,7 +2,7 @@
 #ifndef TESTS_UNIT_ATTENTION_CASE_H
 #define TESTS_UNIT_ATTENTION_CASE_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 enum { CASE_SEQUENCES = 8, CASE_PAGES = 5 };
 

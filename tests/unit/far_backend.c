@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 enum { REGIONS = 64 };
 
@@ -246,7 +246,7 @@ static void no_pointer(const Far *f, ...)
         f_->ops->op arguments;                                                                                         \
         hide(f_);                                                                                                      \
     }
-#include "core/op_costs_list.h"
+#include "core/ops/op_costs_list.h"
 #undef OP
 
 static const char *far_describe(const Backend *b)

@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_FAR_BACKEND_H
 #define TESTS_UNIT_FAR_BACKEND_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 /* Puts itself between the caller and *ops with *b, which computes in the process's memory; its `close` closes that one
  * too. slice_rows: Device's. */

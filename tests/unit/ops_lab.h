@@ -5,7 +5,7 @@
 
 #include "tests/unit/unit.h"
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 #include "cpu/cpu.h"
 #include "tests/tolerances.h"
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 
 static char folder[64];
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 /* Group setup and teardown of cmocka: makes the folder, removes it with all it holds. */
 int scratch_make(void **state);

@@ -4,7 +4,7 @@
 
 #include "tests/unit/unit.h"
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "recipes/ablate/ablate.h"
 
 static Ablation *fresh(void)

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "checkpoints/hf/safetensors.h"
-#include "core/balance.h"
+#include "core/losses/balance.h"
 #include "core/batch.h"
-#include "core/philox.h"
+#include "core/base/philox.h"
 #include "tests/unit/ops_lab.h"
 
 /* The values of a layer, mean over sequences, and with d their gradient by the scores, as core puts ops and formulas together. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "checkpoints/checkpoint.h"
-#include "core/check.h"
+#include "core/base/check.h"
 #include "data/tokenizer/tokenizer.h"
 #include "recipes/cli/commands.h"
 #include "tests/unit/capture.h"

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "core/dpo.h"
+#include "core/losses/dpo.h"
 
 enum { ROWS = 10 };
 static const int32_t outputs_of[ROWS] = {0, 0, 1, 1, 1, 2, 3, 3, 3, 3};

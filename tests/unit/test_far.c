@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "core/batches.h"
-#include "core/grpo.h"
-#include "core/memory.h"
+#include "core/losses/grpo.h"
+#include "core/base/memory.h"
 #include "core/policy.h"
 #include "core/scalar_head.h"
 #include "cpu/cpu.h"

@@ -10,7 +10,7 @@
 #include "checkpoints/gguf/gguf_names.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hf/hf.h"
-#include "core/philox.h"
+#include "core/base/philox.h"
 #include "tests/unit/scratch.h"
 
 static const char *const cases[] = {"v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"};

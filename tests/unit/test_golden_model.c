@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/grpo.h"
+#include "core/losses/grpo.h"
 #include "tests/tolerances.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/unit.h"

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "checkpoints/hf/safetensors.h"
-#include "core/grpo.h"
-#include "core/philox.h"
+#include "core/losses/grpo.h"
+#include "core/base/philox.h"
 
 enum { ROWS = 200, COMPLETIONS = 8, GROUP = 4 };
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/grpo.h"
-#include "core/philox.h"
+#include "core/losses/grpo.h"
+#include "core/base/philox.h"
 
 enum { OUTPUTS = 6, MOST = 9, ROWS = OUTPUTS * MOST };
 

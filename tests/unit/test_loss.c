@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/loss.h"
-#include "core/ops.h"
-#include "core/philox.h"
+#include "core/losses/loss.h"
+#include "core/ops/ops.h"
+#include "core/base/philox.h"
 
 enum { N = 2 * TOKEN_BLOCK + 77 };
 

@@ -7,9 +7,9 @@
 #include <unistd.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/batches.h"
-#include "core/memory.h"
+#include "core/base/memory.h"
 #include "core/policy.h"
 #include "recipes/model/machine.h"
 #include "tests/tolerances.h"

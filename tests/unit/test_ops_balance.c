@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 
 enum { E = 10, K = 3, N = 77, SEQUENCES = 4, DEVICES = 5 };
 

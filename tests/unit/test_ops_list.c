@@ -1,8 +1,8 @@
 /* Every table of ops has every slot: the CPU's, the clocked one over it, and the one that computes nothing. */
 #include "tests/unit/unit.h"
 
-#include "core/ops_clocked.h"
-#include "core/ops_dry.h"
+#include "core/ops/ops_clocked.h"
+#include "core/ops/ops_dry.h"
 #include "cpu/cpu.h"
 
 static void all_there(const char *table, const Ops *ops)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/optimizer.h"
-#include "core/philox.h"
+#include "core/base/philox.h"
 #include "core/split_master.h"
 
 struct Backend {

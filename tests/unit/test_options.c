@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/kv_cache.h"
+#include "core/rollout/kv_cache.h"
 #include "recipes/cli/commands.h"
 #include "recipes/model/open_model.h"
 #include "recipes/model/runtime_options.h"

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 
 static void known_answer(const uint32_t counter[4], const uint32_t key[2], const uint32_t want[4])
 {

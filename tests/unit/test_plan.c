@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/batches.h"
 #include "recipes/plan/plan.h"
 #include "core/policy.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "core/base/check.h"
 #include "core/params.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/plan/plan_stages.h"

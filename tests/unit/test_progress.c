@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "core/clock.h"
+#include "core/base/clock.h"
 #include "recipes/model/machine.h"
 #include "recipes/run/progress.h"
 #include "tests/unit/scratch.h"

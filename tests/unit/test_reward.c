@@ -13,7 +13,7 @@
 #include "data/reward/reward.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
-#include "core/clock.h"
+#include "core/base/clock.h"
 
 static Problem addition = {.level = 3, .prompt = "add 478+295", .answer = "773"};
 static const char good[] = "<think>8+5+0=13,7+9+1=17,4+2+1=7</think><answer>773</answer>";

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "core/params.h"
-#include "core/philox.h"
+#include "core/base/philox.h"
 #include "core/split_master.h"
 
 static float float_of(uint32_t bits)

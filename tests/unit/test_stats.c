@@ -8,8 +8,8 @@
 
 #include "tests/unit/unit.h"
 
-#include "core/check.h"
-#include "core/philox.h"
+#include "core/base/check.h"
+#include "core/base/philox.h"
 #include "recipes/ablate/stats.h"
 
 enum { RUNS = 14, PROBLEMS = 240, MOST = 20000, SEEDS_MOST = 8 };

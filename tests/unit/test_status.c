@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 static void test_fail_formats_and_returns_false(void **state)
 {

@@ -1,4 +1,4 @@
-/* cmocka with what it wants included before it, and without its macro fail(), which core/status.h's fail() would meet. */
+/* cmocka with what it wants included before it, and without its macro fail(), which core/base/status.h's fail() would meet. */
 #ifndef TESTS_UNIT_UNIT_H
 #define TESTS_UNIT_UNIT_H
 

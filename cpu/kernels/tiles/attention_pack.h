@@ -2,7 +2,7 @@
 #ifndef CPU_KERNELS_ATTENTION_PACK_H
 #define CPU_KERNELS_ATTENTION_PACK_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 #include "cpu/kernels/simd/rows.h"
 
 enum { TOUCH_ROWS = 128 };

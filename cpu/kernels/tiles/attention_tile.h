@@ -8,7 +8,7 @@
 #ifndef CPU_KERNELS_ATTENTION_TILE_H
 #define CPU_KERNELS_ATTENTION_TILE_H
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 #include "cpu/kernels/simd/rows.h"
 #include "cpu/kernels/tiles/tile_product.h"
 

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 #include "cpu/kernels/simd/rows.h"
 
 enum { BLOCK_ROWS = 6 };

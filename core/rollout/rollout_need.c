@@ -1,0 +1,39 @@
+/* Slots, tiles, pages and workspace of a rollout. */
+#include "core/rollout/rollout_need.h"
+
+#include <string.h>
+
+#include "core/rollout/rollout_rows.h"
+
+RolloutNeed rollout_need(const RolloutSize *s)
+{
+    int slots = s->prompts <= s->slots / s->samples ? s->prompts * s->samples : s->slots;
+    int tiles = rollout_tiles(s->longest + s->max_tokens), first = (slots + s->samples - 1) / s->samples;
+    int started = slots / s->samples + 2;
+    return (RolloutNeed){.slots = slots,
+                         .tiles = tiles,
+                         .pages = slots * tiles + started * rollout_tiles(s->longest),
+                         .tokens = (size_t)s->prompts * (size_t)s->samples * (size_t)s->max_tokens,
+                         .first_prompts = first < s->prompts ? first : s->prompts,
+                         .started = started};
+}
+
+static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nseq, const RolloutSize *s)
+{
+    engine_reset(e);
+    RolloutRows r = rollout_rows(e, n, nseq, rollout_tiles(nseq ? s->longest : s->longest + s->max_tokens));
+    memset(r.ids, 0, (size_t)n * sizeof *r.ids);
+    memset(r.pos, 0, (size_t)n * sizeof *r.pos);
+    memset(r.cached, 0, (size_t)n * sizeof *r.cached);
+    for (int i = 0; i < nseq; i++) r.offsets[i] = i * s->longest, r.ends[i] = (i + 1) * s->longest - 1;
+    if (nseq) r.offsets[nseq] = n;
+    rollout_logits(e, w, &r, cache);
+}
+
+void rollout_dry(Engine *e, const Weights *w, const RolloutSize *s, KvCache *cache)
+{
+    RolloutNeed need = rollout_need(s);
+    dry_rows(e, w, cache, need.first_prompts * s->longest, need.first_prompts, s);
+    dry_rows(e, w, cache, need.slots, 0, s);
+    engine_reset(e);
+}

@@ -1,0 +1,38 @@
+/* One forward of a rollout: rows of many sequences on the cache. */
+#include "core/rollout/rollout_rows.h"
+
+#include "core/head.h"
+#include "core/model.h"
+
+RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles)
+{
+    Arena *a = &e->host;
+    RolloutRows r = {
+        .n = n, .nseq = nseq, .tiles = tiles, .ids = arena_ints(a, (size_t)n), .pos = arena_ints(a, (size_t)n)};
+    r.cached = arena_alloc(a, (size_t)n * sizeof *r.cached);
+    r.pages = arena_ints(a, (size_t)(nseq ? nseq : n) * (size_t)tiles);
+    if (nseq) r.offsets = arena_ints(a, (size_t)nseq + 1), r.ends = arena_ints(a, (size_t)nseq);
+    return r;
+}
+
+float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache)
+{
+    size_t C = (size_t)e->config->C, n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
+    Rows rows = {.n = r->n, .nseq = r->nseq, .cache = cache};
+    for (size_t i = 0; i < n; i++)
+        if (r->pos[i] >= rows.reach) rows.reach = r->pos[i] + 1;
+    rows.pos = engine_upload_ints(e, r->pos, n);
+    rows.cached = engine_upload(e, r->cached, n * sizeof *r->cached);
+    rows.pages = engine_upload_ints(e, r->pages, count * (size_t)r->tiles);
+    if (r->nseq) rows.offsets = engine_upload_ints(e, r->offsets, count + 1);
+    float *xn = model_forward_rows(e, w, engine_upload_ints(e, r->ids, n), &rows);
+    if (r->nseq) {
+        float *last = arena_floats(&e->arena, count * C);
+        e->ops->gather_rows(e->backend, mat_f32(last, count, C), mat_f32(xn, n, C),
+                            engine_upload_ints(e, r->ends, count));
+        xn = last;
+    }
+    float *logits = arena_floats(&e->arena, count * (size_t)e->config->V);
+    head_logits(e, w, logits, xn, count);
+    return logits;
+}
