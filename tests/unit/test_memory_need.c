@@ -47,8 +47,9 @@ static void attention(const char *isa)
     size_t rows = (size_t)(c.N * s.H);
     float *o = malloc(rows * (size_t)s.Dv * sizeof(float)), *lse = malloc(rows * sizeof(float));
     CaseInputs din = case_inputs(&c, 0.0f);
-    ops->attention_fwd(b, s, case_output(&c, o), lse, c.in.view, c.offsets, c.nseq);
-    ops->attention_bwd(b, s, din.view, case_output(&c, c.dout), case_output(&c, o), lse, c.in.view, c.offsets, c.nseq);
+    SequenceRows seq = {.offsets = c.offsets, .count = c.nseq, .rows = c.N};
+    ops->attention_fwd(b, s, case_output(&c, o), lse, c.in.view, seq);
+    ops->attention_bwd(b, s, din.view, case_output(&c, c.dout), case_output(&c, o), lse, c.in.view, seq);
     ScratchWork work = {.attention = s, .tokens = 2300, .longest = 2000};
     expect_need(isa, ops, b, &work);
     ops->close(b);
