@@ -257,7 +257,10 @@ static void odd_series(void **state)
             char *text = NULL;
             size_t size = 0;
             FILE *f = open_memstream(&text, &size);
-            SvgChart c = {.title = "t", .n = 2, .series = {{"a", 0, x, ys[i], n, false}, {"b", 9, x, ys[i], n, true}}};
+            SvgChart c = {
+                .title = "t",
+                .n = 2,
+                .series = {{"a", 0, x, ys[i], n, false, NULL, NULL}, {"b", 9, x, ys[i], n, true, NULL, NULL}}};
             svg_chart(f, &c);
             fclose(f);
             check_tags(text);
