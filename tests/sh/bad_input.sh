@@ -37,6 +37,7 @@ small "$good" --until base >"$dir/out" 2>"$dir/said"
 # ---- what a person types
 fails 2 "unknown option --threds, did you mean '?--threads"  "$R1" run micro --threds 2
 fails 2 "--threads 0: expected a whole number from 1"           "$R1" run micro --threads 0
+fails 1 "expected gradient is 0 as a term of the loss"          "$R1" run micro --set zero.kl=k1 --set zero.beta=0.1 --out "$dir/k1"
 fails 2 "--checkpoint-seconds soon: expected a number"    "$R1" run micro --checkpoint-seconds soon
 fails 2 "--set needs KEY=VALUE"                           "$R1" run micro --set
 fails 2 "needs a recipe"                                  "$R1" run
