@@ -1,5 +1,4 @@
 /* `r1 inspect MODEL`: config, parameter table, counts, hashes. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,21 +156,6 @@ static void print_model_json(const LoadedModel *m, const Row *rows, int n, const
     json_line_print(o);
 }
 
-/* Names tensors with values that are no numbers; returns how many there are. */
-static int name_not_finite(const LoadedModel *m)
-{
-    int bad = 0;
-    for (int i = 0; m->weights && i < m->table.n; i++) {
-        const Param *p = &m->table.params[i];
-        size_t at = 0;
-        while (at < p->count && isfinite(m->weights[p->offset + at])) at++;
-        if (at == p->count) continue;
-        bad++;
-        fprintf(stderr, "%s is not finite at [%zu, %zu]\n", p->name, at / p->cols, at % p->cols);
-    }
-    return bad;
-}
-
 bool inspect_model(const char *name, const InspectOptions *o, Status *st)
 {
     char sha256[65] = "";
@@ -183,8 +167,7 @@ bool inspect_model(const char *name, const InspectOptions *o, Status *st)
     if (o->json) print_model_json(m, rows, n, sha256);
     else print_model(m, rows, n, sha256);
     free(rows);
-    int bad = name_not_finite(m);
+    bool finite = model_finite(m, st);
     model_close(m);
-    return bad == 0 ||
-           fail(st, "%s: %d of its tensors hold values that are no numbers: fetch or make it again", name, bad);
+    return finite;
 }
