@@ -51,20 +51,28 @@ int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first)
     return batch_add_spans(b, ids, n, &predicted, n > first);
 }
 
-bool batch_fits(const BatchBuilder *b, const ModelConfig *c, Status *st)
+bool ids_fit(const int32_t *ids, int n, const ModelConfig *c, Status *st)
 {
-    for (int s = 0; s < b->nseq; s++)
-        if (b->offsets[s + 1] - b->offsets[s] > c->max_positions)
-            return fail(
-                st, "sequence %d has %d tokens, but the model's max_position_embeddings is %d: leave it out or cut it",
-                s, b->offsets[s + 1] - b->offsets[s], c->max_positions);
-    for (int i = 0; i < b->n; i++)
-        if (b->ids[i] < 0 || b->ids[i] >= c->V)
+    for (int i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= c->V)
             return fail(
                 st,
-                "a sequence holds id %d, but the model's embedding has the ids 0 to %d only: its tokenizer knows "
-                "more tokens than its weights",
-                (int)b->ids[i], c->V - 1);
+                "token %d has the id %d, but the model's embedding has %d rows: the tokenizer has tokens that the "
+                "model was not resized for",
+                i + 1, (int)ids[i], c->V);
+    return true;
+}
+
+bool batch_fits(const BatchBuilder *b, const ModelConfig *c, Status *st)
+{
+    for (int s = 0; s < b->nseq; s++) {
+        int n = b->offsets[s + 1] - b->offsets[s];
+        if (n > c->max_positions)
+            return fail(
+                st, "sequence %d has %d tokens, but the model's max_position_embeddings is %d: leave it out or cut it",
+                s, n, c->max_positions);
+        if (!ids_fit(b->ids + b->offsets[s], n, c, st)) return fail_prefix(st, "sequence %d", s);
+    }
     return true;
 }
 

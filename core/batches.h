@@ -23,6 +23,8 @@ typedef struct TokenSpan {
 int batch_add_spans(BatchBuilder *b, const int32_t *ids, int n, const TokenSpan *spans, int n_spans);
 /* Adds a sequence; its tokens from index `first` (>= 1) on are predicted. Returns the index of its first prediction. */
 int batch_add(BatchBuilder *b, const int32_t *ids, int n, int first);
+/* Whether every id has a row of the model's embedding; fails naming the first that has none. */
+bool ids_fit(const int32_t *ids, int n, const ModelConfig *c, Status *st);
 /* Whether every id has a row of the model's embedding and every sequence fits its positions; fails naming what does not. */
 bool batch_fits(const BatchBuilder *b, const ModelConfig *c, Status *st);
 Batch batch_view(const BatchBuilder *b);

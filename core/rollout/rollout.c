@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/batches.h"
 #include "core/rollout/rollout_need.h"
 #include "core/rollout/rollout_rows.h"
 
@@ -328,14 +329,7 @@ static bool prompt_fits(const ModelConfig *c, const RolloutPrompt *p, int number
         return fail(st,
                     "prompt %d has %d tokens, but the model has positions for %d (max_position_embeddings): shorten it",
                     number + 1, p->n, c->max_positions);
-    for (int i = 0; i < p->n; i++)
-        if (p->ids[i] < 0 || p->ids[i] >= c->V)
-            return fail(
-                st,
-                "token %d of prompt %d has the id %d, but the model's embedding has %d rows: the tokenizer has tokens "
-                "that the model was not resized for",
-                i + 1, number + 1, p->ids[i], c->V);
-    return true;
+    return ids_fit(p->ids, p->n, c, st) || fail_prefix(st, "prompt %d", number + 1);
 }
 
 static bool is_finite(const Rollout *r, Status *st)
