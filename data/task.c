@@ -54,6 +54,8 @@ static const char *const reason_names[REASON_COUNT] = {
     [REASON_NOT_HELPFUL] = "not helpful",
     [REASON_UNSAFE] = "unsafe",
     [REASON_OVER_REFUSAL] = "over-refusal",
+    [REASON_TEST_FAILED] = "test failed",
+    [REASON_TIME] = "time limit",
 };
 
 const char *reason_name(Reason r)

@@ -76,6 +76,8 @@ typedef enum {
     REASON_NOT_HELPFUL,
     REASON_UNSAFE,
     REASON_OVER_REFUSAL,
+    REASON_TEST_FAILED,
+    REASON_TIME,
     REASON_COUNT
 } Reason;
 const char *reason_name(Reason r); /* "correct", "wrong answer", "no answer tag", ... */
