@@ -8,6 +8,7 @@
 
 #include "core/base/check.h"
 #include "data/dataset_row.h"
+#include "data/sandbox/sandbox.h"
 #include "data/text.h"
 #include "data/stand_in.h"
 
@@ -67,6 +68,7 @@ static bool read_line(Dataset *d, int *capacity, const char *line, size_t length
         d->rows = realloc(d->rows, (size_t)*capacity * sizeof *d->rows);
         CHECK(d->rows != NULL);
     }
+    d->programs += row.verifier == VERIFIER_TESTS;
     d->rows[d->n++] = row;
     return true;
 }
@@ -132,6 +134,11 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
     }
     split_rows(d, heldout);
     return d;
+}
+
+bool dataset_judges(const Dataset *d, Status *st)
+{
+    return d->programs == 0 || sandbox_ready(st) || fail_prefix(st, "%s", d->path);
 }
 
 void dataset_free(Dataset *d)

@@ -31,6 +31,7 @@ typedef struct Dataset {
     Task task;         /* the pseudo-task of its problems: named `name`, one level, verifies by the row */
     DatasetRow *rows;  /* the n_train rows of the training share in file order, then the n_test held-out ones */
     int n, n_train, n_test, skipped; /* skipped: broken lines */
+    int programs;                    /* rows whose answers are programs with tests */
     double heldout;                  /* the share asked for */
 } Dataset;
 
@@ -44,6 +45,8 @@ typedef struct Dataset {
  * answer are for external rewards: their verdict is always "unparseable". */
 Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *st);
 void dataset_free(Dataset *d);
+/* Whether answers to its rows can be judged here: programs need a sandbox. */
+bool dataset_judges(const Dataset *d, Status *st);
 
 /* Rows of a split: for the test split those held out, or all where none are. */
 int dataset_rows(const Dataset *d, Split split);

@@ -6,6 +6,7 @@
 
 #include "data/answer.h"
 #include "data/conversation.h"
+#include "data/sandbox/code_tests.h"
 #include "data/text.h"
 #include "data/verify.h"
 
@@ -26,11 +27,12 @@ static int row_numbers(const Json *row, long *out, int max)
 Verdict row_verify(const Problem *p, const char *answer)
 {
     long numbers[VERIFY_MAX_NUMBERS];
-    if (p->answer[0] == '\0') return verdict_of(REASON_UNPARSEABLE);
+    if (p->answer[0] == '\0' && p->verifier != VERIFIER_TESTS) return verdict_of(REASON_UNPARSEABLE);
     int n = row_numbers(p->row, numbers, VERIFY_MAX_NUMBERS);
     switch (p->verifier) {
     case VERIFIER_INTEGER: return verdict_of(verify_integer(p->answer, answer));
     case VERIFIER_RATIONAL: return verdict_of(verify_rational(p->answer, answer));
+    case VERIFIER_TESTS: return verdict_of(REASON_NOT_RUN); /* task_verify_all runs them */
     case VERIFIER_EXPRESSION:
         return verdict_of(n < 0 ? verify_expression_like(p->answer, answer)
                                 : verify_expression(p->answer, numbers, n, answer));
@@ -285,17 +287,39 @@ static bool check_gold(DatasetRow *row, Status *st)
     return true;
 }
 
+/* The row's "verifier", if it names one. */
+static bool read_verifier(DatasetRow *row, bool *has_name, Status *st)
+{
+    const Json *named = json_get(row->row, "verifier");
+    const char *verifier = json_string(named, NULL);
+    Text names = {0};
+    *has_name = named != NULL && !json_is_null_value(named);
+    if (!*has_name || (verifier != NULL && verifier_find(verifier, &row->verifier))) return true;
+    for (int v = 0; v < VERIFIER_COUNT; v++) text_addf(&names, "%s%s", v > 0 ? ", " : "", verifier_name((Verifier)v));
+    if (verifier == NULL) fail(st, "\"verifier\" must be a string (%s)", names.p);
+    else fail(st, "unknown verifier \"%s\" (%s)", verifier, names.p);
+    free(names.p);
+    return false;
+}
+
+/* A program is taken as it is, from the column that holds one. */
+static bool read_program(DatasetRow *row, Status *st)
+{
+    static const char *const names[] = {"answer", "solution", "code"};
+    const char *name;
+    const Json *v = COLUMN(row->row, names, &name);
+    row->answer = json_is_string(v) ? json_text_copy(v) : text_copy("", 0);
+    return code_tests_check(row->row, st);
+}
+
 /* The gold answer, else the answer part of the completion. */
 static bool read_answer(DatasetRow *row, Status *st)
 {
     const char *name = "";
-    const Json *gold = gold_column(row->row, &name), *named = json_get(row->row, "verifier");
-    bool has_name = named != NULL && !json_is_null_value(named);
-    const char *verifier = json_string(named, NULL);
-    if (has_name && verifier == NULL)
-        return fail(st, "\"verifier\" must be a string (integer, rational, exact, expression)");
-    if (has_name && !verifier_find(verifier, &row->verifier))
-        return fail(st, "unknown verifier \"%s\" (integer, rational, exact, expression)", verifier);
+    bool has_name;
+    const Json *gold = gold_column(row->row, &name);
+    if (!read_verifier(row, &has_name, st)) return false;
+    if (row->verifier == VERIFIER_TESTS) return read_program(row, st);
     if (gold == NULL) {
         const char *completion = row->completion != NULL ? row->completion : "";
         Parsed c = completion_parse(completion);

@@ -8,6 +8,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "data/conversation.h"
+#include "data/sandbox/code_tests.h"
 #include "data/text.h"
 #include "data/verify.h"
 
@@ -56,6 +57,10 @@ static const char *const reason_names[REASON_COUNT] = {
     [REASON_OVER_REFUSAL] = "over-refusal",
     [REASON_TEST_FAILED] = "test failed",
     [REASON_TIME] = "time limit",
+    [REASON_PROGRAM_FAILED] = "program failed",
+    [REASON_OUTPUT] = "output limit",
+    [REASON_NO_PROGRAM] = "no program",
+    [REASON_NOT_RUN] = "not run",
 };
 
 const char *reason_name(Reason r)
@@ -153,7 +158,12 @@ static Reason answer_fault(const Parsed *c, bool truncated)
     return c->answer_length == 0 ? REASON_EMPTY_ANSWER : REASON_CORRECT;
 }
 
-Verdict task_verify(const Problem *p, const char *completion, bool truncated)
+static bool has_tests(const Problem *p)
+{
+    return p->row != NULL && p->verifier == VERIFIER_TESTS;
+}
+
+static Verdict verify_text(const Problem *p, const char *completion, bool truncated)
 {
     double start = clock_seconds();
     Parsed c = completion_parse(completion);
@@ -168,6 +178,52 @@ Verdict task_verify(const Problem *p, const char *completion, bool truncated)
     return v;
 }
 
+/* The programs of those whose rows have tests; `of[i]`: whose the trial is. */
+static bool run_tests(JudgedText *list, int n, Status *st)
+{
+    CodeTrial *trials = calloc((size_t)n + 1, sizeof *trials);
+    int *of = calloc((size_t)n + 1, sizeof *of), count = 0;
+    CHECK(trials != NULL && of != NULL);
+    for (int i = 0; i < n; i++) {
+        JudgedText *j = &list[i];
+        if (!has_tests(j->problem)) continue;
+        char *program = j->truncated ? NULL : code_program(j->completion);
+        j->verdict = verdict_of(j->truncated ? REASON_TRUNCATED : REASON_NO_PROGRAM);
+        if (program == NULL) continue;
+        of[count] = i;
+        TestVerdict *tests = calloc((size_t)code_tests_count(j->problem->row), sizeof *tests);
+        CHECK(tests != NULL);
+        trials[count++] = (CodeTrial){j->problem->row, program, tests};
+    }
+    bool ok = count == 0 || code_tests_run(trials, count, st);
+    for (int i = 0; i < count; i++) {
+        list[of[i]].verdict = ok ? code_tests_verdict(&trials[i]) : verdict_of(REASON_NOT_RUN);
+        list[of[i]].tests = ok ? code_tests_json(&trials[i]) : NULL;
+        free((char *)trials[i].program);
+        free(trials[i].tests);
+    }
+    free(trials);
+    free(of);
+    return ok;
+}
+
+bool task_verify_all(JudgedText *list, int n, Status *st)
+{
+    for (int i = 0; i < n; i++)
+        if (!has_tests(list[i].problem))
+            list[i].verdict = verify_text(list[i].problem, list[i].completion, list[i].truncated);
+    return run_tests(list, n, st);
+}
+
+Verdict task_verify(const Problem *p, const char *completion, bool truncated)
+{
+    Status st = {0};
+    JudgedText one = {.problem = p, .completion = completion, .truncated = truncated};
+    task_verify_all(&one, 1, &st);
+    json_free(one.tests);
+    return one.verdict;
+}
+
 /* Whether the verifier takes `answer` for right where `gold` is the gold answer. */
 static bool right_for(const Problem *p, const char *gold, const char *answer)
 {
@@ -179,6 +235,6 @@ static bool right_for(const Problem *p, const char *gold, const char *answer)
 bool task_agree(const Problem *p, const char *a, const char *b)
 {
     if (strcmp(a, b) == 0) return true;
-    if (!p->task->verify || *a == '\0' || *b == '\0') return false;
+    if (!p->task->verify || has_tests(p) || *a == '\0' || *b == '\0') return false;
     return right_for(p, a, a) && right_for(p, a, b) && right_for(p, b, a);
 }

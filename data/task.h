@@ -32,7 +32,14 @@ typedef enum {
 } TraceStyle;
 
 /* How the gold answer of a user's row is compared (data/verify.h). */
-typedef enum { VERIFIER_INTEGER, VERIFIER_RATIONAL, VERIFIER_EXACT, VERIFIER_EXPRESSION, VERIFIER_COUNT } Verifier;
+typedef enum {
+    VERIFIER_INTEGER,
+    VERIFIER_RATIONAL,
+    VERIFIER_EXACT,
+    VERIFIER_EXPRESSION,
+    VERIFIER_TESTS,
+    VERIFIER_COUNT
+} Verifier;
 
 typedef struct Task Task;
 
@@ -78,6 +85,10 @@ typedef enum {
     REASON_OVER_REFUSAL,
     REASON_TEST_FAILED,
     REASON_TIME,
+    REASON_PROGRAM_FAILED,
+    REASON_OUTPUT,
+    REASON_NO_PROGRAM,
+    REASON_NOT_RUN,
     REASON_COUNT
 } Reason;
 const char *reason_name(Reason r); /* "correct", "wrong answer", "no answer tag", ... */
@@ -138,6 +149,18 @@ Parsed completion_parse(const char *text);
 /* Accuracy verdict of a completion: truncated, a missing, empty, second or not final answer first, then the task's
  * verifier (or the row's). It judges the answer only: what stands before it is the format's business. */
 Verdict task_verify(const Problem *p, const char *completion, bool truncated);
+
+/* A completion to be judged, and its verdict. */
+typedef struct JudgedText {
+    const Problem *problem;
+    const char *completion;
+    bool truncated;
+    Verdict verdict;
+    Json *tests; /* of a program: [{"reason", "microseconds", "said"}], one a test; else NULL. Owned */
+} JudgedText;
+/* task_verify of many: what has tests (VERIFIER_TESTS) runs in one pool of sandboxes. Fails where there is none; task_verify's
+ * reason is then "not run". */
+bool task_verify_all(JudgedText *list, int n, Status *st);
 
 /* Whether two answers of reasoning problem p say the same (1/2 and 0.5, 7 and 07): they are the same bytes, or the verifier
  * takes each for right where the other is the gold answer. Votes are counted by it. */

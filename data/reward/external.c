@@ -8,28 +8,24 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "data/json.h"
+#include "data/process.h"
 #include "data/text.h"
 #include "data/utf8.h"
-
-extern char **environ;
 
 enum { READ_SIZE = 65536, LINE_MAX_BYTES = 1 << 20, CLOSE_WAIT_MS = 500 };
 
 struct External {
     char *command;
     double timeout, startup;
-    pid_t pid; /* 0: not running; also its process group */
-    int in, out, err;
+    Process process;
     Text replies; /* read, not yet a whole line */
     int64_t next_id;
     bool replied;  /* this process gave a reply */
@@ -45,7 +41,7 @@ External *external_open(const char *command, double timeout_seconds, double star
 {
     External *e = calloc(1, sizeof *e);
     CHECK(e != NULL);
-    e->err = -1;
+    e->process.err = -1;
     e->next_id = 1;
     e->command = text_copy(command, strlen(command));
     e->timeout = timeout_seconds;
@@ -92,13 +88,13 @@ static void keep_said(External *e, const char *bytes, size_t n)
 static void read_said(External *e)
 {
     char bytes[READ_SIZE];
-    for (ssize_t n; e->err >= 0;) {
-        n = read(e->err, bytes, sizeof bytes);
+    for (ssize_t n; e->process.err >= 0;) {
+        n = read(e->process.err, bytes, sizeof bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return; /* nothing there now */
         if (n == 0) {
-            close(e->err);
-            e->err = -1;
+            close(e->process.err);
+            e->process.err = -1;
             return;
         }
         long room = EXTERNAL_STDERR - e->said_all;
@@ -110,61 +106,11 @@ static void read_said(External *e)
 
 /* ---- The process ---- */
 
-/* In its own process group, so that Ctrl-C at our terminal is not also its end and that killing it kills its
- * children. */
-static int spawn(External *e, int child_in, int child_out, int child_err)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t how;
-    sigset_t defaults, none;
-    sigemptyset(&none);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    sigaddset(&defaults, SIGINT);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, child_in, STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&files, child_out, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&files, child_err, STDERR_FILENO);
-    posix_spawnattr_init(&how);
-    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setpgroup(&how, 0);
-    posix_spawnattr_setsigdefault(&how, &defaults);
-    posix_spawnattr_setsigmask(&how, &none);
-    char *arguments[] = {"sh", "-c", e->command, NULL};
-    int error = posix_spawn(&e->pid, "/bin/sh", &files, &how, arguments, environ);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&how);
-    return error;
-}
-
-static void close_pipes(int pipes[3][2], int end)
-{
-    for (int i = 0; i < 3; i++)
-        if (pipes[i][end] >= 0) close(pipes[i][end]);
-}
-
 static bool start(External *e)
 {
-    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}}; /* in, out, err of the program; [0] is read from */
-    if (e->pid != 0) return true;
-    bool ok = true;
-    for (int i = 0; i < 3 && ok; i++) ok = pipe2(pipes[i], O_CLOEXEC) == 0;
-    ok = ok && spawn(e, pipes[0][0], pipes[1][1], pipes[2][1]) == 0;
-    if (!ok) {
-        e->pid = 0;
-        close_pipes(pipes, 0);
-        close_pipes(pipes, 1);
-        return false;
-    }
-    close(pipes[0][0]);
-    close(pipes[1][1]);
-    close(pipes[2][1]);
-    e->in = pipes[0][1];
-    e->out = pipes[1][0];
-    e->err = pipes[2][0];
-    fcntl(e->in, F_SETFL, O_NONBLOCK);
-    fcntl(e->out, F_SETFL, O_NONBLOCK);
-    fcntl(e->err, F_SETFL, O_NONBLOCK);
+    if (e->process.pid != 0) return true;
+    char *const arguments[] = {"/bin/sh", "-c", e->command, NULL};
+    if (!process_start(&e->process, arguments, NULL, 0)) return false;
     e->replies.n = 0;
     e->replied = false;
     return true;
@@ -173,21 +119,11 @@ static bool start(External *e)
 /* Ends the program; `patience` in milliseconds before it is killed. */
 static void stop(External *e, int patience)
 {
-    if (e->pid == 0) return;
-    close(e->in);
-    close(e->out);
-    bool gone = false;
-    for (int waited = 0; waited < patience && !gone; waited += 10) {
-        gone = waitpid(e->pid, NULL, WNOHANG) != 0;
-        if (!gone) nanosleep(&(struct timespec){0, 10000000}, NULL);
-    }
-    kill(-e->pid, SIGKILL);
-    while (!gone && waitpid(e->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    e->pid = 0;
+    if (e->process.pid == 0) return;
+    process_stop(&e->process, patience);
     read_said(e);
-    if (e->err >= 0) close(e->err);
-    e->err = -1;
+    if (e->process.err >= 0) close(e->process.err);
+    e->process.err = -1;
 }
 
 void external_close(External *e)
@@ -350,7 +286,7 @@ static bool read_some(External *e)
 {
     char bytes[READ_SIZE];
     for (;;) {
-        ssize_t n = read(e->out, bytes, sizeof bytes);
+        ssize_t n = read(e->process.out, bytes, sizeof bytes);
         if (n > 0) text_add_bytes(&e->replies, bytes, (size_t)n);
         else if (n == 0 || (errno != EINTR && errno != EAGAIN)) return false;
         else if (errno == EAGAIN) return true;
@@ -369,7 +305,7 @@ static void time_is_up(External *e, Exchange *b)
 
 static void send_some(External *e, Exchange *b)
 {
-    ssize_t n = write(e->in, b->unsent.p + b->sent, b->unsent.n - b->sent);
+    ssize_t n = write(e->process.in, b->unsent.p + b->sent, b->unsent.n - b->sent);
     /* A closed pipe is seen again when reading: replies may still stand in the other one. */
     b->sent = n > 0 ? b->sent + (size_t)n : errno == EPIPE ? b->unsent.n : b->sent;
 }
@@ -379,7 +315,7 @@ static void pump(External *e, Exchange *b)
 {
     double left = b->deadline - clock_seconds();
     bool writing = b->sent < b->unsent.n;
-    struct pollfd fds[3] = {{e->out, POLLIN, 0}, {e->err, POLLIN, 0}, {e->in, POLLOUT, 0}};
+    struct pollfd fds[3] = {{e->process.out, POLLIN, 0}, {e->process.err, POLLIN, 0}, {e->process.in, POLLOUT, 0}};
     if (left <= 0) {
         time_is_up(e, b);
         return;
@@ -399,7 +335,7 @@ static void pump(External *e, Exchange *b)
 /* Replies nobody asked for: without ids the program is out of step. (Lines that are no object are nothing.) */
 static bool has_extra(External *e)
 {
-    if (e->pid == 0) return false;
+    if (e->process.pid == 0) return false;
     bool open = read_some(e);
     char *at = e->replies.p, *end = at + e->replies.n, *newline;
     bool extra = !open;
@@ -416,7 +352,7 @@ static bool has_extra(External *e)
 /* More replies than requests, none of them with an id: which one is whose cannot be told. */
 static void check_surplus(External *e, Exchange *b)
 {
-    if (e->pid == 0 || b->without_id < b->n || !has_extra(e)) return;
+    if (e->process.pid == 0 || b->without_id < b->n || !has_extra(e)) return;
     for (int i = 0; i < b->n; i++) set_failure(&b->out[i], "bad reply: more replies than requests");
     stop(e, 0);
 }

@@ -242,7 +242,6 @@ static bool score_external(RewardSet *r, int component, const RewardInput *in, R
 static void score_rules(const RewardSet *r, const RewardInput *in, RewardOutput *out)
 {
     Parsed c = completion_parse(in->completion);
-    *out = (RewardOutput){.verdict = task_verify(in->problem, in->completion, in->truncated)};
     for (int i = 0; i < r->n; i++) {
         const RewardSpec *s = &r->specs[i];
         float value = rule_part(s, in, &c, &out->verdict);
@@ -251,8 +250,24 @@ static void score_rules(const RewardSet *r, const RewardInput *in, RewardOutput 
     }
 }
 
+static bool verify(const RewardInput *in, RewardOutput *out, int n, Status *st)
+{
+    JudgedText *list = calloc((size_t)n + 1, sizeof *list);
+    CHECK(list != NULL);
+    for (int i = 0; i < n; i++)
+        list[i] = (JudgedText){.problem = in[i].problem, .completion = in[i].completion, .truncated = in[i].truncated};
+    bool ok = task_verify_all(list, n, st);
+    for (int i = 0; i < n; i++) {
+        out[i] = (RewardOutput){.verdict = list[i].verdict};
+        json_free(list[i].tests);
+    }
+    free(list);
+    return ok;
+}
+
 bool reward_score(RewardSet *r, const RewardInput *in, RewardOutput *out, int n, Status *st)
 {
+    if (!verify(in, out, n, st)) return false;
     for (int i = 0; i < n; i++) score_rules(r, &in[i], &out[i]);
     for (int c = 0; c < r->n; c++) {
         if (r->programs[c] != NULL && !score_external(r, c, in, out, n, st)) return false;

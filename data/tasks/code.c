@@ -1,5 +1,5 @@
-/* Programs from examples: find one that passes them, and tests that are not shown:
- * make 2:7 3:10 5:16 -> +5=7 8,*3+1=7 10 16 -> *3+1. A trace tries programs on the examples, each up to the first wrong output. */
+/* Programs from examples: find one that passes them, and tests that are not shown: make 2:7 3:10 5:16 -> +5=7 8,*3+1=7
+ * 10 16 -> *3+1. A trace tries programs on the examples, each up to the first wrong output. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

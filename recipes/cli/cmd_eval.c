@@ -64,7 +64,7 @@ static bool add_source(Evaluation *e, const char *name, Status *st)
 {
     if (e->n_sources == EVAL_TASKS) return fail(st, "at most %d tasks at once", EVAL_TASKS);
     TaskSource *s = &e->sources[e->n_sources];
-    if (!open_source(e, name, s, st)) return false;
+    if (!open_source(e, name, s, st) || (s->dataset && !dataset_judges(s->dataset, st))) return false;
     e->n_sources++;
     bool general = s->source.task && s->source.task->kind != KIND_REASONING;
     CorpusSpec *c = general ? &e->general : &e->reasoning;
@@ -98,15 +98,17 @@ static double choose(double given, const double *recipe, double otherwise)
     return given >= 0 ? given : recipe ? *recipe : otherwise;
 }
 
-static void dump_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
+static void dump_sample(void *ctx, int sample, const JudgedText *judged)
 {
     (void)sample;
+    const Problem *p = judged->problem;
     Json *o = json_new_object();
     json_set(o, "prompt", json_new_text(p->prompt));
-    json_set(o, "completion", json_new_text(completion));
+    json_set(o, "completion", json_new_text(judged->completion));
     json_set(o, "answer", p->answer ? json_new_text(p->answer) : json_new_null());
-    json_set(o, "correct", json_new_bool(v.score >= 1.0f));
-    json_set(o, "reason", json_new_text(reason_name(v.reason)));
+    json_set(o, "correct", json_new_bool(judged->verdict.score >= 1.0f));
+    json_set(o, "reason", json_new_text(reason_name(judged->verdict.reason)));
+    if (judged->tests) json_set(o, "tests", json_copy(judged->tests));
     char *line = json_write(o, false);
     fprintf(ctx, "%s\n", line);
     free(line);
@@ -261,7 +263,8 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         {"--cache", "KIND", OPTION_CHOICE, &(OptionChoice){&a->cache, cache_kind_name, NULL}, 0, 0,
          "exact (default) or latent"},
         {"--json", NULL, OPTION_FLAG, &a->json, 0, 0, "one JSON object instead of the table"},
-        {"--dump", "FILE", OPTION_TEXT, &a->dump, 0, 0, "JSON lines: prompt, completion, answer, correct, reason"},
+        {"--dump", "FILE", OPTION_TEXT, &a->dump, 0, 0,
+         "JSON lines: prompt, completion, answer, correct, reason, of a program its tests"},
     };
     const Usage usage = {
         .name = "eval",

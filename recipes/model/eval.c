@@ -75,24 +75,24 @@ static float mean_logprob(const Completion *c)
     return (float)(c->n ? sum / c->n : 0);
 }
 
-/* The k samples of one problem. Returns the share that is correct. */
-static float tally_problem(Tally *t, const EvalRun *r, const Problem *p, const Completion *c)
+/* The k samples of one problem, judged. Returns the share that is correct. */
+static float tally_problem(Tally *t, const EvalRun *r, const Completion *c, const JudgedText *judged)
 {
     int k = r->spec->k;
+    const Problem *p = judged[0].problem;
     CurveSample *samples = calloc((size_t)k, sizeof *samples);
     CHECK(samples != NULL);
     double correct = 0;
     bool any = false;
     for (int i = 0; i < k; i++) {
-        char *text = completion_text(r->voice, &c[i]);
+        const char *text = judged[i].completion;
         Parsed parsed = completion_parse(text);
-        Verdict v = task_verify(p, text, c[i].truncated);
+        Verdict v = judged[i].verdict;
         samples[i] = (CurveSample){copy_answer(parsed), v.score, mean_logprob(&c[i])};
         correct += v.score;
         any = any || v.score >= 1.0f;
         tally_sample(t, p, &c[i], v, parsed);
-        if (r->spec->on_sample) r->spec->on_sample(r->spec->on_sample_ctx, p, i, text, v);
-        free(text);
+        if (r->spec->on_sample) r->spec->on_sample(r->spec->on_sample_ctx, i, &judged[i]);
     }
     t->correct += correct / k;
     t->any += any;
@@ -193,6 +193,29 @@ static uint64_t problem_key(const Problem *p)
     return hash_bytes(p->prompt, strlen(p->prompt), 0);
 }
 
+/* The texts of n completions of a set, and their verdicts. Caller frees with judged_free. */
+static JudgedText *judge(const EvalRun *r, const PromptSet *set, const Completion *c, int k, bool *ok, Status *st)
+{
+    int n = set->n * k;
+    JudgedText *list = calloc((size_t)n + 1, sizeof *list);
+    CHECK(list != NULL);
+    for (int i = 0; i < n; i++)
+        list[i] = (JudgedText){.problem = &set->problems[i / k],
+                               .completion = completion_text(r->voice, &c[i]),
+                               .truncated = c[i].truncated};
+    *ok = task_verify_all(list, n, st);
+    return list;
+}
+
+static void judged_free(JudgedText *list, int n)
+{
+    for (int i = 0; list && i < n; i++) {
+        json_free(list[i].tests);
+        free((char *)list[i].completion);
+    }
+    free(list);
+}
+
 static bool eval_family(EvalRun *r, int source, Tally *tally, Status *st)
 {
     const EvalSpec *s = r->spec;
@@ -201,47 +224,48 @@ static bool eval_family(EvalRun *r, int source, Tally *tally, Status *st)
     int n = eval_problems(&s->reasoning->sources[source], s->n, s->file_n);
     tally->first = r->n;
     bool ok = sample_family(r, &(Family){s->reasoning, source, n, s->k, (uint32_t)source}, &set, &c, st);
+    JudgedText *judged = ok ? judge(r, &set, c, s->k, &ok, st) : NULL;
     for (int i = 0; i < n && ok; i++) {
+        size_t at = (size_t)i * (size_t)s->k;
         r->keys[r->n] = problem_key(&set.problems[i]);
-        r->out->problems[r->n++] = tally_problem(tally, r, &set.problems[i], &c[(size_t)i * (size_t)s->k]);
+        r->out->problems[r->n++] = tally_problem(tally, r, &c[at], &judged[at]);
     }
+    judged_free(judged, n * s->k);
     free(c);
     prompts_free(&set);
     return ok;
 }
 
 /* What one answer to a general prompt is worth: a built-in family's oracle of the answer, else the verdict. */
-static float general_score(const EvalRun *r, const Problem *p, const Completion *c, bool *over_refusal)
+static float general_score(const EvalRun *r, const JudgedText *judged)
 {
-    char *text = completion_text(r->voice, c), *answer = copy_answer(completion_parse(text));
-    Verdict v = task_verify(p, text, c->truncated);
-    float score = p->task->oracle && answer ? p->task->oracle(p, answer) : v.score;
-    *over_refusal = !p->unsafe && v.reason == REASON_OVER_REFUSAL;
-    if (r->spec->on_sample) r->spec->on_sample(r->spec->on_sample_ctx, p, 0, text, v);
+    const Problem *p = judged->problem;
+    char *answer = copy_answer(completion_parse(judged->completion));
+    float score = p->task->oracle && answer ? p->task->oracle(p, answer) : judged->verdict.score;
+    if (r->spec->on_sample) r->spec->on_sample(r->spec->on_sample_ctx, 0, judged);
     free(answer);
-    free(text);
-    return c->truncated ? 0 : score;
+    return judged->truncated ? 0 : score;
 }
 
 /* Means over the problems of a general family. */
-static void general_means(const EvalRun *r, const PromptSet *set, const Completion *c, GeneralEval *out)
+static void general_means(const EvalRun *r, const JudgedText *judged, int n, GeneralEval *out)
 {
-    float *score = calloc((size_t)set->n + 1, sizeof *score);
-    uint64_t *key = calloc((size_t)set->n + 1, sizeof *key);
+    float *score = calloc((size_t)n + 1, sizeof *score);
+    uint64_t *key = calloc((size_t)n + 1, sizeof *key);
     CHECK(score && key);
     int harmless = 0, refused = 0;
     double sum = 0;
-    for (int i = 0; i < set->n; i++) {
-        bool over;
-        score[i] = general_score(r, &set->problems[i], &c[i], &over);
-        key[i] = problem_key(&set->problems[i]);
+    for (int i = 0; i < n; i++) {
+        const Problem *p = judged[i].problem;
+        score[i] = general_score(r, &judged[i]);
+        key[i] = problem_key(p);
         sum += (double)score[i];
-        harmless += !set->problems[i].unsafe;
-        refused += over;
+        harmless += !p->unsafe;
+        refused += !p->unsafe && judged[i].verdict.reason == REASON_OVER_REFUSAL;
     }
-    out->n = set->n;
-    out->score = sum / (set->n ? set->n : 1);
-    out->se = eval_error(score, key, set->n, &out->distinct);
+    out->n = n;
+    out->score = sum / (n ? n : 1);
+    out->se = eval_error(score, key, n, &out->distinct);
     out->over_refusal = harmless ? (double)refused / harmless : 0;
     free(score);
     free(key);
@@ -256,12 +280,14 @@ static bool eval_general(EvalRun *r, int source, Status *st)
     Completion *c;
     int n = eval_problems(from, s->general_n, s->general_n);
     bool ok = sample_family(r, &(Family){s->general, source, n, 1, 64 + (uint32_t)source}, &set, &c, st);
+    JudgedText *judged = ok ? judge(r, &set, c, 1, &ok, st) : NULL;
     if (ok) {
         *out = (GeneralEval){.kind = from->task ? from->task->kind : KIND_REASONING};
         snprintf(out->name, sizeof out->name, "%s", s->general_names[source]);
-        general_means(r, &set, c, out);
+        general_means(r, judged, n, out);
         r->out->n_general++;
     }
+    judged_free(judged, n);
     free(c);
     prompts_free(&set);
     return ok;

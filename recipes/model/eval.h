@@ -12,7 +12,7 @@
 enum { EVAL_TASKS = CORPUS_MAX_SOURCES, EVAL_NAME = 64 };
 
 /* One sampled completion, for --dump and the report. */
-typedef void (*EvalSample)(void *ctx, const Problem *p, int sample, const char *completion, Verdict v);
+typedef void (*EvalSample)(void *ctx, int sample, const JudgedText *judged);
 
 typedef struct EvalSpec {
     const CorpusSpec *reasoning;      /* every source is a family of its own: n problems each */

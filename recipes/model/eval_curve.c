@@ -32,6 +32,8 @@ float curve_vote(const Problem *p, const CurveSample *s, const float *weight, in
     for (int i = 0; i < k; i++)
         if (votes[i] > 0 && (best < 0 || votes[i] > votes[best])) best = i;
     free(votes);
+    /* A program was run on its tests already. */
+    if (best >= 0 && p->row && p->verifier == VERIFIER_TESTS) return s[best].score;
     return best < 0 ? 0.0f : p->task->verify(p, s[best].answer).score;
 }
 

@@ -17,6 +17,10 @@ static const Dataset *open_dataset(Run *r, const RecipeTask *t, Status *st)
     }
     Dataset *d = dataset_read(t->file, t->heldout, r->machine.options.skip_bad, st);
     if (!d) return NULL;
+    if (!dataset_judges(d, st)) {
+        dataset_free(d);
+        return NULL;
+    }
     if (d->skipped) fprintf(stderr, "%s: %d broken lines skipped\n", t->file, d->skipped);
     return r->datasets[r->n_datasets++] = d;
 }

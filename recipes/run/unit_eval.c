@@ -82,10 +82,11 @@ typedef struct SampleKeeper {
 
 enum { SAMPLES_A_FAMILY = 4 };
 
-static void keep_sample(void *ctx, const Problem *p, int sample, const char *completion, Verdict v)
+static void keep_sample(void *ctx, int sample, const JudgedText *judged)
 {
     SampleKeeper *k = ctx;
-    eval_rows_add(k->rows, p, sample, completion, v);
+    const Problem *p = judged->problem;
+    eval_rows_add(k->rows, p, sample, judged->completion, judged->verdict);
     if (sample != 0) return;
     bool same = p->task == k->task && (p->kind != KIND_REASONING || p->level == k->level);
     k->given = same ? k->given + 1 : 1;
@@ -94,10 +95,10 @@ static void keep_sample(void *ctx, const Problem *p, int sample, const char *com
     if (k->given > SAMPLES_A_FAMILY) return;
     Json *o = json_new_object();
     json_set(o, "prompt", json_new_text(p->prompt));
-    json_set(o, "completion", json_new_text(completion));
+    json_set(o, "completion", json_new_text(judged->completion));
     json_set(o, "answer", json_new_text(p->answer));
-    json_set(o, "correct", json_new_bool(v.score >= 1));
-    json_set(o, "reason", json_new_text(reason_name(v.reason)));
+    json_set(o, "correct", json_new_bool(judged->verdict.score >= 1));
+    json_set(o, "reason", json_new_text(reason_name(judged->verdict.reason)));
     json_append(k->list, o);
 }
 
