@@ -123,14 +123,25 @@ static bool plugin_device(int i, GpuDevice *out, Status *st)
     return true;
 }
 
+/* f32: native. bf16: widen (fmaf, the CPU's bits of that form). */
+static bool choose_matmul(Backend *b, const GpuOptions *o, Status *st)
+{
+    static const char *const f32[] = {"native", NULL}, *const bf16[] = {"widen", NULL};
+    const char *const *known = o->dtype == DTYPE_F32 ? f32 : bf16,
+                      *name = o->matmul && *o->matmul ? o->matmul : known[0];
+    for (int i = 0; known[i] && !b->matmul; i++)
+        if (!strcmp(name, known[i])) b->matmul = known[i];
+    b->dtype = o->dtype;
+    if (b->matmul) return true;
+    return fail(st, "matmul \"%s\": in %s the GPU backend has %s", name, dtype_name(o->dtype),
+                o->dtype == DTYPE_F32 ? "native" : "widen");
+}
+
 static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
 {
     GpuDevice d;
     if (!plugin_device(o->device, &d, st)) return false;
-    if (o->dtype != DTYPE_F32)
-        return fail(st, "the GPU backend computes in f32 only; use --precision f32, or --device cpu");
-    if (o->matmul && *o->matmul && strcmp(o->matmul, "native") != 0)
-        return fail(st, "matmul \"%s\": the GPU backend has native only", o->matmul);
+    if (!choose_matmul(b, o, st)) return false;
     if (d.major < OLDEST_MAJOR)
         return fail(st, "GPU %d (%s) is sm_%d%d: kernels are built for sm_80 and later; use --device cpu", o->device,
                     d.name, d.major, d.minor);
@@ -141,10 +152,10 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
     if (!b->ops || cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess)
         return fail(st, "GPU %d: no memory for a stream", o->device);
     fill_table(b->ops);
-    /* f32 has the CPU's native bits: the same kind, so that a run goes on on either */
-    snprintf(b->machine_kind, sizeof b->machine_kind, "native-f32/v%d", KERNELS_VERSION);
-    snprintf(b->describe, sizeof b->describe, "gpu: %s, sm_%d%d, f32 matmul native (rows independent of the batch)",
-             d.name, d.major, d.minor);
+    /* native and widen have the CPU's bits: the same kind, so that a run goes on on either */
+    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d", b->matmul, dtype_name(b->dtype), KERNELS_VERSION);
+    snprintf(b->describe, sizeof b->describe, "gpu: %s, sm_%d%d, %s matmul %s (rows independent of the batch)", d.name,
+             d.major, d.minor, dtype_name(b->dtype), b->matmul);
     return true;
 }
 

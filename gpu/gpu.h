@@ -9,8 +9,8 @@ enum { R1_GPU_ABI = 1 };
 
 typedef struct GpuOptions {
     int device;
-    DType dtype;        /* of products; DTYPE_BF16 is refused in one sentence as long as there are only f32 kernels */
-    const char *matmul; /* NULL or "native": the CPU's bits */
+    DType dtype;        /* of a model's matrices and of its layers' interior */
+    const char *matmul; /* f32: NULL or "native", the CPU's bits. bf16: "widen", the CPU's bits of that form */
 } GpuOptions;
 
 typedef struct GpuDevice {

@@ -20,6 +20,8 @@ extern "C" {
 
 struct Backend {
     int device;
+    DType dtype;        /* GpuOptions.dtype */
+    const char *matmul; /* of products in it */
     cudaStream_t stream;
     void *scratch; /* of the op that runs */
     size_t scratch_bytes;

@@ -7,16 +7,17 @@
 /* Experts' matrices, which params.c lays at even distances; a table in device memory where they are not. */
 static MatrixList list_of(Backend *b, const Mat *w, int E)
 {
-    MatrixList list = {.base = w[0].p, .step = E > 1 ? (float *)w[1].p - (float *)w[0].p : 0};
+    MatrixList list = {.base = w[0].p, .step = E > 1 ? (char *)w[1].p - (char *)w[0].p : 0};
     bool even = true;
     for (int e = 0; e < E; e++) {
+        CHECK_EQ(w[e].dtype, w[0].dtype);
         CHECK_EQ(w[e].rows, w[0].rows);
         CHECK_EQ(w[e].cols, w[0].cols);
         CHECK_EQ(w[e].stride, w[0].stride);
-        even = even && (float *)w[e].p == list.base + e * list.step;
+        even = even && (char *)w[e].p == list.base + e * list.step;
     }
     if (even) return list;
-    float **table = malloc((size_t)E * sizeof *table), **there = gpu_scratch(b, (size_t)E * sizeof *table);
+    void **table = malloc((size_t)E * sizeof *table), **there = gpu_scratch(b, (size_t)E * sizeof *table);
     for (int e = 0; table && e < E; e++) table[e] = w[e].p;
     if (table && there) /* read at the call: the memory is pageable */
         cudaMemcpyAsync(there, table, (size_t)E * sizeof *table, cudaMemcpyHostToDevice, b->stream);
@@ -26,131 +27,106 @@ static MatrixList list_of(Backend *b, const Mat *w, int E)
     return list;
 }
 
-void gpu_linear_fwd(Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add)
+/* a and c of a call are rows, b one matrix or those of the experts. */
+static GemmCall call_of(Mat c, Mat a, Mat w, int K)
 {
-    check_f32(y), check_f32(x), check_f32(w);
+    return (GemmCall){.a = a.p,
+                      .b = w.p,
+                      .c = c.p,
+                      .a_type = a.dtype,
+                      .b_type = w.dtype,
+                      .c_type = c.dtype,
+                      .lda = a.stride,
+                      .ldb = w.stride,
+                      .ldc = c.stride,
+                      .M = (int)c.rows,
+                      .N = (int)c.cols,
+                      .K = K};
+}
+
+static void multiply(Backend *b, GemmForm form, GemmCall g)
+{
+    gemm_f32(b, form, g);
+}
+
+static GemmCall forward_of(Mat y, Mat x, Mat w)
+{
+    CHECK_EQ(x.dtype, w.dtype);
     CHECK_EQ(y.rows, x.rows);
     CHECK_EQ(x.cols, w.cols);
     CHECK_EQ(y.cols, w.rows);
-    GemmCall g = {.a = x.p,
-                  .b = w.p,
-                  .c = y.p,
-                  .lda = x.stride,
-                  .ldb = w.stride,
-                  .ldc = y.stride,
-                  .M = (int)x.rows,
-                  .N = (int)w.rows,
-                  .K = (int)w.cols,
-                  .bias = bias,
-                  .add = add};
-    gemm_f32(b, GEMM_NT, g);
+    return call_of(y, x, w, (int)w.cols);
+}
+
+static GemmCall backward_of(Mat dx, Mat dy, Mat w)
+{
+    check_f32(dx);
+    CHECK_EQ(dx.rows, dy.rows);
+    CHECK_EQ(dx.cols, w.cols);
+    CHECK_EQ(dy.cols, w.rows);
+    return call_of(dx, dy, w, (int)w.rows);
+}
+
+static GemmCall gradient_of(Mat dw, Mat dy, Mat x)
+{
+    check_f32(dw), check_f32(dy);
+    CHECK_EQ(dy.rows, x.rows);
+    CHECK_EQ(dy.cols, dw.rows);
+    CHECK_EQ(x.cols, dw.cols);
+    return call_of(dw, dy, x, (int)dy.rows);
+}
+
+void gpu_linear_fwd(Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add)
+{
+    GemmCall g = forward_of(y, x, w);
+    g.bias = bias, g.add = add;
+    multiply(b, GEMM_NT, g);
 }
 
 void gpu_linear_bwd_x(Backend *b, Mat dx, Mat dy, Mat w, bool add)
 {
-    check_f32(dx), check_f32(dy), check_f32(w);
-    CHECK_EQ(dx.rows, dy.rows);
-    CHECK_EQ(dx.cols, w.cols);
-    CHECK_EQ(dy.cols, w.rows);
-    GemmCall g = {.a = dy.p,
-                  .b = w.p,
-                  .c = dx.p,
-                  .lda = dy.stride,
-                  .ldb = w.stride,
-                  .ldc = dx.stride,
-                  .M = (int)dy.rows,
-                  .N = (int)w.cols,
-                  .K = (int)w.rows,
-                  .add = add};
-    gemm_f32(b, GEMM_NN, g);
+    GemmCall g = backward_of(dx, dy, w);
+    g.add = add;
+    multiply(b, GEMM_NN, g);
 }
 
 void gpu_linear_bwd_w(Backend *b, Mat dw, float *dbias, Mat dy, Mat x)
 {
-    check_f32(dw), check_f32(dy), check_f32(x);
-    CHECK_EQ(dy.rows, x.rows);
-    CHECK_EQ(dy.cols, dw.rows);
-    CHECK_EQ(x.cols, dw.cols);
-    GemmCall g = {.a = dy.p,
-                  .b = x.p,
-                  .c = dw.p,
-                  .lda = dy.stride,
-                  .ldb = x.stride,
-                  .ldc = dw.stride,
-                  .M = (int)dw.rows,
-                  .N = (int)dw.cols,
-                  .K = (int)dy.rows};
-    gemm_f32(b, GEMM_TN, g);
+    multiply(b, GEMM_TN, gradient_of(dw, dy, x));
     if (dbias) gemm_column_sums(b, dbias, dy);
+}
+
+static GemmCall grouped(Backend *b, GemmCall g, const Mat *w, const int32_t *offsets, int E)
+{
+    g.list = list_of(b, w, E);
+    g.offsets = offsets, g.experts = E;
+    return g;
 }
 
 void gpu_grouped_fwd(Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offsets, int E)
 {
-    check_f32(y), check_f32(x), check_f32(w[0]);
-    CHECK_EQ(y.rows, x.rows);
-    CHECK_EQ(x.cols, w[0].cols);
-    CHECK_EQ(y.cols, w[0].rows);
-    GemmCall g = {.a = x.p,
-                  .c = y.p,
-                  .lda = x.stride,
-                  .ldb = w[0].stride,
-                  .ldc = y.stride,
-                  .M = (int)x.rows,
-                  .N = (int)y.cols,
-                  .K = (int)x.cols,
-                  .list = list_of(b, w, E),
-                  .offsets = offsets,
-                  .experts = E};
-    gemm_f32(b, GEMM_NT, g);
+    multiply(b, GEMM_NT, grouped(b, forward_of(y, x, w[0]), w, offsets, E));
 }
 
 void gpu_grouped_bwd_x(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E)
 {
-    check_f32(dx), check_f32(dy), check_f32(w[0]);
-    CHECK_EQ(dx.rows, dy.rows);
-    CHECK_EQ(dx.cols, w[0].cols);
-    CHECK_EQ(dy.cols, w[0].rows);
-    GemmCall g = {.a = dy.p,
-                  .c = dx.p,
-                  .lda = dy.stride,
-                  .ldb = w[0].stride,
-                  .ldc = dx.stride,
-                  .M = (int)dy.rows,
-                  .N = (int)dx.cols,
-                  .K = (int)dy.cols,
-                  .list = list_of(b, w, E),
-                  .offsets = offsets,
-                  .experts = E};
-    gemm_f32(b, GEMM_NN, g);
+    multiply(b, GEMM_NN, grouped(b, backward_of(dx, dy, w[0]), w, offsets, E));
 }
 
 void gpu_grouped_bwd_w(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *offsets, int E)
 {
-    check_f32(dw[0]), check_f32(dy), check_f32(x);
-    CHECK_EQ(dy.rows, x.rows);
-    CHECK_EQ(dy.cols, dw[0].rows);
-    CHECK_EQ(x.cols, dw[0].cols);
-    GemmCall g = {.a = dy.p,
-                  .b = x.p,
-                  .lda = dy.stride,
-                  .ldb = x.stride,
-                  .ldc = dw[0].stride,
-                  .M = (int)dy.cols,
-                  .N = (int)x.cols,
-                  .K = (int)dy.rows,
-                  .list = list_of(b, dw, E),
-                  .offsets = offsets,
-                  .experts = E};
-    gemm_f32(b, GEMM_TN, g);
+    multiply(b, GEMM_TN, grouped(b, gradient_of(dw[0], dy, x), dw, offsets, E));
 }
 
 void gpu_heads_product(Backend *b, HeadView y, HeadView x, Mat w, HeadRows s, int n, bool transposed)
 {
-    check_f32(w);
-    CHECK(y.dtype == DTYPE_F32 && x.dtype == DTYPE_F32);
+    CHECK(transposed ? y.dtype == DTYPE_F32 : x.dtype == w.dtype);
     GemmCall g = {.a = x.p,
-                  .b = (const float *)w.p + s.first * w.stride,
+                  .b = mat_rows(w, s.first, s.rows).p,
                   .c = y.p,
+                  .a_type = x.dtype,
+                  .b_type = w.dtype,
+                  .c_type = y.dtype,
                   .lda = x.row,
                   .ldb = w.stride,
                   .ldc = y.row,
@@ -161,5 +137,5 @@ void gpu_heads_product(Backend *b, HeadView y, HeadView x, Mat w, HeadRows s, in
                   .a_step = x.head,
                   .b_step = s.step * w.stride,
                   .c_step = y.head};
-    gemm_f32(b, transposed ? GEMM_NN : GEMM_NT, g);
+    multiply(b, transposed ? GEMM_NN : GEMM_NT, g);
 }

@@ -100,10 +100,12 @@ __global__ void __launch_bounds__(TILE_THREADS, 3)
 void gpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, AttentionInputs in, SequenceRows seq)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
-    CHECK(in.q.dtype == DTYPE_F32 && in.v.dtype == DTYPE_F32 && o.dtype == DTYPE_F32);
     if (seq.rows <= 0) return;
+    HeadView sums = heads_in_f32(b, o, (size_t)seq.rows, (size_t)s.H, (size_t)s.Dv);
+    if (!sums.p) return;
     ALLOW_SHARED(attention, FORWARD_FLOATS * sizeof(float));
     dim3 grid((unsigned)(seq.rows / TILE + seq.count), (unsigned)s.H);
-    LAUNCH(attention, grid, TILE_THREADS, FORWARD_FLOATS * sizeof(float), b->stream, s, o, lse, in, seq.offsets,
+    LAUNCH(attention, grid, TILE_THREADS, FORWARD_FLOATS * sizeof(float), b->stream, s, sums, lse, in, seq.offsets,
            seq.count);
+    heads_rounded(b, o, sums, (size_t)seq.rows, (size_t)s.H, (size_t)s.Dv);
 }

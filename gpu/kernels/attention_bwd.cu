@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     bool on = n < rows;
     float sum = 0.0f;
     for (int d = (int)threadIdx.x % HALF_WARP; on && d < Dv; d += HALF_WARP)
-        sum = fmaf(head_ptr(dout, n, h)[d], head_ptr(o, n, h)[d], sum);
+        sum = fmaf(head_ptr(dout, n, h)[d], row_get(head_row(o, n, h), (size_t)d), sum);
     sum = half_reduce_add(sum);
     if (on && threadIdx.x % HALF_WARP == 0) delta[i] = sum;
 }
@@ -108,11 +108,11 @@ __global__ void __launch_bounds__(TILE_THREADS) key_gradients(BackwardCall c)
             size_t at = (size_t)(t.start + row);
             TileRows q = tile_rows(c.in.q, at, head, t.length - row),
                      dout = tile_rows(c.dout, at, head, t.length - row);
-            TileRows q_rope = {q.p + s.Dn, q.row, q.rows};
             tile_gradients(c, shared, t, head, row, t.first);
             key_sums(dv, c.din.v.row, keys, shared + P_AT, dout, s.Dv, first, diagonal, shared);
             if (dk) key_sums(dk, c.din.k.row, keys, shared + DS_AT, q, s.Dn, first, diagonal, shared);
-            if (dk_rope) key_sums(dk_rope, rope_row, keys, shared + DS_AT, q_rope, s.Dr, first, diagonal, shared);
+            if (dk_rope)
+                key_sums(dk_rope, rope_row, keys, shared + DS_AT, tile_from(q, s.Dn), s.Dr, first, diagonal, shared);
         }
 }
 
@@ -142,7 +142,7 @@ DEVICE void query_sums(float *dq, size_t dq_row, int rows, TileRows k, int D, in
 }
 
 /* Block: 64 queries of a head (blockIdx.y), all key tiles up to theirs. Bound: FFMA. */
-__global__ void __launch_bounds__(TILE_THREADS) query_gradients(BackwardCall c)
+__global__ void __launch_bounds__(TILE_THREADS, 3) query_gradients(BackwardCall c)
 {
     DSMEM(float, shared);
     const AttentionShape s = c.s;
@@ -176,7 +176,7 @@ void gpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadVi
                        AttentionInputs in, SequenceRows seq)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
-    CHECK(in.q.dtype == DTYPE_F32 && in.v.dtype == DTYPE_F32 && o.dtype == DTYPE_F32);
+    CHECK(din.q.dtype == DTYPE_F32 && dout.dtype == DTYPE_F32);
     size_t rows = (size_t)seq.rows, dots = rows * (size_t)s.H;
     bool shared_rope = s.Dr && s.Hkv > 1 && in.k_rope.head == 0;
     size_t parts = shared_rope ? (size_t)s.Hkv * rows * (size_t)s.Dr : 0, bytes = BACKWARD_FLOATS * sizeof(float);

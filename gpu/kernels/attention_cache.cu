@@ -10,15 +10,16 @@ __global__ void __launch_bounds__(ROW_THREADS)
     int lane = (int)threadIdx.x % WARP, rope_heads = cache.rope_shared ? 1 : s.Hkv;
     if (r >= (size_t)n) return;
     CacheRow row = rows[r];
-    float *page = page_of(cache, row, row.pos / KEY_TILE);
+    Row page = page_of(cache, row, row.pos / KEY_TILE);
     size_t at = (size_t)(row.pos % KEY_TILE);
     for (int i = lane; i < s.Hkv * s.Dn; i += WARP)
-        page[(size_t)i * KEY_TILE + at] = head_ptr(in.k, r, (size_t)(i / s.Dn))[i % s.Dn];
+        row_put(page, (size_t)i * KEY_TILE + at, row_get(head_row(in.k, r, (size_t)(i / s.Dn)), (size_t)(i % s.Dn)));
     for (int i = lane; i < rope_heads * s.Dr; i += WARP)
-        page[cache.rope_at + (size_t)i * KEY_TILE + at] = head_ptr(in.k_rope, r, (size_t)(i / s.Dr))[i % s.Dr];
+        row_put(page, cache.rope_at + (size_t)i * KEY_TILE + at,
+                row_get(head_row(in.k_rope, r, (size_t)(i / s.Dr)), (size_t)(i % s.Dr)));
     for (int i = lane; i < s.Hkv * s.Dv; i += WARP) {
         size_t h = (size_t)(i / s.Dv), d = (size_t)(i % s.Dv);
-        page[cache.v_at + (h * KEY_TILE + at) * (size_t)s.Dv + d] = head_ptr(in.v, r, h)[d];
+        row_put(page, cache.v_at + (h * KEY_TILE + at) * (size_t)s.Dv + d, row_get(head_row(in.v, r, h), d));
     }
 }
 
@@ -29,7 +30,8 @@ __global__ void __launch_bounds__(PAGE_THREADS, 8)
     DSMEM(float, query);
     SMEM(PageState, state, [1]);
     size_t r = blockIdx.x, head = blockIdx.y, h = head / (size_t)(s.H / s.Hkv), rope_head = cache.rope_shared ? 0 : h;
-    for (int d = (int)threadIdx.x; d < s.Dn + s.Dr; d += PAGE_THREADS) query[d] = head_ptr(q, r, head)[d];
+    for (int d = (int)threadIdx.x; d < s.Dn + s.Dr; d += PAGE_THREADS)
+        query[d] = row_get(head_row(q, r, head), (size_t)d);
     PageLayout p = {h * (size_t)s.Dn * KEY_TILE,
                     cache.rope_at + rope_head * (size_t)s.Dr * KEY_TILE,
                     cache.v_at + h * KEY_TILE * (size_t)s.Dv,
@@ -46,7 +48,6 @@ __global__ void __launch_bounds__(PAGE_THREADS, 8)
 
 void gpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
 {
-    CHECK_EQ(cache.dtype, DTYPE_F32);
     if (n > 0) LAUNCH(write_pages, ceil_div((size_t)n, WARP_ROWS), ROW_THREADS, 0, b->stream, s, cache, rows, n, in);
 }
 
@@ -54,7 +55,9 @@ void gpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, 
                           int n)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
-    CHECK(cache.dtype == DTYPE_F32 && o.dtype == DTYPE_F32 && q.dtype == DTYPE_F32);
+    HeadView sums = n > 0 ? heads_in_f32(b, o, (size_t)n, (size_t)s.H, (size_t)s.Dv) : o;
     size_t bytes = (size_t)(s.Dn + s.Dr) * sizeof(float);
-    if (n > 0) LAUNCH(cached, dim3((unsigned)n, (unsigned)s.H), PAGE_THREADS, bytes, b->stream, s, o, q, cache, rows);
+    if (n <= 0 || !sums.p) return;
+    LAUNCH(cached, dim3((unsigned)n, (unsigned)s.H), PAGE_THREADS, bytes, b->stream, s, sums, q, cache, rows);
+    heads_rounded(b, o, sums, (size_t)n, (size_t)s.H, (size_t)s.Dv);
 }

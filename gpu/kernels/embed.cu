@@ -8,7 +8,7 @@ __global__ void __launch_bounds__(ROW_THREADS) embed(Mat y, Mat table, const int
 {
     size_t n = warp_row();
     if (n >= y.rows) return;
-    const float *from = row_ptr(table, (size_t)ids[n]);
+    Row from = row_of(table, (size_t)ids[n]);
     float *to = row_ptr(y, n);
     EACH_FOUR(j, threadIdx.x % WARP, WARP, y.cols) store4(to, j, y.cols, load4(from, j, y.cols));
 }
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
 
 void gpu_embed_fwd(Backend *b, Mat y, Mat table, const int32_t *ids)
 {
-    check_f32(y), check_f32(table);
+    check_f32(y);
     CHECK_EQ(y.cols, table.cols);
     if (y.rows) LAUNCH(embed, ceil_div(y.rows, WARP_ROWS), ROW_THREADS, 0, b->stream, y, table, ids);
 }

@@ -6,8 +6,7 @@ __global__ void __launch_bounds__(ROW_THREADS) copy_rows(Mat y, Mat x, const int
 {
     size_t i = warp_row();
     if (i >= y.rows) return;
-    const float *from = row_ptr(x, rows ? (size_t)rows[i] : i);
-    float *to = row_ptr(y, i);
+    Row from = row_of(x, rows ? (size_t)rows[i] : i), to = row_of(y, i);
     EACH_FOUR(j, threadIdx.x % WARP, WARP, y.cols) store4(to, j, y.cols, load4(from, j, y.cols));
 }
 
@@ -47,10 +46,10 @@ __global__ void __launch_bounds__(ROW_THREADS) combine(Mat y, Mat x, const int32
     {
         float4 sum = make_float4(0, 0, 0, 0);
         for (size_t k = 0; k < K; k++) {
-            float4 v = load4(row_ptr(x, (size_t)slot[n * K + k]), j, C);
+            float4 v = load4(row_of(x, (size_t)slot[n * K + k]), j, C);
             sum = fma4(make_float4(w[k], w[k], w[k], w[k]), v, sum);
         }
-        if (shared.p) sum = add4(sum, load4(row_ptr(shared, n), j, C));
+        if (shared.p) sum = add4(sum, load4(row_of(shared, n), j, C));
         store4(out, j, C, add4(load4(out, j, C), sum));
     }
 }
@@ -63,7 +62,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     bool on = pair < dy.rows * K;
     size_t n = on ? pair / K : 0, k = on ? pair % K : 0, at = on ? (size_t)slot[pair] : 0;
     const float *d = row_ptr(dy, n);
-    float dot = half_dot(d, row_ptr(x, at), on ? C : 0);
+    float dot = half_dot(f32_row(d), row_of(x, at), on ? C : 0);
     if (!on) return;
     if (lane == 0) row_ptr(dweights, n)[k] = dot;
     float w = row_ptr(weights, n)[k], *out = row_ptr(dx, at);
@@ -72,7 +71,6 @@ __global__ void __launch_bounds__(ROW_THREADS)
 
 void gpu_gather_rows(Backend *b, Mat y, Mat x, const int32_t *rows)
 {
-    check_f32(y), check_f32(x);
     CHECK_EQ(y.cols, x.cols);
     if (y.rows) LAUNCH(copy_rows, ceil_div(y.rows, WARP_ROWS), ROW_THREADS, 0, b->stream, y, x, rows);
 }
@@ -100,7 +98,7 @@ void gpu_scatter_add_rows(Backend *b, Mat dx, Mat dy, const int32_t *slot, int K
 
 void gpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared)
 {
-    check_f32(y), check_f32(weights), check_f32(x);
+    check_f32(y), check_f32(weights);
     CHECK_EQ(y.cols, x.cols);
     CHECK_EQ(weights.rows, y.rows);
     if (y.rows) LAUNCH(combine, ceil_div(y.rows, WARP_ROWS), ROW_THREADS, 0, b->stream, y, x, slot, weights, shared);
@@ -108,7 +106,7 @@ void gpu_combine_fwd(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights,
 
 void gpu_combine_bwd(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights)
 {
-    check_f32(dx), check_f32(dweights), check_f32(dy), check_f32(weights), check_f32(x);
+    check_f32(dx), check_f32(dweights), check_f32(dy), check_f32(weights);
     CHECK_EQ(dx.cols, dy.cols);
     CHECK_EQ(x.cols, dy.cols);
     CHECK_EQ(dweights.cols, weights.cols);

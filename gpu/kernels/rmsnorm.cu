@@ -16,10 +16,10 @@ __global__ void __launch_bounds__(ROW_THREADS)
     size_t i = half_row(), lane = threadIdx.x % HALF_WARP;
     bool on = i < n * heads;
     size_t width = on ? D : 0;
-    const float *in = head_ptr(x, on ? i / heads : 0, on ? i % heads : 0);
+    Row in = head_row(x, on ? i / heads : 0, on ? i % heads : 0);
     float r = 1.0f / sqrtf(half_dot(in, in, width) / (float)D + eps);
     if (!on) return;
-    float *out = head_ptr(y, i / heads, i % heads);
+    Row out = head_row(y, i / heads, i % heads);
     EACH_FOUR(j, lane, HALF_WARP, D)
     {
         float4 v = scale4(load4(in, j, D), r), g = load4(w, j, D);
@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(ROW_THREADS) norm_grad(HeadView dx, NormRows g
     size_t i = half_row(), lane = threadIdx.x % HALF_WARP, D = g.D;
     bool on = i < g.n * g.heads;
     size_t n = on ? i / g.heads : 0, h = on ? i % g.heads : 0;
-    const float *dy = head_ptr(g.dy, n, h), *x = head_ptr(g.x, n, h);
+    const float *dy = head_ptr(g.dy, n, h);
+    Row x = head_row(g.x, n, h);
     float *out = head_ptr(dx, n, h);
     float4 s = make_float4(0, 0, 0, 0);
     EACH_FOUR(j, lane, HALF_WARP, on ? D : 0)
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(ROW_THREADS) norm_grad(HeadView dx, NormRows g
     if (!on) return;
     for (size_t j0 = 4 * lane; j0 < D; j0 += 4 * HALF_WARP)
         for (size_t j = j0; j < j0 + 4 && j < D; j++) {
-            float xhat = x[j] * r, d = r * fmaf(-xhat, c, g.w[j] * dy[j]);
+            float xhat = row_get(x, j) * r, d = r * fmaf(-xhat, c, g.w[j] * dy[j]);
             out[j] = add ? out[j] + d : d;
         }
 }
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(ROW_THREADS) norm_weight_parts(float *part, No
     float sum = 0.0f;
     for (size_t n = from; n < to; n++)
         for (size_t h = 0; h < g.heads; h++)
-            sum = fmaf(head_ptr(g.dy, n, h)[j], head_ptr(g.x, n, h)[j] * g.rstd[n * g.heads + h], sum);
+            sum = fmaf(head_ptr(g.dy, n, h)[j], row_get(head_row(g.x, n, h), j) * g.rstd[n * g.heads + h], sum);
     part[(size_t)blockIdx.y * g.D + j] = sum;
 }
 
@@ -74,13 +75,12 @@ static HeadView rows_as_heads(Mat m)
 static void norm_fwd(Backend *b, HeadView y, float *rstd, HeadView x, const float *w, float eps, size_t n, size_t heads,
                      size_t D)
 {
-    CHECK(x.dtype == DTYPE_F32 && y.dtype == DTYPE_F32);
     if (n) LAUNCH(norm, ceil_div(n * heads, HALF_ROWS), ROW_THREADS, 0, b->stream, y, rstd, x, w, eps, n, heads, D);
 }
 
 static void norm_bwd(Backend *b, HeadView dx, float *dw, NormRows g, bool add)
 {
-    CHECK(dx.dtype == DTYPE_F32 && g.dy.dtype == DTYPE_F32 && g.x.dtype == DTYPE_F32);
+    CHECK(dx.dtype == DTYPE_F32 && g.dy.dtype == DTYPE_F32);
     size_t blocks = ceil_div(g.n, TOKEN_BLOCK), columns = ceil_div(g.D, ROW_THREADS);
     float *part = g.n ? (float *)gpu_scratch(b, blocks * g.D * sizeof(float)) : NULL;
     if (!part) return;

@@ -12,16 +12,15 @@ __global__ void __launch_bounds__(ROW_THREADS) rotate(HeadView x, const int32_t 
     float sign = args.inverse ? -1.0f : 1.0f;
     for (int k = (int)(threadIdx.x % WARP); k < heads * pairs; k += WARP) {
         int h = k / pairs, i = k % pairs;
-        float *at = head_ptr(x, row, (size_t)h) + i * step;
-        float a = at[0], c = at[gap], s = sign * sin[i], co = cos[i];
-        at[0] = fmaf(-c, s, a * co);
-        at[gap] = fmaf(a, s, c * co);
+        Row at = row_from(head_row(x, row, (size_t)h), (size_t)(i * step));
+        float a = row_get(at, 0), c = row_get(at, (size_t)gap), s = sign * sin[i], co = cos[i];
+        row_put(at, 0, fmaf(-c, s, a * co));
+        row_put(at, (size_t)gap, fmaf(a, s, c * co));
     }
 }
 
 void gpu_rope(Backend *b, HeadView x, const int32_t *pos, RopeArgs args, int n, int heads)
 {
     CHECK_EQ(args.Dr % 2, 0);
-    CHECK_EQ(x.dtype, DTYPE_F32);
     if (n > 0) LAUNCH(rotate, ceil_div((size_t)n, WARP_ROWS), ROW_THREADS, 0, b->stream, x, pos, args, n, heads);
 }

@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     __syncwarp();
     for (int i = lane; i < s.K && on; i += HALF_WARP) d[idx[i]] += router_factor(s) / total * (dw[i] - mean);
     __syncwarp();
-    float dot = s.score == SCORE_SOFTMAX ? half_dot(scores, d, E) : 0.0f;
+    float dot = s.score == SCORE_SOFTMAX ? half_dot(f32_row(scores), f32_row(d), E) : 0.0f;
     __syncwarp();
     for (size_t e = (size_t)lane; e < E; e += HALF_WARP) {
         float sc = scores[e], slope = s.score == SCORE_SOFTMAX ? sc : sc * (1.0f - sc);

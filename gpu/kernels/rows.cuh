@@ -1,4 +1,4 @@
-/* Walking rows of floats with warps and half-warps, and the sums and functions of a row in the CPU's bits.
+/* Walking rows of f32 or bf16 with warps and half-warps, and the sums and functions of a row in the CPU's bits.
  *
  * The CPU sums a row in 64 residues: element j goes to running sum j mod 64, and these are added in a fixed tree
  * (cpu/kernels/simd/rows.h). Here lane l of a half-warp owns residues 4 l .. 4 l + 3, so that its loads are 16 bytes, and
@@ -53,6 +53,95 @@ DEVICE void store4(float *p, size_t j, size_t n, float4 v)
     if (j + 1 < n) p[j + 1] = v.y;
     if (j + 2 < n) p[j + 2] = v.z;
     if (j + 3 < n) p[j + 3] = v.w;
+}
+
+/* A row of either type; in registers its elements are f32, bf16 is read exactly and written to the nearest. */
+typedef struct Row {
+    void *p;
+    bool half;
+} Row;
+
+DEVICE float widen(unsigned half)
+{
+    return __uint_as_float(half << 16);
+}
+
+/* The nearest bf16, ties to even, every NaN to one. */
+DEVICE unsigned narrow(float f)
+{
+    unsigned u = __float_as_uint(f);
+    return (u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+
+DEVICE Row f32_row(const float *p)
+{
+    Row r = {(void *)p, false};
+    return r;
+}
+
+DEVICE Row row_of(Mat m, size_t n)
+{
+    Row r = {(char *)m.p + n * m.stride * (m.dtype == DTYPE_BF16 ? 2 : 4), m.dtype == DTYPE_BF16};
+    return r;
+}
+
+/* Row n, head h. */
+DEVICE Row head_row(HeadView v, size_t n, size_t h)
+{
+    Row r = {(char *)v.p + (n * v.row + h * v.head) * (v.dtype == DTYPE_BF16 ? 2 : 4), v.dtype == DTYPE_BF16};
+    return r;
+}
+
+DEVICE Row row_from(Row r, size_t j)
+{
+    Row from = {(char *)r.p + j * (r.half ? 2 : 4), r.half};
+    return from;
+}
+
+DEVICE float row_get(Row r, size_t j)
+{
+    return r.half ? widen(((const uint16_t *)r.p)[j]) : ((const float *)r.p)[j];
+}
+
+DEVICE void row_put(Row r, size_t j, float v)
+{
+    if (r.half) ((uint16_t *)r.p)[j] = (uint16_t)narrow(v);
+    else ((float *)r.p)[j] = v;
+}
+
+DEVICE bool four_halves(const uint16_t *p, size_t j, size_t n)
+{
+    return j + 4 <= n && ((uintptr_t)(p + j) & 7u) == 0;
+}
+
+DEVICE float4 load4(Row r, size_t j, size_t n, float none = 0.0f)
+{
+    if (!r.half) return load4((const float *)r.p, j, n, none);
+    const uint16_t *p = (const uint16_t *)r.p;
+    if (four_halves(p, j, n)) {
+        uint2 v = *(const uint2 *)(p + j);
+        return make_float4(widen(v.x & 0xffffu), widen(v.x >> 16), widen(v.y & 0xffffu), widen(v.y >> 16));
+    }
+    return make_float4(widen(p[j]), j + 1 < n ? widen(p[j + 1]) : none, j + 2 < n ? widen(p[j + 2]) : none,
+                       j + 3 < n ? widen(p[j + 3]) : none);
+}
+
+DEVICE void store4(Row r, size_t j, size_t n, float4 v)
+{
+    if (!r.half) {
+        store4((float *)r.p, j, n, v);
+        return;
+    }
+    uint16_t *p = (uint16_t *)r.p;
+    if (four_halves(p, j, n)) {
+        uint2 pairs = {narrow(v.x) | narrow(v.y) << 16, narrow(v.z) | narrow(v.w) << 16};
+        *(uint2 *)(p + j) = pairs;
+        return;
+    }
+    p[j] = (uint16_t)narrow(v.x);
+    if (j + 1 < n) p[j + 1] = (uint16_t)narrow(v.y);
+    if (j + 2 < n) p[j + 2] = (uint16_t)narrow(v.z);
+    if (j + 3 < n) p[j + 3] = (uint16_t)narrow(v.w);
 }
 
 DEVICE float4 add4(float4 a, float4 b)
@@ -110,7 +199,7 @@ DEVICE float half_reduce_add(float v)
 }
 
 /* sum_j a_j b_j */
-DEVICE float half_dot(const float *a, const float *b, size_t n)
+DEVICE float half_dot(Row a, Row b, size_t n)
 {
     float4 s = make_float4(0, 0, 0, 0);
     EACH_FOUR(j, threadIdx.x % HALF_WARP, HALF_WARP, n) s = fma4(load4(a, j, n), load4(b, j, n), s);

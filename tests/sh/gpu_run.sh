@@ -1,6 +1,7 @@
 #!/bin/sh
 # The emulated GPU gives the CPU's bits in whole commands: `r1 run micro` has equal weights in every stage up to RL, with queued work
-# in random order; a run killed on one goes on on the other to the same weights; `r1 score` writes equal files for every family.
+# in random order; a run killed on one goes on on the other to the same weights; `r1 score` writes equal files for every family,
+# in f32 and in bf16 widened.
 set -eu
 . tests/lib.sh
 [ -e "$BUILD/gpu/libr1_emulated.so" ] || { echo "no C++ compiler: the emulated GPU is not built"; exit 77; }
@@ -37,6 +38,13 @@ echo '{"ids": [31, 30, 2]}' >>"$TEST_DIR/ids.jsonl"
 for model in tests/golden/*/model.safetensors; do
     family=${model%/*} aux=
     case $family in */v*) aux="--aux expert=0.01,device=0.02,comm=0.03,seq=0.04,devices=2,limit=1" ;; esac
+    # The CPU widens where it has no instruction for bf16.
+    for device in cpu emulated; do
+        if [ $device = cpu ]; then isa=avx2 matmul=; else isa= matmul="--matmul widen"; fi
+        R1_ISA=$isa "$R1" score "$family" --ids "$TEST_DIR/ids.jsonl" --with logits,logprobs,hidden,grad $aux --precision bf16 $matmul \
+            --out "$TEST_DIR/$device.bf16" --device "$device" >"$TEST_DIR/$device.out"
+    done
+    cmp "$TEST_DIR/cpu.bf16" "$TEST_DIR/emulated.bf16" || complain "r1 score of $family in bf16 writes another file"
     for device in cpu emulated; do
         "$R1" score "$family" --ids "$TEST_DIR/ids.jsonl" --with logits,logprobs,hidden,grad --out "$TEST_DIR/$device.score" $aux \
             --device "$device" >"$TEST_DIR/$device.out"

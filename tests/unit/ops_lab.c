@@ -46,13 +46,15 @@ static const struct {
     const char *schedule, *streams;
 } orders[EMULATED] = {{"forward", "eager"}, {"reverse", "lazy"}, {"seed", "random"}};
 
-static void open_emulated(void)
+/* matmul: of bf16 products; NULL: the backends are for f32. */
+static void open_emulated(const char *matmul)
 {
     Status st = {0};
     emulated = plugin_load(DEVICE_EMULATED, &st);
     for (int i = 0; emulated && i < EMULATED; i++) {
         Variant *v = &variants[variant_count];
-        v->b = emulated->open(&(GpuOptions){.dtype = DTYPE_F32}, &v->ops, &st);
+        GpuOptions o = {.dtype = matmul ? DTYPE_BF16 : DTYPE_F32, .matmul = matmul};
+        v->b = emulated->open(&o, &v->ops, &st);
         v->order = i + 1;
         snprintf(v->name, sizeof v->name, "emulated, %s, %s", orders[i].schedule, orders[i].streams);
         if (v->b) variant_count++;
@@ -61,7 +63,7 @@ static void open_emulated(void)
         print_message("# not compared with the GPU: %s\n", st.text);
 }
 
-int lab_open_cpu(void **state)
+static int open_cpu(void **state)
 {
     (void)state;
     static const CpuOptions options[VARIANTS] = {{.threads = 2},
@@ -74,8 +76,8 @@ int lab_open_cpu(void **state)
 
 int lab_open(void **state)
 {
-    int code = lab_open_cpu(state);
-    if (code == 0) open_emulated();
+    int code = open_cpu(state);
+    if (code == 0) open_emulated(NULL);
     return code;
 }
 
@@ -98,7 +100,9 @@ int lab_open_dot(void **state)
 int lab_open_widen(void **state)
 {
     (void)state;
-    return open_form("widen");
+    int code = open_form("widen");
+    if (code == 0) open_emulated("widen");
+    return code;
 }
 
 int lab_close(void **state)

@@ -28,8 +28,6 @@ struct LabTrial {
 
 /* cmocka group setup and teardown: opens the backends. */
 int lab_open(void **state);
-/* The same without the emulated GPU, which has f32 only. */
-int lab_open_cpu(void **state);
 int lab_close(void **state);
 /* The same with bf16 products in one form on every backend, and without AVX512_BF16, whose instruction rounds by itself: the
  * bits of a form's definition. */

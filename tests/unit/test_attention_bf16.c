@@ -8,7 +8,7 @@
 
 #include "tests/unit/attention_case.h"
 
-enum { MOST_ROWS = 300, BACKENDS = 4 };
+enum { MOST_ROWS = 300, BACKENDS = 5 };
 
 static const struct {
     AttentionShape s;
@@ -21,7 +21,7 @@ static const struct {
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 static const int LENGTHS[] = {1, 63, 64, 0, 65, 130, 7, -1};
-static const char *const ISAS[BACKENDS] = {NULL, "avx512", "avx2", "plain"};
+static const char *const ISAS[BACKENDS] = {NULL, "avx512", "avx2", "plain", "emulated"};
 
 /* A case whose inputs are bf16 values, as f32 (c.in) and as bf16 at the same places. */
 typedef struct HalfCase {
@@ -166,7 +166,7 @@ static void cache_equals_training(void **state)
 {
     (void)state;
     const Ops *ops;
-    const int lengths[] = {130, 1, 64, 77, -1}, chunks[BACKENDS] = {1, 5, 64, 300};
+    const int lengths[] = {130, 1, 64, 77, -1}, chunks[BACKENDS] = {1, 5, 64, 300, 33};
     for (int k = 0; k < SHAPE_COUNT; k++) {
         HalfCase h = half_case(k, lengths, 50u + (uint32_t)k);
         const AttentionCase *c = &h.c;
@@ -230,7 +230,7 @@ static void latent_equals_f32(void **state)
 {
     (void)state;
     const Ops *ops;
-    const int lengths[] = {130, 1, 64, 20, -1}, chunks[BACKENDS] = {1, 7, 64, 200};
+    const int lengths[] = {130, 1, 64, 20, -1}, chunks[BACKENDS] = {1, 7, 64, 200, 33};
     for (int k = 0; k < 2; k++) {
         HalfCase h = half_case(k, lengths, 70u + (uint32_t)k);
         const AttentionCase *c = &h.c;

@@ -443,5 +443,5 @@ int main(void)
         cmocka_unit_test(norms),     cmocka_unit_test(swiglu),      cmocka_unit_test(copies),
         cmocka_unit_test(round_all), cmocka_unit_test(combination), cmocka_unit_test(rope),
     };
-    return cmocka_run_group_tests(tests, lab_open_cpu, lab_close);
+    return cmocka_run_group_tests(tests, lab_open, lab_close);
 }

@@ -9,21 +9,23 @@ extern "C" {
 /* c[m, n] of: NT a[m, k] b[n, k] (forward), NN a[m, k] b[k, n] (gradient of x), TN a[k, m] b[k, n] (gradient of w). */
 typedef enum GemmForm { GEMM_NT, GEMM_NN, GEMM_TN } GemmForm;
 
-/* Matrix i begins at table[i], or where table is NULL at base + i * step. */
+/* Matrix i begins at table[i], or where table is NULL `i * step` bytes behind base. */
 typedef struct MatrixList {
-    float *base;
+    char *base;
     ptrdiff_t step;
-    float *const *table; /* device */
+    void *const *table; /* device */
 } MatrixList;
 
-/* One call. Strides in floats between rows.
+/* One call. Strides in elements between rows. Types: all f32; or NT a, b bf16 and c any; NN b bf16, c f32; TN b bf16, c f32; the
+ * gradient a of NN and TN may be f32, and is rounded to bf16 before it is multiplied.
  * NT, NN: c = a op(b) (+ bias[n]), added to what c held where `add`. With experts: rows [offsets[e], offsets[e+1]) of
  * a and c take matrix e of `list` as b, the product's M is all rows.
  * TN: c += a^T b in blocks of TOKEN_BLOCK k. With experts: k runs over the expert's rows, c is matrix e of `list`.
- * batch: that many products, whose operands lie a_step, b_step, c_step floats apart; no experts then. */
+ * batch: that many products, whose operands lie a_step, b_step, c_step elements apart; no experts then. */
 typedef struct GemmCall {
-    const float *a, *b;
-    float *c;
+    const void *a, *b;
+    void *c;
+    DType a_type, b_type, c_type;
     size_t lda, ldb, ldc;
     int M, N, K;
     const float *bias;
@@ -34,7 +36,8 @@ typedef struct GemmCall {
     size_t a_step, b_step, c_step;
 } GemmCall;
 
-/* Every element is one chain of fmaf over k ascending, started at 0: the CPU's native provider, bit for bit. */
+/* Every element is one chain of fmaf over k ascending, started at 0: bit for bit the CPU's native provider, and in bf16 its form
+ * "widen". */
 void gemm_f32(Backend *b, GemmForm form, GemmCall call);
 
 /* sum[j] += sum over rows of x, in blocks of TOKEN_BLOCK. */

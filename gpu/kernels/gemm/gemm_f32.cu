@@ -1,4 +1,4 @@
-/* f32 products with the CPU's bits: tiles in shared memory, an outer product of registers a step.
+/* Products by fmaf with the CPU's bits, of f32 or of bf16 widened: tiles in shared memory, an outer product of registers a step.
  *
  * An element's chain over k does not depend on the tile it lies in, so the tile may be chosen by the sizes alone. */
 #include "gpu/kernels/parts.cuh"
@@ -14,20 +14,26 @@ typedef TileShape<128, 128, 8, 8, 8> LargeTile;
 
 /* What a block multiplies: rows [0, M) of a and c from here, K steps. */
 typedef struct Work {
-    const float *a, *b;
-    float *c;
+    const void *a, *b;
+    void *c;
     int M, K;
     bool any;
 } Work;
 
-DEVICE float *list_at(MatrixList l, int i)
+/* Element i of a matrix of that type; HALF: of either, else f32. */
+template <bool HALF> DEVICE char *element(const void *p, DType type, size_t i)
+{
+    return (char *)p + i * (HALF && type == DTYPE_BF16 ? 2 : 4);
+}
+
+DEVICE void *list_at(MatrixList l, int i)
 {
     return l.table ? l.table[i] : l.base + i * l.step;
 }
 
 /* The expert and rows of row tile `slot`: expert e's tiles begin at slot offsets[e] / BM + e, so that no count is
  * needed on the host; a surplus slot has no rows. */
-DEVICE Work expert_rows(const GemmCall &g, int slot, int BM)
+template <bool HALF> DEVICE Work expert_rows(const GemmCall &g, int slot, int BM)
 {
     int low = 0, high = g.experts - 1;
     while (low < high) {
@@ -36,46 +42,56 @@ DEVICE Work expert_rows(const GemmCall &g, int slot, int BM)
         else high = mid - 1;
     }
     int first = g.offsets[low] + (slot - g.offsets[low] / BM - low) * BM, end = g.offsets[low + 1];
-    Work w = {
-        g.a + (size_t)first * g.lda, list_at(g.list, low), g.c + (size_t)first * g.ldc, end - first, g.K, first < end};
+    Work w = {element<HALF>(g.a, g.a_type, (size_t)first * g.lda),
+              list_at(g.list, low),
+              element<HALF>(g.c, g.c_type, (size_t)first * g.ldc),
+              end - first,
+              g.K,
+              first < end};
     return w;
 }
 
-template <int FORM> DEVICE Work work_of(const GemmCall &g, int BM)
+template <int FORM, bool HALF> DEVICE Work work_of(const GemmCall &g, int BM)
 {
     int tile = (int)blockIdx.x, z = (int)blockIdx.z;
     if (FORM == GEMM_TN && g.offsets) {
         int from = g.offsets[z], to = g.offsets[z + 1];
-        float *c = list_at(g.list, z) + (size_t)tile * BM * g.ldc;
-        Work w = {g.a + (size_t)from * g.lda + (size_t)tile * BM,
-                  g.b + (size_t)from * g.ldb,
-                  c,
+        Work w = {element<HALF>(g.a, g.a_type, (size_t)from * g.lda + (size_t)tile * BM),
+                  element<HALF>(g.b, g.b_type, (size_t)from * g.ldb),
+                  (float *)list_at(g.list, z) + (size_t)tile * BM * g.ldc,
                   g.M - tile * BM,
                   to - from,
                   to > from};
         return w;
     }
-    if (g.offsets) return expert_rows(g, tile, BM);
+    if (g.offsets) return expert_rows<HALF>(g, tile, BM);
     size_t a_first = (size_t)tile * BM * (FORM == GEMM_TN ? 1 : g.lda);
-    Work w = {g.a + (size_t)z * g.a_step + a_first,
-              g.b + (size_t)z * g.b_step,
-              g.c + (size_t)z * g.c_step + (size_t)tile * BM * g.ldc,
+    Work w = {element<HALF>(g.a, g.a_type, (size_t)z * g.a_step + a_first),
+              element<HALF>(g.b, g.b_type, (size_t)z * g.b_step),
+              element<HALF>(g.c, g.c_type, (size_t)z * g.c_step + (size_t)tile * BM * g.ldc),
               g.M - tile * BM,
               g.K,
               true};
     return w;
 }
 
+/* As it is multiplied: HALF: bf16, and f32 rounded to it. */
+template <bool HALF> DEVICE float operand(const void *x, DType type, size_t at)
+{
+    if (!HALF) return ((const float *)x)[at];
+    return widen(type == DTYPE_BF16 ? ((const uint16_t *)x)[at] : narrow(((const float *)x)[at]));
+}
+
 /* tile[k][i] = x[i][k] (rows) or x[k][i] (columns) for k < BK, i < WIDTH; zeros outside of `steps` and `width`. */
-template <int BK, int WIDTH, int PAD, int THREADS, bool BY_ROWS>
-DEVICE void load_tile(float *tile, const float *x, size_t stride, int steps, int width)
+template <int BK, int WIDTH, int PAD, int THREADS, bool BY_ROWS, bool HALF>
+DEVICE void load_tile(float *tile, const void *x, DType type, size_t stride, int steps, int width)
 {
 #pragma unroll 2
     for (int e = (int)threadIdx.x; e < BK * WIDTH; e += THREADS) {
         int k = BY_ROWS ? e % BK : e / WIDTH, i = BY_ROWS ? e / BK : e % WIDTH;
         bool in = k < steps && i < width;
         size_t at = BY_ROWS ? (size_t)i * stride + (size_t)k : (size_t)k * stride + (size_t)i;
-        tile[k * (WIDTH + PAD) + i] = in ? x[at] : 0.0f;
+        tile[k * (WIDTH + PAD) + i] = in ? operand<HALF>(x, type, at) : 0.0f;
     }
 }
 
@@ -93,7 +109,7 @@ template <class T> DEVICE void step(float (&acc)[T::TM][T::TN], const float *a, 
 }
 
 /* acc = the chains over [k0, k1). */
-template <int FORM, class T>
+template <int FORM, class T, bool HALF>
 DEVICE void chain(float (&acc)[T::TM][T::TN], const GemmCall &g, const Work &w, int n0, int k0, int k1)
 {
     SMEM(float, as, [T::BK * (T::BM + T::PAD)]);
@@ -103,10 +119,11 @@ DEVICE void chain(float (&acc)[T::TM][T::TN], const GemmCall &g, const Work &w, 
         for (int j = 0; j < T::TN; j++) acc[i][j] = 0.0f;
     for (int k = k0; k < k1; k += T::BK) {
         int steps = k1 - k < T::BK ? k1 - k : T::BK;
-        const float *a = FORM == GEMM_TN ? w.a + (size_t)k * g.lda : w.a + k;
-        const float *b = FORM == GEMM_NT ? w.b + (size_t)n0 * g.ldb + k : w.b + (size_t)k * g.ldb + n0;
-        load_tile<T::BK, T::BM, T::PAD, T::THREADS, FORM != GEMM_TN>(as, a, g.lda, steps, w.M);
-        load_tile<T::BK, T::BN, T::PAD, T::THREADS, FORM == GEMM_NT>(bs, b, g.ldb, steps, g.N - n0);
+        const void *a = element<HALF>(w.a, g.a_type, (size_t)k * (FORM == GEMM_TN ? g.lda : 1));
+        const void *b = element<HALF>(
+            w.b, g.b_type, FORM == GEMM_NT ? (size_t)n0 * g.ldb + (size_t)k : (size_t)k * g.ldb + (size_t)n0);
+        load_tile<T::BK, T::BM, T::PAD, T::THREADS, FORM != GEMM_TN, HALF>(as, a, g.a_type, g.lda, steps, w.M);
+        load_tile<T::BK, T::BN, T::PAD, T::THREADS, FORM == GEMM_NT, HALF>(bs, b, g.b_type, g.ldb, steps, g.N - n0);
         __syncthreads();
         const float *x = as + ty * T::TM, *y = bs + tx * T::TN;
         if (steps == T::BK) {
@@ -120,35 +137,35 @@ DEVICE void chain(float (&acc)[T::TM][T::TN], const GemmCall &g, const Work &w, 
 }
 
 /* c of this thread: chain (+ bias), added to what was there where `add`. */
-template <class T>
+template <class T, bool HALF>
 DEVICE void store_tile(const float (&acc)[T::TM][T::TN], const GemmCall &g, const Work &w, int n0, bool add)
 {
     int ty = (int)threadIdx.x / (T::BN / T::TN), tx = (int)threadIdx.x % (T::BN / T::TN);
 #pragma unroll
     for (int i = 0; i < T::TM; i++) {
         if (ty * T::TM + i >= w.M) continue;
-        float *c = w.c + (size_t)(ty * T::TM + i) * g.ldc + n0 + tx * T::TN;
+        Row c = {element<HALF>(w.c, g.c_type, (size_t)(ty * T::TM + i) * g.ldc), HALF && g.c_type == DTYPE_BF16};
 #pragma unroll
         for (int j = 0; j < T::TN; j++) {
             int n = n0 + tx * T::TN + j;
             if (n >= g.N) continue;
             float sum = g.bias ? acc[i][j] + g.bias[n] : acc[i][j];
-            c[j] = add ? c[j] + sum : sum;
+            row_put(c, (size_t)n, add ? row_get(c, (size_t)n) + sum : sum);
         }
     }
 }
 
 /* A block owns BM x BN of c and all of k; a thread TM x TN. blockIdx: row tile, column tile, expert (TN) or batch.
  * Bound: FFMA for many rows, bytes of the weights for few. */
-template <int FORM, class T> __global__ void __launch_bounds__(T::THREADS) gemm(GemmCall g)
+template <int FORM, class T, bool HALF> __global__ void __launch_bounds__(T::THREADS) gemm(GemmCall g)
 {
-    Work w = work_of<FORM>(g, T::BM);
+    Work w = work_of<FORM, HALF>(g, T::BM);
     if (!w.any) return;
     int n0 = (int)blockIdx.y * T::BN, most = FORM == GEMM_TN ? TOKEN_BLOCK : w.K;
     float acc[T::TM][T::TN];
     for (int k = 0; k < w.K; k += most) {
-        chain<FORM, T>(acc, g, w, n0, k, w.K - k < most ? w.K : k + most);
-        store_tile<T>(acc, g, w, n0, FORM == GEMM_TN || g.add);
+        chain<FORM, T, HALF>(acc, g, w, n0, k, w.K - k < most ? w.K : k + most);
+        store_tile<T, HALF>(acc, g, w, n0, FORM == GEMM_TN || g.add);
     }
 }
 
@@ -163,28 +180,29 @@ __global__ void __launch_bounds__(ROW_THREADS) column_parts(float *part, Mat x)
     part[(size_t)blockIdx.y * x.cols + j] = sum;
 }
 
-template <int FORM, class T> static void launch_gemm(Backend *b, const GemmCall &g)
+template <int FORM, class T, bool HALF> static void launch_gemm(Backend *b, const GemmCall &g)
 {
     size_t tiles = ceil_div((size_t)g.M, T::BM), z = (size_t)(g.batch > 0 ? g.batch : 1);
     if (g.offsets && FORM == GEMM_TN) z = (size_t)g.experts;
     if (g.offsets && FORM != GEMM_TN) tiles = (size_t)g.M / T::BM + (size_t)g.experts;
     dim3 grid((unsigned)tiles, (unsigned)ceil_div((size_t)g.N, T::BN), (unsigned)z);
-    LAUNCH((gemm<FORM, T>), grid, T::THREADS, 0, b->stream, g);
+    LAUNCH((gemm<FORM, T, HALF>), grid, T::THREADS, 0, b->stream, g);
 }
 
-template <int FORM> static void choose_tile(Backend *b, const GemmCall &g)
+template <int FORM, bool HALF> static void choose_tile(Backend *b, const GemmCall &g)
 {
     bool large = g.M >= 4 * LargeTile::BM && g.N >= LargeTile::BN;
-    if (large) launch_gemm<FORM, LargeTile>(b, g);
-    else launch_gemm<FORM, SmallTile>(b, g);
+    if (large) launch_gemm<FORM, LargeTile, HALF>(b, g);
+    else launch_gemm<FORM, SmallTile, HALF>(b, g);
 }
 
 void gemm_f32(Backend *b, GemmForm form, GemmCall g)
 {
     if (g.M <= 0 || g.N <= 0 || g.K <= 0) return;
-    if (form == GEMM_NT) choose_tile<GEMM_NT>(b, g);
-    else if (form == GEMM_NN) choose_tile<GEMM_NN>(b, g);
-    else choose_tile<GEMM_TN>(b, g);
+    bool half = g.b_type == DTYPE_BF16;
+    if (form == GEMM_NT) half ? choose_tile<GEMM_NT, true>(b, g) : choose_tile<GEMM_NT, false>(b, g);
+    else if (form == GEMM_NN) half ? choose_tile<GEMM_NN, true>(b, g) : choose_tile<GEMM_NN, false>(b, g);
+    else half ? choose_tile<GEMM_TN, true>(b, g) : choose_tile<GEMM_TN, false>(b, g);
 }
 
 void gemm_column_sums(Backend *b, float *sum, Mat x)

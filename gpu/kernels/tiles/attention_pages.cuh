@@ -3,13 +3,14 @@
 #ifndef GPU_KERNELS_ATTENTION_PAGES_CUH
 #define GPU_KERNELS_ATTENTION_PAGES_CUH
 
-#include "gpu/kernels/rows.cuh"
+#include "gpu/kernels/tiles/heads_f32.cuh"
 
 enum { PAGE_THREADS = KEY_TILE };
 
-DEVICE float *page_of(const CacheLayer &cache, CacheRow row, int i)
+DEVICE Row page_of(const CacheLayer &cache, CacheRow row, int i)
 {
-    return (float *)cache.base + (size_t)cache.pages[row.at + i] * cache.page_stride;
+    Row base = {cache.base, cache.dtype == DTYPE_BF16};
+    return row_from(base, (size_t)cache.pages[row.at + i] * cache.page_stride);
 }
 
 /* Element d of position j: key at k[d * dim + j * position], likewise the rope part and the values. */
@@ -57,15 +58,16 @@ DEVICE void attend_pages(float *o, const float *q, PageState *s, const CacheLaye
     int t = (int)threadIdx.x;
     if (t == 0) s->m = -INFINITY, s->l = 0.0f;
     for (int i = 0; i * KEY_TILE <= row.pos; i++) {
-        const float *page = page_of(cache, row, i);
+        Row page = page_of(cache, row, i);
         int limit = row.pos + 1 - i * KEY_TILE < KEY_TILE ? row.pos + 1 - i * KEY_TILE : KEY_TILE;
         if (t < limit) {
-            const float *k = page + p.k + (size_t)t * p.position, *rope = page + p.rope + (size_t)t * p.position;
+            Row k = row_from(page, p.k + (size_t)t * p.position),
+                rope = row_from(page, p.rope + (size_t)t * p.position);
             float sum = 0.0f;
 #pragma unroll 4
-            for (int d = 0; d < p.Dn; d++) sum = fmaf(q[d], k[(size_t)d * p.dim], sum);
+            for (int d = 0; d < p.Dn; d++) sum = fmaf(q[d], row_get(k, (size_t)d * p.dim), sum);
 #pragma unroll 4
-            for (int d = 0; d < p.Dr; d++) sum = fmaf(q[p.Dn + d], rope[(size_t)d * p.dim], sum);
+            for (int d = 0; d < p.Dr; d++) sum = fmaf(q[p.Dn + d], row_get(rope, (size_t)d * p.dim), sum);
             s->e[t] = sum * p.scale;
         }
         __syncthreads();
@@ -74,7 +76,8 @@ DEVICE void attend_pages(float *o, const float *q, PageState *s, const CacheLaye
         for (int d = t; d < p.Dv; d += PAGE_THREADS) {
             float acc = i == 0 ? 0.0f : o[d] * s->alpha;
 #pragma unroll 4
-            for (int j = 0; j < limit; j++) acc = fmaf(s->e[j], page[p.v + (size_t)j * p.v_position + (size_t)d], acc);
+            for (int j = 0; j < limit; j++)
+                acc = fmaf(s->e[j], row_get(page, p.v + (size_t)j * p.v_position + (size_t)d), acc);
             o[d] = last ? acc * (1.0f / s->l) : acc;
         }
         __syncthreads();

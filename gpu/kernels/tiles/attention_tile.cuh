@@ -6,7 +6,7 @@
 #ifndef GPU_KERNELS_ATTENTION_TILE_CUH
 #define GPU_KERNELS_ATTENTION_TILE_CUH
 
-#include "gpu/kernels/rows.cuh"
+#include "gpu/kernels/tiles/heads_f32.cuh"
 
 enum {
     TILE_THREADS = 128,
@@ -17,16 +17,23 @@ enum {
     PIECE_FLOATS = PIECE * PIECE_ROW
 };
 
-/* Rows of one head: element (r, d) at p[r * row + d], r < rows. */
+/* Rows of one head: element (r, d) at r * row + d of `at`, r < rows. */
 typedef struct TileRows {
-    const float *p;
+    Row at;
     size_t row;
     int rows;
 } TileRows;
 
 DEVICE TileRows tile_rows(HeadView v, size_t n, int h, int rows)
 {
-    TileRows t = {head_ptr(v, n, (size_t)h), v.row, rows < TILE ? rows : TILE};
+    TileRows t = {head_row(v, n, (size_t)h), v.row, rows < TILE ? rows : TILE};
+    return t;
+}
+
+/* From dimension d on. */
+DEVICE TileRows tile_from(TileRows t, int d)
+{
+    t.at = row_from(t.at, (size_t)d);
     return t;
 }
 
@@ -54,18 +61,21 @@ DEVICE TileAt tile_at(const int32_t *offsets, int nseq, int slot)
 /* piece[d][r] = x[r][d0 + d], zeros outside. */
 DEVICE void load_columns(float *piece, TileRows x, int d0, int D)
 {
+#pragma unroll 4
     for (int e = (int)threadIdx.x; e < PIECE * TILE; e += TILE_THREADS) {
         int d = e % PIECE, r = e / PIECE;
-        piece[d * PIECE_ROW + r] = r < x.rows && d0 + d < D ? x.p[(size_t)r * x.row + (size_t)(d0 + d)] : 0.0f;
+        piece[d * PIECE_ROW + r] =
+            r < x.rows && d0 + d < D ? row_get(x.at, (size_t)r * x.row + (size_t)(d0 + d)) : 0.0f;
     }
 }
 
 /* piece[r][d] = x[r][d0 + d], zeros outside. */
 DEVICE void load_rows(float *piece, TileRows x, int d0, int D)
 {
+#pragma unroll 4
     for (int e = (int)threadIdx.x; e < PIECE * TILE; e += TILE_THREADS) {
         int d = e % PIECE, r = e / PIECE;
-        piece[r * PIECE + d] = r < x.rows && d0 + d < D ? x.p[(size_t)r * x.row + (size_t)(d0 + d)] : 0.0f;
+        piece[r * PIECE + d] = r < x.rows && d0 + d < D ? row_get(x.at, (size_t)r * x.row + (size_t)(d0 + d)) : 0.0f;
     }
 }
 
@@ -101,9 +111,8 @@ DEVICE void tile_scores(float (&s)[4][8], const AttentionShape &shape, TileRows 
 {
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 8; j++) s[i][j] = 0.0f;
-    TileRows q_rope = {q.p + shape.Dn, q.row, q.rows};
     if (shape.Dn) add_scores(s, q, k, shape.Dn, pieces);
-    if (shape.Dr) add_scores(s, q_rope, k_rope, shape.Dr, pieces);
+    if (shape.Dr) add_scores(s, tile_from(q, shape.Dn), k_rope, shape.Dr, pieces);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 8; j++) s[i][j] = s[i][j] * shape.scale;
 }
