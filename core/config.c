@@ -7,9 +7,25 @@
 
 const char *arch_name(Arch arch)
 {
-    static const char *const names[ARCH_COUNT] = {"deepseek_v2", "deepseek_v3", "qwen2", "qwen3", "llama"};
+    static const char *const names[ARCH_COUNT] = {"deepseek_v2", "deepseek_v3", "qwen2",   "qwen3",
+                                                  "llama",       "deepseek",    "glm4_moe"};
     CHECK((int)arch >= 0 && arch < ARCH_COUNT);
     return names[arch];
+}
+
+bool arch_is_latent(Arch arch)
+{
+    return arch == ARCH_DEEPSEEK_V2 || arch == ARCH_DEEPSEEK_V3;
+}
+
+bool arch_has_experts(Arch arch)
+{
+    return arch_is_latent(arch) || arch == ARCH_DEEPSEEK || arch == ARCH_GLM4_MOE;
+}
+
+bool arch_routes_as_v3(Arch arch)
+{
+    return arch == ARCH_DEEPSEEK_V3 || arch == ARCH_GLM4_MOE;
 }
 
 const char *topk_method_name(int k)
@@ -145,10 +161,10 @@ static bool check_ranges(const ModelConfig *c, Status *st)
 
 static bool check_attention(const ModelConfig *c, Status *st)
 {
-    bool mla = c->arch == ARCH_DEEPSEEK_V2 || c->arch == ARCH_DEEPSEEK_V3;
+    bool mla = arch_is_latent(c->arch);
     if (mla != (c->attention == ATTENTION_MLA))
         return fail(st,
-                    "model_type %s does not go with this kind of attention: DeepSeek models have latent attention, "
+                    "model_type %s does not go with this kind of attention: DeepSeek-V2 and V3 have latent attention, "
                     "the others grouped heads",
                     arch_name(c->arch));
     if (c->Dr % 2)
@@ -238,6 +254,8 @@ static bool check_floats(const ModelConfig *c, Status *st)
 bool config_validate(const ModelConfig *c, Status *st)
 {
     if ((int)c->arch < 0 || c->arch >= ARCH_COUNT)
-        return fail(st, "model_type of the model's config is none of deepseek_v2, deepseek_v3, qwen2, qwen3, llama");
+        return fail(
+            st, "model_type of the model's config is none of deepseek_v2, deepseek_v3, qwen2, qwen3, llama, deepseek, "
+                "glm4_moe");
     return check_ranges(c, st) && check_attention(c, st) && check_experts(c, st) && check_floats(c, st);
 }

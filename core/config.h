@@ -12,7 +12,18 @@
 
 #include "core/base/status.h"
 
-typedef enum { ARCH_DEEPSEEK_V2, ARCH_DEEPSEEK_V3, ARCH_QWEN2, ARCH_QWEN3, ARCH_LLAMA, ARCH_COUNT } Arch;
+/* ARCH_DEEPSEEK: DeepSeekMoE of before V2 (arXiv:2401.06066), V2's experts under plain heads; ARCH_GLM4_MOE: V3's experts under
+ * plain heads, as GLM-4.5 has them. */
+typedef enum {
+    ARCH_DEEPSEEK_V2,
+    ARCH_DEEPSEEK_V3,
+    ARCH_QWEN2,
+    ARCH_QWEN3,
+    ARCH_LLAMA,
+    ARCH_DEEPSEEK,
+    ARCH_GLM4_MOE,
+    ARCH_COUNT
+} Arch;
 typedef enum { ATTENTION_MLA, ATTENTION_GQA } AttentionKind;
 typedef enum { TOPK_GREEDY, TOPK_GROUP_MAX, TOPK_NOAUX } TopkMethod;
 typedef enum { SCORE_SOFTMAX, SCORE_SIGMOID } ScoreFunction;
@@ -67,6 +78,10 @@ typedef struct ModelConfig {
 
 /* "deepseek_v2", ...: the model_type of config.json. */
 const char *arch_name(Arch arch);
+/* Whether its attention is MLA (else grouped heads); whether it has routed experts; whether their router is DeepSeek-V3's. */
+bool arch_is_latent(Arch arch);
+bool arch_has_experts(Arch arch);
+bool arch_routes_as_v3(Arch arch);
 /* "greedy", ... and "softmax", "sigmoid", as config.json spells them; NULL after the last. */
 const char *topk_method_name(int k);
 const char *score_function_name(int k);

@@ -59,9 +59,11 @@ static void read_arch(Reader *r, ModelConfig *c)
     int arch = 0;
     while (arch < ARCH_COUNT && (!type || strcmp(type, arch_name((Arch)arch)))) arch++;
     if (arch == ARCH_COUNT) {
-        r->ok = fail(
-            r->st, "config.json: model_type %.60s is unknown; known are deepseek_v2, deepseek_v3, qwen2, qwen3, llama",
-            type ? type : "(absent)");
+        r->ok =
+            fail(r->st,
+                 "config.json: model_type %.60s is unknown; known are deepseek_v2, deepseek_v3, qwen2, qwen3, llama, "
+                 "deepseek, glm4_moe",
+                 type ? type : "(absent)");
         return;
     }
     c->arch = (Arch)arch;
@@ -115,7 +117,7 @@ static void read_latent_attention(Reader *r, ModelConfig *c)
 /* topk_method and scoring_func belong to the architecture; another pair has other maths. */
 static void read_routing(Reader *r, ModelConfig *c)
 {
-    bool v3 = c->arch == ARCH_DEEPSEEK_V3;
+    bool v3 = arch_routes_as_v3(c->arch);
     const char *method = json_get_string(r->object, "topk_method", v3 ? "noaux_tc" : "greedy");
     const char *score = json_get_string(r->object, "scoring_func", v3 ? "sigmoid" : "softmax");
     c->score = v3 ? SCORE_SIGMOID : SCORE_SOFTMAX;
@@ -129,7 +131,7 @@ static void read_routing(Reader *r, ModelConfig *c)
 
 static void read_experts(Reader *r, ModelConfig *c)
 {
-    bool v3 = c->arch == ARCH_DEEPSEEK_V3;
+    bool v3 = arch_routes_as_v3(c->arch);
     c->mtp_layers = read_int(r, "num_nextn_predict_layers", 0);
     c->mask_zero = read_bool(r, "mask_rejected_groups_with_zero", false);
     read_routing(r, c);
@@ -144,6 +146,9 @@ static void read_experts(Reader *r, ModelConfig *c)
     c->topk_group = read_int(r, "topk_group", v3 ? 4 : 1);
     c->norm_topk = read_bool(r, "norm_topk_prob", v3);
     c->routed_scale = read_float(r, "routed_scaling_factor", v3 ? 2.5 : 1.0);
+    if (r->ok && c->arch == ARCH_DEEPSEEK && (c->routed_scale != 1.0f || c->topk != TOPK_GREEDY))
+        r->ok =
+            fail(r->st, "config.json: a deepseek model's router has topk_method greedy and no routed_scaling_factor");
 }
 
 static void read_grouped_attention(Reader *r, ModelConfig *c)
@@ -159,7 +164,9 @@ static void read_grouped_attention(Reader *r, ModelConfig *c)
     c->qkv_bias = c->arch == ARCH_QWEN2;
     c->qk_norm = c->arch == ARCH_QWEN3;
     refuse_true(r, "use_sliding_window");
-    if (r->ok && read_float(r, "partial_rotary_factor", 1.0) != 1.0f)
+    if (c->arch == ARCH_GLM4_MOE) refuse_true(r, "use_qk_norm");
+    /* transformers' default for GLM-4.5 is its released models'. */
+    if (r->ok && read_float(r, "partial_rotary_factor", c->arch == ARCH_GLM4_MOE ? 0.5 : 1.0) != 1.0f)
         r->ok = fail(r->st, "config.json: partial_rotary_factor other than 1 is not supported");
 }
 
@@ -265,10 +272,10 @@ bool hf_config_parse(const Json *object, ModelConfig *out, Status *st)
     Reader r = {object, st, true};
     read_arch(&r, &c);
     if (r.ok) read_sizes(&r, &c);
-    bool deepseek = c.arch == ARCH_DEEPSEEK_V2 || c.arch == ARCH_DEEPSEEK_V3;
-    if (r.ok && deepseek) read_latent_attention(&r, &c);
-    if (r.ok && deepseek) read_experts(&r, &c);
-    if (r.ok && !deepseek) read_grouped_attention(&r, &c);
+    bool latent = arch_is_latent(c.arch);
+    if (r.ok && latent) read_latent_attention(&r, &c);
+    if (r.ok && arch_has_experts(c.arch)) read_experts(&r, &c);
+    if (r.ok && !latent) read_grouped_attention(&r, &c);
     if (r.ok) read_rope(&r, &c);
     if (!r.ok || !config_loadable(&c, st)) return false;
     *out = c;
@@ -349,7 +356,8 @@ static void write_latent_attention(Json *o, const ModelConfig *c)
 
 static void write_names(Json *o, const ModelConfig *c)
 {
-    static const char *const classes[ARCH_COUNT] = {"DeepseekV2", "DeepseekV3", "Qwen2", "Qwen3", "Llama"};
+    static const char *const classes[ARCH_COUNT] = {"DeepseekV2", "DeepseekV3", "Qwen2",  "Qwen3",
+                                                    "Llama",      "Deepseek",   "Glm4Moe"};
     char name[64];
     snprintf(name, sizeof name, "%sFor%s", classes[c->arch],
              c->head == HEAD_SCALAR ? "SequenceClassification" : "CausalLM");
@@ -373,7 +381,9 @@ Json *hf_config_json(const ModelConfig *c)
     set_int(o, "num_key_value_heads", c->Hkv);
     if (mla) write_latent_attention(o, c);
     else set_int(o, "head_dim", c->Dr);
-    if (mla) write_experts(o, c);
+    if (c->arch == ARCH_GLM4_MOE) json_set(o, "partial_rotary_factor", json_new_number(1.0));
+    if (c->arch == ARCH_GLM4_MOE) json_set(o, "use_qk_norm", json_new_bool(false));
+    if (arch_has_experts(c->arch)) write_experts(o, c);
     json_set(o, "hidden_act", json_new_text("silu"));
     json_set(o, "rms_norm_eps", number(c->eps));
     json_set(o, "rope_theta", number(c->rope.theta));

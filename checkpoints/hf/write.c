@@ -187,6 +187,12 @@ bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, con
               uint64_t shard_bytes, const Tokenizer *tokenizer, const Attachments *attached, Status *st)
 {
     CHECK(dtype == ST_F32 || dtype == ST_F16 || dtype == ST_BF16);
+    /* The public code of this model_type has no head_dim of its own. */
+    if (c->arch == ARCH_DEEPSEEK && c->H * c->Dr != c->C)
+        return fail(st,
+                    "a deepseek model as others load it has heads that fill the width, but %d heads of %d are not "
+                    "hidden_size %d: train with head_dim %d, or keep the checkpoint",
+                    c->H, c->Dr, c->C, c->C / c->H);
     if (!make_folder(folder, st)) return false;
     Export e = {.folder = folder};
     plan(&e, t, weights, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);

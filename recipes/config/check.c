@@ -10,22 +10,26 @@
 
 /* ---- Derived values ---- */
 
-static void derive_model(ModelConfig *c)
+/* Keys that an architecture lacks have the value that does nothing. */
+static void derive_model(RecipeModel *m)
 {
-    bool mla = c->arch == ARCH_DEEPSEEK_V2 || c->arch == ARCH_DEEPSEEK_V3;
+    ModelConfig *c = &m->config;
+    bool mla = arch_is_latent(c->arch);
     c->attention = mla ? ATTENTION_MLA : ATTENTION_GQA;
     c->head = HEAD_LM;
     c->rope.interleaved = mla;
     c->bos = c->eos = -1;
-    if (mla) {
-        c->Hkv = c->H;
-        return;
-    }
+    if (mla || m->heads == HEADS_MHA) c->Hkv = c->H;
+    if (m->heads == HEADS_MQA) c->Hkv = 1;
+    if (mla) return;
     c->Dn = 0;
     c->Dv = c->Dr;
     c->qk_norm = c->arch == ARCH_QWEN3;
-    c->n_group = c->topk_group = c->moe_freq = 1;
-    c->routed_scale = 1;
+    if (c->arch != ARCH_GLM4_MOE) {
+        c->n_group = c->topk_group = 1;
+        c->routed_scale = 1;
+    }
+    if (c->arch != ARCH_DEEPSEEK) c->moe_freq = 1;
 }
 
 /* ---- Checks ---- */
@@ -43,7 +47,18 @@ static bool check_model(RecipeModel *m, const Node *tree, const char *key, Statu
         memset(&m->config, 0, sizeof m->config);
         return true;
     }
-    derive_model(&m->config);
+    int given = m->config.Hkv;
+    derive_model(m);
+    const Node *model = node_get(tree, key) ? node_get(tree, key) : tree;
+    bool mla = m->config.attention == ATTENTION_MLA;
+    if (mla != (m->heads == HEADS_MLA))
+        return fail(st, "%s: %s.attention is %s, but %s has %s", place(model, "attention"), key,
+                    mla ? "not mla" : "mla", arch_name(m->config.arch),
+                    mla ? "no other" : "plain heads: mha, gqa or mqa");
+    if (!mla && given != m->config.Hkv && node_get(model, "num_key_value_heads"))
+        return fail(st, "%s: %s.num_key_value_heads is %d, but attention %s makes it %d: leave it out, or take gqa",
+                    place(model, "num_key_value_heads"), key, given, m->heads == HEADS_MHA ? "mha" : "mqa",
+                    m->config.Hkv);
     ModelConfig ignored;
     if (recipe_model_config(m, 1024, -1, -1, &ignored, st)) return true;
     return fail_prefix(st, "%s: %s", place(tree, key), key);

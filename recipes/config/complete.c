@@ -69,8 +69,37 @@ static void complete_stage(Node *stage)
     complete_tasks(stage, "tasks");
 }
 
+static void drop_key(Node *map, const char *key)
+{
+    for (int i = 0; i < map->n; i++) {
+        if (strcmp(map->items[i]->key, key)) continue;
+        node_free(map->items[i]);
+        memmove(map->items + i, map->items + i + 1, (size_t)(--map->n - i) * sizeof *map->items);
+        return;
+    }
+}
+
+/* Other attention under DeepSeek's blocks is another architecture by name: DeepSeekMoE's (V2's router), GLM-4.5's (V3's). */
+static void complete_model(Node *model)
+{
+    static const char *const of_latent[] = {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
+                                            "v_head_dim"};
+    static const char *const plain[][2] = {{"deepseek_v2", "deepseek"}, {"deepseek_v3", "glm4_moe"}};
+    const char *attention = model && model->kind == NODE_MAP ? text_of(model, "attention") : NULL;
+    if (!attention || (strcmp(attention, "mha") && strcmp(attention, "gqa") && strcmp(attention, "mqa"))) return;
+    const char *name = text_of(model, "architecture");
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (strcmp(name ? name : "deepseek_v2", plain[i][0])) continue;
+        node_put(model, "architecture", node_new(NODE_SCALAR, plain[i][1], model->where));
+        for (size_t k = 0; k < sizeof of_latent / sizeof *of_latent; k++) drop_key(model, of_latent[k]);
+        return;
+    }
+}
+
 void recipe_complete_tree(Node *tree)
 {
+    complete_model(node_get(tree, "model"));
+    complete_model(node_get(tree, "student"));
     complete_rewards(tree);
     complete_tasks(tree, "tasks");
     complete_tasks(tree, "general");

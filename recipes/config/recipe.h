@@ -28,6 +28,8 @@ typedef enum {
 
 typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
 typedef enum { BLOCK_MODEL, BLOCK_STUDENT } ModelBlock;
+/* How heads share keys and values: one latent; each its own; in groups; one for all. */
+typedef enum { HEADS_MLA, HEADS_MHA, HEADS_GQA, HEADS_MQA } HeadSharing;
 const char *stage_kind_name(int k); /* "pretrain", ...; NULL after the last */
 
 /* model:, student:. config lacks what the tokenizer knows (V, bos, eos): recipe_model_config adds it.
@@ -35,6 +37,7 @@ const char *stage_kind_name(int k); /* "pretrain", ...; NULL after the last */
 typedef struct RecipeModel {
     bool used; /* student: absent in many recipes */
     char from[RECIPE_PATH];
+    HeadSharing heads;
     ModelConfig config;
 } RecipeModel;
 

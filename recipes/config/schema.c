@@ -27,6 +27,12 @@ static const char *name_tokenizer(int i)
     return names[i];
 }
 
+static const char *name_heads(int i)
+{
+    static const char *const names[] = {"mla", "mha", "gqa", "mqa", NULL};
+    return names[i];
+}
+
 static const char *name_block_of(int i) /* which model block a stage trains */
 {
     static const char *const names[] = {"model", "student", NULL};
@@ -99,15 +105,26 @@ enum { BIG = 1000000000, WIDE = 1 << 20 };
 enum {
     V2 = 1 << ARCH_DEEPSEEK_V2,
     V3 = 1 << ARCH_DEEPSEEK_V3,
-    MLA = V2 | V3,
+    V1 = 1 << ARCH_DEEPSEEK,
+    G4 = 1 << ARCH_GLM4_MOE,
     Q2 = 1 << ARCH_QWEN2,
     Q3 = 1 << ARCH_QWEN3,
     LL = 1 << ARCH_LLAMA,
-    GQA = Q2 | Q3 | LL
+    MLA = V2 | V3,
+    GQA = V1 | G4 | Q2 | Q3 | LL,
+    MOE = V1 | V2 | V3 | G4, /* routed experts, */
+    SOFTMAX = V1 | V2,       /* with V2's router */
+    SIGMOID = V3 | G4        /* with V3's */
 };
 static const Field model_fields[] = {
     ENUM("architecture", config.arch, "deepseek_v2", name_arch, 0,
-         "deepseek_*: MLA + DeepSeekMoE; the others: dense, GQA"),
+         "deepseek_v2, deepseek_v3: MLA and DeepSeekMoE; deepseek, glm4_moe: the experts of these two under plain "
+         "heads; "
+         "the others: dense, plain heads"),
+    ENUM("attention", heads, "mla", name_heads, MLA,
+         "mla; mha, gqa and mqa make deepseek_v2 a deepseek and deepseek_v3 a glm4_moe, without MLA's keys"),
+    ENUM("attention", heads, "gqa", name_heads, GQA,
+         "mha: keys and values of every head; gqa: num_key_value_heads of them; mqa: one for all"),
     PATH("from", from, PATH_MODEL, "", 0,
          "start from this model (checkpoint, RUN/stage, HF folder); then no other key may be given"),
     INT("hidden_size", config.C, "96", 1, WIDE, 0, "model width"),
@@ -122,21 +139,21 @@ static const Field model_fields[] = {
     INT("qk_rope_head_dim", config.Dr, "16", 2, 4096, MLA, "part of a head that is rotated, one key for all heads"),
     INT("v_head_dim", config.Dv, "24", 1, 4096, MLA, "value width of a head"),
     INT("intermediate_size", config.F, "256", 1, WIDE, 0, "width of a dense SwiGLU block"),
-    INT("n_routed_experts", config.E, "8", 0, 4096, MLA, "routed experts of a layer; 0: every layer is dense"),
-    INT("n_shared_experts", config.S, "1", 0, 64, MLA, "experts every token meets"),
-    INT("num_experts_per_tok", config.K, "2", 1, 4096, MLA, "routed experts a token meets"),
-    INT("moe_intermediate_size", config.moe_F, "64", 1, WIDE, MLA, "width of an expert"),
-    INT("first_k_dense_replace", config.first_dense, "1", 0, 4096, MLA, "first layers that are dense"),
-    INT("moe_layer_freq", config.moe_freq, "1", 1, 4096, MLA, "every so many layers has experts"),
+    INT("n_routed_experts", config.E, "8", 0, 4096, MOE, "routed experts of a layer; 0: every layer is dense"),
+    INT("n_shared_experts", config.S, "1", 0, 64, MOE, "experts every token meets"),
+    INT("num_experts_per_tok", config.K, "2", 1, 4096, MOE, "routed experts a token meets"),
+    INT("moe_intermediate_size", config.moe_F, "64", 1, WIDE, MOE, "width of an expert"),
+    INT("first_k_dense_replace", config.first_dense, "1", 0, 4096, MOE, "first layers that are dense"),
+    INT("moe_layer_freq", config.moe_freq, "1", 1, 4096, V1 | V2 | V3, "every so many layers has experts"),
     ENUM("topk_method", config.topk, "greedy", topk_method_name, V2, "how a token's experts are chosen"),
-    ENUM("topk_method", config.topk, "noaux_tc", topk_method_name, V3, "how a token's experts are chosen"),
-    ENUM("scoring_func", config.score, "softmax", score_function_name, V2, "router scores"),
-    ENUM("scoring_func", config.score, "sigmoid", score_function_name, V3, "router scores"),
-    INT("n_group", config.n_group, "1", 1, 4096, MLA, "groups of experts (group-limited routing)"),
-    INT("topk_group", config.topk_group, "1", 1, 4096, MLA, "groups a token may reach"),
-    BOOL("norm_topk_prob", config.norm_topk, "false", V2, "scale the chosen experts' weights to a sum of 1"),
-    BOOL("norm_topk_prob", config.norm_topk, "true", V3, "scale the chosen experts' weights to a sum of 1"),
-    FLOAT("routed_scaling_factor", config.routed_scale, "1", 0, 1000, MLA, "multiplies the routed experts' sum"),
+    ENUM("topk_method", config.topk, "noaux_tc", topk_method_name, SIGMOID, "how a token's experts are chosen"),
+    ENUM("scoring_func", config.score, "softmax", score_function_name, SOFTMAX, "router scores"),
+    ENUM("scoring_func", config.score, "sigmoid", score_function_name, SIGMOID, "router scores"),
+    INT("n_group", config.n_group, "1", 1, 4096, MLA | G4, "groups of experts (group-limited routing)"),
+    INT("topk_group", config.topk_group, "1", 1, 4096, MLA | G4, "groups a token may reach"),
+    BOOL("norm_topk_prob", config.norm_topk, "false", SOFTMAX, "scale the chosen experts' weights to a sum of 1"),
+    BOOL("norm_topk_prob", config.norm_topk, "true", SIGMOID, "scale the chosen experts' weights to a sum of 1"),
+    FLOAT("routed_scaling_factor", config.routed_scale, "1", 0, 1000, MLA | G4, "multiplies the routed experts' sum"),
     FLOAT("rms_norm_eps", config.eps, "1e-6", 0, 1, 0, "RMSNorm epsilon"),
     FLOAT("rope_theta", config.rope.theta, "1000", 1, 1e9, 0, "base of the rotary frequencies"),
     INT("max_position_embeddings", config.max_positions, "1024", 1, 1 << 24, 0, "longest sequence"),

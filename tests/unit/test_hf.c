@@ -96,6 +96,28 @@ static void test_config_round_trip(void **state)
     assert_same(&a, &b);
 }
 
+/* The experts of V2 and V3 under plain heads: DeepSeekMoE's and GLM-4.5's model_type. */
+static void test_plain_heads(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"v2_lite", "v3"}, *const types[] = {"deepseek", "glm4_moe"};
+    for (int i = 0; i < 2; i++) {
+        ModelConfig a = config_of(families[i]), b;
+        Status st = {0};
+        a.arch = i ? ARCH_GLM4_MOE : ARCH_DEEPSEEK, a.attention = ATTENTION_GQA, a.rope.interleaved = false;
+        a.Hkv = 1, a.Rq = a.Rkv = a.Dn = 0, a.Dr = a.Dv = 16, a.rope.scaling = ROPE_PLAIN;
+        a.rope = (RopeConfig){.theta = 10000};
+        if (!config_validate(&a, &st)) fail_msg("%s", st.text);
+        Json *object = hf_config_json(&a);
+        assert_string_equal(json_get_string(object, "model_type", ""), types[i]);
+        if (!hf_config_parse(object, &b, &st)) fail_msg("%s", st.text);
+        assert_same(&a, &b);
+        json_set(object, i ? "partial_rotary_factor" : "routed_scaling_factor", json_new_number(0.5));
+        assert_false(hf_config_parse(object, &b, &st));
+        json_free(object);
+    }
+}
+
 /* Without experts, which is n_routed_experts null (as in the published code) or 0, DeepSeek-V3 too. */
 static void test_dense_deepseek(void **state)
 {
@@ -381,11 +403,17 @@ static void test_fp8_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixtures_parse), cmocka_unit_test(test_config_round_trip),
-        cmocka_unit_test(test_dense_deepseek), cmocka_unit_test(test_written_keys_equal_released),
-        cmocka_unit_test(test_traps),          cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_weights),        cmocka_unit_test(test_weights_that_do_not_fit),
-        cmocka_unit_test(test_fused_experts),  cmocka_unit_test(test_fp8_blocks),
+        cmocka_unit_test(test_fixtures_parse),
+        cmocka_unit_test(test_config_round_trip),
+        cmocka_unit_test(test_plain_heads),
+        cmocka_unit_test(test_dense_deepseek),
+        cmocka_unit_test(test_written_keys_equal_released),
+        cmocka_unit_test(test_traps),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_weights_that_do_not_fit),
+        cmocka_unit_test(test_fused_experts),
+        cmocka_unit_test(test_fp8_blocks),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

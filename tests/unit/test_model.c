@@ -76,6 +76,16 @@ static ModelConfig gqa(void)
     return c;
 }
 
+/* Experts as GShard's (few, wide, the two best, none shared) under plain heads that share one key and value head. */
+static ModelConfig mqa_moe(void)
+{
+    ModelConfig c = mla_moe();
+    c.arch = ARCH_DEEPSEEK, c.attention = ATTENTION_GQA, c.H = 4, c.Hkv = 1, c.Dn = 0, c.Dr = c.Dv = 12,
+    c.Rq = c.Rkv = 0;
+    c.E = 3, c.S = 0, c.K = 2, c.moe_F = 72, c.norm_topk = true, c.rope.interleaved = false;
+    return c;
+}
+
 static DType precision;
 
 /* Setup of a group of tests. */
@@ -385,12 +395,12 @@ static void rollout_gate(void **state)
 static void rollout_gap(void **state)
 {
     (void)state;
-    ModelConfig configs[] = {mla_moe(), gqa()};
+    ModelConfig configs[] = {mla_moe(), gqa(), mqa_moe()};
     const int slots[] = {1, 3, 20};
     const float temperatures[] = {1.0f, 0.7f, 1.3f};
     Prompts p;
     make_prompts(&p);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         Setup s = setup(configs[k]);
         for (int i = 0; i < 3; i++) {
             Completion out[PROMPTS * SAMPLES];
@@ -481,9 +491,9 @@ static void overfit(void **state)
 static void differences(void **state)
 {
     (void)state;
-    ModelConfig configs[] = {mla_moe(), gqa()};
+    ModelConfig configs[] = {mla_moe(), gqa(), mqa_moe()};
     const BalanceConfig balance = {.expert = 0.5f, .devices = 1, .limit = 1};
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         Setup s = setup(configs[k]);
         const ParamTable *t = &s.policy->engine.table;
         const BalanceConfig *b = configs[k].E ? &balance : NULL;

@@ -568,6 +568,39 @@ static void differences(void **state)
     free(r);
 }
 
+/* attention: one key turns MLA's blocks into the same experts under plain heads, whatever MLA's keys say. */
+static void head_sharing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        Arch arch;
+        int kv_heads;
+    } list[] = {
+        {"{num_attention_heads: 4, kv_lora_rank: 16, v_head_dim: 8, attention: mqa}", ARCH_DEEPSEEK, 1},
+        {"{num_attention_heads: 8, attention: mha, n_shared_experts: 0}", ARCH_DEEPSEEK, 8},
+        {"{architecture: deepseek_v3, q_lora_rank: 8, attention: gqa, num_key_value_heads: 2}", ARCH_GLM4_MOE, 2},
+        {"{architecture: glm4_moe, attention: mqa}", ARCH_GLM4_MOE, 1},
+        {"{architecture: llama, attention: mha}", ARCH_LLAMA, 2},
+        {"{architecture: deepseek_v3, attention: mla}", ARCH_DEEPSEEK_V3, 2}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char set[200];
+        snprintf(set, sizeof set, "model=%s", list[i].model);
+        Recipe *r = parse_set(small, set);
+        const ModelConfig *c = &r->model.config;
+        if (c->arch != list[i].arch || c->Hkv != list[i].kv_heads)
+            fail_msg("%s: %s with %d key heads", set, arch_name(c->arch), c->Hkv);
+        assert_true((c->attention == ATTENTION_MLA) == arch_is_latent(c->arch) && c->n_group == 1);
+        assert_true(arch_is_latent(c->arch) || (c->Rkv == 0 && c->Dn == 0 && c->Dv == c->Dr));
+        char *text = recipe_write(r);
+        Recipe *again = parse(text);
+        assert_memory_equal(&again->model, &r->model, sizeof r->model);
+        free(again), free(text), free(r);
+    }
+    refused(small, "model={architecture: llama, attention: mla}", "llama has plain heads", "");
+    refused(small, "model={attention: mqa, num_key_value_heads: 2}", "num_key_value_heads is 2", "makes it 1");
+}
+
 static void schema(void **state)
 {
     (void)state;
@@ -612,6 +645,7 @@ int main(void)
         cmocka_unit_test(kinds_of_rewards),
         cmocka_unit_test(keys_that_came_later),
         cmocka_unit_test(differences),
+        cmocka_unit_test(head_sharing),
         cmocka_unit_test(schema),
         cmocka_unit_test(nearest),
     };
