@@ -178,6 +178,7 @@ static bool backend_init(Backend *b, const CpuOptions *o, Status *st)
     }
     memset(b->scratch, 0, (size_t)b->threads * sizeof(ThreadScratch));
     spread_threads(b->threads);
+    team_open(&b->team, b->threads, o->adapting);
     b->kernels = choose_kernels(o->isa, st);
     if (!b->kernels || !gemm_choice_open(b, o->matmul, o->bf16, st)) {
         return false;

@@ -6,6 +6,7 @@
 
 typedef struct CpuOptions {
     int threads;        /* 0: as many as processors the process may use */
+    bool adapting;      /* fewer of them while other processes want the processors (team.h) */
     DType dtype;        /* of the models that run on it: what machine_kind and rows_independent speak of */
     const char *matmul; /* "native", "onednn", "openblas", or a table's path (cpu/matmul/choice.c); NULL: native */
     const char

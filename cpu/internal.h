@@ -13,6 +13,7 @@
 #include "core/ops/ops.h"
 #include "cpu/matmul/choice.h"
 #include "cpu/matmul/packs.h"
+#include "cpu/team.h"
 
 /* Device.slice_rows: what one op writes of so many rows is still in the cache when the next one reads it. */
 enum { SLICE_ROWS = 2 * TOKEN_BLOCK };
@@ -37,7 +38,8 @@ typedef struct ThreadScratch {
 
 struct Backend {
     DType dtype; /* CpuOptions.dtype */
-    int threads; /* the size of every team that is larger than 1 */
+    int threads; /* the most of a team */
+    Team team;
     Ops *ops;
     const struct KernelTable *kernels;
     GemmChoice gemm;     /* what linear_* and grouped_* run on */
@@ -51,11 +53,11 @@ struct Backend {
 };
 
 /* Threads for a job of about `work` multiply-adds (or elements times their cost): 1 when a team would cost more than it
- * saves, else b->threads. Only these two sizes are ever used, so that the pool never shrinks and regrows. For
+ * saves, else what team.h says, at most b->threads. Asked once an op, by the thread that starts ops. For
  * `#pragma omp parallel num_threads(cpu_team(b, work))`. */
-static inline int cpu_team(const Backend *b, double work)
+static inline int cpu_team(Backend *b, double work)
 {
-    return work < 24e3 ? 1 : b->threads;
+    return work < 24e3 ? 1 : team_size(&b->team, work);
 }
 
 /* Runs a call that shares its loop by `#pragma omp for` on a team of `size`; one thread does without a region, which costs as

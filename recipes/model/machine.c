@@ -95,8 +95,10 @@ bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
     DeviceName device;
     if (!device_parse(o->device, &device, st)) return false;
     if (device.kind != DEVICE_CPU) return open_device(m, device, o, st);
-    CpuOptions cpu = {
-        .threads = o->threads > 0 ? o->threads : machine_processors(), .dtype = (DType)o->dtype, .matmul = o->matmul};
+    CpuOptions cpu = {.threads = o->threads > 0 ? o->threads : machine_processors(),
+                      .adapting = o->threads == 0, /* a number that a person gives is kept */
+                      .dtype = (DType)o->dtype,
+                      .matmul = o->matmul};
     m->backend = m->cpu = cpu_open(&cpu, &m->ops, st);
     m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : machine_free_memory() / 10 * 7;
     return m->backend != NULL;

@@ -17,7 +17,8 @@ void runtime_options(RuntimeTable *t, RuntimeOptions *o)
 {
     t->precision = (OptionChoice){&o->dtype, precision_name, &o->dtype_given};
     const Option rows[RUNTIME_OPTIONS] = {
-        {"--threads", "N", OPTION_INT, &o->threads, 1, 1024, "processors to use (default: all that it may use)"},
+        {"--threads", "N", OPTION_INT, &o->threads, 1, 1024,
+         "threads (default: a processor each, fewer while others are busy)"},
         {"--chunk", "N", OPTION_INT, &o->chunk, 1, 1 << 24,
          "rows the output head computes at once (default 4096; never changes results)"},
         {"--matmul", "NAME", OPTION_TEXT, &o->matmul, 0, 0,
