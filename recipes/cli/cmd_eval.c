@@ -11,17 +11,20 @@
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/model/open_model.h"
+#include "recipes/model/shots.h"
+#include "recipes/stages/reward_model.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/cli/task_source.h"
 
-enum { PROBLEMS = 200 }; /* of a built-in task */
+enum { PROBLEMS = 200, SAMPLES = 16 }; /* of a built-in task, of a problem */
 
 typedef struct EvalArgs {
-    const char *model, *tasks, *levels, *dump, *template_name;
-    int cache;                           /* CacheKind */
-    int n, k, max_tokens, seed;          /* n 0, max_tokens 0, seed -1: not given */
-    double temperature, top_p, zh_share; /* -1: not given */
-    double heldout;                      /* of a file named by --task: the share that is judged; 0: every row */
+    const char *model, *tasks, *levels, *dump, *template_name, *effort, *rm;
+    int cache;                                /* CacheKind */
+    int n, k, max_tokens, seed;               /* n, k, max_tokens 0, seed -1: not given */
+    int best_of, by, shots, refine, feedback; /* by: BestBy, feedback: Feedback */
+    double temperature, top_p, zh_share;      /* -1: not given */
+    double heldout;                           /* of a file named by --task: the share that is judged; 0: every row */
     int range[2];
     bool json, curve;
     RuntimeOptions runtime;
@@ -36,6 +39,7 @@ typedef struct Evaluation {
     int n_sources;
     CorpusSpec reasoning, general;
     FILE *dump;
+    OpenModel judge; /* --rm */
 } Evaluation;
 
 /* A source by the recipe's name for it, or by a task's or file's. */
@@ -115,6 +119,43 @@ static void dump_sample(void *ctx, int sample, const JudgedText *judged)
     json_free(o);
 }
 
+/* EvalRate by the reward model of --rm, RATED sequences at once. */
+static bool rate_samples(void *ctx, const PromptSet *set, const Completion *c, int k, float *score, Status *st)
+{
+    enum { RATED = 64 };
+    const Evaluation *e = ctx;
+    RewardModel m = {.policy = e->judge.policy, .std = 1, .answer_only = true};
+    for (int from = 0; from < set->n * k; from += RATED) {
+        int n = set->n * k - from < RATED ? set->n * k - from : RATED;
+        int32_t offsets[RATED + 1] = {0};
+        Ids ids = {0};
+        bool fits = true;
+        for (int i = 0; i < n; i++) {
+            const RolloutPrompt *p = &set->prompts[(from + i) / k];
+            reward_model_input(&m, e->model.file->tokenizer, p->ids, p->n, c[from + i].ids, c[from + i].n, &ids);
+            offsets[i + 1] = ids.n;
+            fits = fits && offsets[i + 1] - offsets[i] <= m.policy->config.max_positions;
+        }
+        if (fits) reward_model_scores(&m, ids.ids, offsets, n, score + from);
+        free(ids.ids);
+        if (!fits)
+            return fail(st, "a sample is longer than %s has positions for (%d): lower --max-tokens", e->args->rm,
+                        m.policy->config.max_positions);
+    }
+    return true;
+}
+
+static bool open_judge(Evaluation *e, Status *st)
+{
+    if (!e->args->rm) return true;
+    if (!open_model(&e->judge, e->args->rm, &e->args->runtime, st)) return false;
+    if (e->judge.policy->config.head != HEAD_SCALAR)
+        return fail(st, "%s is not a reward model: --rm names what a reward_model stage made (RUN/STAGE.helpful)",
+                    e->args->rm);
+    return e->judge.policy->config.V == e->model.policy->config.V ||
+           fail(st, "%s reads another vocabulary than %s", e->args->rm, e->args->model);
+}
+
 static EvalSpec spec_of(Evaluation *e)
 {
     const EvalArgs *a = e->args;
@@ -128,7 +169,16 @@ static EvalSpec spec_of(Evaluation *e)
                       .general_names = e->general_names,
                       .n = a->n ? a->n : PROBLEMS,
                       .file_n = a->n,
-                      .k = a->k,
+                      .k = a->k         ? a->k
+                           : a->best_of ? a->best_of
+                                        : SAMPLES,
+                      .shots = a->shots,
+                      .best_of = a->best_of,
+                      .by = (BestBy)a->by,
+                      .rate = rate_samples,
+                      .rate_ctx = e,
+                      .refine = a->refine,
+                      .feedback = (Feedback)a->feedback,
                       .general_n = a->n ? a->n : PROBLEMS,
                       .temperature = choose(a->temperature, r ? &r->eval.temperature : NULL, 0.6),
                       .top_p = choose(a->top_p, r ? &r->eval.top_p : NULL, 0.95),
@@ -140,6 +190,24 @@ static EvalSpec spec_of(Evaluation *e)
                       .on_sample = e->dump ? dump_sample : NULL,
                       .on_sample_ctx = e->dump,
                       .cancel = &interrupted};
+}
+
+static void print_chosen(const EvalResult *r, const char *name, double best, double se, double first)
+{
+    printf("%s: best of %d by %s %.1f +- %.1f (one sample: %.1f)\n", name, r->best_of, best_by_name((int)r->by),
+           100 * best, 100 * se, 100 * first);
+}
+
+/* What is counted of thoughts with a budget, chosen samples, refinements. */
+static void print_more(const EvalResult *r, const TaskEval *t)
+{
+    if (r->forced)
+        printf("%s: %.1f %% of thoughts closed, %.2f continued a sample\n", t->name, 100 * t->closed, t->continued);
+    if (r->best_of > 0) print_chosen(r, t->name, t->best, t->best_se, t->pass1);
+    for (int i = 0; i < t->rounds; i++)
+        printf("%s: refined %d (feedback: %s) %.1f +- %.1f; asked %.1f, fixed %.1f, broken %.1f %%\n", t->name, i + 1,
+               feedback_name((int)r->feedback), 100 * t->refine[i].score, 100 * t->refine[i].se,
+               100 * t->refine[i].asked, 100 * t->refine[i].fixed, 100 * t->refine[i].broken);
 }
 
 static void print_task(const TaskEval *t)
@@ -202,8 +270,14 @@ static void print_table(const EvalResult *r)
         print_counts(r);
         print_reasons(&r->all);
         if (r->all.curve.n) print_curve(&r->all);
+        for (int i = 0; i < r->n_tasks; i++) print_more(r, &r->tasks[i]);
+        if (r->n_tasks > 1) print_more(r, &r->all);
     }
-    for (int i = 0; i < r->n_general; i++) print_general(&r->general[i]);
+    for (int i = 0; i < r->n_general; i++) {
+        const GeneralEval *g = &r->general[i];
+        print_general(g);
+        if (r->best_of > 0) print_chosen(r, g->name, g->best, g->best_se, g->score);
+    }
 }
 
 static bool run(Evaluation *e, Status *st)
@@ -216,10 +290,12 @@ static bool run(Evaluation *e, Status *st)
     if (!voice_open(&voice, file->tokenizer, a->template_name, &file->config, &file->attached, st)) return false;
     if (file->checkpoint && file->checkpoint->meta.recipe)
         e->recipe = recipe_parse_resolved(file->checkpoint->meta.recipe, a->model, st);
-    if (st->failed || !add_sources(e, st)) return false;
+    if (st->failed || !add_sources(e, st) || !open_judge(e, st)) return false;
     if (a->dump && !(e->dump = fopen(a->dump, "w")))
         return fail(st, "%s: cannot be written: %s", a->dump, strerror(errno));
     EvalSpec spec = spec_of(e);
+    if (a->effort && !effort_read(a->effort, spec.max_tokens, &spec.effort))
+        return fail(st, "--effort %s: expected low, medium, high, TOKENS or +TOKENS", a->effort);
     bool ok = evaluate(e->model.policy, &voice, &spec, &r, st);
     if (e->dump && fclose(e->dump) && ok)
         ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
@@ -247,10 +323,25 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         {"--n", "N", OPTION_INT, &a->n, 1, 1 << 20, "problems a task, rows of a file (default: 200, every row)"},
         {"--heldout", "X", OPTION_REAL, &a->heldout, 0, 0.5,
          "of a file only the share that a recipe with this heldout keeps\nfrom training (default 0: every row)"},
-        {"--k", "K", OPTION_INT, &a->k, 1, 4096, "samples a problem (default 16)"},
+        {"--k", "K", OPTION_INT, &a->k, 1, 4096, "samples a problem (default 16, or N of --best-of)"},
         {"--curve", NULL, OPTION_FLAG, &a->curve, 0, 0,
          "what more samples buy: pass@k, votes, votes weighted by likelihood\nand the likeliest of k, for k = 1, 2, 4, "
          ".. K"},
+        {"--best-of", "N", OPTION_INT, &a->best_of, 1, 4096,
+         "one of N samples is chosen (--by); of helpful prompts too, judged by their hidden oracle"},
+        {"--by", "WHAT", OPTION_CHOICE, &(OptionChoice){&a->by, best_by_name, NULL}, 0, 0,
+         "helpful_rm (with --rm), verifier, or likelihood (default): the highest mean log-prob"},
+        {"--rm", "MODEL", OPTION_TEXT, &a->rm, 0, 0, "the reward model that chooses: RUN/STAGE.helpful"},
+        {"--shots", "N", OPTION_INT, &a->shots, 1, SHOTS_MAX,
+         "N worked examples of the training split before each question"},
+        {"--effort", "HOW", OPTION_TEXT, &a->effort, 0, 0,
+         "budget of a thought: low, medium (an eighth, a quarter of\n--max-tokens) or TOKENS close it there; high "
+         "(half) and "
+         "+TOKENS\nalso continue shorter ones until then"},
+        {"--refine", "ROUNDS", OPTION_INT, &a->refine, 1, REFINE_ROUNDS,
+         "the model sees its answer and answers again, ROUNDS times"},
+        {"--feedback", "WHAT", OPTION_CHOICE, &(OptionChoice){&a->feedback, feedback_name, NULL}, 0, 0,
+         "none (default): all are asked to check; verdict: the wrong ones\nare told what the verifier said"},
         {"--levels", "A,B", OPTION_TEXT, &a->levels, 0, 0, "from level A to B (default: the recipe's, or all)"},
         {"--temperature", "T", OPTION_REAL, &a->temperature, 0, 100, "0: greedy (default: the recipe's, or 0.6)"},
         {"--top-p", "P", OPTION_REAL, &a->top_p, 1e-6, 1, "nucleus (default: the recipe's, or 0.95)"},
@@ -281,12 +372,19 @@ static int read_args(int argc, char **argv, EvalArgs *a)
     if (code != COMMAND_GO) return code;
     if (a->levels && !parse_levels(a->levels, a->range))
         return command_usage(&usage, "--levels %s: expected A,B with 1 <= A <= B", a->levels);
+    if (a->rm && !(a->best_of && a->by == BY_HELPFUL_RM))
+        return command_usage(&usage, "--rm belongs to --best-of N --by helpful_rm");
+    if (a->best_of && a->by == BY_HELPFUL_RM && !a->rm)
+        return command_usage(&usage, "--by helpful_rm needs --rm MODEL, what a reward_model stage made");
+    if (a->best_of && a->k && a->best_of > a->k)
+        return command_usage(&usage, "--best-of %d needs at least as many samples, not --k %d", a->best_of, a->k);
     return COMMAND_GO;
 }
 
 int cmd_eval(int argc, char **argv)
 {
-    EvalArgs a = {.k = 16, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .runtime = runtime_defaults()};
+    EvalArgs a = {
+        .by = BY_LIKELIHOOD, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .runtime = runtime_defaults()};
     Evaluation e = {.args = &a};
     Status st = {0};
     int code = read_args(argc, argv, &a);
@@ -295,6 +393,7 @@ int cmd_eval(int argc, char **argv)
     bool ok = run(&e, &st);
     for (int i = 0; i < e.n_sources; i++) task_source_close(&e.sources[i]);
     free(e.recipe);
+    if (e.judge.policy) open_model_close(&e.judge);
     open_model_close(&e.model);
     return ok ? 0 : command_failed(&st);
 }

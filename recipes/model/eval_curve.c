@@ -45,36 +45,41 @@ static double pass_at_k(int K, int c, int k)
     return 1 - none;
 }
 
-static int most_likely(const CurveSample *s, int k)
+float curve_best(const CurveSample *s, const float *rating, int K, int N)
 {
-    int best = 0;
-    for (int i = 1; i < k; i++)
-        if (s[i].likelihood > s[best].likelihood) best = i;
-    return best;
+    double sum = 0;
+    for (int g = 0; g < K / N; g++) {
+        int best = g * N;
+        for (int i = best + 1; i < (g + 1) * N; i++)
+            if (rating[i] > rating[best]) best = i;
+        sum += (double)s[best].score;
+    }
+    return (float)(sum / (K / N));
 }
 
 void curve_problem(float out[][CURVE_KINDS], const Problem *p, const CurveSample *s, int K)
 {
-    float *weight = calloc((size_t)K, sizeof *weight);
-    CHECK(weight != NULL);
+    float *weight = calloc((size_t)K, sizeof *weight), *likelihood = calloc((size_t)K, sizeof *likelihood);
+    CHECK(weight != NULL && likelihood != NULL);
     int right = 0;
     for (int i = 0; i < K; i++) {
         right += s[i].score >= 1.0f;
+        likelihood[i] = s[i].likelihood;
         weight[i] = expf(s[i].likelihood);
     }
     for (int i = 0; i < curve_points(K); i++) {
         int k = 1 << i, groups = K / k;
-        double vote = 0, weighted = 0, best = 0;
+        double vote = 0, weighted = 0;
         for (int g = 0; g < groups; g++) {
             const CurveSample *of = s + (size_t)g * (size_t)k;
             vote += (double)curve_vote(p, of, NULL, k);
             weighted += (double)curve_vote(p, of, weight + g * k, k);
-            best += (double)of[most_likely(of, k)].score;
         }
         out[i][CURVE_PASS] = (float)pass_at_k(K, right, k);
         out[i][CURVE_VOTE] = (float)(vote / groups);
         out[i][CURVE_WEIGHTED] = (float)(weighted / groups);
-        out[i][CURVE_BEST] = (float)(best / groups);
+        out[i][CURVE_BEST] = curve_best(s, likelihood, K, k);
     }
     free(weight);
+    free(likelihood);
 }

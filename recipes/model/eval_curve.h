@@ -4,9 +4,10 @@
 
 #include "data/task.h"
 
-/* pass: at least one of k is right, 1 - C(K - c, k) / C(K, k) with c right ones (Chen et al. 2021, arXiv:2107.03374, eq. 1).
- * vote: the majority's answer (Wang et al. 2022, arXiv:2203.11171). weighted: the same, a vote counts exp(mean log-prob).
- * best: the completion of the highest mean log-prob. The last three are means over the K / k disjoint groups of k. */
+/* pass: at least one of k is right, 1 - C(K - c, k) / C(K, k) with c right ones (Chen et al. 2021, arXiv:2107.03374,
+ * eq. 1). vote: the majority's answer (Wang et al. 2022, arXiv:2203.11171). weighted: the same, a vote counts exp(mean
+ * log-prob). best: the completion of the highest mean log-prob. The last three are means over the K / k disjoint
+ * groups of k. */
 typedef enum { CURVE_PASS, CURVE_VOTE, CURVE_WEIGHTED, CURVE_BEST, CURVE_KINDS } CurveKind;
 const char *curve_kind_name(int k); /* "pass", ...; NULL after the last */
 
@@ -30,8 +31,12 @@ int curve_points(int K);
 /* One problem's values at all curve_points(K) points. */
 void curve_problem(float out[][CURVE_KINDS], const Problem *p, const CurveSample *s, int K);
 
-/* The score of the answer with the most votes: answers that say the same are one (task_agree), ties go to the one that came
- * first, and the winner's text is judged by itself, whatever stands around it in a sample. weight NULL: a vote each. */
+/* The score of the sample that is rated highest (of equal ones the first), a mean over the K / N disjoint groups of N. */
+float curve_best(const CurveSample *s, const float *rating, int K, int N);
+
+/* The score of the answer with the most votes: answers that say the same are one (task_agree), ties go to the one that
+ * came first, and the winner's text is judged by itself, whatever stands around it in a sample. weight NULL: a vote
+ * each. */
 float curve_vote(const Problem *p, const CurveSample *s, const float *weight, int k);
 
 #endif

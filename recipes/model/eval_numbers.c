@@ -99,7 +99,35 @@ static Json *curve_json(const Curve *c)
     return list;
 }
 
-static Json *task_json(const TaskEval *e)
+/* {"n", "by", "score", "se"} */
+static Json *best_json(const EvalResult *r, double best, double se)
+{
+    Json *o = json_new_object();
+    json_set(o, "n", json_new_int(r->best_of));
+    json_set(o, "by", json_new_text(best_by_name((int)r->by)));
+    set_number(o, "score", best);
+    set_number(o, "se", se);
+    return o;
+}
+
+static Json *refine_json(const EvalResult *r, const TaskEval *e)
+{
+    Json *list = json_new_array();
+    for (int i = 0; i < e->rounds; i++) {
+        Json *o = json_new_object();
+        json_set(o, "round", json_new_int(i + 1));
+        json_set(o, "feedback", json_new_text(feedback_name((int)r->feedback)));
+        set_number(o, "pass@1", e->refine[i].score);
+        set_number(o, "se", e->refine[i].se);
+        set_number(o, "asked", e->refine[i].asked);
+        set_number(o, "fixed", e->refine[i].fixed);
+        set_number(o, "broken", e->refine[i].broken);
+        json_append(list, o);
+    }
+    return list;
+}
+
+static Json *task_json(const EvalResult *r, const TaskEval *e)
 {
     char key[32];
     Json *o = json_new_object(), *reasons = json_new_object();
@@ -121,6 +149,12 @@ static Json *task_json(const TaskEval *e)
         if (e->reasons[i]) json_set(reasons, reason_name((Reason)i), json_new_int(e->reasons[i]));
     json_set(o, "reasons", reasons);
     if (e->curve.n) json_set(o, "curve", curve_json(&e->curve));
+    if (r->best_of > 0) json_set(o, "best_of", best_json(r, e->best, e->best_se));
+    if (e->rounds > 0) json_set(o, "refine", refine_json(r, e));
+    if (r->forced) {
+        set_number(o, "closed", e->closed);
+        set_number(o, "continued", e->continued);
+    }
     return o;
 }
 
@@ -129,7 +163,7 @@ static void set_general(Json *o, const EvalResult *r)
 {
     int kinds[3] = {0};
     for (int i = 0; i < r->n_general; i++) kinds[r->general[i].kind]++;
-    if (!kinds[KIND_REASONING] && kinds[KIND_HELPFUL] < 2 && kinds[KIND_SAFETY] < 2) return;
+    if (!kinds[KIND_REASONING] && kinds[KIND_HELPFUL] < 2 && kinds[KIND_SAFETY] < 2 && r->best_of == 0) return;
     Json *all = json_new_object();
     for (int i = 0; i < r->n_general; i++) {
         const GeneralEval *g = &r->general[i];
@@ -138,6 +172,7 @@ static void set_general(Json *o, const EvalResult *r)
         set_number(one, "se", g->se);
         json_set(one, "n", json_new_int(g->n));
         json_set(one, "distinct", json_new_int(g->distinct));
+        if (r->best_of > 0) json_set(one, "best_of", best_json(r, g->best, g->best_se));
         json_set(all, g->name, one);
     }
     json_set(o, "general", all);
@@ -147,8 +182,8 @@ Json *eval_json(const EvalResult *r)
 {
     Json *o = json_new_object();
     GeneralEval mean;
-    for (int i = 0; i < r->n_tasks; i++) json_set(o, r->tasks[i].name, task_json(&r->tasks[i]));
-    Json *all = task_json(&r->all);
+    for (int i = 0; i < r->n_tasks; i++) json_set(o, r->tasks[i].name, task_json(r, &r->tasks[i]));
+    Json *all = task_json(r, &r->all);
     set_number(all, "language_zh", r->zh_language);
     json_set(o, "all", all);
     if (eval_general_mean(r, KIND_HELPFUL, &mean)) {

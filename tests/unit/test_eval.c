@@ -80,6 +80,18 @@ static void curve(void **state)
     dataset_free(d);
 }
 
+/* The highest rating chooses, of equal ones the first; samples beyond the last whole group are not asked. */
+static void best_of(void **state)
+{
+    (void)state;
+    const CurveSample s[5] = {{"a", 0.25f, 0}, {"b", 1, 0}, {"c", 0.5f, 0}, {"d", 0, 0}, {"e", 1, 0}};
+    assert_float_equal(curve_best(s, (const float[]){1, 2, 3, 4, 9}, 5, 1), 0.55, 1e-6);
+    assert_float_equal(curve_best(s, (const float[]){1, 2, 3, 4, 9}, 5, 2), 0.5, 1e-6);    /* b, d */
+    assert_float_equal(curve_best(s, (const float[]){2, 1, 3, -4, 9}, 5, 2), 0.375, 1e-6); /* a, c */
+    assert_float_equal(curve_best(s, (const float[]){7, 7, 7, 7, 9}, 5, 4), 0.25, 1e-6);   /* a */
+    assert_float_equal(curve_best(s, (const float[]){-5, -4, -3, -4, -1}, 5, 5), 1, 1e-6); /* e */
+}
+
 /* s / sqrt(n) where every problem is another one. */
 static void standard_error(void **state)
 {
@@ -169,8 +181,13 @@ static void paired(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(votes),           cmocka_unit_test(curve),          cmocka_unit_test(standard_error),
-        cmocka_unit_test(clustered_error), cmocka_unit_test(rows_of_a_file), cmocka_unit_test(general_families),
+        cmocka_unit_test(votes),
+        cmocka_unit_test(curve),
+        cmocka_unit_test(best_of),
+        cmocka_unit_test(standard_error),
+        cmocka_unit_test(clustered_error),
+        cmocka_unit_test(rows_of_a_file),
+        cmocka_unit_test(general_families),
         cmocka_unit_test(paired),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
