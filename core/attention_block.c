@@ -98,8 +98,7 @@ static void project_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     rotate(e, projected_inputs(c, d), pos, x.rows, true);
     if (c->attention == ATTENTION_MLA) mla_bwd(e, w, g, a, d, x.rows);
     if (c->qk_norm) gqa_norms_bwd(e, w, g, a, d, x.rows);
-    e->ops->linear_bwd_w(e->backend, g->in, g->in_bias, projected_in(c, d, x.rows, 0, w->in.rows),
-                         act_mat(e, a->xn, x.rows, x.cols));
+    weight_grad(e, g->in, g->in_bias, projected_in(c, d, x.rows, 0, w->in.rows), act_mat(e, a->xn, x.rows, x.cols));
     in_bwd_x(e, w, dxn, d, x.rows);
     e->ops->rmsnorm_bwd(e->backend, dx, g->attn_norm, dxn, x, w->attn_norm, a->rstd, true);
     engine_release(e, mark);
@@ -117,7 +116,7 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     Mat d_o = mat_f32(arena_floats(&e->arena, n * o_width), n, o_width);
     EACH_SLICE(e, from, rows, n)
     {
-        ops->linear_bwd_w(b, g->o, NULL, mat_rows(dh, from, rows), mat_rows(o, from, rows));
+        weight_grad(e, g->o, NULL, mat_rows(dh, from, rows), mat_rows(o, from, rows));
         ops->linear_bwd_x(b, mat_rows(d_o, from, rows), mat_rows(dh, from, rows), w->o, false);
     }
     Projected d = projected_alloc(e, n);

@@ -56,6 +56,18 @@ const void *engine_download(Engine *e, const void *device, size_t bytes);
 /* m itself when it is of this dtype, else a converted copy in the arena. */
 Mat engine_as(Engine *e, DType dtype, Mat m);
 
+/* The layer where backward ends. */
+static inline int engine_lowest(const Engine *e)
+{
+    return e->table.lowest_trained < 0 ? 0 : e->table.lowest_trained;
+}
+
+/* dw += dy^T x, dbias += sum of dy's rows; nothing where the matrix is frozen (dw.p NULL). */
+static inline void weight_grad(Engine *e, Mat dw, float *dbias, Mat dy, Mat x)
+{
+    if (dw.p) e->ops->linear_bwd_w(e->backend, dw, dbias, dy, x);
+}
+
 /* Makes the rotary tables cover positions 0 .. positions - 1 (grows by doubling). */
 void engine_reach(Engine *e, int positions);
 

@@ -58,20 +58,36 @@ typedef struct ExpertSlice {
     const int32_t *offsets; /* [count + 1] on the device, the first 0 */
 } ExpertSlice;
 
-/* Where the experts are cut, the host needs to know how many rows they have. */
-static const int32_t *counted(Engine *e, const Routing *r)
+/* Whether expert i's gradients are wanted where expert k's are. */
+static bool trained_alike(const LayerWeights *g, int i, int k)
 {
-    if (e->ops->device.slice_rows == SIZE_MAX) return NULL;
+    return !g->expert_down[i].p == !g->expert_down[k].p && !g->expert_gate_up[i].p == !g->expert_gate_up[k].p;
+}
+
+/* The first expert after `first` whose gradients are not wanted where first's are, or the other way round. g NULL: none. */
+static int alike_end(const Engine *e, const LayerWeights *g, int first)
+{
+    int end = first + 1;
+    while (end < e->config->E && (!g || trained_alike(g, first, end))) end++;
+    return end;
+}
+
+/* Where the experts are cut, the host needs to know how many rows they have. */
+static const int32_t *counted(Engine *e, const LayerWeights *g, const Routing *r)
+{
+    if (e->ops->device.slice_rows == SIZE_MAX && alike_end(e, g, 0) == e->config->E) return NULL;
     return engine_download(e, r->offsets, ((size_t)e->config->E + 1) * sizeof *r->offsets);
 }
 
 /* The slice that begins with expert `first`, all of them where `all` (what counted gave) is NULL. */
-static ExpertSlice expert_slice(Engine *e, const Routing *r, const int32_t *all, int first, size_t pairs)
+static ExpertSlice expert_slice(Engine *e, const LayerWeights *g, const Routing *r, const int32_t *all, int first,
+                                size_t pairs)
 {
     if (!all) return (ExpertSlice){0, e->config->E, 0, pairs, r->offsets};
-    const int32_t *offsets = all + first, rows = (int32_t)e->ops->device.slice_rows;
-    int most = e->config->E - first, count = 1;
-    while (count < most && (offsets[count + 1] - offsets[0] <= rows || offsets[count] == offsets[0] ||
+    const int32_t *offsets = all + first;
+    size_t rows = e->ops->device.slice_rows;
+    int most = alike_end(e, g, first) - first, count = 1;
+    while (count < most && ((size_t)(offsets[count + 1] - offsets[0]) <= rows || offsets[count] == offsets[0] ||
                             offsets[count + 1] == offsets[count]))
         count++;
     int32_t *own = arena_ints(&e->host, (size_t)count + 1);
@@ -88,10 +104,10 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
     size_t pairs = xn.rows * (size_t)c->K, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
         all_act = act_mat(e, a->eact, pairs, F), all_y = act_mat(e, a->ey, pairs, C);
-    const int32_t *all = counted(e, r);
+    const int32_t *all = counted(e, NULL, r);
     EngineMark mark = engine_mark(e);
     for (int first = 0; first < c->E;) {
-        ExpertSlice s = expert_slice(e, r, all, first, pairs);
+        ExpertSlice s = expert_slice(e, NULL, r, all, first, pairs);
         Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows),
             act = mat_rows(all_act, s.from, s.rows);
         ops->gather_rows(b, xs, xn, r->rows + s.from);
@@ -133,10 +149,10 @@ static void mlp_bwd(Engine *e, Mlp m, Mlp g, Mat dxn, Mat dy, Mat xn, bool add)
     size_t n = xn.rows, F = m.down.cols;
     Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F),
         dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
-    e->ops->linear_bwd_w(e->backend, g.down, NULL, dy, m.act);
+    weight_grad(e, g.down, NULL, dy, m.act);
     e->ops->linear_bwd_x(e->backend, dact, dy, m.down, false);
     e->ops->swiglu_bwd(e->backend, dgu, dact, m.gu);
-    e->ops->linear_bwd_w(e->backend, g.gate_up, NULL, dgu, xn);
+    weight_grad(e, g.gate_up, NULL, dgu, xn);
     e->ops->linear_bwd_x(e->backend, dxn, dgu, m.gate_up, add);
 }
 
@@ -149,7 +165,7 @@ static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, 
     Mat ds = r->dscores ? rows_f32(r->dscores, E, from, n) : (Mat){0};
     e->ops->router_bwd(e->backend, e->router, dlogits, dweights, r->dscores ? &ds : NULL,
                        rows_f32(r->scores, E, from, n), r->idx + from * K);
-    e->ops->linear_bwd_w(e->backend, g->router, NULL, dlogits, engine_as(e, DTYPE_F32, xn));
+    weight_grad(e, g->router, NULL, dlogits, engine_as(e, DTYPE_F32, xn));
     e->ops->linear_bwd_x(e->backend, dxn, dlogits, w->router, true);
 }
 
@@ -163,16 +179,18 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     size_t pairs = d.rows, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
         all_act = act_mat(e, a->eact, pairs, F);
-    const int32_t *all = counted(e, r);
+    const int32_t *all = counted(e, g, r);
     EngineMark mark = engine_mark(e);
     for (int first = 0; first < c->E;) {
-        ExpertSlice s = expert_slice(e, r, all, first, pairs);
+        ExpertSlice s = expert_slice(e, g, r, all, first, pairs);
         Mat dy = mat_rows(d, s.from, s.rows), dact = mat_f32(arena_floats(&e->arena, s.rows * F), s.rows, F),
             dgu = mat_f32(arena_floats(&e->arena, s.rows * 2 * F), s.rows, 2 * F);
-        ops->grouped_bwd_w(b, g->expert_down + first, dy, mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
+        if (g->expert_down[first].p)
+            ops->grouped_bwd_w(b, g->expert_down + first, dy, mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
         ops->grouped_bwd_x(b, dact, dy, w->expert_down + first, s.offsets, s.count);
         ops->swiglu_bwd(b, dgu, dact, mat_rows(all_gu, s.from, s.rows));
-        ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
+        if (g->expert_gate_up[first].p)
+            ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
         ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
         first += s.count;
         engine_release(e, mark);

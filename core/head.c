@@ -111,7 +111,7 @@ static void chunk_loss(const HeadCall *r, const Chunk *k, size_t from, Mat x, Ma
     if (!r->g) return;
     by.dlp = send(r, grads.dlp, n), by.dentropy = send(r, grads.dentropy, n), by.dkl = send(r, grads.dkl, n);
     e->ops->head_grad(e->backend, logits, r->targets + from, t->inv_temperature, by, reference);
-    e->ops->linear_bwd_w(e->backend, r->g->head, NULL, logits, x);
+    weight_grad(e, r->g->head, NULL, logits, x);
     e->ops->linear_bwd_x(e->backend, mat_f32(r->dx + from * x.cols, n, x.cols), logits, r->w->head, false);
 }
 

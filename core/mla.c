@@ -61,14 +61,14 @@ void mla_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const Atte
     Backend *b = e->backend;
     size_t R = (size_t)c->Rkv, Rq = (size_t)c->Rq;
     Mat dkv = mat_of(d->kv, DTYPE_F32, n, projected_widths(c).kv), dckv = mat_f32(arena_floats(&e->arena, n * R), n, R);
-    ops->linear_bwd_w(b, g->kv_b, NULL, dkv, act_mat(e, a->ckv, n, R));
+    weight_grad(e, g->kv_b, NULL, dkv, act_mat(e, a->ckv, n, R));
     ops->linear_bwd_x(b, dckv, dkv, w->kv_b, false);
     ops->rmsnorm_bwd(b, projected_ckv(c, d, n), g->kv_a_norm, dckv, projected_ckv(c, &a->p, n), w->kv_a_norm,
                      a->rstd_kv, false);
     if (!Rq) return;
     Mat dq = projected_queries(c, d, n), cq = act_mat(e, a->cq, n, Rq),
         dcq = mat_f32(arena_floats(&e->arena, n * Rq), n, Rq);
-    ops->linear_bwd_w(b, g->q_b, NULL, dq, cq);
+    weight_grad(e, g->q_b, NULL, dq, cq);
     ops->linear_bwd_x(b, dcq, dq, w->q_b, false);
     ops->rmsnorm_bwd(b, projected_cq(c, d, n), g->q_a_norm, dcq, projected_cq(c, &a->p, n), w->q_a_norm, a->rstd_q,
                      false);

@@ -46,7 +46,11 @@ static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
     t->acts = arena_alloc(&e->host, L * sizeof *t->acts);
     t->kept = arena_alloc(&e->host, L * sizeof *t->kept);
     t->routing = arena_alloc(&e->host, L * sizeof *t->routing);
-    for (size_t l = 0; l <= L; l++) t->x[l] = kind == TAPE_NONE && l > 1 ? t->x[l - 2] : arena_floats(arena, row);
+    int lowest = e->table.lowest_trained;
+    for (size_t l = 0; l <= L; l++) {
+        bool passed = kind == TAPE_NONE || (kind == TAPE_BACKWARD && (int)l < lowest);
+        t->x[l] = passed && l > 1 ? t->x[l - 2] : arena_floats(arena, row);
+    }
     for (size_t l = 0; l < L; l++) {
         t->routing[l] = (Routing){0};
         t->kept[l] = false;
@@ -56,12 +60,12 @@ static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
     t->rstd = arena_floats(arena, (size_t)batch.N);
 }
 
-/* Which layers keep their interior: the first ones, as many as fit. */
+/* Which layers keep their interior: the first ones that backward visits, as many as fit. */
 static void choose_kept(Engine *e, Tape *t)
 {
     size_t used = 0;
     e->layers_kept = 0;
-    for (int l = 0; l < e->config->L; l++) {
+    for (int l = engine_lowest(e); l < e->config->L; l++) {
         size_t bytes = layer_acts_bytes(e->config, l, (size_t)t->batch.N, e->dtype);
         if (used + bytes > e->keep_bytes) break;
         used += bytes;
@@ -129,8 +133,8 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
     Rows rows = rows_of(t);
     e->ops->rmsnorm_bwd(e->backend, dx, g->norm, mat_f32(dxn, N, C), mat_f32(t->x[e->config->L], N, C), w->norm,
                         t->rstd, false);
-    for (int l = e->config->L - 1; l >= 0; l--) layer_bwd(e, w, g, t, l, balance, dx.p, &rows);
-    e->ops->embed_bwd(e->backend, g->embed, dx, t->ids);
+    for (int l = e->config->L - 1; l >= engine_lowest(e); l--) layer_bwd(e, w, g, t, l, balance, dx.p, &rows);
+    if (g->embed.p) e->ops->embed_bwd(e->backend, g->embed, dx, t->ids);
     engine_release(e, mark);
 }
 

@@ -17,7 +17,9 @@ typedef struct Tape {
     Batch batch;
     TapeKind kind;
     const int32_t *pos, *ids, *offsets; /* [N], [N], [nseq + 1] on the device */
-    float **x;        /* [L + 1] residual stream before layer l, [N, C]; x[L] is the last; TAPE_NONE: only x[L] */
+    float **
+        x; /* [L + 1] residual stream before layer l, [N, C]; x[L] is the last; TAPE_NONE: only x[L]; TAPE_BACKWARD: from the
+                       * lowest trained layer on */
     LayerActs *acts;  /* [L] */
     bool *kept;       /* [L] */
     Routing *routing; /* [L], pointers NULL in dense layers */
@@ -27,7 +29,8 @@ typedef struct Tape {
 /* Computes the hidden states of a batch, whose arrays are the host's; nothing is written outside the arenas. */
 void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape *t);
 
-/* dxn [N, C]: gradient by the final normed states (consumed). Adds the gradients of every parameter but the head's to g.
+/* dxn [N, C]: gradient by the final normed states (consumed). Adds the gradients of every trained parameter but the head's to
+ * g; ends at the lowest layer that has one.
  * balance: the losses of this tape (model_balance), or NULL. */
 void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, float *dxn, const BalanceLosses *balance);
 

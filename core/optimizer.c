@@ -12,8 +12,7 @@ double optimizer_grad_norm(Engine *e, const float *g)
     size_t bytes = (size_t)t->n * sizeof(double);
     double *sums = arena_alloc(&e->arena, bytes), total = 0.0;
     for (int i = 0; i < t->n; i++)
-        if (t->params[i].trained)
-            e->ops->sum_squares(e->backend, sums + i, g + t->params[i].offset, t->params[i].count);
+        if (t->params[i].trained) e->ops->sum_squares(e->backend, sums + i, g + t->params[i].state, t->params[i].count);
     const double *here = engine_download(e, sums, bytes);
     for (int i = 0; i < t->n; i++)
         if (t->params[i].trained) total += here[i];
@@ -22,7 +21,7 @@ double optimizer_grad_norm(Engine *e, const float *g)
 }
 
 /* The first parameter after i that cannot share a call with i: one is trained and the other is not, another decay rule, or
- * rows of another length where rows are split. */
+ * rows of another length where rows are split. Moments of neighbours that are trained lie as their weights do. */
 static int run_end(const ParamTable *t, DType dtype, int i)
 {
     const Param *first = &t->params[i];
@@ -66,10 +65,10 @@ bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig 
         end = run_end(t, e->dtype, i);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!first->trained) continue;
-        size_t from = first->offset, count = last->offset + last->count - from;
+        size_t from = first->offset, state = first->state, count = last->offset + last->count - from;
         args.weight_decay = first->decay ? config->weight_decay : 0.0f;
         size_t row = e->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
-        ops->adamw(b, blocks->w + from, blocks->m + from, blocks->v + from, blocks->g + from, count, row, args);
+        ops->adamw(b, blocks->w + from, blocks->m + state, blocks->v + state, blocks->g + state, count, row, args);
     }
     ops->weights_changed(b);
     return true;

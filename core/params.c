@@ -1,5 +1,5 @@
 /* The one list of tensors: names, shapes, places, initial values. */
-#include "core/params.h"
+#include "core/params_select.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +48,7 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
                  .offset = t->total,
                  .init = init,
                  .decay = ndim == 2,
-                 .split = ndim == 2 && kind != PARAM_ROUTER && kind != PARAM_SCORE,
-                 .trained = kind != PARAM_ROUTER_BIAS};
+                 .split = ndim == 2 && kind != PARAM_ROUTER && kind != PARAM_SCORE};
     write_name(p, name);
     t->total += p->count;
     t->count += p->count;
@@ -163,6 +162,7 @@ ParamTable params_build(const ModelConfig *c)
     CHECK(b.t.by_name);
     for (int i = 0; i < b.t.n; i++) b.t.by_name[i] = i;
     qsort_r(b.t.by_name, (size_t)b.t.n, sizeof *b.t.by_name, compare_names, b.t.params);
+    params_select(&b.t, (const char *[]){"all"}, 1);
     return b.t;
 }
 

@@ -5,7 +5,8 @@
  * in elements). Order: embedding, layers (the routed experts last in theirs), final norm, head. Every offset is a
  * multiple of 16, except where parameters follow each other without padding because products see them as one: the
  * projections of attention's input (q | k | v, q | kv_a or q_a | kv_a) and their biases; the gate | up of an MLP (dense,
- * shared or an expert), which together with its down is one slab. The padding is zero in every role. */
+ * shared or an expert), which together with its down is one slab. The padding is zero in every role. Where only some
+ * parameters are trained (params_select.h), gradients and moments lie at Param.state in smaller blocks. */
 #ifndef CORE_PARAMS_H
 #define CORE_PARAMS_H
 
@@ -69,17 +70,23 @@ typedef struct Param {
     bool decay; /* weight decay: matrices only */
     bool
         split; /* bf16 in bf16 mode, with its lower halves (core/split_master.h): matrices but the router and a scalar head */
-    bool trained; /* false: e_score_correction_bias (no gradient, no optimizer state used) */
+    bool chosen;  /* what `train:` names (params_select.h): may change. All of them after params_build */
+    bool trained; /* chosen, and by its gradient: not e_score_correction_bias */
+    size_t
+        state; /* of its first element in the blocks of gradients and moments; SIZE_MAX: it has none. All trained: offset */
 } Param;
 
 typedef struct ParamTable {
     Param *params;
-    int n, L;         /* tensors, layers */
-    size_t total;     /* elements of a role's block, padding included */
-    size_t count;     /* parameters proper */
-    int *layer_first; /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
-    size_t active;    /* parameters a token uses (K experts), embedding and head included */
-    int *by_name;     /* [n] indices in ascending order of names */
+    int n, L;             /* tensors, layers */
+    size_t total;         /* elements of a role's block, padding included */
+    size_t count;         /* parameters proper */
+    int *layer_first;     /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
+    size_t active;        /* parameters a token uses (K experts), embedding and head included */
+    size_t state_total;   /* elements of the blocks of gradients and moments; all trained: total */
+    size_t trained_count; /* parameters that are trained */
+    int lowest_trained; /* layer where backward ends: the lowest with a trained parameter; -1: the embedding is; L: none */
+    int *by_name;       /* [n] indices in ascending order of names */
 } ParamTable;
 
 /* Builds the table for a validated config. Free with params_free. */

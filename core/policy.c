@@ -8,13 +8,24 @@
 #include "core/base/memory.h"
 #include "core/split_master.h"
 
+static size_t block_bytes(const Policy *p)
+{
+    return p->engine.table.total * sizeof(float);
+}
+
+/* Of gradients and of a moment. */
+static size_t state_bytes(const Policy *p)
+{
+    return p->engine.table.state_total * sizeof(float);
+}
+
 /* On the device, zeros, written by all threads: page faults, which take longest here, are shared. */
-static float *block_new(const Policy *p)
+static float *block_new(const Policy *p, size_t bytes)
 {
     const Engine *e = &p->engine;
-    float *block = e->ops->device.alloc(e->backend, e->table.total * sizeof(float));
+    float *block = e->ops->device.alloc(e->backend, bytes);
     CHECK(block != NULL);
-    e->ops->fill(e->backend, block, e->table.total, 0.0f);
+    e->ops->fill(e->backend, block, bytes / sizeof(float), 0.0f);
     return block;
 }
 
@@ -23,31 +34,26 @@ static void block_free(const Policy *p, float *block)
     if (block) p->engine.ops->device.free(p->engine.backend, block);
 }
 
-static size_t block_bytes(const Policy *p)
-{
-    return p->engine.table.total * sizeof(float);
-}
-
 /* Takes over a host block (memory_block): it is the device's from now on. */
-static float *block_to_device(const Policy *p, float *host)
+static float *block_to_device(const Policy *p, float *host, size_t bytes)
 {
     const Engine *e = &p->engine;
     if (e->ops->device.host || !host) return host;
-    float *block = e->ops->device.alloc(e->backend, block_bytes(p));
+    float *block = e->ops->device.alloc(e->backend, bytes);
     CHECK(block != NULL);
-    e->ops->device.upload(e->backend, block, host, block_bytes(p));
+    e->ops->device.upload(e->backend, block, host, bytes);
     memory_free(host);
     return block;
 }
 
 /* The host's own memory where that is the device's, else a copy to be freed. */
-static float *block_to_host(const Policy *p, float *block)
+static float *block_to_host(const Policy *p, float *block, size_t bytes)
 {
     const Engine *e = &p->engine;
     if (e->ops->device.host || !block) return block;
-    float *host = memory_block(block_bytes(p));
+    float *host = memory_block(bytes);
     CHECK(host != NULL);
-    e->ops->device.download(e->backend, host, block, block_bytes(p));
+    e->ops->device.download(e->backend, host, block, bytes);
     return host;
 }
 
@@ -63,7 +69,7 @@ Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, fl
         params_init(&p->engine.table, &p->config, weights, seed);
     }
     if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, weights);
-    p->weights = block_to_device(p, weights);
+    p->weights = block_to_device(p, weights, block_bytes(p));
     p->w = weights_view(&p->config, &p->engine.table, p->weights, p->engine.dtype);
     p->sampler = sampler_new(&p->engine);
     policy_weights_changed(p);
@@ -91,16 +97,16 @@ void policy_free(Policy *p)
 
 static void open_gradients(Policy *p)
 {
-    p->grads = block_new(p);
-    p->g = weights_view(&p->config, &p->engine.table, p->grads, DTYPE_F32);
+    p->grads = block_new(p, state_bytes(p));
+    p->g = weights_view_gradients(&p->config, &p->engine.table, p->grads);
 }
 
 void policy_train_open(Policy *p)
 {
     if (p->grads) return;
     open_gradients(p);
-    p->m = block_new(p);
-    p->v = block_new(p);
+    p->m = block_new(p, state_bytes(p));
+    p->v = block_new(p, state_bytes(p));
 }
 
 static void view_reference(Policy *p)
@@ -111,7 +117,7 @@ static void view_reference(Policy *p)
 void policy_reference_set(Policy *p)
 {
     if (!p->reference) {
-        p->reference = block_new(p);
+        p->reference = block_new(p, block_bytes(p));
         view_reference(p);
     }
     p->engine.ops->device.copy(p->engine.backend, p->reference, p->weights, block_bytes(p));
@@ -122,20 +128,20 @@ void policy_resume(Policy *p, float *m, float *v, float *reference)
 {
     CHECK(!p->grads && !p->reference);
     open_gradients(p);
-    p->m = block_to_device(p, m);
-    p->v = block_to_device(p, v);
+    p->m = block_to_device(p, m, state_bytes(p));
+    p->v = block_to_device(p, v, state_bytes(p));
     if (!reference) return;
     if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, reference);
-    p->reference = block_to_device(p, reference);
+    p->reference = block_to_device(p, reference, block_bytes(p));
     view_reference(p);
 }
 
 PolicyMaster policy_master_open(Policy *p)
 {
-    PolicyMaster host = {.weights = block_to_host(p, p->weights),
-                         .m = block_to_host(p, p->m),
-                         .v = block_to_host(p, p->v),
-                         .reference = block_to_host(p, p->reference)};
+    PolicyMaster host = {.weights = block_to_host(p, p->weights, block_bytes(p)),
+                         .m = block_to_host(p, p->m, state_bytes(p)),
+                         .v = block_to_host(p, p->v, state_bytes(p)),
+                         .reference = block_to_host(p, p->reference, block_bytes(p))};
     if (p->engine.dtype == DTYPE_F32) return host;
     join_block(&p->engine.table, host.weights);
     if (host.reference) join_block(&p->engine.table, host.reference);
@@ -170,7 +176,7 @@ Policy *policy_that_samples(Policy *p, bool bf16)
     }
     if (p->half_stale) {
         p->engine.ops->device.copy(p->engine.backend, p->half->weights, p->weights, block_bytes(p));
-        float *host = block_to_host(p, p->half->weights);
+        float *host = block_to_host(p, p->half->weights, block_bytes(p));
         split_block(&p->engine.table, host);
         if (host != p->half->weights) {
             p->engine.ops->device.upload(p->engine.backend, p->half->weights, host, block_bytes(p));
@@ -203,15 +209,15 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 {
     const Engine *e = &p->engine;
     for (int l = 0; l < p->config.L; l++)
-        if (config_is_moe(&p->config, l))
+        if (config_is_moe(&p->config, l) && e->table.params[params_find(&e->table, PARAM_ROUTER_BIAS, l, -1)].chosen)
             e->ops->bias_update(e->backend, p->w.layers[l].router_bias, routing[l].offsets, p->config.E, rate);
     policy_weights_changed(p);
 }
 
 size_t policy_bytes(const Policy *p)
 {
-    size_t blocks = 1 + (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u);
+    size_t blocks = 1 + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u), states = p->grads ? 3 : 0;
     size_t arenas = p->engine.arena.peak + p->engine.host.peak;
     if (p->half) arenas += p->half->engine.arena.peak + p->half->engine.host.peak;
-    return blocks * p->engine.table.total * sizeof(float) + arenas + p->engine.ops->bytes(p->engine.backend);
+    return blocks * block_bytes(p) + states * state_bytes(p) + arenas + p->engine.ops->bytes(p->engine.backend);
 }

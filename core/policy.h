@@ -11,7 +11,7 @@ typedef struct Policy {
     Engine engine;
     float *
         weights; /* on the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
-    float *grads, *m, *v; /* NULL until policy_train_open */
+    float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
     Sampler *sampler;
@@ -27,7 +27,8 @@ typedef struct Policy {
 Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights);
 void policy_free(Policy *p);
 
-/* Gradient and moment blocks, zeroed (kept when there already). */
+/* Gradient and moment blocks, zeroed (kept when there already). What is trained is decided before (params_select.h, on
+ * p->engine.table): all of it, unless something else was said. */
 void policy_train_open(Policy *p);
 /* Training goes on: takes over blocks of moments and of the reference (plain f32 on the host, memory_block; NULL: none). */
 void policy_resume(Policy *p, float *m, float *v, float *reference);
@@ -43,7 +44,7 @@ void policy_reference_set(Policy *p);
 /* One AdamW update from policy->grads. */
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st);
 /* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (balance.h).
- * routing [L]: of the update's whole batch. */
+ * routing [L]: of the update's whole batch. Frozen biases stay. */
 void policy_bias_update(Policy *p, const Routing *routing, float rate);
 /* The policy that samples: p, or with bf16 a copy of an f32 p in bf16, made anew when p's weights were written since. */
 Policy *policy_that_samples(Policy *p, bool bf16);

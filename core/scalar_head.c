@@ -46,7 +46,7 @@ void scalar_gradients(Engine *e, const Weights *w, const Weights *g, const Scala
     int n = step->label ? batch.nseq : batch.nseq / 2;
     CHECK(step->label || batch.nseq % 2 == 0);
     engine_reset(e);
-    e->ops->fill(e->backend, g->block, e->table.total, 0.0f);
+    e->ops->fill(e->backend, g->block, e->table.state_total, 0.0f);
     Tape tape;
     const int32_t *last = last_rows(e, &batch);
     float *value = arena_floats(&e->host, k), *dvalue = arena_floats(&e->host, k), *loss = arena_floats(&e->host, k);
@@ -57,7 +57,7 @@ void scalar_gradients(Engine *e, const Weights *w, const Weights *g, const Scala
     if (step->label) pointwise_loss(loss, dvalue, value, step->label, 1.0f / (float)n, n);
     else pairwise_loss(loss, dvalue, dvalue + n, value, value + n, 1.0f / (float)n, n);
     Mat dv = mat_f32((float *)engine_upload(e, dvalue, k * sizeof *dvalue), k, 1);
-    e->ops->linear_bwd_w(e->backend, g->score, NULL, dv, x);
+    weight_grad(e, g->score, NULL, dv, x);
     e->ops->linear_bwd_x(e->backend, mat_f32(dx, k, C), dv, w->score, false);
     head_spread(e, dxn, dx, N, last, batch.nseq);
     BalanceLosses balance;

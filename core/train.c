@@ -32,7 +32,7 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     CHECK(t->loss && t->predict.M > 0);
     engine_reset(e);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
-    e->ops->fill(e->backend, g->block, e->table.total, 0.0f);
+    e->ops->fill(e->backend, g->block, e->table.state_total, 0.0f);
     HeadRun head = {t->predict, t->inv_temperature, t->loss, t->reference, NULL};
     out->rows = head_out(e, t);
     if (t->reference) head.reference_xn = reference_states(e, t);

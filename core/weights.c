@@ -9,21 +9,28 @@ typedef struct Viewer {
     const ParamTable *table;
     float *block;
     DType dtype;
+    bool states; /* a block of gradients or moments */
 } Viewer;
+
+static float *place_of(Viewer v, const Param *p)
+{
+    return v.block + (v.states ? p->state : p->offset);
+}
 
 static Mat matrix_of(Viewer v, ParamKind kind, int layer, int expert)
 {
     int i = params_find(v.table, kind, layer, expert);
     if (i < 0) return (Mat){0};
     const Param *p = &v.table->params[i];
-    if (v.dtype == DTYPE_F32 || !p->split) return mat_f32(v.block + p->offset, p->rows, p->cols);
-    return (Mat){v.block + p->offset, DTYPE_BF16, p->rows, p->cols, 2 * p->cols};
+    if (v.states && p->state == SIZE_MAX) return (Mat){0};
+    if (v.dtype == DTYPE_F32 || !p->split) return mat_f32(place_of(v, p), p->rows, p->cols);
+    return (Mat){place_of(v, p), DTYPE_BF16, p->rows, p->cols, 2 * p->cols};
 }
 
 static float *vector_of(Viewer v, ParamKind kind, int layer)
 {
     int i = params_find(v.table, kind, layer, -1);
-    return i < 0 ? NULL : v.block + v.table->params[i].offset;
+    return i < 0 ? NULL : place_of(v, &v.table->params[i]);
 }
 
 /* A matrix and those that join it. */
@@ -59,10 +66,9 @@ static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
     }
 }
 
-Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype)
+static Weights view(const ModelConfig *c, Viewer v)
 {
-    Viewer v = {t, block, dtype};
-    Weights w = {.block = block};
+    Weights w = {.block = v.block};
     w.embed = matrix_of(v, PARAM_EMBED, -1, -1);
     w.norm = vector_of(v, PARAM_NORM, -1);
     w.score = matrix_of(v, PARAM_SCORE, -1, -1);
@@ -77,6 +83,16 @@ Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DT
         view_layer(v, c, l, &w.layers[l]);
     }
     return w;
+}
+
+Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype)
+{
+    return view(c, (Viewer){t, block, dtype, false});
+}
+
+Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block)
+{
+    return view(c, (Viewer){t, block, DTYPE_F32, true});
 }
 
 void weights_free(Weights *w)

@@ -26,6 +26,8 @@ typedef struct Weights {
 /* block holds table->total floats and must outlive the views. dtype bf16: it is split (split_master.h), and the views of matrices
  * see the bf16 halves. Free with weights_free (the block is the caller's). */
 Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype);
+/* Views of a block of table->state_total floats, gradients: matrices that are not trained are NULL. */
+Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block);
 void weights_free(Weights *w);
 
 #endif

@@ -15,7 +15,7 @@ BEGIN {
     sub(/ tests$/, "", may["recipes"])
 
     # what core/ may include of the world: the C library
-    libc = "^(assert|ctype|dirent|errno|fcntl|fenv|float|inttypes|limits|locale|math|signal|stdalign|stdarg|stdatomic|stdbool" \
+    libc = "^(assert|ctype|dirent|errno|fcntl|fenv|float|fnmatch|inttypes|limits|locale|math|signal|stdalign|stdarg|stdatomic|stdbool" \
            "|stddef|stdint|stdio|stdlib|string|strings|time|unistd|sys/[a-z]+)\\.h$"
 
     home["^(dnnl|oneapi/)"] = "^cpu/matmul/onednn"

@@ -187,7 +187,7 @@ bool score_file_gradients(ScoreResult *r, Status *st)
         if (!p->trained) continue;
         Engine *e = &r->policy->engine;
         EngineMark mark = engine_mark(e);
-        const float *g = engine_download(e, r->policy->grads + p->offset, p->count * sizeof *g);
+        const float *g = engine_download(e, r->policy->grads + p->state, p->count * sizeof *g);
         bool ok = st_writer_data(r->writer, name, g, st);
         engine_release(e, mark);
         if (!ok) return false;

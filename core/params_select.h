@@ -1,0 +1,22 @@
+/* Which parameters are trained: by names or globs, or one by one. */
+#ifndef CORE_PARAMS_SELECT_H
+#define CORE_PARAMS_SELECT_H
+
+#include "core/params.h"
+
+/* Whether a pattern means a tensor. It is compared with every run of the name's parts between dots, `*` and `?` and [..] as
+ * in the shell (* goes over dots too): "self_attn", "layers.2[4-6]", "experts.7.*", "lm_head". "all": every tensor. */
+bool params_match(const char *pattern, const char *name);
+
+/* Trains the tensors that any of the n patterns means and freezes the others; a scalar head is always trained (and "lm_head"
+ * means it). Returns the index of the first pattern that means no tensor (the table is as before), or -1. n == 0 freezes all. */
+int params_select(ParamTable *t, const char *const *patterns, int n);
+
+/* The same by table index: chosen [t->n], 0: frozen. Sets Param.chosen, trained and state, ParamTable.state_total,
+ * trained_count and lowest_trained. */
+void params_choose(ParamTable *t, const uint8_t *chosen);
+
+/* Whether everything is trained, as after params_build. */
+bool params_all_chosen(const ParamTable *t);
+
+#endif
