@@ -68,6 +68,7 @@ static bool read_line(Dataset *d, int *capacity, const char *line, size_t length
         d->rows = realloc(d->rows, (size_t)*capacity * sizeof *d->rows);
         CHECK(d->rows != NULL);
     }
+    d->choices += row.verifier == VERIFIER_CHOICE;
     d->programs += row.verifier == VERIFIER_TESTS;
     d->rows[d->n++] = row;
     return true;

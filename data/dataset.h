@@ -1,6 +1,6 @@
 /* A user's JSONL file, accepted wherever a built-in task is: prompt/completion, messages, preference pairs as TRL
- * spells them, and RL rows {"prompt", "answer", "verifier": integer | rational | exact | expression} (spec: formats
- * section 6). */
+ * spells them, and RL rows {"prompt", "answer", "verifier": integer | rational | exact | expression | tests | choice}
+ * (spec: formats section 6). */
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
 
@@ -31,7 +31,7 @@ typedef struct Dataset {
     Task task;         /* the pseudo-task of its problems: named `name`, one level, verifies by the row */
     DatasetRow *rows;  /* the n_train rows of the training share in file order, then the n_test held-out ones */
     int n, n_train, n_test, skipped; /* skipped: broken lines */
-    int programs;                    /* rows whose answers are programs with tests */
+    int programs, choices;           /* rows whose answers are programs with tests; with options to choose from */
     double heldout;                  /* the share asked for */
 } Dataset;
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/answer.h"
+#include "data/choice.h"
 #include "data/conversation.h"
 #include "data/sandbox/code_tests.h"
 #include "data/text.h"
@@ -24,6 +25,17 @@ static int row_numbers(const Json *row, long *out, int max)
     return n;
 }
 
+/* The option that an answer names is the one that the gold answer names. */
+static Reason verify_choice(const Problem *p, const char *answer)
+{
+    Choice c;
+    Status st = {0};
+    if (!choice_read(&c, p->row, &st)) return REASON_UNPARSEABLE;
+    int said = choice_named(&c, answer), gold = choice_named(&c, p->answer);
+    choice_free(&c);
+    return said < 0 ? REASON_UNPARSEABLE : said == gold ? REASON_CORRECT : REASON_WRONG_ANSWER;
+}
+
 Verdict row_verify(const Problem *p, const char *answer)
 {
     long numbers[VERIFY_MAX_NUMBERS];
@@ -32,6 +44,7 @@ Verdict row_verify(const Problem *p, const char *answer)
     switch (p->verifier) {
     case VERIFIER_INTEGER: return verdict_of(verify_integer(p->answer, answer));
     case VERIFIER_RATIONAL: return verdict_of(verify_rational(p->answer, answer));
+    case VERIFIER_CHOICE: return verdict_of(verify_choice(p, answer));
     case VERIFIER_TESTS: return verdict_of(REASON_NOT_RUN); /* task_verify_all runs them */
     case VERIFIER_EXPRESSION:
         return verdict_of(n < 0 ? verify_expression_like(p->answer, answer)
@@ -95,8 +108,8 @@ static bool read_prompt(DatasetRow *row, const Json *prompt, const char *name, S
     return !conversation_ends_with_assistant(messages) || fail(st, "\"%s\" ends with the assistant's message", name);
 }
 
-/* The messages of a "completion", "chosen" or "rejected": a string, or messages that end with the assistant's: all of them when
- * they begin with the assistant, else (the whole conversation is repeated) the last. NULL: failed. */
+/* The messages of a "completion", "chosen" or "rejected": a string, or messages that end with the assistant's: all of
+ * them when they begin with the assistant, else (the whole conversation is repeated) the last. NULL: failed. */
 static Json *read_reply(const Json *v, const char *key, Status *st)
 {
     if (json_is_string(v)) {
@@ -218,8 +231,8 @@ static bool read_preference(DatasetRow *row, const Json *prompt, const char *nam
 
 /* ---- The gold answer ---- */
 
-/* What a worked solution ends in: what follows the last "####" (GSM8K), else its last \boxed{..}, else all of it. *steps: bytes
- * of the text that are its steps. */
+/* What a worked solution ends in: what follows the last "####" (GSM8K), else its last \boxed{..}, else all of it.
+ * *steps: bytes of the text that are its steps. */
 static char *solution_answer(const char *text, size_t *steps)
 {
     const char *mark = NULL, *inside;
@@ -312,6 +325,16 @@ static bool read_program(DatasetRow *row, Status *st)
     return code_tests_check(row->row, st);
 }
 
+/* The text of the right option. */
+static bool read_choice(DatasetRow *row, Status *st)
+{
+    Choice c;
+    if (!choice_read(&c, row->row, st)) return false;
+    row->answer = text_copy(c.text[c.right], strlen(c.text[c.right]));
+    choice_free(&c);
+    return true;
+}
+
 /* The gold answer, else the answer part of the completion. */
 static bool read_answer(DatasetRow *row, Status *st)
 {
@@ -320,6 +343,7 @@ static bool read_answer(DatasetRow *row, Status *st)
     const Json *gold = gold_column(row->row, &name);
     if (!read_verifier(row, &has_name, st)) return false;
     if (row->verifier == VERIFIER_TESTS) return read_program(row, st);
+    if (row->verifier == VERIFIER_CHOICE) return read_choice(row, st);
     if (gold == NULL) {
         const char *completion = row->completion != NULL ? row->completion : "";
         Parsed c = completion_parse(completion);
@@ -338,7 +362,8 @@ static bool read_answer(DatasetRow *row, Status *st)
 
 /* ---- Labels ---- */
 
-/* The place of a string column's value in a NULL-ended list of names; `otherwise` where the column is not there. -1: failed. */
+/* The place of a string column's value in a NULL-ended list of names; `otherwise` where the column is not there. -1:
+ * failed. */
 static int read_name(const Json *row, const char *key, const char *(*name_of)(int), int otherwise, Status *st)
 {
     const Json *v = json_get(row, key);

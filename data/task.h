@@ -38,6 +38,7 @@ typedef enum {
     VERIFIER_EXACT,
     VERIFIER_EXPRESSION,
     VERIFIER_TESTS,
+    VERIFIER_CHOICE,
     VERIFIER_COUNT
 } Verifier;
 

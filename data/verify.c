@@ -8,7 +8,8 @@
 
 #include "data/answer.h"
 
-static const char *const verifier_names[VERIFIER_COUNT] = {"integer", "rational", "exact", "expression", "tests"};
+static const char *const verifier_names[VERIFIER_COUNT] = {"integer",    "rational", "exact",
+                                                           "expression", "tests",    "choice"};
 
 const char *verifier_name(Verifier v)
 {
@@ -250,7 +251,7 @@ Reason verify_expression_like(const char *gold, const char *answer)
 
 bool verify_gold(Verifier v, const char *gold, const long *numbers, int n)
 {
-    if (v == VERIFIER_EXACT || v == VERIFIER_TESTS) return *gold != '\0';
+    if (v == VERIFIER_EXACT || v == VERIFIER_TESTS || v == VERIFIER_CHOICE) return *gold != '\0';
     if (v == VERIFIER_INTEGER) return verify_integer(gold, gold) == REASON_CORRECT;
     if (v == VERIFIER_RATIONAL) return verify_rational(gold, gold) == REASON_CORRECT;
     if (numbers != NULL) return n > 0 && n <= VERIFY_MAX_NUMBERS && verify_rational(gold, gold) == REASON_CORRECT;

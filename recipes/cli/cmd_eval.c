@@ -273,6 +273,12 @@ static void print_table(const EvalResult *r)
         for (int i = 0; i < r->n_tasks; i++) print_more(r, &r->tasks[i]);
         if (r->n_tasks > 1) print_more(r, &r->all);
     }
+    for (int i = 0; i < r->n_choices; i++) {
+        const ChoiceEval *c = &r->choices[i];
+        printf("%s: chosen by likelihood %.1f +- %.1f %%, by likelihood a byte %.1f +- %.1f (chance %.1f; %d rows)\n",
+               c->name, 100 * c->raw, 100 * c->raw_se, 100 * c->normalised, 100 * c->normalised_se, 100 * c->chance,
+               c->n);
+    }
     for (int i = 0; i < r->n_general; i++) {
         const GeneralEval *g = &r->general[i];
         print_general(g);

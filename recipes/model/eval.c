@@ -488,13 +488,25 @@ static bool eval_general(EvalRun *r, int source, Status *st)
     return ok;
 }
 
+static bool eval_choices(EvalRun *r, int source, Status *st)
+{
+    const EvalSpec *s = r->spec;
+    const Source *from = &s->reasoning->sources[source];
+    ChoiceEval *out = &r->out->choices[r->out->n_choices++];
+    snprintf(out->name, sizeof out->name, "%s", s->names[source]);
+    if (from->dataset->choices < from->dataset->n)
+        return fail(
+            st,
+            "%s: rows of the verifier choice are judged by likelihood, the others by samples: put them into files of "
+            "their own",
+            from->dataset->path);
+    return choice_evaluate(r->policy, r->voice, from, s->seed, s->shots, eval_problems(from, s->n, s->file_n),
+                           s->cancel, out, st);
+}
+
 bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Status *st)
 {
-    EvalResult result = {.n_tasks = s->reasoning->n_sources,
-                         .best_of = s->best_of,
-                         .by = s->by,
-                         .feedback = s->feedback,
-                         .forced = s->effort.budget > 0};
+    EvalResult result = {.best_of = s->best_of, .by = s->by, .feedback = s->feedback, .forced = s->effort.budget > 0};
     size_t most = (size_t)all_problems(s) + 1;
     EvalRun r = {.policy = p, .voice = v, .spec = s, .out = &result, .keys = calloc(most, sizeof *r.keys)};
     if (s->curve) r.curve = calloc(most, sizeof *r.curve);
@@ -505,12 +517,17 @@ bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Sta
     CHECK(r.keys && result.problems && (r.curve || !s->curve));
     Tally all = {0};
     bool ok = true;
-    for (int i = 0; i < result.n_tasks && ok; i++) {
+    for (int i = 0; i < s->reasoning->n_sources && ok; i++) {
+        const Dataset *file = s->reasoning->sources[i].dataset;
+        if (file && file->choices > 0) {
+            ok = eval_choices(&r, i, st);
+            continue;
+        }
         Tally tally = {0};
         ok = eval_family(&r, i, &tally, st);
-        result.tasks[i] = finish(&r, &tally, s->names[i]);
-        const Dataset *file = s->reasoning->sources[i].dataset;
-        result.tasks[i].no_holdout = file && file->n_test == 0;
+        TaskEval *task = &result.tasks[result.n_tasks++];
+        *task = finish(&r, &tally, s->names[i]);
+        task->no_holdout = file && file->n_test == 0;
         tally_add(&all, &tally);
     }
     for (int i = 0; s->general && s->general_n > 0 && i < s->general->n_sources && ok; i++)

@@ -7,6 +7,7 @@
 #include "data/corpus.h"
 #include "core/policy.h"
 #include "recipes/model/effort.h"
+#include "recipes/model/eval_choice.h"
 #include "recipes/model/eval_curve.h"
 #include "recipes/model/eval_refine.h"
 #include "recipes/model/prompts.h"
@@ -82,6 +83,8 @@ typedef struct EvalResult {
     double zh_language; /* language share on Chinese prompts */
     GeneralEval general[EVAL_TASKS];
     int n_general;
+    ChoiceEval choices[EVAL_TASKS]; /* files of multiple choice: by likelihood, not sampled, and not in `all` */
+    int n_choices;
     long tokens; /* sampled */
     int best_of;
     BestBy by;

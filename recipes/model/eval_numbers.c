@@ -178,6 +178,25 @@ static void set_general(Json *o, const EvalResult *r)
     json_set(o, "general", all);
 }
 
+static Json *choices_json(const EvalResult *r)
+{
+    Json *all = json_new_object();
+    for (int i = 0; i < r->n_choices; i++) {
+        const ChoiceEval *c = &r->choices[i];
+        Json *o = json_new_object();
+        set_number(o, "raw", c->raw);
+        set_number(o, "raw_se", c->raw_se);
+        set_number(o, "normalised", c->normalised);
+        set_number(o, "normalised_se", c->normalised_se);
+        set_number(o, "chance", c->chance);
+        json_set(o, "n", json_new_int(c->n));
+        json_set(o, "distinct", json_new_int(c->distinct));
+        if (c->no_holdout) json_set(o, "no_holdout", json_new_bool(true));
+        json_set(all, c->name, o);
+    }
+    return all;
+}
+
 Json *eval_json(const EvalResult *r)
 {
     Json *o = json_new_object();
@@ -196,5 +215,6 @@ Json *eval_json(const EvalResult *r)
         set_number(o, "over_refusal", mean.over_refusal);
     }
     set_general(o, r);
+    if (r->n_choices > 0) json_set(o, "choice", choices_json(r));
     return o;
 }

@@ -17,7 +17,8 @@ double eval_paired(const EvalResult *a, const EvalResult *b, double *se);
  * "best_of": {"n", "by", "score", "se"}, with refinement "refine": [{"round", "feedback", "pass@1", "se", "asked",
  * "fixed", "broken"}], with an effort "closed" and "continued" thoughts a sample, "helpful", "helpful_se": mean of the
  * helpful families; "safe", "safe_se", "over_refusal": of the safety families; "general": {"FAMILY": {"score", "se",
- * "n", "distinct"}} where there are several of a kind, files, or a best_of} */
+ * "n", "distinct"}} where there are several of a kind, files, or a best_of, "choice": {"FILE": {"raw", "raw_se",
+ * "normalised", "normalised_se", "chance", "n", "distinct"}} of multiple choice} */
 Json *eval_json(const EvalResult *r);
 /* The mean score of the built-in families of a kind, its error and the mean over-refusal; false: there is none. */
 bool eval_general_mean(const EvalResult *r, PromptKind kind, GeneralEval *out);

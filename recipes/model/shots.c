@@ -37,34 +37,35 @@ static bool add_row(Json *out, const Dataset *d, uint64_t index, Status *st)
     return fail(st, "%s: no training row has an answer that could be shown", d->path);
 }
 
-static bool encode_with_shots(PromptSet *set, int i, const Voice *v, const Source *source, uint32_t seed, int shots,
-                              Status *st)
+bool shots_before(Json *messages, const Problem *p, const Source *source, uint32_t seed, int shots, Status *st)
 {
-    const Problem *p = &set->problems[i];
-    Json *messages = conversation_new(), *question = problem_messages(p);
     bool ok = true;
+    if (shots > 0 && source->dataset && source->dataset->n_test == 0)
+        return fail(st, "%s holds no rows out, so examples would be questions too: give --heldout",
+                    source->dataset->path);
     for (int k = 0; k < shots && ok; k++) {
         uint64_t index = p->index * (uint64_t)shots + (uint64_t)k;
         if (source->dataset) ok = add_row(messages, source->dataset, index, st);
         else add_worked(messages, p, seed, index);
     }
-    append_all(messages, question);
-    set->storage[i].n = 0;
-    ok = ok && (prompt_encode(v, messages, p->tools, &set->storage[i], st) ||
-                fail_prefix(st, "--shots of %s", p->task->name));
-    set->prompts[i].ids = set->storage[i].ids;
-    set->prompts[i].n = set->storage[i].n;
-    json_free(messages);
-    json_free(question);
     return ok;
 }
 
 bool shots_add(PromptSet *set, const Voice *v, const Source *source, uint32_t seed, int shots, Status *st)
 {
-    if (source->dataset && source->dataset->n_test == 0)
-        return fail(st, "%s holds no rows out, so examples would be questions too: give --heldout",
-                    source->dataset->path);
-    for (int i = 0; i < set->n; i++)
-        if (!encode_with_shots(set, i, v, source, seed, shots, st)) return false;
-    return true;
+    bool ok = true;
+    for (int i = 0; i < set->n && ok; i++) {
+        const Problem *p = &set->problems[i];
+        Json *messages = conversation_new(), *question = problem_messages(p);
+        ok = shots_before(messages, p, source, seed, shots, st);
+        append_all(messages, question);
+        set->storage[i].n = 0;
+        ok = ok && (prompt_encode(v, messages, p->tools, &set->storage[i], st) ||
+                    fail_prefix(st, "--shots of %s", p->task->name));
+        set->prompts[i].ids = set->storage[i].ids;
+        set->prompts[i].n = set->storage[i].n;
+        json_free(messages);
+        json_free(question);
+    }
+    return ok;
 }

@@ -60,3 +60,24 @@ expect_error 1 "not a reward model" "$R1" eval "$dir/run/base" --best-of 2 --by 
 expect_error 1 "low, medium" "$R1" eval "$dir/run/base" --effort much
 printf '{"prompt": "1+1", "answer": 2}\n' >"$dir/one.jsonl"
 expect_error 1 "holds no rows out" "$R1" eval "$dir/run/base" --task "$dir/one.jsonl" --shots 1
+
+# Multiple choice: by likelihood, beside sampled families; not mixed within a file.
+i=0
+while [ $i -lt 9 ]; do
+    printf '{"prompt": "sort 3%s1", "options": ["13%s", "%s3"], "answer": 0, "verifier": "choice"}\n' $i $i $i
+    i=$((i + 1))
+done >"$dir/choice.jsonl"
+evaluate choice --task "sort,$dir/choice.jsonl" --levels 3,3 --k 2
+evaluate shown --task "$dir/choice.jsonl" --heldout 0.4 --shots 1
+python3 - "$dir" <<'END_OF_FILE'
+import json, sys
+both, shown = (json.load(open(f"{sys.argv[1]}/{n}.json")) for n in ("choice", "shown"))
+rows = both["choice"]["choice.jsonl"]
+assert rows["n"] == 6 and rows["chance"] == 0.5 and rows["no_holdout"] and "choice.jsonl" not in both
+assert both["all"]["n"] == both["sort"]["n"] == 6
+assert 0 < shown["choice"]["choice.jsonl"]["n"] < 9 and "no_holdout" not in shown["choice"]["choice.jsonl"]
+END_OF_FILE
+expect_exit 0 "$R1" eval "$dir/run/base" --task "$dir/choice.jsonl"
+expect_prints 'chosen by likelihood'
+cat "$dir/one.jsonl" >>"$dir/choice.jsonl"
+expect_error 1 "files of their own" "$R1" eval "$dir/run/base" --task "$dir/choice.jsonl"
