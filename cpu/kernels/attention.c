@@ -17,8 +17,11 @@ static KeyTile packed_tile(void *from, int i)
 {
     const PackedKeys *p = from;
     const float *k = p->k + (size_t)i * p->k_tile;
-    return (KeyTile){f32_row(k), f32_row(k + (size_t)p->Dn * KEY_TILE), f32_row(p->v + (size_t)i * KEY_TILE * p->v_row),
-                     p->v_row, (int)p->v_row};
+    return (KeyTile){.k = f32_row(k),
+                     .k_rope = f32_row(k + (size_t)p->Dn * KEY_TILE),
+                     .v = f32_row(p->v + (size_t)i * KEY_TILE * p->v_row),
+                     .v_row = p->v_row,
+                     .v_width = (int)p->v_row};
 }
 
 /* Positions [0, T) of the sequence that starts at row `start`. */

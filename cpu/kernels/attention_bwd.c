@@ -109,9 +109,9 @@ static void block_gradients(const BackwardCall *c, BackwardItem *it, int t, int 
     int limit[BLOCK_ROWS], groups = min_int(4, (t + rows - tile + 15) / 16);
     float *p = it->p + at * KEY_TILE, *ds = it->ds + at * KEY_TILE;
     const float *k = it->k_tiles + (size_t)tile * (size_t)(s.Dn + s.Dr), *v = it->v_tiles + (size_t)tile * (size_t)s.Dv;
-    ScoreProduct scores = {p,      it->q + (size_t)t * it->k_row, it->k_row, f32_row(k), f32_row(k), s.Dn + s.Dr, 0,
-                           s.scale};
-    ScoreProduct dots = {ds, it->dout + (size_t)t * it->v_row, it->v_row, f32_row(v), f32_row(v), s.Dv, 0, 1.0f};
+    ScoreProduct scores = {
+        p, it->q + (size_t)t * it->k_row, it->k_row, f32_row(k), f32_row(k), s.Dn + s.Dr, 0, s.scale, 0, 0};
+    ScoreProduct dots = {ds, it->dout + (size_t)t * it->v_row, it->v_row, f32_row(v), f32_row(v), s.Dv, 0, 1.0f, 0, 0};
     tile_scores(&scores, rows, groups);
     tile_scores(&dots, rows, groups);
     for (int r = 0; r < rows; r++) {
@@ -125,7 +125,8 @@ static void block_gradients(const BackwardCall *c, BackwardItem *it, int t, int 
                        f32_row(it->k + (size_t)tile * it->k_row),
                        it->k_row,
                        limit,
-                       (int)it->k_row};
+                       (int)it->k_row,
+                       0};
     tile_values(&dq, rows);
 }
 

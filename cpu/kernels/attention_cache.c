@@ -45,90 +45,98 @@ void cpu_cache_write(Backend *b, AttentionShape s, CacheLayer cache, const Cache
     ON_TEAM(cpu_team(b, (double)n * s.Hkv * (s.Dn + s.Dr + s.Dv)), write_rows(s, cache, rows, n, in));
 }
 
-/* The pages of one sequence, whose last row is at position `last`, as seen by key head h; the heads up to `end` are read
- * after it. */
+/* The pages of one sequence as seen by the key heads from h on. rows_are_heads: the rows of a panel are key heads
+ * h, h + 1, ... of one position; else all of them see key head h. */
 typedef struct PageKeys {
     const CacheLayer *cache;
     const int32_t *pages;
     AttentionShape s;
-    int last, h, end;
+    int h, last;
+    bool rows_are_heads;
 } PageKeys;
 
-static KeyTile tile_of(const PageKeys *p, int h, int i)
+/* A page of one layer is one run of memory, which is asked for while the page before is attended to. */
+static void fetch_page(const PageKeys *p, int i)
 {
     Row page = page_of(p->cache, p->pages[i]);
-    size_t rope_head = p->cache->rope_shared ? 0 : (size_t)h;
-    return (KeyTile){row_from(page, (size_t)h * p->s.Dn * KEY_TILE),
-                     row_from(page, p->cache->rope_at + rope_head * p->s.Dr * KEY_TILE),
-                     row_from(page, p->cache->v_at + (size_t)h * KEY_TILE * p->s.Dv), (size_t)p->s.Dv, p->s.Dv};
+    size_t bytes = (p->cache->v_at + (size_t)p->s.Hkv * KEY_TILE * (size_t)p->s.Dv) * dtype_size(page.dtype);
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)page.p + at);
 }
 
-/* The first `used` values of each of `rows` rows, `row` values apart. */
-static void fetch_rows(Row x, int rows, size_t row, int used)
-{
-    int line = (int)(64 / dtype_size(x.dtype));
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < used; j += line) __builtin_prefetch(row_from(x, (size_t)r * row + (size_t)j).p);
-}
-
-/* Asks memory for a tile's keys and values. Attending takes them in an order that the processor does not foresee. */
-static void fetch_tile(const PageKeys *p, int h, int i)
-{
-    KeyTile t = tile_of(p, h, i);
-    int keys = min_int(KEY_TILE, p->last + 1 - i * KEY_TILE);
-    fetch_rows(t.k, p->s.Dn, KEY_TILE, keys);
-    fetch_rows(t.k_rope, p->s.Dr, KEY_TILE, keys);
-    fetch_rows(t.v, 1, 0, keys * p->s.Dv);
-}
-
-/* While one tile is attended to, the next is prefetched. */
 static KeyTile page_tile(void *from, int i)
 {
     const PageKeys *p = from;
-    if (i < p->last / KEY_TILE) fetch_tile(p, p->h, i + 1);
-    else if (p->h + 1 < p->end) fetch_tile(p, p->h + 1, 0);
-    return tile_of(p, p->h, i);
+    if (p->rows_are_heads && i < p->last / KEY_TILE) fetch_page(p, i + 1);
+    Row page = page_of(p->cache, p->pages[i]);
+    size_t k = (size_t)p->s.Dn * KEY_TILE, rope = p->cache->rope_shared ? 0 : (size_t)p->s.Dr * KEY_TILE,
+           v = (size_t)p->s.Dv * KEY_TILE, h = (size_t)p->h, step = p->rows_are_heads;
+    return (KeyTile){.k = row_from(page, h * k),
+                     .k_rope = row_from(page, p->cache->rope_at + h * rope),
+                     .v = row_from(page, p->cache->v_at + h * v),
+                     .v_row = (size_t)p->s.Dv,
+                     .v_width = p->s.Dv,
+                     .k_apart = step * k,
+                     .rope_apart = step * rope,
+                     .v_apart = step * v};
 }
 
-/* Rows [group.first, group.first + group.count) belong to one sequence; key head h of them. */
-static void attend_group(Backend *b, int thread, AttentionShape s, HeadView o, HeadView q, PageKeys *keys,
-                         const CacheRow *rows, RowGroup group)
+typedef struct CachedCall {
+    Backend *b;
+    AttentionShape s;
+    HeadView o, q;
+    const CacheLayer *cache;
+    const CacheRow *rows;
+} CachedCall;
+
+/* `count` (row, query head) pairs of a group that begin with pair `first`, the heads of a row side by side from query head
+ * `head` on, `heads` of them a row. */
+static void attend_pairs(const CachedCall *c, RowGroup group, int head, int heads, int first, int count, PageKeys *keys,
+                         float *work)
 {
-    int share = s.H / s.Hkv, all = group.count * share;
-    ArenaMark mark = cpu_mark(b, thread);
-    float *work = cpu_scratch(b, thread, panel_work(s));
-    for (int first = 0; first < all; first += PANEL_ROWS) {
-        QueryPanel panel;
-        panel.rows = min_int(PANEL_ROWS, all - first);
-        for (int r = 0; r < panel.rows; r++) {
-            int n = group.first + (first + r) / share, head = keys->h * share + (first + r) % share;
-            panel.pos[r] = rows[n].pos;
-            panel.q[r] = head_at(q, (size_t)n, head);
-            panel.q_rope[r] = row_from(panel.q[r], (size_t)s.Dn);
-            panel.o[r] = head_at(o, (size_t)n, head);
-            panel.lse[r] = NULL;
-        }
-        panel_attend(&panel, s, page_tile, keys, work);
+    QueryPanel panel = {.rows = count};
+    for (int r = 0; r < count; r++) {
+        int n = group.first + (first + r) / heads, at = head + (first + r) % heads;
+        panel.pos[r] = c->rows[n].pos;
+        panel.q[r] = head_at(c->q, (size_t)n, at);
+        panel.q_rope[r] = row_from(panel.q[r], (size_t)c->s.Dn);
+        panel.o[r] = head_at(c->o, (size_t)n, at);
+        panel.lse[r] = NULL;
     }
-    cpu_release(b, thread, mark);
+    panel_attend(&panel, c->s, page_tile, keys, work);
+}
+
+/* Key heads [from, to) for the rows of one group. A lone row with one query head a key head takes its heads as the rows of
+ * a panel: a page is walked once, and a block has a chain of FMAs a head, not one. */
+static void attend_group(const CachedCall *c, int thread, RowGroup group, int from, int to)
+{
+    int share = c->s.H / c->s.Hkv, all = group.count * share;
+    ArenaMark mark = cpu_mark(c->b, thread);
+    float *work = cpu_scratch(c->b, thread, panel_work(c->s));
+    PageKeys keys = {c->cache, c->cache->pages + c->rows[group.first].at, c->s, from, c->rows[group.first].pos,
+                     all == 1};
+    if (keys.rows_are_heads)
+        for (; keys.h < to; keys.h += PANEL_ROWS)
+            attend_pairs(c, group, keys.h, c->s.H, 0, min_int(PANEL_ROWS, to - keys.h), &keys, work);
+    else
+        for (; keys.h < to; keys.h++)
+            for (int first = 0; first < all; first += PANEL_ROWS)
+                attend_pairs(c, group, keys.h * share, share, first, min_int(PANEL_ROWS, all - first), &keys, work);
+    cpu_release(c->b, thread, mark);
 }
 
 void cpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, CacheLayer cache, const CacheRow *rows,
                           int n)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
+    CachedCall call = {b, s, o, q, &cache, rows};
     ArenaMark mark = cpu_mark(b, 0);
     RowGroups groups = group_rows(b, rows, n, panel_positions(s.H / s.Hkv));
     int team = cpu_team(b, groups.positions * s.H * (s.Dn + s.Dr + s.Dv));
     int heads = groups.count >= 8 * team ? s.Hkv : 1, cuts = s.Hkv / heads; /* key heads of one item */
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
     for (int i = 0; i < groups.count * cuts; i++) {
-        RowGroup group = groups.at[i / cuts];
         int h = i % cuts * heads;
-        PageKeys keys = {&cache,   cache.pages + rows[group.first].at, s, rows[group.first + group.count - 1].pos, h,
-                         h + heads};
-        fetch_tile(&keys, h, 0);
-        for (; keys.h < keys.end; keys.h++) attend_group(b, omp_get_thread_num(), s, o, q, &keys, rows, group);
+        attend_group(&call, omp_get_thread_num(), groups.at[i / cuts], h, h + heads);
     }
     cpu_release(b, 0, mark);
 }

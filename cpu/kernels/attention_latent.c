@@ -36,8 +36,11 @@ static KeyTile latent_tile(void *from, int i)
     int width = p->Rkv + p->Dr;
     Row page = page_of(p->cache, p->pages[i]);
     pack_columns(p->transposed, page, (size_t)width, min_int(KEY_TILE, p->positions - i * KEY_TILE), width);
-    return (KeyTile){f32_row(p->transposed), f32_row(p->transposed + (size_t)p->Rkv * KEY_TILE), page, (size_t)width,
-                     p->Rkv};
+    return (KeyTile){.k = f32_row(p->transposed),
+                     .k_rope = f32_row(p->transposed + (size_t)p->Rkv * KEY_TILE),
+                     .v = page,
+                     .v_row = (size_t)width,
+                     .v_width = p->Rkv};
 }
 
 typedef struct LatentCall {

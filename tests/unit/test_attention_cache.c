@@ -39,18 +39,19 @@ static void feed_in_chunks(Backend *b, const Ops *ops, const AttentionCase *c, i
 }
 
 static const AttentionShape MLA = {4, 4, 32, 16, 32, 0.14f}, TINY = {2, 2, 12, 8, 12, 0.22f},
-                            GQA = {6, 2, 0, 24, 24, 0.2f}, GROUP = {7, 1, 10, 6, 70, 0.25f};
+                            GQA = {6, 2, 0, 24, 24, 0.2f}, GROUP = {7, 1, 10, 6, 70, 0.25f},
+                            HEADS = {50, 50, 4, 6, 22, 0.3f}; /* more than the rows of a panel */
 
 static void exact_cache_equals_training(void **state)
 {
     (void)state;
     const Ops *ops;
-    const int lengths[] = {130, 1, 64, 77, -1}, chunks[] = {1, 5, 64, 100, 300, 7};
+    const int lengths[] = {130, 1, 64, 77, -1}, chunks[] = {1, 1, 3, 64, 300, 7};
     const struct {
         AttentionShape s;
         bool shared;
-    } cases[] = {{MLA, true}, {TINY, true}, {GQA, false}, {GROUP, false}};
-    for (int k = 0; k < 4; k++) {
+    } cases[] = {{MLA, true}, {TINY, true}, {GQA, false}, {GROUP, false}, {HEADS, false}};
+    for (int k = 0; k < 5; k++) {
         AttentionCase c = case_make(cases[k].s, cases[k].shared, lengths, 50u + (uint32_t)k);
         size_t outputs = (size_t)(c.N * c.s.H * c.s.Dv);
         float *want = malloc(outputs * sizeof *want), *lse = malloc((size_t)(c.N * c.s.H) * sizeof *lse);

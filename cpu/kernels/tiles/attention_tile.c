@@ -69,8 +69,17 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
     float *m = state->m + 16 * (first / BLOCK_ROWS), *l = state->l + 16 * (first / BLOCK_ROWS);
     float after[16] = {0}, sum[16] = {0}, alpha[16], sums[BLOCK_ROWS * VEC];
     int groups = (longest + 15) / 16;
-    ScoreProduct scores = {state->p, state->q + first * state->q_row, state->q_row, tile->k, tile->k_rope, s.Dn, s.Dr,
-                           s.scale};
+    size_t row = (size_t)first;
+    ScoreProduct scores = {.c = state->p,
+                           .a = state->q + row * state->q_row,
+                           .a_row = state->q_row,
+                           .k = row_from(tile->k, row * tile->k_apart),
+                           .k_rope = row_from(tile->k_rope, row * tile->rope_apart),
+                           .Dn = s.Dn,
+                           .Dr = s.Dr,
+                           .scale = s.scale,
+                           .k_apart = tile->k_apart,
+                           .rope_apart = tile->rope_apart};
     tile_scores(&scores, rows, groups);
     /* Step by step for all rows: the steps of one row depend on each other, and their latency would show. */
     for (int r = 0; r < rows; r++) {
@@ -84,14 +93,15 @@ static void block_attend(const PanelState *state, int first, int rows, Attention
     v16_store(alpha, rescale);
     v16_store(m, v16_load(after));
     v16_store(l, v16_fma(v16_load(l), rescale, v16_load(sum)));
-    ValueProduct values = {state->acc + first * state->acc_row,
-                           state->acc_row,
-                           alpha,
-                           state->p,
-                           tile->v,
-                           tile->v_row,
-                           limit,
-                           tile->v_width};
+    ValueProduct values = {.c = state->acc + row * state->acc_row,
+                           .c_row = state->acc_row,
+                           .factor = alpha,
+                           .a = state->p,
+                           .b = row_from(tile->v, row * tile->v_apart),
+                           .b_row = tile->v_row,
+                           .limit = limit,
+                           .width = tile->v_width,
+                           .b_apart = tile->v_apart};
     tile_values(&values, rows);
 }
 

@@ -15,17 +15,19 @@
 enum { PANEL_ROWS = 8 * BLOCK_ROWS };
 
 /* Keys [i * KEY_TILE, (i + 1) * KEY_TILE): k [Dn][KEY_TILE], k_rope [Dr][KEY_TILE] of one type, v [KEY_TILE] rows v_row
- * values apart. v_width is Dv, or Dv rounded up to 16 where that many values of every row may be read. */
+ * values apart. v_width is Dv, or Dv rounded up to 16 where that many values of every row may be read. k_apart, rope_apart,
+ * v_apart: from the keys of a panel's row to those of its next row; 0 where all rows have one key head. */
 typedef struct KeyTile {
     Row k, k_rope, v;
     size_t v_row;
     int v_width;
+    size_t k_apart, rope_apart, v_apart;
 } KeyTile;
 
 /* Gives tile i; what it points at stays valid until the next call. */
 typedef KeyTile KeyTileAt(void *from, int i);
 
-/* Up to PANEL_ROWS rows of one sequence and one key head. Row r attends to positions 0 .. pos[r]. */
+/* Up to PANEL_ROWS rows of one sequence, all of one key head or each of its own. Row r attends to positions 0 .. pos[r]. */
 typedef struct QueryPanel {
     int rows;
     int pos[PANEL_ROWS];

@@ -48,22 +48,39 @@ static int groups_now(int rows, int left)
 #define EACH_GROUP for (int g = 0; g < G; g++)
 #endif
 
-/* 16 values of type t. */
-VEC_INLINE v16 load16(const DType t, const void *p)
+/* The first `lanes` of 16 values of type t. */
+VEC_INLINE v16 load16(const DType t, const int lanes, const void *p)
 {
-    return t == DTYPE_F32 ? v16_load(p) : v16_load_bf16(p);
+    if (t == DTYPE_F32) return lanes == VEC ? v16_load(p) : v16_load_n(p, lanes);
+    return lanes == VEC ? v16_load_bf16(p) : v16_load_bf16_n(p, lanes);
 }
 
-/* acc[r][g] += a[r * a_row + k * a_step] * b[k * b_row + 16 g ...] for k in [from, to); b of type t. */
+/* The right side of a product: row k for all rows of the left side, or for each of them `apart` values behind the last. */
+typedef struct Right {
+    const void *p;
+    size_t row, apart;
+    int lanes;
+} Right;
+
+/* acc[r][g] += a[r * a_row + k * a_step] * b[r * b.apart + k * b.row + 16 g ...] for k in [from, to); b of type t. */
 VEC_INLINE void product(const DType t, const int R, const int G, v16 acc[BLOCK_ROWS][MOST_GROUPS], const float *a,
-                        size_t a_row, size_t a_step, const void *bp, size_t b_row, int from, int to)
+                        size_t a_row, size_t a_step, const Right right, int from, int to)
 {
-    const size_t size = dtype_size(t);
-    const char *b = (const char *)bp + (size_t)from * b_row * size;
+    const size_t size = dtype_size(t), apart = right.apart * size;
+    const char *b = (const char *)right.p + (size_t)from * right.row * size;
     a += (size_t)from * a_step;
-    for (int k = from; k < to; k++, a += a_step, b += b_row * size) {
+    if (R > 1 && apart) {
+        for (int k = from; k < to; k++, a += a_step, b += right.row * size) EACH_ROW
+            {
+                v16 x = v16_set1(a[r * a_row]);
+                EACH_GROUP acc[r][g] =
+                    v16_fma(x, load16(t, right.lanes, b + (size_t)r * apart + (size_t)(16 * g) * size), acc[r][g]);
+            }
+        return;
+    }
+    for (int k = from; k < to; k++, a += a_step, b += right.row * size) {
         v16 column[MOST_GROUPS];
-        EACH_GROUP column[g] = load16(t, b + (size_t)(16 * g) * size);
+        EACH_GROUP column[g] = load16(t, right.lanes, b + (size_t)(16 * g) * size);
         EACH_ROW
         {
             v16 x = v16_set1(a[r * a_row]);
@@ -76,8 +93,10 @@ VEC_INLINE void scores(const DType t, const int R, const int G, const ScoreProdu
 {
     v16 acc[BLOCK_ROWS][MOST_GROUPS];
     EACH_ROW EACH_GROUP acc[r][g] = v16_zero();
-    product(t, R, G, acc, p->a, p->a_row, 1, row_from(p->k, at).p, KEY_TILE, 0, p->Dn);
-    product(t, R, G, acc, p->a + p->Dn, p->a_row, 1, row_from(p->k_rope, at).p, KEY_TILE, 0, p->Dr);
+    Right k = {row_from(p->k, at).p, KEY_TILE, p->k_apart, VEC};
+    Right k_rope = {row_from(p->k_rope, at).p, KEY_TILE, p->rope_apart, VEC};
+    product(t, R, G, acc, p->a, p->a_row, 1, k, 0, p->Dn);
+    product(t, R, G, acc, p->a + p->Dn, p->a_row, 1, k_rope, 0, p->Dr);
     v16 scale = v16_set1(p->scale);
     EACH_ROW EACH_GROUP v16_store(p->c + (size_t)r * KEY_TILE + at + 16 * g, v16_mul(acc[r][g], scale));
 }
@@ -94,38 +113,38 @@ void tile_scores(const ScoreProduct *p, int rows, int groups)
 }
 
 /* Rows of a block have limits of their own: [0, common) is for all, the rest of each row for that row alone. */
-VEC_INLINE void values(const DType t, const int R, const int G, const ValueProduct *p, size_t at, int common,
-                       int longest)
+VEC_INLINE void values(const DType t, const int R, const int G, const ValueProduct *p, size_t at, const int lanes,
+                       int common, int longest)
 {
     v16 acc[BLOCK_ROWS][MOST_GROUPS];
-    EACH_ROW EACH_GROUP acc[r][g] = v16_load(p->c + r * p->c_row + at + 16 * g);
+    EACH_ROW EACH_GROUP acc[r][g] = v16_load_n(p->c + r * p->c_row + at + 16 * g, lanes);
     if (p->factor) EACH_ROW EACH_GROUP acc[r][g] = v16_mul(acc[r][g], v16_set1(p->factor[r]));
-    product(t, R, G, acc, p->a, KEY_TILE, 1, row_from(p->b, at).p, p->b_row, 0, common);
+    Right right = {row_from(p->b, at).p, p->b_row, p->b_apart, lanes};
+    product(t, R, G, acc, p->a, KEY_TILE, 1, right, 0, common);
     for (int j = common; j < longest; j++) {
-        const char *b = row_from(p->b, (size_t)j * p->b_row + at).p;
         EACH_ROW
         {
+            const char *b = row_from(p->b, (size_t)j * p->b_row + (size_t)r * p->b_apart + at).p;
             if (j < p->limit[r]) {
                 v16 x = v16_set1(p->a[r * KEY_TILE + j]);
-                EACH_GROUP acc[r][g] = v16_fma(x, load16(t, b + (size_t)(16 * g) * dtype_size(t)), acc[r][g]);
+                EACH_GROUP acc[r][g] = v16_fma(x, load16(t, lanes, b + (size_t)(16 * g) * dtype_size(t)), acc[r][g]);
             }
         }
     }
-    EACH_ROW EACH_GROUP v16_store(p->c + r * p->c_row + at + 16 * g, acc[r][g]);
+    EACH_ROW EACH_GROUP v16_store_n(p->c + r * p->c_row + at + 16 * g, acc[r][g], lanes);
 }
 
-/* The last group when the width is no multiple of 16: `lanes` of it. */
-static void values_tail(const ValueProduct *p, int rows, size_t at, int lanes)
+/* The last group when the width is no multiple of 16. */
+#define EACH_HEIGHT(SHAPE) SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
+static void values_tail(const ValueProduct *p, int rows, size_t at, int common, int longest)
 {
-    for (int r = 0; r < rows; r++) {
-        float *c = p->c + r * p->c_row + at;
-        v16 acc = v16_load_n(c, lanes);
-        if (p->factor) acc = v16_mul(acc, v16_set1(p->factor[r]));
-        for (int j = 0; j < p->limit[r]; j++)
-            acc = v16_fma(v16_set1(p->a[r * KEY_TILE + j]), any_load(p->b, (size_t)j * p->b_row + at, (size_t)lanes),
-                          acc);
-        v16_store_n(c, acc, lanes);
+    const DType type = p->b.dtype;
+    const int lanes = p->width % VEC;
+#define CALL(t, R, G) values(t, R, G, p, at, lanes, common, longest)
+    switch (8 * rows + 1) {
+        EACH_HEIGHT(SHAPE_CASE)
     }
+#undef CALL
 }
 
 void tile_values(const ValueProduct *p, int rows)
@@ -139,11 +158,11 @@ void tile_values(const ValueProduct *p, int rows)
     int groups = p->width / 16;
     for (int at = 0, now; at < groups; at += now) {
         now = groups_now(rows, groups - at);
-#define CALL(t, R, G) values(t, R, G, p, (size_t)(16 * at), common, longest)
+#define CALL(t, R, G) values(t, R, G, p, (size_t)(16 * at), VEC, common, longest)
         SHAPE_SWITCH(rows, now)
 #undef CALL
     }
-    if (p->width % 16) values_tail(p, rows, (size_t)(16 * groups), p->width % 16);
+    if (p->width % VEC) values_tail(p, rows, (size_t)(16 * groups), common, longest);
 }
 
 VEC_INLINE void keys_block(const int R, const int G, const KeyProduct *p, int j, int from, int at)
@@ -151,7 +170,8 @@ VEC_INLINE void keys_block(const int R, const int G, const KeyProduct *p, int j,
     float *c = p->c + (size_t)j * p->c_row + at;
     v16 acc[BLOCK_ROWS][MOST_GROUPS];
     EACH_ROW EACH_GROUP acc[r][g] = v16_load(c + r * p->c_row + 16 * g);
-    product(DTYPE_F32, R, G, acc, p->a + j, 1, KEY_TILE, p->b + at, p->b_row, from, p->to);
+    Right right = {p->b + at, p->b_row, 0, VEC};
+    product(DTYPE_F32, R, G, acc, p->a + j, 1, KEY_TILE, right, from, p->to);
     EACH_ROW EACH_GROUP v16_store(c + r * p->c_row + 16 * g, acc[r][g]);
 }
 
