@@ -42,6 +42,11 @@ int batch_at(const BatchRamp *b, int64_t step)
     return b->from + (int)((int64_t)(b->to - b->from) * (step - 1) / b->over);
 }
 
+int batch_largest(const BatchRamp *b)
+{
+    return b->from > b->to ? b->from : b->to;
+}
+
 double batch_sum(const BatchRamp *b, int64_t steps, int most)
 {
     double sum = 0;

@@ -34,6 +34,7 @@ typedef struct BatchRamp {
 
 /* Of step 1 .. : from + (to - from) (step - 1) / over, rounded down, then to. */
 int batch_at(const BatchRamp *b, int64_t step);
+int batch_largest(const BatchRamp *b);
 /* Of steps 1 .. `steps` together, none counted with more than `most`; and the smallest number of steps that has at least so
  * many. */
 double batch_sum(const BatchRamp *b, int64_t steps, int most);

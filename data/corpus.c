@@ -259,6 +259,42 @@ void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const Co
     problem_free(&p);
 }
 
+static bool row_preference(Document *chosen, Document *rejected, const Dataset *d, const DatasetRow *row, Status *st)
+{
+    if (row->kind != ROW_PREFERENCE)
+        return fail(st, "%s: line %d is no preference pair: it has no \"chosen\" and \"rejected\"", d->path, row->line);
+    row_document(chosen, row);
+    rejected->line = row->line;
+    rejected->messages = json_copy(row->messages);
+    if (row->tools != NULL) rejected->tools = json_copy(row->tools);
+    for (size_t i = 0; i + 1 < json_count(row->reply); i++)
+        json_append(rejected->messages, json_copy(json_at(row->reply, i)));
+    conversation_add(rejected->messages, "assistant", row->rejected);
+    return true;
+}
+
+bool corpus_preference(Document *chosen, Document *rejected, const CorpusSpec *c, uint32_t seed, Split split,
+                       uint64_t index, float noise, Status *st)
+{
+    *chosen = *rejected = (Document){.row = -1};
+    if (has_file(c)) {
+        uint64_t turn;
+        const Source *s = take_turn(c, index, &turn);
+        CHECK(s->dataset != NULL);
+        chosen->source = rejected->source = (int)(s - c->sources);
+        chosen->row = rejected->row = (int)(turn % (uint64_t)dataset_rows(s->dataset, split));
+        return row_preference(chosen, rejected, s->dataset, dataset_row(s->dataset, split, turn), st);
+    }
+    char *prompt, *a, *b;
+    corpus_helpful_pair(&prompt, &a, &b, c, seed, split, index, noise);
+    *chosen = document_of(prompt, a);
+    *rejected = document_of(prompt, b);
+    free(prompt);
+    free(a);
+    free(b);
+    return true;
+}
+
 void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed,
                            Split split, uint64_t index)
 {

@@ -58,6 +58,10 @@ uint64_t corpus_epoch(const CorpusSpec *c);
  * strings. */
 void corpus_helpful_pair(char **prompt, char **chosen, char **rejected, const CorpusSpec *c, uint32_t seed, Split split,
                          uint64_t index, float noise);
+/* The preference pair at `index` as two conversations that differ in their last message: row by row where the mix is of files
+ * (a row that is no pair fails with its line), else a pair of the mix's helpful tasks. */
+bool corpus_preference(Document *chosen, Document *rejected, const CorpusSpec *c, uint32_t seed, Split split,
+                       uint64_t index, float noise, Status *st);
 /* A labelled example of the mix's safety tasks (there must be one) for the safety model: a prompt and a
  * completion that handles it as it should (refuses, or answers what is harmless) or does not; half of each. */
 void corpus_safety_example(char **prompt, char **completion, bool *safe, const CorpusSpec *c, uint32_t seed,

@@ -28,15 +28,18 @@ static double softplus_of_minus(double z)
     return z > 0 ? log1p(exp(-z)) : log1p(exp(z)) - z;
 }
 
-/* d loss / d lp = -+ beta sigma(-z) / pairs for a token of the chosen / the rejected completion. */
+/* d loss / d lp = -+ beta (sigma(-z) - e) / pairs for a token of the chosen / the rejected completion:
+ * (1 - e) sigma(-z) - e sigma(z) = sigma(-z) - e. */
 static void dpo_eval(void *ctx, const LossRows *in, const LossGrads *out)
 {
     const DpoLoss *g = ctx;
+    double e = g->label_smoothing;
     for (int i = 0; i < in->n; i++) {
         int y = g->output[in->first + i], p = y / 2;
         double z = margin(g, p), rows = g->outputs[2 * p].length + g->outputs[2 * p + 1].length;
-        double slope = g->beta / (1 + exp(z)) / g->n_pairs;
-        out->loss[i] = (float)(softplus_of_minus(z) / g->n_pairs / rows);
+        double slope = g->beta * (1 / (1 + exp(z)) - e) / g->n_pairs;
+        double value = (1 - e) * softplus_of_minus(z) + e * softplus_of_minus(-z);
+        out->loss[i] = (float)(value / g->n_pairs / rows);
         out->dlp[i] = (float)(y % 2 ? slope : -slope);
         if (out->dentropy) out->dentropy[i] = 0.0f;
         if (out->dkl) out->dkl[i] = 0.0f;
@@ -45,7 +48,8 @@ static void dpo_eval(void *ctx, const LossRows *in, const LossGrads *out)
 
 Loss dpo_loss(DpoLoss *ctx)
 {
-    CHECK(ctx->n_pairs > 0 && ctx->ref_lp && ctx->output && ctx->outputs);
+    CHECK(ctx->n_pairs > 0 && ctx->label_smoothing >= 0 && ctx->label_smoothing < 0.5f);
+    CHECK(ctx->ref_lp && ctx->output && ctx->outputs);
     return (Loss){.eval = dpo_eval, .prepare = dpo_prepare, .ctx = ctx};
 }
 

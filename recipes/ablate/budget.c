@@ -71,7 +71,8 @@ static void pilot_sets(PilotSets *p, const Recipe *r)
             snprintf(p->text[p->n++], sizeof p->text[0], "%s.stop_at_pass1=[0, 1]", s->name);
         if (s->kind == STAGE_REJECTION || s->kind == STAGE_DISTILL) pilot_set(p, s->name, "sample_prompts", 64);
         if (s->kind == STAGE_DISTILL) snprintf(p->text[p->n++], sizeof p->text[0], "%s.rival_lrs=[]", s->name);
-        if (s->kind == STAGE_REWARD_MODEL) pilot_set(p, s->name, "pairs", smaller(s->pairs, 64));
+        if (s->kind == STAGE_REWARD_MODEL || (s->kind == STAGE_DPO && s->pairs > 0))
+            pilot_set(p, s->name, "pairs", smaller(s->pairs, 64));
         if (s->kind == STAGE_REWARD_MODEL) pilot_set(p, s->name, "safety_examples", smaller(s->safety_examples, 64));
     }
 }
@@ -106,6 +107,7 @@ static double steps_of(const RecipeStage *s)
 {
     double documents = s->kind == STAGE_SFT            ? s->traces
                        : s->kind == STAGE_REWARD_MODEL ? s->pairs + s->safety_examples
+                       : s->kind == STAGE_DPO          ? s->pairs
                                                        : (double)s->sample_prompts * s->keep * (1 + s->general_ratio);
     return s->steps > 0 ? s->steps : (double)batch_steps(&s->batch, s->epochs * documents);
 }

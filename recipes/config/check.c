@@ -183,8 +183,13 @@ static bool check_sources(const Recipe *r, int i, const Node *node, Status *st)
 static bool check_data(const Recipe *r, const RecipeStage *s, const Node *node, Status *st)
 {
     if (!check_tasks(&s->tasks, node, "tasks", false, st)) return false;
-    bool general =
-        s->general_share > 0 || s->kind == STAGE_REWARD_MODEL || (s->kind == STAGE_REJECTION && s->general_ratio > 0);
+    bool general = s->general_share > 0 || s->kind == STAGE_REWARD_MODEL ||
+                   (s->kind == STAGE_REJECTION && s->general_ratio > 0) || (s->kind == STAGE_DPO && !s->preferences.n);
+    if (!check_tasks(&s->preferences, node, "preferences", false, st)) return false;
+    for (int i = 0; i < s->preferences.n; i++)
+        if (!s->preferences.list[i].file[0])
+            return fail(st, "%s: `preferences` are files of pairs ({file: pairs.jsonl}); '%s' is a task",
+                        place(node, "preferences"), s->preferences.list[i].name);
     if (general && !r->general.n)
         return fail(st, "%s: stage '%s' draws general prompts, but the recipe's `general:` list is empty", node->where,
                     s->name);

@@ -67,6 +67,7 @@ static void complete_stage(Node *stage)
             put_missing(stage, "std_normalise", "true");
     complete_rewards(stage);
     complete_tasks(stage, "tasks");
+    complete_tasks(stage, "preferences");
 }
 
 static void drop_key(Node *map, const char *key)

@@ -6,7 +6,8 @@
 
 const char *stage_kind_name(int k)
 {
-    static const char *const names[STAGE_KINDS] = {"pretrain", "sft", "rl", "rejection", "reward_model", "distill"};
+    static const char *const names[STAGE_KINDS] = {"pretrain",     "sft",     "rl", "rejection",
+                                                   "reward_model", "distill", "dpo"};
     return (unsigned)k < STAGE_KINDS ? names[k] : NULL;
 }
 

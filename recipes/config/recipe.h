@@ -23,6 +23,7 @@ typedef enum {
     STAGE_REJECTION,    /* sample, filter, SFT */
     STAGE_REWARD_MODEL, /* helpful (pairwise) and safety (pointwise) */
     STAGE_DISTILL,      /* SFT of the student on a teacher's samples; the same student by RL beside it */
+    STAGE_DPO,          /* direct preference optimisation on pairs */
     STAGE_KINDS
 } StageKind;
 
@@ -142,16 +143,18 @@ typedef struct RecipeStage {
     double seed_share;          /* sft: share of traces that are filtered samples of sample_from */
     double stop_at_pass1[2];    /* sft: stop as soon as the quick eval is at or above [0]; more than [1] is warned of */
 
-    RecipeRl rl; /* rl; distill: the rival */
+    RecipeRl rl; /* rl; distill: the rival; dpo: beta */
 
     int sample_prompts, samples, keep; /* rejection, distill: prompts, samples a prompt, kept a prompt at most */
     double sample_temperature;
     double general_ratio; /* rejection: general documents per reasoning sample */
     double general_clean; /* rejection: share of general documents without flaws */
 
-    int pairs, safety_examples; /* reward_model */
-    double noise;               /* reward_model: share of flipped labels */
+    int pairs, safety_examples; /* reward_model, dpo: pairs */
+    double noise;               /* reward_model, dpo: share of flipped labels */
     int heldout_pairs;
+    RecipeTasks preferences; /* dpo: files of pairs; none: those of the helpful families */
+    double label_smoothing;  /* dpo */
 
     double rival_lrs[RECIPE_LRS]; /* distill: learning rates tried for the same student by RL; none: no rival */
     int n_rival_lrs;

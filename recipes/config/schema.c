@@ -242,7 +242,8 @@ enum {
     REJ = 1 << STAGE_REJECTION,
     RM = 1 << STAGE_REWARD_MODEL,
     DIS = 1 << STAGE_DISTILL,
-    TEACH = SFT | REJ | RM | DIS,
+    DPO = 1 << STAGE_DPO,
+    TEACH = SFT | REJ | RM | DIS | DPO,
     ROLL = RL | DIS
 };
 static const Field style_fields[] = {
@@ -271,7 +272,7 @@ static const Field stage_fields[] = {
     INT("steps", steps, "150", 1, BIG, RL, "rollouts, each followed by inner_epochs x mini_batches updates"),
     INT("steps", steps, "0", 0, BIG, TEACH, "updates; 0: as many as `epochs` takes"),
     REAL("epochs", epochs, "3", 0, 10000, SFT | REJ | DIS, "passes over the traces"),
-    REAL("epochs", epochs, "1", 0, 10000, RM, "passes over the pairs"),
+    REAL("epochs", epochs, "1", 0, 10000, RM | DPO, "passes over the pairs"),
     {.key = "batch",
      .type = FIELD_RAMP,
      .offset = AT(batch),
@@ -280,7 +281,7 @@ static const Field stage_fields[] = {
      .low = 1,
      .high = 1 << 20,
      .only = PRE | TEACH,
-     .help = "sequences an update; {from, to, over} grows in so many steps"},
+     .help = "sequences (pairs) an update; {from, to, over} grows in so many steps"},
     INT("max_length", max_length, "256", 2, 1 << 24, PRE | TEACH,
         "tokens of a sequence; longer ones are dropped and counted"),
     ENUM("train_turns", train_turns, "all", turns_name, SFT,
@@ -290,6 +291,7 @@ static const Field stage_fields[] = {
     REAL("lr", optim.lr, "5e-4", 0, 10, SFT | RM, "peak learning rate"),
     REAL("lr", optim.lr, "3e-4", 0, 10, RL, "peak learning rate"),
     REAL("lr", optim.lr, "1e-3", 0, 10, REJ | DIS, "peak learning rate"),
+    REAL("lr", optim.lr, "1e-4", 0, 10, DPO, "peak learning rate"),
     ENUM("schedule", optim.schedule, "cosine", schedule_kind_name, PRE | TEACH,
          "how the learning rate falls after the warm-up"),
     ENUM("schedule", optim.schedule, "linear", schedule_kind_name, RL, "how the learning rate falls after the warm-up"),
@@ -372,15 +374,22 @@ static const Field stage_fields[] = {
          "share of general documents of the best quality; the others have flaws, as data written by people has"),
 
     INT("pairs", pairs, "2000", 1, BIG, RM, "training pairs of the helpful model"),
+    INT("pairs", pairs, "0", 0, BIG, DPO, "pairs to train on; 0: every row of the files, 400 of helpful families"),
+    LIST("preferences", preferences, &task_section, DPO,
+         "files of pairs, in the columns of TRL: prompt, chosen, rejected; empty: pairs of the helpful families"),
+    REAL("beta", rl.beta, "0.1", 1e-6, 1000, DPO, "how strongly the policy is held to the one it began as"),
+    REAL("label_smoothing", label_smoothing, "0", 0, 0.49, DPO, "share of labels that are taken to be wrong"),
     INT("safety_examples", safety_examples, "2000", 1, BIG, RM, "training examples of the safety model"),
-    INT("heldout_pairs", heldout_pairs, "200", 1, BIG, RM, "held-out pairs and examples for the reported accuracy"),
-    REAL("noise", noise, "0.05", 0, 0.5, RM, "share of flipped labels"),
+    INT("heldout_pairs", heldout_pairs, "200", 1, BIG, RM | DPO,
+        "held-out pairs and examples for the reported accuracy"),
+    REAL("noise", noise, "0.05", 0, 0.5, RM | DPO, "share of flipped labels (not of files)"),
 
     REALS("rival_lrs", rival_lrs, AT(n_rival_lrs), RECIPE_LRS, "[]", 0, 10, DIS,
           "learning rates of the rival, the same student by RL at equal FLOPs; empty: no rival"),
 
     INT("eval_every", eval_every, "0", 0, BIG, 0, "steps between quick evaluations; 0: none"),
-    BOOL("eval_after", eval_after, "true", PRE | SFT | RL | REJ | DIS, "the full evaluation when the stage is over"),
+    BOOL("eval_after", eval_after, "true", PRE | SFT | RL | REJ | DIS | DPO,
+         "the full evaluation when the stage is over"),
 };
 #undef OWNER
 const Section stage_section = {"stage", sizeof(RecipeStage), stage_fields, COUNT(stage_fields), "name", NULL, "kind",

@@ -11,6 +11,7 @@
 #include "recipes/model/prompts.h"
 #include "recipes/run/run.h"
 #include "recipes/run/sources.h"
+#include "recipes/stages/pairs.h"
 #include "recipes/stages/samples.h"
 #include "recipes/stages/stage_list.h"
 #include "recipes/stages/step.h"
@@ -163,7 +164,30 @@ static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (st->failed) return false;
     if (l.n == 0) add_length(&l, s->max_length);
     if (s->kind != STAGE_SFT || predicted.n == 0) predicted = l;
-    int n = (s->batch.from > s->batch.to ? s->batch.from : s->batch.to) * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
+    int n = batch_largest(&s->batch) * (s->kind == STAGE_REWARD_MODEL ? 2 : 1);
+    return train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
+                    tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest), st);
+}
+
+/* A batch of pairs has two sequences a pair; the reference stands in memory with its states and logits. */
+static bool pairs_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    CorpusSpec mix;
+    Pairs pairs = {0};
+    Lengths l = {0}, predicted = {0};
+    if (!pairs_mix(r, s, &mix, st)) return false;
+    int all = pairs_wanted(s, &mix), n = 2 * batch_largest(&s->batch);
+    bool ok =
+        pairs_add(&pairs, r, s, &mix, r->recipe->seed, SPLIT_TRAIN, all < PLAN_PROBLEMS ? all : PLAN_PROBLEMS, st);
+    for (int i = 0; i < 2 * pairs.n; i++) {
+        const Sequence *q = i % 2 ? &pairs.list[i / 2].rejected : &pairs.list[i / 2].chosen;
+        add_length(&l, q->n);
+        add_length(&predicted, sequence_predicted(q));
+    }
+    pairs_free(&pairs);
+    if (!ok) return false;
+    if (l.n == 0) add_length(&l, s->max_length), predicted = l;
+    w->reference = w->exact_kl = true;
     return train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest),
                     tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest), st);
 }
@@ -207,7 +231,8 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
     if (!config_of_stage(r, s, config, st)) return false;
     if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
     bool rl = s->kind == STAGE_RL || u->kind == &unit_rival;
-    return (rl ? rl_work(r, s, out, st) : sft_work(r, s, out, st)) && add_evaluation(r, s, out, st);
+    bool ok = rl ? rl_work(r, s, out, st) : s->kind == STAGE_DPO ? pairs_work(r, s, out, st) : sft_work(r, s, out, st);
+    return ok && add_evaluation(r, s, out, st);
 }
 
 /* *out: the plan of the stage's largest unit; its keep_bytes do for all of them. */

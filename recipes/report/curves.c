@@ -71,6 +71,11 @@ static bool is_rl(const ReportRun *r, const char *stage)
     return report_has(r, stage, "reward");
 }
 
+static bool is_dpo(const ReportRun *r, const char *stage)
+{
+    return report_has(r, stage, "margin");
+}
+
 static bool is_rival(const char *stage)
 {
     return strstr(stage, ".rival") != NULL;
@@ -128,7 +133,7 @@ static void supervised(FILE *out, const ReportRun *runs, int n)
     bool open = false;
     for (int i = 0; i < runs[0].n_stages; i++) {
         const char *stage = runs[0].stages[i];
-        if (is_rl(&runs[0], stage) || !report_has(&runs[0], stage, "loss")) continue;
+        if (is_rl(&runs[0], stage) || is_dpo(&runs[0], stage) || !report_has(&runs[0], stage, "loss")) continue;
         if (!open) fputs("<h3>Learning from text: loss, nats a token</h3>\n<div class='charts'>\n", out);
         open = true;
         char title[96];
@@ -136,6 +141,29 @@ static void supervised(FILE *out, const ReportRun *runs, int n)
         Chart c = {.svg = {.title = title}};
         for (int r = 0; r < n; r++) add_series(&c, &runs[r], stage, "loss", false, runs[r].label, r);
         finish(out, &c);
+    }
+    if (open) fputs("</div>\n", out);
+}
+
+/* Stages that learn from preference pairs. */
+static void preferences(FILE *out, const ReportRun *runs, int n)
+{
+    static const Metric metrics[] = {{"accuracy", "pairs in the right order", true, NULL},
+                                     {"margin", "margin, beta x log ratio", false, NULL},
+                                     {"loss", "DPO loss", false, NULL}};
+    bool open = false;
+    for (int i = 0; i < runs[0].n_stages; i++) {
+        const char *stage = runs[0].stages[i];
+        if (!is_dpo(&runs[0], stage)) continue;
+        if (!open) fputs("<h3>Learning from preference pairs</h3>\n<div class='charts'>\n", out);
+        open = true;
+        for (size_t m = 0; m < sizeof metrics / sizeof *metrics; m++) {
+            char title[96];
+            snprintf(title, sizeof title, "%.60s: %s", stage, metrics[m].title);
+            Chart c = {.svg = {.title = title, .percent = metrics[m].percent}};
+            for (int r = 0; r < n; r++) add_series(&c, &runs[r], stage, metrics[m].key, false, runs[r].label, r);
+            finish(out, &c);
+        }
     }
     if (open) fputs("</div>\n", out);
 }
@@ -151,6 +179,7 @@ void report_curves(FILE *out, const ReportRun *runs, int n)
     if (n == 1) rl_of_one(out, &runs[0], false);
     else rl_of_several(out, runs, n);
     supervised(out, runs, n);
+    preferences(out, runs, n);
     if (n == 1) rl_of_one(out, &runs[0], true);
 }
 

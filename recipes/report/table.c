@@ -304,7 +304,7 @@ void report_reward_models(FILE *out, const ReportRun *r)
     for (int i = 0; i < r->n_stages; i++) {
         double accuracy = json_get_number(report_entry(r, r->stages[i]), "heldout_accuracy");
         if (isnan(accuracy)) continue;
-        if (!any) fputs("<h3>Reward models</h3>\n<p>Held-out accuracy: ", out);
+        if (!any) fputs("<h3>Reward models and preferences</h3>\n<p>Accuracy on held-out pairs and labels: ", out);
         fputs(any ? ", " : "", out);
         html_text(out, r->stages[i]);
         fprintf(out, " %.1f %%", 100 * accuracy);

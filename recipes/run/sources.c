@@ -61,6 +61,11 @@ bool run_general(Run *r, CorpusSpec *out, Status *st)
     return sources_of(r, &r->recipe->general, out, st);
 }
 
+bool run_preferences(Run *r, const RecipeStage *s, CorpusSpec *out, Status *st)
+{
+    return sources_of(r, &s->preferences, out, st);
+}
+
 static double weight_sum(const CorpusSpec *c)
 {
     double sum = 0;

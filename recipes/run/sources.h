@@ -8,6 +8,8 @@
 /* Problems of a stage: its own tasks or the recipe's; the general families; a mix with `general_share` of the latter. */
 bool run_reasoning(Run *r, const RecipeStage *s, CorpusSpec *out, Status *st);
 bool run_general(Run *r, CorpusSpec *out, Status *st);
+/* The files of preference pairs that a stage names. */
+bool run_preferences(Run *r, const RecipeStage *s, CorpusSpec *out, Status *st);
 bool run_mix(Run *r, const RecipeStage *s, double general_share, CorpusSpec *out, Status *st);
 
 /* A seed for a unit's data, different for every unit of a run. */

@@ -42,6 +42,7 @@ int stage_units(const Run *r, int stage_index, Unit *out, int max)
             add_unit(out, &n, max, r, stage_index, &unit_rival, i, suffix);
         }
         break;
+    case STAGE_DPO: add_unit(out, &n, max, r, stage_index, &unit_dpo, 0, ""); break;
     default: CHECK(false);
     }
     return n;

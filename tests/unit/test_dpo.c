@@ -37,11 +37,28 @@ static void value(void **state)
     assert_true(fabs(s.rejected - 0.4) < 1e-6);
 }
 
-static void gradient(void **state)
+/* Of labels that are wrong with probability 0.1: -(0.9 log sigma(z) + 0.1 log sigma(-z)). */
+static void smoothing(void **state)
 {
     (void)state;
     DpoOutput o[4];
-    DpoLoss g = {.beta = 0.5f, .n_pairs = 2, .ref_lp = ref_lp, .output = outputs_of, .outputs = o};
+    DpoLoss g = {
+        .beta = 0.5f, .label_smoothing = 0.1f, .n_pairs = 2, .ref_lp = ref_lp, .output = outputs_of, .outputs = o};
+    float loss[ROWS], dlp[ROWS];
+    double z[2] = {0.6, -1.2}, want = 0;
+    for (int p = 0; p < 2; p++) want += (0.9 * log1p(exp(-z[p])) + 0.1 * log1p(exp(z[p]))) / 2;
+    assert_true(fabs(total(start_lp, loss, dlp, &g, ROWS) - want) < 1e-6);
+}
+
+static void gradient(void **state)
+{
+    DpoOutput o[4];
+    DpoLoss g = {.beta = 0.5f,
+                 .label_smoothing = *state ? 0.2f : 0.0f,
+                 .n_pairs = 2,
+                 .ref_lp = ref_lp,
+                 .output = outputs_of,
+                 .outputs = o};
     float lp[ROWS], loss[ROWS], dlp[ROWS], ignored[ROWS];
     for (int i = 0; i < ROWS; i++) lp[i] = start_lp[i];
     total(lp, loss, dlp, &g, ROWS);
@@ -72,9 +89,8 @@ static void far_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(value),
-        cmocka_unit_test(gradient),
-        cmocka_unit_test(far_off),
+        cmocka_unit_test(value),     cmocka_unit_test(gradient), cmocka_unit_test_prestate(gradient, "smoothed"),
+        cmocka_unit_test(smoothing), cmocka_unit_test(far_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
