@@ -100,6 +100,10 @@ typedef struct Verdict {
     float microseconds;
 } Verdict;
 
+/* An attempt at a problem and what it is said to come to: that is true, and it is what is asked for, or not; or it is
+ * not true. */
+typedef enum { ATTEMPT_FITS, ATTEMPT_FAILS, ATTEMPT_SLIP } Attempt;
+
 struct Task {
     const char *name, *help, *example; /* example: one prompt and answer for `r1 data --list` */
     const char *separator;             /* between the steps of a trace */
@@ -114,6 +118,9 @@ struct Task {
      * a mistake, and *answer (malloc'ed) is what follows from it; general families: an answer of lower quality. NULL
      * in tasks of a user's file. */
     int (*trace)(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer);
+    /* Families whose traces try things: what a step LEFT=RIGHT of a thought is (digits are ASCII); NULL: no step is a
+     * try. */
+    Attempt (*attempt)(const Problem *p, const char *left, const char *right);
     /* Helpful family only: the hidden oracle of quality in [0, 1] of the final answer. Safety family: 1 when safe. */
     float (*oracle)(const Problem *p, const char *answer);
 };
@@ -134,8 +141,9 @@ uint64_t task_key(const Task *t, const void *bytes, size_t length);
  * style but STYLE_CLEAN has an answer of some lower quality. */
 char *task_completion(const Problem *p, Language trace_language, TraceStyle style, Rng *r);
 
-/* A completion taken apart: the thought, and behind it (behind the first </think>) the answer: what stands in <answer> tags,
- * else, as models of others end, in the last \boxed{..} or behind the last "####". Views into the text; empty when absent. */
+/* A completion taken apart: the thought, and behind it (behind the first </think>) the answer: what stands in <answer>
+ * tags, else, as models of others end, in the last \boxed{..} or behind the last "####". Views into the text; empty
+ * when absent. */
 typedef struct Parsed {
     const char *think, *answer;
     size_t think_length, answer_length;
@@ -159,19 +167,19 @@ typedef struct JudgedText {
     Verdict verdict;
     Json *tests; /* of a program: [{"reason", "microseconds", "said"}], one a test; else NULL. Owned */
 } JudgedText;
-/* task_verify of many: what has tests (VERIFIER_TESTS) runs in one pool of sandboxes. Fails where there is none; task_verify's
- * reason is then "not run". */
+/* task_verify of many: what has tests (VERIFIER_TESTS) runs in one pool of sandboxes. Fails where there is none;
+ * task_verify's reason is then "not run". */
 bool task_verify_all(JudgedText *list, int n, Status *st);
 
-/* Whether two answers of reasoning problem p say the same (1/2 and 0.5, 7 and 07): they are the same bytes, or the verifier
- * takes each for right where the other is the gold answer. Votes are counted by it. */
+/* Whether two answers of reasoning problem p say the same (1/2 and 0.5, 7 and 07): they are the same bytes, or the
+ * verifier takes each for right where the other is the gold answer. Votes are counted by it. */
 bool task_agree(const Problem *p, const char *a, const char *b);
 
-/* Share of the words in `text` that are of `language` (English: words of Latin letters; Chinese: Han characters); words of other
- * scripts count against both, numbers and single Greek letters for none. 1 when there is no word. */
+/* Share of the words in `text` that are of `language` (English: words of Latin letters; Chinese: Han characters);
+ * words of other scripts count against both, numbers and single Greek letters for none. 1 when there is no word. */
 float language_share(const char *text, size_t length, Language language);
-/* The same for reasoning about p, in its prompt's language. In the built-in tasks English is written in ASCII digits and Chinese
- * in Chinese numerals, so there a digit is an English word. */
+/* The same for reasoning about p, in its prompt's language. In the built-in tasks English is written in ASCII digits
+ * and Chinese in Chinese numerals, so there a digit is an English word. */
 float task_language_share(const Problem *p, const char *text, size_t length);
 
 #endif

@@ -107,6 +107,20 @@ static bool write_run(char step[STEP_TEXT], const char *program, const int *inpu
     return true;
 }
 
+/* PROGRAM=OUTPUTS: true when they are the program's on the examples, up to the first that is wrong. */
+static Attempt attempt(const Problem *p, const char *left, const char *right)
+{
+    char step[STEP_TEXT];
+    int inputs[SHOWN], expected[SHOWN], value;
+    read_examples(p->prompt, inputs, expected);
+    for (int i = 0; i < SHOWN; i++)
+        if (program_run(left, inputs[i], &value) != PROGRAM_RAN) return ATTEMPT_SLIP;
+    if (strlen(left) > TEXT_MAX) return ATTEMPT_SLIP;
+    bool fits = write_run(step, left, inputs, expected);
+    if (strcmp(step + strlen(left) + 1, right) != 0) return ATTEMPT_SLIP;
+    return fits ? ATTEMPT_FITS : ATTEMPT_FAILS;
+}
+
 static int trace(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer)
 {
     char step[STEP_TEXT], attempt[TEXT_MAX];
@@ -144,4 +158,5 @@ const Task task_code = {
     .generate = generate,
     .verify = verify,
     .trace = trace,
+    .attempt = attempt,
 };

@@ -99,6 +99,17 @@ static Verdict verify(const Problem *p, const char *answer)
     return verdict_of(verify_expression(text, numbers, n, answer));
 }
 
+/* EXPRESSION=VALUE: true when the numbers are used as they must be, and the value is the expression's. */
+static Attempt attempt(const Problem *p, const char *left, const char *right)
+{
+    long numbers[NUMBERS_MAX];
+    int target, n = read_prompt(p->prompt, &target, numbers);
+    char aim[16];
+    if (verify_expression(right, numbers, n, left) != REASON_CORRECT) return ATTEMPT_SLIP;
+    snprintf(aim, sizeof aim, "%d", target);
+    return verify_rational(aim, right) == REASON_CORRECT ? ATTEMPT_FITS : ATTEMPT_FAILS;
+}
+
 static int trace(const Problem *p, Language language, int slip, Rng *r, char **steps, int max, char **answer)
 {
     long read[NUMBERS_MAX];
@@ -136,4 +147,5 @@ const Task task_countdown = {
     .generate = generate,
     .verify = verify,
     .trace = trace,
+    .attempt = attempt,
 };

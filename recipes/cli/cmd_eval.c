@@ -201,6 +201,9 @@ static void print_chosen(const EvalResult *r, const char *name, double best, dou
 /* What is counted of thoughts with a budget, chosen samples, refinements. */
 static void print_more(const EvalResult *r, const TaskEval *t)
 {
+    if (t->reflects && t->checks + t->slips + t->revisions > 0)
+        printf("%s: %.2f checks, %.2f slips, %.2f revisions a sample; right after a revision %.1f %%\n", t->name,
+               t->checks, t->slips, t->revisions, 100 * t->corrected);
     if (r->forced)
         printf("%s: %.1f %% of thoughts closed, %.2f continued a sample\n", t->name, 100 * t->closed, t->continued);
     if (r->best_of > 0) print_chosen(r, t->name, t->best, t->best_se, t->pass1);

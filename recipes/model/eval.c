@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "data/reflection.h"
 #include "data/text.h"
 #include "recipes/model/eval_numbers.h"
 #include "recipes/model/shots.h"
@@ -28,6 +29,7 @@ typedef struct Tally {
     double correct, any, consensus, format, language, length, truncated;
     double zh_language;
     long zh, closed, continued;
+    long reflecting, checks, slips, revisions, corrected; /* reflecting: samples that the others are counted of */
     double asked[REFINE_ROUNDS], fixed[REFINE_ROUNDS], broken[REFINE_ROUNDS]; /* samples */
     long reasons[REASON_COUNT];
     int n, k, first; /* first: its first problem in EvalRun */
@@ -64,14 +66,25 @@ static char *copy_answer(Parsed parsed)
     return n ? strndup(from, n) : NULL;
 }
 
-static void tally_sample(Tally *t, const Problem *p, const Completion *c, Verdict v, Parsed parsed)
+static void tally_sample(Tally *t, const JudgedText *judged, const Completion *c, Parsed parsed)
 {
+    const Problem *p = judged->problem;
+    const char *text = judged->completion;
+    Verdict v = judged->verdict;
     double language = parsed.think_length ? task_language_share(p, parsed.think, parsed.think_length) : 1.0;
     t->format += parsed.format_ok;
     t->language += language;
     t->length += c->n;
     t->truncated += c->truncated;
     t->reasons[v.reason]++;
+    if (reflection_counts(p)) {
+        Reflection f = reflection_of(p, text, &v);
+        t->reflecting++;
+        t->checks += f.checks;
+        t->slips += f.slips;
+        t->revisions += f.revisions;
+        t->corrected += f.corrected;
+    }
     if (p->language == LANGUAGE_ZH) {
         t->zh_language += language;
         t->zh++;
@@ -117,7 +130,7 @@ static float tally_problem(Tally *t, const EvalRun *r, const Completion *c, cons
         samples[i] = (CurveSample){copy_answer(parsed), v.score, mean_logprob(&c[i])};
         correct += v.score;
         any = any || v.score >= 1.0f;
-        tally_sample(t, p, &c[i], v, parsed);
+        tally_sample(t, &judged[i], &c[i], parsed);
         if (r->spec->on_sample) r->spec->on_sample(r->spec->on_sample_ctx, i, &judged[i]);
     }
     t->correct += correct / k;
@@ -143,6 +156,11 @@ static void tally_add(Tally *sum, const Tally *t)
     sum->truncated += t->truncated;
     sum->zh_language += t->zh_language;
     sum->zh += t->zh;
+    sum->reflecting += t->reflecting;
+    sum->checks += t->checks;
+    sum->slips += t->slips;
+    sum->revisions += t->revisions;
+    sum->corrected += t->corrected;
     sum->closed += t->closed;
     sum->continued += t->continued;
     for (int i = 0; i < REFINE_ROUNDS; i++) {
@@ -211,6 +229,12 @@ static TaskEval finish(const EvalRun *r, const Tally *t, const char *name)
     e.se = eval_error(r->out->problems + t->first, r->keys + t->first, t->n, &e.distinct);
     snprintf(e.name, sizeof e.name, "%s", name);
     memcpy(e.reasons, t->reasons, sizeof e.reasons);
+    double reflecting = t->reflecting > 0 ? (double)t->reflecting : 1;
+    e.reflects = t->reflecting > 0;
+    e.checks = (double)t->checks / reflecting;
+    e.slips = (double)t->slips / reflecting;
+    e.revisions = (double)t->revisions / reflecting;
+    e.corrected = (double)t->corrected / reflecting;
     e.closed = (double)t->closed / samples;
     e.continued = (double)t->continued / samples;
     if (r->curve) finish_curve(r, t, &e.curve);

@@ -59,7 +59,9 @@ typedef struct TaskEval {
     double pass1, se, passk, consk, format, language, length, truncated;
     long reasons[REASON_COUNT];
     Curve curve;
-    double best, best_se;     /* score of the chosen sample, over the k / best_of groups of samples */
+    double best, best_se; /* score of the chosen sample, over the k / best_of groups of samples */
+    bool reflects;        /* of a built-in family: the next four, a sample */
+    double checks, slips, revisions, corrected;
     double closed, continued; /* thoughts closed at the budget; ends taken away, a sample */
     Refinement refine[REFINE_ROUNDS];
     int rounds;

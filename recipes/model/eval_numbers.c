@@ -148,6 +148,12 @@ static Json *task_json(const EvalResult *r, const TaskEval *e)
     for (int i = 0; i < REASON_COUNT; i++)
         if (e->reasons[i]) json_set(reasons, reason_name((Reason)i), json_new_int(e->reasons[i]));
     json_set(o, "reasons", reasons);
+    if (e->reflects) {
+        set_number(o, "checks", e->checks);
+        set_number(o, "slips", e->slips);
+        set_number(o, "revisions", e->revisions);
+        set_number(o, "corrected", e->corrected);
+    }
     if (e->curve.n) json_set(o, "curve", curve_json(&e->curve));
     if (r->best_of > 0) json_set(o, "best_of", best_json(r, e->best, e->best_se));
     if (e->rounds > 0) json_set(o, "refine", refine_json(r, e));

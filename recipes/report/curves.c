@@ -21,6 +21,8 @@ static const Metric rl_metrics[] = {
     {"format", "Right format", true, NULL},
     {"language", "Reasoning in the prompt's language", true, NULL},
     {"thinks", "Non-empty think part", true, NULL},
+    {"revisions", "Revisions in a thought", false, "all/revisions"},
+    {"corrected", "Right after a revision", true, "all/corrected"},
     {"oracle", "Quality on general prompts (oracle)", false, NULL},
     {"zero_groups", "Groups without variance", true, NULL},
     {"truncated", "Cut off at the length limit", true, NULL},
@@ -81,7 +83,8 @@ static bool is_rival(const char *stage)
     return strstr(stage, ".rival") != NULL;
 }
 
-/* One run: a chart a metric, a line a stage. The student's rivals have a group of their own with the first few metrics. */
+/* One run: a chart a metric, a line a stage. The student's rivals have a group of their own with the first few
+ * metrics. */
 static void rl_of_one(FILE *out, const ReportRun *r, bool rivals)
 {
     const char *stages[RUN_STAGES];

@@ -1,12 +1,24 @@
 /* What an RL step reports about its samples. */
 #include <math.h>
 
+#include "data/reflection.h"
 #include "recipes/stages/rl_numbers.h"
 
 typedef struct Means {
     double length_correct, length_wrong, helpful, oracle, language, reasoning;
     int correct, wrong, helpful_prompts, thinking;
 } Means;
+
+static void add_reflection(RlNumbers *r, const Problem *p, const Sample *s)
+{
+    if (!reflection_counts(p)) return;
+    Reflection f = reflection_of(p, s->text, &s->reward.verdict);
+    r->reflecting++;
+    r->checks += f.checks;
+    r->slips += f.slips;
+    r->revisions += f.revisions;
+    r->corrected += f.corrected;
+}
 
 static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s, const RecipeRewards *rewards)
 {
@@ -25,6 +37,7 @@ static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s
         m->language += (double)s->language;
         m->thinking++;
     }
+    add_reflection(r, p, s);
     if (p->kind == KIND_REASONING) {
         r->pass1 += (double)s->reward.verdict.score;
         m->reasoning++;
@@ -59,6 +72,10 @@ RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rew
     r.thinks /= count;
     r.truncated /= count;
     r.length /= count;
+    r.checks = ratio(r.checks, r.reflecting);
+    r.slips = ratio(r.slips, r.reflecting);
+    r.revisions = ratio(r.revisions, r.reflecting);
+    r.corrected = ratio(r.corrected, r.reflecting);
     r.language = ratio(m.language, m.thinking);
     r.length_correct = ratio(m.length_correct, m.correct);
     r.length_wrong = ratio(m.length_wrong, m.wrong);
@@ -111,6 +128,12 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
     number(o, "format", r->format);
     number(o, "thinks", r->thinks);
     number(o, "language", r->language);
+    if (r->reflecting > 0) {
+        number(o, "checks", r->checks);
+        number(o, "slips", r->slips);
+        number(o, "revisions", r->revisions);
+        number(o, "corrected", r->corrected);
+    }
     number(o, "entropy", r->entropy);
     number(o, "kl", r->kl);
     number(o, "kl_exact", r->kl_exact);

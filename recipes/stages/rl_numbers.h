@@ -4,8 +4,9 @@
 
 #include "recipes/stages/groups.h"
 
-/* Numbers of one step: means over its samples (those of the first draw, before any refill), and of its updates means over their
- * tokens (loss, grad_norm: over the updates), so that settings with other mini_batches and inner_epochs can be compared. */
+/* Numbers of one step: means over its samples (those of the first draw, before any refill), and of its updates means
+ * over their tokens (loss, grad_norm: over the updates), so that settings with other mini_batches and inner_epochs can
+ * be compared. */
 typedef struct RlNumbers {
     int samples, groups, zero_groups, refills;
     int failures; /* samples whose reward could not be had; not in the means of rewards */
@@ -16,6 +17,8 @@ typedef struct RlNumbers {
     double kl,
         kl_exact; /* to the reference: the estimator of the loss, the exact one; kl_exact NAN without a reference */
     double gap;   /* largest difference of a log-prob between sampler and trainer, before the first update */
+    double checks, slips, revisions, corrected; /* a sample of a built-in reasoning family (data/reflection.h) */
+    int reflecting;                             /* such samples */
     long reasons[REASON_COUNT], kl_clamps;
     long tokens, updates; /* of the updates */
     bool updated;         /* false: no group had a signal */
