@@ -252,5 +252,8 @@ const char *claim_side_text(const ClaimSide *s, char out[256])
 
 double claim_unit(const ClaimTest *t)
 {
-    return strncmp(t->a.metric, "length", 6) && strncmp(t->a.metric, "loss", 4) ? 100 : 1;
+    static const char *const numbers[] = {"length", "loss", "checks", "slips", "revisions"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!strncmp(t->a.metric, numbers[i], strlen(numbers[i]))) return 1;
+    return 100;
 }

@@ -172,7 +172,9 @@ static EvalSpec spec_of(Evaluation *e)
                       .k = a->k         ? a->k
                            : a->best_of ? a->best_of
                                         : SAMPLES,
-                      .shots = a->shots,
+                      .shots = a->shots >= 0 ? a->shots
+                               : r           ? r->eval.shots
+                                             : 0,
                       .best_of = a->best_of,
                       .by = (BestBy)a->by,
                       .rate = rate_samples,
@@ -303,8 +305,9 @@ static bool run(Evaluation *e, Status *st)
     if (a->dump && !(e->dump = fopen(a->dump, "w")))
         return fail(st, "%s: cannot be written: %s", a->dump, strerror(errno));
     EvalSpec spec = spec_of(e);
-    if (a->effort && !effort_read(a->effort, spec.max_tokens, &spec.effort))
-        return fail(st, "--effort %s: expected low, medium, high, TOKENS or +TOKENS", a->effort);
+    const char *effort = a->effort ? a->effort : e->recipe ? e->recipe->eval.effort : "";
+    if (effort[0] && !effort_read(effort, spec.max_tokens, &spec.effort))
+        return fail(st, "--effort %s: expected low, medium, high, TOKENS or +TOKENS", effort);
     bool ok = evaluate(e->model.policy, &voice, &spec, &r, st);
     if (e->dump && fclose(e->dump) && ok)
         ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
@@ -341,8 +344,8 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         {"--by", "WHAT", OPTION_CHOICE, &(OptionChoice){&a->by, best_by_name, NULL}, 0, 0,
          "helpful_rm (with --rm), verifier, or likelihood (default): the highest mean log-prob"},
         {"--rm", "MODEL", OPTION_TEXT, &a->rm, 0, 0, "the reward model that chooses: RUN/STAGE.helpful"},
-        {"--shots", "N", OPTION_INT, &a->shots, 1, SHOTS_MAX,
-         "N worked examples of the training split before each question"},
+        {"--shots", "N", OPTION_INT, &a->shots, 0, SHOTS_MAX,
+         "N worked examples of the training split before each question\n(default: the recipe's, or 0)"},
         {"--effort", "HOW", OPTION_TEXT, &a->effort, 0, 0,
          "budget of a thought: low, medium (an eighth, a quarter of\n--max-tokens) or TOKENS close it there; high "
          "(half) and "
@@ -392,8 +395,13 @@ static int read_args(int argc, char **argv, EvalArgs *a)
 
 int cmd_eval(int argc, char **argv)
 {
-    EvalArgs a = {
-        .by = BY_LIKELIHOOD, .seed = -1, .temperature = -1, .top_p = -1, .zh_share = -1, .runtime = runtime_defaults()};
+    EvalArgs a = {.by = BY_LIKELIHOOD,
+                  .shots = -1,
+                  .seed = -1,
+                  .temperature = -1,
+                  .top_p = -1,
+                  .zh_share = -1,
+                  .runtime = runtime_defaults()};
     Evaluation e = {.args = &a};
     Status st = {0};
     int code = read_args(argc, argv, &a);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "recipes/config/did_you_mean.h"
+#include "recipes/model/effort.h"
 
 /* ---- Derived values ---- */
 
@@ -281,9 +282,27 @@ static bool check_balance(const Recipe *r, const RecipeModel *m, const Node *tre
     return balance_validate(&b, &m->config, st) || fail_prefix(st, "%s: balance", node ? node->where : tree->where);
 }
 
-static bool check_eval(const RecipeEval *e, const Node *tree, Status *st)
+/* Worked examples come from rows that a file keeps for training, apart from those that are judged. */
+static bool check_shots(const Recipe *r, const Node *node, const Node *tree, Status *st)
+{
+    for (int i = 0; r->eval.shots > 0 && i < r->tasks.n; i++)
+        if (r->tasks.list[i].file[0] && r->tasks.list[i].heldout == 0)
+            return fail(
+                st,
+                "%s: eval.shots takes examples from rows that are not judged, but task %s holds none out (heldout: 0)",
+                node ? place(node, "shots") : tree->where, r->tasks.list[i].name);
+    return true;
+}
+
+static bool check_eval(const Recipe *r, const Node *tree, Status *st)
 {
     const Node *node = node_get(tree, "eval");
+    const RecipeEval *e = &r->eval;
+    Effort effort;
+    if (e->effort[0] && !effort_read(e->effort, e->max_tokens, &effort))
+        return fail(st, "%s: eval.effort is low, medium, high, TOKENS or +TOKENS, not '%s'",
+                    node ? place(node, "effort") : tree->where, e->effort);
+    if (!check_shots(r, node, tree, st)) return false;
     if ((int64_t)e->n * e->k <= RECIPE_COMPLETIONS && (int64_t)e->quick_n * e->quick_k <= RECIPE_COMPLETIONS)
         return true;
     return fail(st, "%s: an evaluation of %d x %d (quick: %d x %d) samples; at most %d are possible",
@@ -296,7 +315,7 @@ bool recipe_check(Recipe *r, const Node *tree, Status *st)
     if (r->student.used && !check_model(&r->student, tree, "student", st)) return false;
     if (!check_balance(r, &r->model, tree, st) || (r->student.used && !check_balance(r, &r->student, tree, st)))
         return false;
-    if (!check_eval(&r->eval, tree, st)) return false;
+    if (!check_eval(r, tree, st)) return false;
     if (!check_tasks(&r->tasks, tree, "tasks", false, st) || !check_tasks(&r->general, tree, "general", true, st))
         return false;
     if (!r->n_stages) return fail(st, "%s: the recipe has no stages", tree->where);

@@ -84,7 +84,9 @@ typedef struct RecipeEval {
     int quick_n, quick_k;
     double temperature, top_p;
     int max_tokens;
-    int general_n; /* prompts of each general family, one sample each */
+    int general_n;   /* prompts of each general family, one sample each */
+    int shots;       /* worked examples before each question */
+    char effort[16]; /* budget of a thought (recipes/model/effort.h); "": none */
 } RecipeEval;
 
 typedef struct RecipeOptim {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "recipes/config/recipe.h"
+#include "recipes/model/shots.h"
 
 /* ---- Names of enum values; the others are exported by the header that declares the enum ---- */
 
@@ -420,6 +421,9 @@ static const Field eval_fields[] = {
     REAL("top_p", top_p, "0.95", 0.01, 1, 0, "1: off"),
     INT("max_tokens", max_tokens, "96", 1, 1 << 24, 0, "longest completion"),
     INT("general_n", general_n, "64", 0, BIG, 0, "held-out prompts of each general family"),
+    INT("shots", shots, "0", 0, SHOTS_MAX, 0, "worked examples of the training split before each question"),
+    TEXT("effort", effort, "", 0,
+         "budget of a thought: low, medium, high, TOKENS or +TOKENS (`r1 eval --help`); default: as long as it likes"),
 };
 #undef OWNER
 static const Section eval_section = {"eval", sizeof(RecipeEval), eval_fields, COUNT(eval_fields), NULL, NULL, NULL,

@@ -114,7 +114,7 @@ void eval_rows_add(EvalRows *e, const Problem *p, int sample, const char *comple
         return;
     }
     CHECK(sample == e->k && e->k < e->of);
-    e->samples[e->k++].answer = trimmed_answer(parsed);
+    e->samples[e->k++] = (CurveSample){.answer = trimmed_answer(parsed), .score = v.score};
     e->correct += (double)v.score;
     if (v.score >= 1) e->any = 1;
     e->format += parsed.format_ok;

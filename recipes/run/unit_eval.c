@@ -40,9 +40,11 @@ static bool run_evaluate(UnitRun *u, bool quick, const Listener *listener, EvalR
                      .temperature = e->temperature,
                      .top_p = e->top_p,
                      .max_tokens = e->max_tokens,
+                     .shots = e->shots,
                      .seed = r->recipe->seed,
                      .slots = ROLLOUT_SLOTS,
                      .cancel = r->cancel};
+    if (e->effort[0]) effort_read(e->effort, e->max_tokens, &spec.effort);
     if (listener) spec.on_sample = listener->on_sample, spec.on_sample_ctx = listener->ctx;
     counts_say_evaluation(u, &spec);
     const char *before = ops_clocked_phase(r->machine.times, "evaluation");

@@ -81,3 +81,16 @@ expect_exit 0 "$R1" eval "$dir/run/base" --task "$dir/choice.jsonl"
 expect_prints 'chosen by likelihood'
 cat "$dir/one.jsonl" >>"$dir/choice.jsonl"
 expect_error 1 "files of their own" "$R1" eval "$dir/run/base" --task "$dir/choice.jsonl"
+
+# The same as keys of a recipe, for the evaluations of a run; r1 eval takes them from there.
+expect_exit 0 "$R1" run "$dir/think.yaml" --quiet --threads 1 --out "$dir/keys" --until base --set eval.shots=1 --set eval.effort=3
+expect_exit 0 "$R1" eval "$dir/keys/base" --task sort --n 6 --k 2 --json
+python3 - "$dir" "$out" <<'END_OF_FILE'
+import json, sys
+lines = [json.loads(line) for line in open(f"{sys.argv[1]}/keys/metrics.jsonl")]
+run = [line["eval"]["sort"] for line in lines if "eval" in line][-1]
+assert run == json.load(open(sys.argv[2]))["sort"] and run["closed"] > 0, run
+END_OF_FILE
+expect_error 1 "eval.effort is low" "$R1" run "$dir/think.yaml" --out "$dir/none" --set eval.effort=some
+printf 'extends: %s\ntasks: [{file: %s, heldout: 0}]\neval: {shots: 1}\n' "$dir/think.yaml" "$dir/one.jsonl" >"$dir/rows.yaml"
+expect_error 1 "holds none out" "$R1" run "$dir/rows.yaml" --out "$dir/none"
