@@ -70,7 +70,7 @@ static bool cut_layers(LoadedModel *m, Status *st)
     ModelConfig *c = &m->config;
     if (m->layers == 0) return true;
     if (m->layers > c->L) return fail(st, "%s has %d layers, fewer than the %d asked for", m->path, c->L, m->layers);
-    if (m->layers < c->L) c->mtp_layers = 0; /* they continue the last layer */
+    if (m->layers < c->L) c->mtp_layers = c->mtp = 0; /* they continue the last layer */
     c->L = m->layers;
     return true;
 }
@@ -110,6 +110,7 @@ static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
     if (!hf_config_read(m->path, &m->config, st) || !cut_layers(m, st) || !(f = st_open(m->path, st))) return false;
     m->source = f;
     hf_untie(f, &m->config);
+    hf_find_mtp(f, &m->config);
     m->file_tensors = (int)st_count(f);
     for (size_t i = 0; i < st_count(f); i++) note_type(m, st_dtype_name(st_at(f, i)->dtype));
     m->table = params_build(&m->config);

@@ -48,6 +48,7 @@ const char *rope_scaling_name(int k)
 
 bool config_is_moe(const ModelConfig *c, int layer)
 {
+    if (layer >= c->L) layer = c->L - 1;
     return c->E > 0 && layer >= c->first_dense && layer % c->moe_freq == 0;
 }
 
@@ -150,7 +151,7 @@ static bool check_ranges(const ModelConfig *c, Status *st)
         {"max_position_embeddings", c->max_positions, 1, 1 << 28, true},
         {"bos_token_id", c->bos, -1, c->V - 1, true},
         {"eos_token_id", c->eos, -1, c->V - 1, true},
-        {"num_nextn_predict_layers", c->mtp_layers, 0, 64, true},
+        {"num_nextn_predict_layers", c->mtp_layers, c->mtp, 64, true},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].used && (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max))

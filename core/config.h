@@ -73,7 +73,8 @@ typedef struct ModelConfig {
     bool tied;      /* lm_head = embed_tokens */
     float init_std; /* initializer_range */
     int bos, eos;   /* -1: none */
-    int mtp_layers; /* V3 num_nextn_predict_layers: carried through import and export, not trained */
+    int mtp_layers; /* num_nextn_predict_layers: modules of multi-token prediction (core/mtp.h) behind the layers */
+    int mtp;        /* of them parameters here, all or none; else they are carried through import and export */
 } ModelConfig;
 
 /* "deepseek_v2", ...: the model_type of config.json. */
@@ -92,7 +93,13 @@ static inline int config_qk_dim(const ModelConfig *c)
     return c->Dn + c->Dr;
 }
 
-/* Whether layer l has routed experts. */
+/* Blocks with parameters: the layers, then the modules of multi-token prediction. */
+static inline int config_blocks(const ModelConfig *c)
+{
+    return c->L + c->mtp;
+}
+
+/* Whether block l has routed experts; a module of multi-token prediction is as the last layer (V3 2.2). */
 bool config_is_moe(const ModelConfig *c, int layer);
 
 /* Fails on impossible sizes (K > E, heads not dividing, odd rope dims, ...) with one sentence naming the key as

@@ -45,7 +45,7 @@ static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
     t->x = arena_alloc(&e->host, (L + 1) * sizeof *t->x);
     t->acts = arena_alloc(&e->host, L * sizeof *t->acts);
     t->kept = arena_alloc(&e->host, L * sizeof *t->kept);
-    t->routing = arena_alloc(&e->host, L * sizeof *t->routing);
+    t->routing = arena_alloc(&e->host, (size_t)config_blocks(e->config) * sizeof *t->routing);
     int lowest = e->table.lowest_trained;
     for (size_t l = 0; l <= L; l++) {
         bool passed = kind == TAPE_NONE || (kind == TAPE_BACKWARD && (int)l < lowest);
@@ -56,6 +56,7 @@ static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
         t->kept[l] = false;
         if (kind != TAPE_NONE && config_is_moe(e->config, (int)l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
     }
+    for (int l = e->config->L; l < config_blocks(e->config); l++) t->routing[l] = (Routing){0};
     t->xn = arena_floats(arena, row);
     t->rstd = arena_floats(arena, (size_t)batch.N);
 }
@@ -141,7 +142,7 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
 bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out)
 {
     if (!config || !balance_on(config) || !e->config->E) return false;
-    balance_losses(e, config, &t->batch, t->offsets, t->routing, out);
+    balance_losses(e, config, &t->batch, t->offsets, t->routing, (LayerRange){0, e->config->L}, out);
     return true;
 }
 

@@ -22,7 +22,7 @@ typedef struct Tape {
                        * lowest trained layer on */
     LayerActs *acts;  /* [L] */
     bool *kept;       /* [L] */
-    Routing *routing; /* [L], pointers NULL in dense layers */
+    Routing *routing; /* [L + mtp], pointers NULL in dense layers and in modules (core/mtp.h) that did not run */
     float *xn, *rstd; /* final norm: [N, C], [N] */
 } Tape;
 

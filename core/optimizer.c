@@ -20,15 +20,23 @@ double optimizer_grad_norm(Engine *e, const float *g)
     return sqrt(total);
 }
 
+/* Whether the last gradients are of this parameter too. */
+static bool updated(const Engine *e, const Param *p)
+{
+    return p->trained && (p->layer < e->table.L - e->table.modules || e->mtp_ran);
+}
+
 /* The first parameter after i that cannot share a call with i: one is trained and the other is not, another decay rule, or
  * rows of another length where rows are split. Moments of neighbours that are trained lie as their weights do. */
-static int run_end(const ParamTable *t, DType dtype, int i)
+static int run_end(const Engine *e, int i)
 {
+    const ParamTable *t = &e->table;
+    DType dtype = e->dtype;
     const Param *first = &t->params[i];
     int end = i + 1;
     for (; end < t->n; end++) {
         const Param *p = &t->params[end], *before = &t->params[end - 1];
-        if (p->trained != first->trained || p->decay != first->decay) break;
+        if (updated(e, p) != updated(e, first) || p->decay != first->decay) break;
         if (dtype == DTYPE_F32) continue;
         if (p->split != first->split) break;
         if (p->split && (p->cols != first->cols || p->offset != before->offset + before->count)) break;
@@ -62,9 +70,9 @@ bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig 
                     n, (long long)step.number);
     AdamWArgs args = args_of(config, step, n);
     for (int i = 0, end; i < t->n; i = end) {
-        end = run_end(t, e->dtype, i);
+        end = run_end(e, i);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
-        if (!first->trained) continue;
+        if (!updated(e, first)) continue;
         size_t from = first->offset, state = first->state, count = last->offset + last->count - from;
         args.weight_decay = first->decay ? config->weight_decay : 0.0f;
         size_t row = e->dtype == DTYPE_BF16 && first->split ? first->cols : 0;

@@ -27,7 +27,8 @@ typedef struct AdamWStep {
 double optimizer_grad_norm(Engine *e, const float *g);
 
 /* One step on the engine's blocks: w, m, v are updated, g is only read (the clip is a factor inside AdamW).
- * Parameters that are not trained, and padding (zero in all four), stay as they are.
+ * Parameters that are not trained, modules of multi-token prediction that the gradients are not of, and padding (zero in all
+ * four) stay as they are.
  * norm (may be NULL): the norm before clipping. Fails, with w, m, v untouched, when the norm is not finite or the
  * backend has recorded a fault. Tells the backend that weights changed. */
 bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig *config, AdamWStep step, double *norm,

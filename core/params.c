@@ -123,6 +123,12 @@ static void expert_ffn(Builder *b, const ModelConfig *c)
 
 static void layer(Builder *b, const ModelConfig *c)
 {
+    if (b->layer >= c->L) {
+        vector(b, PARAM_ENORM, "enorm.weight", c->C, INIT_ONES);
+        vector(b, PARAM_HNORM, "hnorm.weight", c->C, INIT_ONES);
+        matrix(b, PARAM_EH_PROJ, "eh_proj.weight", c->C, 2 * c->C);
+        vector(b, PARAM_MTP_NORM, "shared_head.norm.weight", c->C, INIT_ONES);
+    }
     vector(b, PARAM_ATTN_NORM, "input_layernorm.weight", c->C, INIT_ONES);
     if (c->attention == ATTENTION_MLA) latent_attention(b, c);
     else grouped_attention(b, c);
@@ -140,23 +146,28 @@ static int compare_names(const void *a, const void *b, void *params)
 ParamTable params_build(const ModelConfig *c)
 {
     Builder b = {.layer = -1, .expert = -1};
-    b.t.L = c->L;
-    b.t.layer_first = malloc(((size_t)c->L + 1) * sizeof *b.t.layer_first);
+    b.t.L = config_blocks(c);
+    b.t.modules = c->mtp;
+    b.t.layer_first = malloc(((size_t)b.t.L + 1) * sizeof *b.t.layer_first);
     CHECK(b.t.layer_first);
-    size_t idle = 0; /* experts that a token does not use */
+    size_t idle = 0, main = 0; /* experts that a token does not use; parameters before the modules */
     matrix(&b, PARAM_EMBED, "model.embed_tokens.weight", c->V, c->C);
-    for (b.layer = 0; b.layer < c->L; b.layer++) {
+    size_t idle_moe = c->E ? (size_t)(c->E - c->K) * 3 * (size_t)c->moe_F * (size_t)c->C : 0;
+    for (b.layer = 0; b.layer < b.t.L; b.layer++) {
         b.t.layer_first[b.layer] = b.t.n;
+        if (b.layer == c->L) main = b.t.count;
         layer(&b, c);
-        if (config_is_moe(c, b.layer)) idle += (size_t)(c->E - c->K) * 3 * (size_t)c->moe_F * (size_t)c->C;
+        if (b.layer < c->L && config_is_moe(c, b.layer)) idle += idle_moe;
     }
-    b.t.layer_first[c->L] = b.t.n;
+    b.t.layer_first[b.t.L] = b.t.n;
+    size_t modules = c->mtp ? b.t.count - main : 0;
+    b.t.mtp_active = modules - (config_is_moe(c, c->L) ? (size_t)c->mtp * idle_moe : 0);
     b.layer = -1;
     vector(&b, PARAM_NORM, "model.norm.weight", c->C, INIT_ONES);
     if (c->head == HEAD_SCALAR) matrix(&b, PARAM_SCORE, "score.weight", 1, c->C);
     else if (!c->tied) matrix(&b, PARAM_HEAD, "lm_head.weight", c->V, c->C);
     b.t.total = (b.t.total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    b.t.active = b.t.count - idle;
+    b.t.active = b.t.count - modules - idle;
 
     b.t.by_name = malloc((size_t)b.t.n * sizeof *b.t.by_name);
     CHECK(b.t.by_name);

@@ -2,7 +2,8 @@
  * import, export, counting and tests derive from it; nothing else lists tensors.
  *
  * All tensors of a role (weights, gradients, first and second moments) lie in one block, each at Param.offset (counted
- * in elements). Order: embedding, layers (the routed experts last in theirs), final norm, head. Every offset is a
+ * in elements). Order: embedding, layers (the routed experts last in theirs), modules of multi-token prediction as further
+ * layers, final norm, head. Every offset is a
  * multiple of 16, except where parameters follow each other without padding because products see them as one: the
  * projections of attention's input (q | k | v, q | kv_a or q_a | kv_a) and their biases; the gate | up of an MLP (dense,
  * shared or an expert), which together with its down is one slab. The padding is zero in every role. Where only some
@@ -43,6 +44,10 @@ typedef enum {
     PARAM_SHARED_GATE,
     PARAM_SHARED_UP,
     PARAM_SHARED_DOWN,
+    PARAM_ENORM,
+    PARAM_HNORM,
+    PARAM_EH_PROJ,
+    PARAM_MTP_NORM,
     PARAM_NORM,
     PARAM_HEAD,
     PARAM_SCORE,
@@ -78,11 +83,13 @@ typedef struct Param {
 
 typedef struct ParamTable {
     Param *params;
-    int n, L;             /* tensors, layers */
+    int n, L;             /* tensors; layers, modules of multi-token prediction included */
+    int modules;          /* how many of these are such */
     size_t total;         /* elements of a role's block, padding included */
     size_t count;         /* parameters proper */
     int *layer_first;     /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
-    size_t active;        /* parameters a token uses (K experts), embedding and head included */
+    size_t active;        /* parameters a token uses (K experts), embedding and head included, modules not */
+    size_t mtp_active;    /* those of the modules alone */
     size_t state_total;   /* elements of the blocks of gradients and moments; all trained: total */
     size_t trained_count; /* parameters that are trained */
     int lowest_trained; /* layer where backward ends: the lowest with a trained parameter; -1: the embedding is; L: none */

@@ -208,8 +208,8 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 void policy_bias_update(Policy *p, const Routing *routing, float rate)
 {
     const Engine *e = &p->engine;
-    for (int l = 0; l < p->config.L; l++)
-        if (config_is_moe(&p->config, l) && e->table.params[params_find(&e->table, PARAM_ROUTER_BIAS, l, -1)].chosen)
+    for (int l = 0; l < config_blocks(&p->config); l++)
+        if (routing[l].offsets && e->table.params[params_find(&e->table, PARAM_ROUTER_BIAS, l, -1)].chosen)
             e->ops->bias_update(e->backend, p->w.layers[l].router_bias, routing[l].offsets, p->config.E, rate);
     policy_weights_changed(p);
 }

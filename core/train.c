@@ -40,10 +40,18 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     model_forward(e, w, t->batch, TAPE_BACKWARD, &tape);
     out->balance = (BalanceLosses){0};
     bool balanced = model_balance(e, &tape, t->balance, &out->balance);
-    out->aux = balanced ? balance_losses_aux(e, &out->balance) : 0.0;
+    out->aux = balanced ? balance_losses_aux(&out->balance) : 0.0;
     float *dxn = arena_floats(&e->arena, N * C);
     head_run(e, w, g, &head, tape.xn, N, dxn, &out->rows);
     out->loss = sum_in_blocks(out->rows.loss, t->predict.M);
+    out->mtp = (MtpOut){0};
+    e->mtp_ran = t->mtp > 0.0f && e->config->mtp > 0;
+    if (e->mtp_ran) {
+        EngineMark mark = engine_mark(e);
+        MtpTask ahead = {t->batch, &t->predict, t->mtp, t->balance};
+        mtp_gradients(e, w, g, &ahead, tape.xn, dxn, tape.routing, &out->mtp);
+        engine_release(e, mark);
+    }
     model_backward(e, w, g, &tape, dxn, balanced ? &out->balance : NULL);
     out->routing = tape.routing;
 }

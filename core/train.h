@@ -4,6 +4,7 @@
 
 #include "core/head.h"
 #include "core/model.h"
+#include "core/mtp.h"
 
 typedef struct TrainStep {
     Batch batch;
@@ -14,6 +15,7 @@ typedef struct TrainStep {
     const Weights *reference;     /* exact KL to this policy, NULL: none */
     float *reference_lp; /* [M] log-probs of the targets under it, there before the loss is evaluated; NULL: none */
     bool entropy;        /* compute entropies even when the loss does not need them */
+    float mtp; /* lambda of multi-token prediction; 0: its modules, where there are any, are left as they are */
 } TrainStep;
 
 /* Values of a step. Pointers are into the arena, valid until the engine's next call. */
@@ -22,10 +24,12 @@ typedef struct TrainOut {
     double aux;             /* balance losses, weighted */
     BalanceLosses balance;  /* of every layer and sequence; values NULL: none is on */
     HeadOut rows;           /* [M] */
-    const Routing *routing; /* [L], of the batch; pointers NULL in dense layers */
+    const Routing *routing; /* [L + mtp], of the batch; pointers NULL in dense layers */
+    MtpOut mtp;             /* zeros without */
 } TrainOut;
 
-/* Resets the arena; overwrites g with the gradient of loss + aux. The caller tells the backend when weights changed. */
+/* Resets the arena; overwrites g with the gradient of loss + aux + mtp.loss + mtp.aux. The caller tells the backend when weights
+ * changed. */
 void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *task, TrainOut *out);
 
 /* Forward and head without gradients: what `out`, arrays of the caller, asks for. The tape is valid until the engine's next call.

@@ -60,6 +60,10 @@ static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
     w->down = matrix_of(v, PARAM_DOWN, l, -1);
     w->shared_gate_up = joined(v, PARAM_SHARED_GATE, l, -1);
     w->shared_down = matrix_of(v, PARAM_SHARED_DOWN, l, -1);
+    w->enorm = vector_of(v, PARAM_ENORM, l);
+    w->hnorm = vector_of(v, PARAM_HNORM, l);
+    w->mtp_norm = vector_of(v, PARAM_MTP_NORM, l);
+    w->eh_proj = matrix_of(v, PARAM_EH_PROJ, l, -1);
     for (int e = 0; e < c->E && w->router.p; e++) {
         w->expert_gate_up[e] = joined(v, PARAM_EXPERT_GATE, l, e);
         w->expert_down[e] = matrix_of(v, PARAM_EXPERT_DOWN, l, e);
@@ -73,11 +77,11 @@ static Weights view(const ModelConfig *c, Viewer v)
     w.norm = vector_of(v, PARAM_NORM, -1);
     w.score = matrix_of(v, PARAM_SCORE, -1, -1);
     w.head = c->tied ? w.embed : matrix_of(v, PARAM_HEAD, -1, -1);
-    w.layers = calloc((size_t)c->L, sizeof *w.layers);
-    size_t experts = (size_t)c->E * (size_t)c->L;
+    w.layers = calloc((size_t)config_blocks(c), sizeof *w.layers);
+    size_t experts = (size_t)c->E * (size_t)config_blocks(c);
     w.expert_views = calloc(2 * experts + 1, sizeof *w.expert_views);
     CHECK(w.layers && w.expert_views);
-    for (int l = 0; l < c->L; l++) {
+    for (int l = 0; l < config_blocks(c); l++) {
         w.layers[l].expert_gate_up = w.expert_views + (size_t)l * 2 * (size_t)c->E;
         w.layers[l].expert_down = w.layers[l].expert_gate_up + c->E;
         view_layer(v, c, l, &w.layers[l]);

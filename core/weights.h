@@ -13,13 +13,15 @@ typedef struct LayerWeights {
     Mat gate_up, down; /* dense FFN */
     Mat router, shared_gate_up, shared_down;
     Mat *expert_gate_up, *expert_down; /* [E] */
+    float *enorm, *hnorm, *mtp_norm;   /* a module of multi-token prediction */
+    Mat eh_proj;                       /* [C, 2C] */
 } LayerWeights;
 
 typedef struct Weights {
     float *block;
     Mat embed, head, score; /* head: embed when tied; score [1, C] of scalar-head models */
     float *norm;
-    LayerWeights *layers; /* [L] */
+    LayerWeights *layers; /* [L + mtp] */
     Mat *expert_views;    /* storage of the experts' arrays */
 } Weights;
 

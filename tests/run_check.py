@@ -173,6 +173,13 @@ def numbers(run, recipe, stored, store=""):
     assert not wrong, f"other numbers than stored in {stored}:\n" + "\n".join(wrong[:40])
 
 
+def tensor(run, stage, name):
+    """Prints a digest of one tensor of a stage's model."""
+    import hashlib
+    with import_h5py().File(os.path.join(run, "checkpoints", stage + ".h5")) as f:
+        print(hashlib.sha256(f["model"][name][()].tobytes()).hexdigest())
+
+
 def prefix(a, b):
     """The stages that a has are b's, with equal weights."""
     ha, hb = hashes(a), hashes(b)

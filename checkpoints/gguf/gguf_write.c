@@ -80,6 +80,7 @@ static void list_tensors(Job *job, GgufTarget target)
     for (int i = 0; i < job->t->n; i++) {
         const Param *p = &job->t->params[i];
         char name[96];
+        if (p->layer >= c->L) continue; /* modules of multi-token prediction have no place */
         CHECK(gguf_name(p, name, sizeof name));
         if (p->kind == PARAM_KV_B) {
             snprintf(name, sizeof name, "blk.%d.attn_k_b.weight", p->layer);

@@ -133,6 +133,7 @@ static void read_experts(Reader *r, ModelConfig *c)
 {
     bool v3 = arch_routes_as_v3(c->arch);
     c->mtp_layers = read_int(r, "num_nextn_predict_layers", 0);
+    c->mtp = read_bool(r, "mtp_parameters", false) ? c->mtp_layers : 0;
     c->mask_zero = read_bool(r, "mask_rejected_groups_with_zero", false);
     read_routing(r, c);
     c->E = is_null(r, "n_routed_experts") ? 0 : read_int(r, "n_routed_experts", v3 ? 256 : 0);
@@ -259,7 +260,7 @@ static void read_rope(Reader *r, ModelConfig *c)
 bool config_loadable(const ModelConfig *c, Status *st)
 {
     if (!config_validate(c, st)) return false;
-    if ((long long)c->L * (3LL * c->E + 16) > MAX_TENSORS)
+    if ((long long)config_blocks(c) * (3LL * c->E + 20) > MAX_TENSORS)
         return fail(st, "num_hidden_layers %d with n_routed_experts %d makes more tensors than can be handled", c->L,
                     c->E);
     return true;
@@ -341,7 +342,8 @@ static void write_experts(Json *o, const ModelConfig *c)
     json_set(o, "aux_loss_alpha", json_new_number(0.001));
     json_set(o, "seq_aux", json_new_bool(true));
     if (c->mask_zero) json_set(o, "mask_rejected_groups_with_zero", json_new_bool(true));
-    if (c->arch == ARCH_DEEPSEEK_V3) set_int(o, "num_nextn_predict_layers", c->mtp_layers);
+    if (arch_routes_as_v3(c->arch)) set_int(o, "num_nextn_predict_layers", c->mtp_layers);
+    if (c->mtp) json_set(o, "mtp_parameters", json_new_bool(true)); /* not carried along: ours, others pass it over */
     if (c->arch == ARCH_DEEPSEEK_V3) json_set(o, "rope_interleave", json_new_bool(c->rope.interleaved));
 }
 

@@ -130,6 +130,45 @@ void hf_untie(const StFile *f, ModelConfig *c)
     mapping_forget(embedding->data, embedding->bytes);
 }
 
+void hf_mtp_copy_name(const ModelConfig *c, int k, int copy, char name[96])
+{
+    snprintf(name, 96, "model.layers.%d.%s.weight", c->L + k, copy ? "shared_head.head" : "embed_tokens");
+}
+
+/* Whether the copies of embedding and head that module k has in the file, if any, are the model's. */
+static bool copies_are_shared(const StFile *f, const ModelConfig *c, int k)
+{
+    bool same = true;
+    for (int i = 0; i < HF_MTP_COPIES && same; i++) {
+        char name[96];
+        hf_mtp_copy_name(c, k, i, name);
+        const StTensor *copy = st_find(f, name);
+        const StTensor *own = st_find(f, i && !c->tied ? "lm_head.weight" : "model.embed_tokens.weight");
+        if (!copy) continue;
+        same = own && same_values(copy, own);
+        mapping_forget(copy->data, copy->bytes);
+    }
+    return same;
+}
+
+void hf_find_mtp(const StFile *f, ModelConfig *c)
+{
+    ModelConfig with = *c;
+    with.mtp = c->mtp_layers;
+    c->mtp = 0;
+    if (!with.mtp || c->head != HEAD_LM) return;
+    ParamTable t = params_build(&with);
+    bool whole = true;
+    for (int i = 0; i < t.n && whole; i++) {
+        const Param *p = &t.params[i];
+        const StTensor *its = p->layer >= c->L ? st_find(f, p->name) : NULL;
+        if (p->layer >= c->L) whole = its && its->dtype != ST_F8_E4M3 && has_shape(its, p);
+    }
+    params_free(&t);
+    for (int k = 0; k < with.mtp && whole; k++) whole = copies_are_shared(f, c, k);
+    if (whole) c->mtp = with.mtp;
+}
+
 /* Tensors that are part of no model but lie in many files: buffers that are computed. */
 static bool is_buffer(const char *name)
 {
@@ -265,5 +304,5 @@ bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attach
         attach_file(out, names[i], bytes, length);
         free(bytes);
     }
-    return attach_later_layers(f, folder, c, out, st);
+    return c->mtp || attach_later_layers(f, folder, c, out, st);
 }

@@ -20,6 +20,12 @@ bool hf_config_read(const char *folder, ModelConfig *out, Status *st);
 /* A config that says tied over a file whose lm_head.weight is not the embedding: the file holds, the model is not tied (as
  * transformers has it). */
 void hf_untie(const StFile *f, ModelConfig *c);
+/* Modules of multi-token prediction that lie whole in the file become parameters (c->mtp). Those in FP8, in part, or with an
+ * embedding or head of their own are carried along as they are. */
+void hf_find_mtp(const StFile *f, ModelConfig *c);
+/* What released files hold twice for module k: copy 0 is the embedding, 1 the head. */
+enum { HF_MTP_COPIES = 2 };
+void hf_mtp_copy_name(const ModelConfig *c, int k, int copy, char name[96]);
 /* Fails naming the first tensor that the model has no use for. Known buffers, MTP layers (carried along) and a
  * tied model's copy of the embedding are no such tensors. */
 bool hf_all_used(const StFile *f, const char *folder, const ModelConfig *c, const ParamTable *t, Status *st);

@@ -29,6 +29,7 @@ typedef struct Export {
     Item *items;
     int n, shards;
     uint64_t total;
+    char (*names)[96]; /* of what is written twice */
 } Export;
 
 static Item item_of_param(const Param *p, const float *weights, StDtype dtype)
@@ -55,14 +56,29 @@ static bool fits_f16(const Item *item, Status *st)
     return over ? fail(st, "%s holds %g, too large for f16: export as bf16 or f32", item->name, (double)*over) : true;
 }
 
+/* Released files have embedding and head again in every module of multi-token prediction, and readers look for them. */
+static void add_mtp_copies(Export *e, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype)
+{
+    for (int i = 0; i < c->mtp * HF_MTP_COPIES; i++) {
+        int copy = i % HF_MTP_COPIES;
+        const Param *p = &t->params[params_find(t, copy && !c->tied ? PARAM_HEAD : PARAM_EMBED, -1, -1)];
+        hf_mtp_copy_name(c, i / HF_MTP_COPIES, copy, e->names[i]);
+        e->items[e->n] = item_of_param(p, weights, dtype);
+        e->items[e->n++].name = e->names[i];
+    }
+}
+
 /* Items in table order, cut into shards that each hold at most `limit` bytes (or one tensor). */
-static void plan(Export *e, const ParamTable *t, const float *weights, StDtype dtype, uint64_t limit,
-                 const Attachments *a)
+static void plan(Export *e, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
+                 uint64_t limit, const Attachments *a)
 {
     int attached = a ? a->ntensors : 0;
-    e->items = malloc((size_t)(t->n + attached) * sizeof *e->items);
-    CHECK(e->items);
+    size_t copies = (size_t)c->mtp * HF_MTP_COPIES;
+    e->items = malloc(((size_t)(t->n + attached) + copies) * sizeof *e->items);
+    e->names = malloc((copies + 1) * sizeof *e->names);
+    CHECK(e->items && e->names);
     for (int i = 0; i < t->n; i++) e->items[e->n++] = item_of_param(&t->params[i], weights, dtype);
+    add_mtp_copies(e, c, t, weights, dtype);
     for (int i = 0; i < attached; i++) e->items[e->n++] = item_of_tensor(&a->tensors[i].tensor);
     uint64_t used = 0;
     for (int i = 0; i < e->n; i++) {
@@ -195,11 +211,12 @@ bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, con
                     c->H, c->Dr, c->C, c->C / c->H);
     if (!make_folder(folder, st)) return false;
     Export e = {.folder = folder};
-    plan(&e, t, weights, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);
+    plan(&e, c, t, weights, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);
     bool ok = write_files(folder, c, tokenizer, attached, st);
     for (int s = 0; ok && s < e.shards; s++) ok = write_shard(&e, s, st);
     if (ok && e.shards > 1) ok = write_index(&e, st);
     free(e.items);
+    free(e.names);
     if (!ok) return false;
     /* config.json comes last: a folder without it is not taken for a model. */
     Json *config = hf_config_json(c);

@@ -5,21 +5,27 @@
 #include "core/losses/balance.h"
 #include "core/block.h"
 
-/* In the engine's arenas. */
+/* Some layers that follow each other. */
+typedef struct LayerRange {
+    int first, n;
+} LayerRange;
+
+/* In the engine's arenas. L: layers.n. */
 typedef struct BalanceLosses {
     const BalanceConfig *config;
+    LayerRange layers;
     int nseq;
     const int32_t *offsets;          /* [nseq + 1] on the device */
     BalanceValues *values;           /* [L][nseq] on the host, 0 in dense layers */
     const double *slope, *frequency; /* [L][nseq][E] on the device, NULL: no such loss is on */
 } BalanceLosses;
 
-/* routing [L] of a batch; offsets: the batch's, on the device. */
+/* routing [L] of these layers; offsets: the batch's, on the device. */
 void balance_losses(Engine *e, const BalanceConfig *config, const Batch *batch, const int32_t *offsets,
-                    const Routing *routing, BalanceLosses *out);
+                    const Routing *routing, LayerRange layers, BalanceLosses *out);
 /* Sum over layers of alpha * value, each the mean over sequences. */
-double balance_losses_aux(const Engine *e, const BalanceLosses *l);
-/* r->dscores, in the arena: the gradient of that sum by layer l's scores. n: tokens of the batch. */
+double balance_losses_aux(const BalanceLosses *l);
+/* r->dscores, in the arena: the gradient of that sum by the scores of `layer`. n: tokens of the batch. */
 void balance_losses_grad(Engine *e, const BalanceLosses *l, int layer, size_t n, Routing *r);
 
 #endif

@@ -141,7 +141,7 @@ static void forward(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch,
     train_forward(e, &m->policy->w, batch_view(batch), &predict, 1.0f, tape ? TAPE_HIDDEN : TAPE_NONE, &r->tape, &out);
     r->nll = -sum_in_blocks(r->lp, batch->m) / batch->m;
     r->balanced = model_balance(e, &r->tape, a->aux ? &a->balance : NULL, &r->losses);
-    r->aux = r->balanced ? balance_losses_aux(e, &r->losses) : 0.0;
+    r->aux = r->balanced ? balance_losses_aux(&r->losses) : 0.0;
 }
 
 /* The gradient of nll + aux into the policy's block. */

@@ -20,6 +20,7 @@ static void derive_model(RecipeModel *m)
     c->head = HEAD_LM;
     c->rope.interleaved = mla;
     c->bos = c->eos = -1;
+    c->mtp = c->mtp_layers;
     if (mla || m->heads == HEADS_MHA) c->Hkv = c->H;
     if (m->heads == HEADS_MQA) c->Hkv = 1;
     if (mla) return;

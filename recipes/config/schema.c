@@ -158,6 +158,8 @@ static const Field model_fields[] = {
     FLOAT("rms_norm_eps", config.eps, "1e-6", 0, 1, 0, "RMSNorm epsilon"),
     FLOAT("rope_theta", config.rope.theta, "1000", 1, 1e9, 0, "base of the rotary frequencies"),
     INT("max_position_embeddings", config.max_positions, "1024", 1, 1 << 24, 0, "longest sequence"),
+    INT("num_nextn_predict_layers", config.mtp_layers, "0", 0, 16, SIGMOID,
+        "modules of multi-token prediction, trained by the stages' `mtp`"),
     BOOL("tie_word_embeddings", config.tied, "false", 0, "the output head is the embedding"),
     FLOAT("initializer_range", config.init_std, "0.02", 0, 10, 0, "standard deviation of initial matrices"),
 };
@@ -258,6 +260,13 @@ static const Field style_fields[] = {
 static const Section style_section = {
     "styles", sizeof(RecipeStage), style_fields, COUNT(style_fields), NULL, NULL, NULL, NULL};
 
+static const Field mtp_fields[] = {
+    REAL("weight", mtp_weight, "0.3", 0, 100, 0, "lambda; 0: the modules stay as they are"),
+    REAL("later", mtp_later, "0.1", 0, 100, 0, "lambda after `after`"),
+    REAL("after", mtp_after, "1", 0, 1, 0, "share of the steps with the first (DeepSeek-V3: 0.68)"),
+};
+static const Section mtp_section = {"mtp", sizeof(RecipeStage), mtp_fields, COUNT(mtp_fields), NULL, NULL, NULL, NULL};
+
 static const Field stage_fields[] = {
     TEXT("name", name, NULL, 0, "letters, digits, - and _; built-in names have their kind"),
     ENUM("kind", kind, NULL, stage_kind_name, 0, "what the stage does"),
@@ -285,6 +294,14 @@ static const Field stage_fields[] = {
      .help = "sequences (pairs) an update; {from, to, over} grows in so many steps"},
     INT("max_length", max_length, "256", 2, 1 << 24, PRE | TEACH,
         "tokens of a sequence; longer ones are dropped and counted"),
+    {.key = "mtp",
+     .type = FIELD_SECTION,
+     .offset = 0,
+     .count = FIELD_NONE,
+     .initial = "{}",
+     .section = &mtp_section,
+     .only = PRE | SFT | REJ | DIS,
+     .help = "loss of multi-token prediction, of models that have num_nextn_predict_layers"},
     ENUM("train_turns", train_turns, "all", turns_name, SFT,
          "turns of the assistant that are trained: all with a text, the last, calls: also bare tool calls"),
 

@@ -111,7 +111,8 @@ static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep
                           .loss = &loss,
                           .balance = w->balance,
                           .reference = w->exact_kl ? &d.w : NULL,
-                          .entropy = w->entropy};
+                          .entropy = w->entropy,
+                          .mtp = w->mtp};
         TrainOut out;
         float *lp = malloc((size_t)predict.M * sizeof *lp);
         CHECK(lp != NULL);

@@ -24,6 +24,7 @@ typedef struct PlanWork {
     bool exact_kl;                       /* its states and logits beside the policy's in training */
     bool entropy;                        /* entropies are kept */
     const BalanceConfig *balance;        /* NULL: none */
+    float mtp;                           /* lambda of multi-token prediction */
     int sequences, length;               /* of a training batch: tokens of each */
     int predicted;                       /* tokens of a sequence that are predicted, at its end */
     PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */

@@ -252,6 +252,7 @@ static bool plan_stage(Run *r, int index, Plan *out, Status *st)
         snprintf(what, sizeof what, "stage %s", units[i].stage->name);
         BalanceConfig balance = recipe_balance(r->recipe, &config);
         if (config.E) work.balance = &balance;
+        work.mtp = (float)fmax(units[i].stage->mtp_weight, units[i].stage->mtp_later);
         if (config.E && !balance_validate(&balance, &config, st)) return fail_prefix(st, "%s: balance", what);
         ok = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
         if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;

@@ -24,6 +24,7 @@ static char *resolve(const Run *r, const char *from)
 static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, const float *weights)
 {
     config.head = HEAD_SCALAR;
+    config.mtp = config.mtp_layers = 0;
     ParamTable to = params_build(&config);
     float *block = memory_block(to.total * sizeof(float));
     CHECK(block != NULL);
@@ -117,6 +118,6 @@ Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st
     if (!recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
                              tokenizer_eos(r->tokenizer), &config, st))
         return NULL;
-    if (scalar) config.head = HEAD_SCALAR;
+    if (scalar) config.head = HEAD_SCALAR, config.mtp = config.mtp_layers = 0;
     return policy_new(machine_engine(&r->machine), &config, r->recipe->seed, NULL);
 }

@@ -17,6 +17,11 @@ float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total)
     return schedule_rate(&schedule, step);
 }
 
+float stage_mtp(const RecipeStage *s, int64_t step, int64_t total)
+{
+    return (float)((double)(step - 1) < s->mtp_after * (double)total ? s->mtp_weight : s->mtp_later);
+}
+
 OptimizerConfig stage_optimizer(const RecipeStage *s)
 {
     return (OptimizerConfig){.beta1 = (float)s->optim.betas[0],
@@ -40,4 +45,10 @@ double forward_flops(const Policy *p, int64_t tokens)
     double embedding = (double)p->config.V * p->config.C;
     double matmul = (double)p->engine.table.active - (p->config.tied ? 0 : embedding);
     return 2.0 * matmul * (double)tokens;
+}
+
+double mtp_flops(const Policy *p, int64_t tokens)
+{
+    double heads = (double)p->config.mtp * p->config.V * p->config.C;
+    return 2.0 * ((double)p->engine.table.mtp_active + heads) * (double)tokens;
 }

@@ -9,11 +9,15 @@
 /* Learning rate of step (1-based) of `total`, and the optimizer of a stage. */
 float stage_rate(const RecipeStage *s, double lr, int64_t step, int64_t total);
 OptimizerConfig stage_optimizer(const RecipeStage *s);
+/* lambda of multi-token prediction in that step. */
+float stage_mtp(const RecipeStage *s, int64_t step, int64_t total);
 
 /* An AdamW update from the policy's gradients, then the selection bias by the routing [L] of the batch (NULL: dense). */
 bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st);
 
-/* 2 FLOPs per active matmul parameter and token (a forward); attention apart. */
+/* 2 FLOPs per active matmul parameter and token (a forward); attention apart. mtp_flops: of the modules of multi-token
+ * prediction beside it, each with a head. */
 double forward_flops(const Policy *p, int64_t tokens);
+double mtp_flops(const Policy *p, int64_t tokens);
 
 #endif
