@@ -184,7 +184,7 @@ $(BUILD)/gpu/libr1_gpu.so: $(GPU_HOST:%=$(BUILD)/gpu/cuda/%.o) $(GPU_KERNELS:%=$
 # What `make test` checks where nvcc is: both ends of the range, nothing linked.
 $(BUILD)/gpu/gate/%.log: %.cu
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCC_FLAGS) $(call gencode,80 90) -MMD -MF $(@:.log=.d) -MT $@ -c $< -o /dev/null >$@ 2>&1 || { cat $@; rm $@; exit 1; }
+	$(NVCC) $(NVCC_FLAGS) -no-compress $(call gencode,80 90) -MMD -MF $(@:.log=.d) -MT $@ -c $< -o $(@:.log=.o) >$@ 2>&1 || { cat $@; rm $@; exit 1; }
 GPU_GATE := $(if $(NVCC),$(GPU_KERNELS:%.cu=$(BUILD)/gpu/gate/%.log))
 
 .PHONY: emulated gpu gpu-gate

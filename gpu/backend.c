@@ -4,6 +4,7 @@
 
 #include "gpu/gpu.h"
 #include "gpu/internal.h"
+#include "gpu/self_test.h"
 #if defined(R1_EMULATED)
 #include "gpu/emu/control.h"
 #endif
@@ -22,8 +23,7 @@ static const char *backend_machine_kind(const Backend *b)
 
 static bool backend_rows_independent(const Backend *b)
 {
-    (void)b;
-    return true; /* f32: every element is a chain of its own, by construction */
+    return b->rows_independent;
 }
 
 /* Waits: a launch that failed is known only then. */
@@ -65,6 +65,7 @@ static void backend_close(Backend *b)
     if (!b) return;
     if (b->stream) {
         gpu_free(b, b->scratch);
+        gpu_free(b, b->table);
         cudaStreamDestroy(b->stream);
     }
     free(b->ops);
@@ -123,18 +124,46 @@ static bool plugin_device(int i, GpuDevice *out, Status *st)
     return true;
 }
 
-/* f32: native. bf16: widen (fmaf, the CPU's bits of that form). */
+/* What products may be computed by; the first of a type is its default. Two names with one `shown` have the same bits: tests take
+ * each tile of mma by its own name. */
+static const struct {
+    DType dtype;
+    const char *name, *shown;
+    bool mma;
+    MmaTile tile;
+} matmuls[] = {
+    {DTYPE_F32, "native", "native", false, MMA_BY_SIZE}, {DTYPE_BF16, "mma", "mma", true, MMA_BY_SIZE},
+    {DTYPE_BF16, "widen", "widen", false, MMA_BY_SIZE},  {DTYPE_BF16, "mma:decode", "mma", true, MMA_DECODE},
+    {DTYPE_BF16, "mma:middle", "mma", true, MMA_MIDDLE}, {DTYPE_BF16, "mma:wide", "mma", true, MMA_WIDE},
+};
+
 static bool choose_matmul(Backend *b, const GpuOptions *o, Status *st)
 {
-    static const char *const f32[] = {"native", NULL}, *const bf16[] = {"widen", NULL};
-    const char *const *known = o->dtype == DTYPE_F32 ? f32 : bf16,
-                      *name = o->matmul && *o->matmul ? o->matmul : known[0];
-    for (int i = 0; known[i] && !b->matmul; i++)
-        if (!strcmp(name, known[i])) b->matmul = known[i];
+    bool any = !o->matmul || !*o->matmul;
     b->dtype = o->dtype;
+    for (size_t i = 0; i < sizeof matmuls / sizeof *matmuls && !b->matmul; i++)
+        if (matmuls[i].dtype == o->dtype && (any || !strcmp(o->matmul, matmuls[i].name)))
+            b->matmul = matmuls[i].shown, b->mma = matmuls[i].mma, b->mma_tile = matmuls[i].tile;
     if (b->matmul) return true;
-    return fail(st, "matmul \"%s\": in %s the GPU backend has %s", name, dtype_name(o->dtype),
-                o->dtype == DTYPE_F32 ? "native" : "widen");
+    return fail(st, "matmul \"%s\": in %s the GPU backend has %s", o->matmul, dtype_name(o->dtype),
+                o->dtype == DTYPE_F32 ? "native" : "mma and widen");
+}
+
+/* native and widen have the CPU's bits, and its kind, so that a run goes on on either. Tensor cores of another generation
+ * may round otherwise. */
+static void name_machine(Backend *b, const GpuDevice *d)
+{
+    char cores[32] = "";
+#if defined(R1_EMULATED)
+    if (b->mma) snprintf(cores, sizeof cores, "/emulated");
+#else
+    if (b->mma) snprintf(cores, sizeof cores, "/sm_%d%d", d->major, d->minor);
+#endif
+    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s%s/v%d", b->matmul, dtype_name(b->dtype), cores,
+             KERNELS_VERSION);
+    snprintf(b->describe, sizeof b->describe, "gpu: %s, sm_%d%d, %s matmul %s (%s)", d->name, d->major, d->minor,
+             dtype_name(b->dtype), b->matmul,
+             b->rows_independent ? "rows independent of the batch" : "rows depend on the batch: gap measured");
 }
 
 static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
@@ -152,10 +181,8 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
     if (!b->ops || cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess)
         return fail(st, "GPU %d: no memory for a stream", o->device);
     fill_table(b->ops);
-    /* native and widen have the CPU's bits: the same kind, so that a run goes on on either */
-    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s/v%d", b->matmul, dtype_name(b->dtype), KERNELS_VERSION);
-    snprintf(b->describe, sizeof b->describe, "gpu: %s, sm_%d%d, %s matmul %s (rows independent of the batch)", d.name,
-             d.major, d.minor, dtype_name(b->dtype), b->matmul);
+    b->rows_independent = !b->mma || gpu_self_test(b);
+    name_machine(b, &d);
     return true;
 }
 

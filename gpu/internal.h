@@ -18,13 +18,21 @@ extern "C" {
 #include "core/ops/ops.h"
 #include "core/base/status.h"
 
+/* The tile of gemm_mma: chosen by the sizes, or one for all (tests: their bits are equal). */
+typedef enum MmaTile { MMA_BY_SIZE, MMA_DECODE, MMA_MIDDLE, MMA_WIDE } MmaTile;
+
 struct Backend {
     int device;
     DType dtype;        /* GpuOptions.dtype */
     const char *matmul; /* of products in it */
+    bool mma;           /* bf16 on tensor cores */
+    MmaTile mma_tile;
+    bool rows_independent; /* by construction, or as gpu_self_test found */
     cudaStream_t stream;
     void *scratch; /* of the op that runs */
     size_t scratch_bytes;
+    void *table; /* of addresses of an op's matrices */
+    size_t table_bytes;
     Ops *ops;
     Status fault;
     const struct DriverCalls *driver; /* of memory.c */
@@ -50,6 +58,8 @@ size_t gpu_bytes(const Backend *b);
 /* Device memory for what an op leaves to its next launch: 256-byte aligned, uninitialised, good until the next op asks. One call
  * an op. NULL, and a fault, where there is not that much. */
 void *gpu_scratch(Backend *b, size_t bytes);
+/* The same for a table of addresses, beside scratch. */
+void *gpu_table(Backend *b, size_t bytes);
 
 /* Dynamic shared memory that a launch gets without asking. */
 enum { SHARED_FREE = 48 << 10 };

@@ -1,7 +1,7 @@
 /* The language of gpu/kernels: CUDA C++17 under nvcc, and the same sources under gpu/emu on the CPU. Besides CUDA's own words:
  *   LAUNCH(kernel, grid, block, shared, stream, arguments...)   ALLOW_SHARED(kernel, bytes): more than 48 KB of dynamic memory
  *   SMEM(type, name, [dims])   DSMEM(type, name)                static and dynamic shared memory
- *   shuffle_xor4   mma16816   load_matrix4(_trans)   copy_async16, _commit, _wait<LEFT>
+ *   shuffle_xor4   pack_bf16   mma16816   load_matrix4(_trans)   copy_async16, _commit, _wait<LEFT>
  *
  * What may not be said (poisoned below):
  *  - atomics: their order is that of the hardware's day, and a sum of floats would differ from run to run;
@@ -28,6 +28,14 @@ static __device__ __forceinline__ float4 shuffle_xor4(float4 v, int with)
 {
     return make_float4(__shfl_xor_sync(0xffffffffu, v.x, with), __shfl_xor_sync(0xffffffffu, v.y, with),
                        __shfl_xor_sync(0xffffffffu, v.z, with), __shfl_xor_sync(0xffffffffu, v.w, with));
+}
+
+/* The nearest bf16 of each, the first in the low half. */
+static __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
+{
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
 }
 
 static __device__ __forceinline__ void mma16816(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)

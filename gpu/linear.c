@@ -17,7 +17,7 @@ static MatrixList list_of(Backend *b, const Mat *w, int E)
         even = even && (char *)w[e].p == list.base + e * list.step;
     }
     if (even) return list;
-    void **table = malloc((size_t)E * sizeof *table), **there = gpu_scratch(b, (size_t)E * sizeof *table);
+    void **table = malloc((size_t)E * sizeof *table), **there = gpu_table(b, (size_t)E * sizeof *table);
     for (int e = 0; table && e < E; e++) table[e] = w[e].p;
     if (table && there) /* read at the call: the memory is pageable */
         cudaMemcpyAsync(there, table, (size_t)E * sizeof *table, cudaMemcpyHostToDevice, b->stream);
@@ -46,7 +46,8 @@ static GemmCall call_of(Mat c, Mat a, Mat w, int K)
 
 static void multiply(Backend *b, GemmForm form, GemmCall g)
 {
-    gemm_f32(b, form, g);
+    if (b->mma && g.b_type == DTYPE_BF16) gemm_mma(b, form, g);
+    else gemm_f32(b, form, g);
 }
 
 static GemmCall forward_of(Mat y, Mat x, Mat w)

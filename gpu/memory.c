@@ -79,15 +79,24 @@ void gpu_free(Backend *b, void *p)
     cudaFree(p);
 }
 
+static void *grown(Backend *b, void **block, size_t *size, size_t bytes)
+{
+    if (bytes <= *size) return *block;
+    gpu_free(b, *block);
+    *size = bytes + bytes / 4;
+    *block = gpu_alloc(b, *size);
+    if (!*block) *size = 0, fail(&b->fault, "GPU backend: no %zu bytes of device memory for scratch", bytes);
+    return *block;
+}
+
 void *gpu_scratch(Backend *b, size_t bytes)
 {
-    if (bytes <= b->scratch_bytes) return b->scratch;
-    gpu_free(b, b->scratch);
-    b->scratch_bytes = bytes + bytes / 4;
-    b->scratch = gpu_alloc(b, b->scratch_bytes);
-    if (!b->scratch)
-        b->scratch_bytes = 0, fail(&b->fault, "GPU backend: no %zu bytes of device memory for scratch", bytes);
-    return b->scratch;
+    return grown(b, &b->scratch, &b->scratch_bytes, bytes);
+}
+
+void *gpu_table(Backend *b, size_t bytes)
+{
+    return grown(b, &b->table, &b->table_bytes, bytes);
 }
 
 static CUmemAllocationProp memory_of(const Backend *b)
@@ -174,7 +183,7 @@ void gpu_range_close(Backend *b, void *range, size_t bytes)
 
 size_t gpu_bytes(const Backend *b)
 {
-    size_t total = b->scratch_bytes;
+    size_t total = b->scratch_bytes + b->table_bytes;
     for (const Range *r = b->ranges; r; r = r->next) total += r->mapped;
     return total;
 }

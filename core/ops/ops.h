@@ -4,7 +4,8 @@
  *  1. batch-invariant: an output row depends on its inputs only, never on which other rows are in the call, how many
  *     there are, the thread count or the chunking;
  *  2. reductions over tokens (anything called dw, dbias) are the in-order sum of partial sums over fixed blocks of
- *     TOKEN_BLOCK rows counted from the first row of the call.
+ *     TOKEN_BLOCK rows counted from the first row of the call; a provider on tensor cores instead goes on from what was there,
+ *     token after token.
  * Ops parallelise inside; the caller is single-threaded. Outputs come first. `add`: true adds to the output, false
  * overwrites it. Views may be strided. All Mat are f32, except that weights (w, table) and the activations of a forward (its
  * x and y, h, gu, o, keys, values; the x of a backward) may be bf16; where two matrices are multiplied they are of one type.

@@ -50,6 +50,11 @@ static inline float4 make_float4(float a, float b, float c, float d)
     return float4{a, b, c, d};
 }
 
+static inline float2 make_float2(float a, float b)
+{
+    return float2{a, b};
+}
+
 static inline unsigned __float_as_uint(float f)
 {
     unsigned u;
@@ -302,6 +307,11 @@ static inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_AT)
 static inline float4 shuffle_xor4(float4 v, int with, EMU_AT)
 {
     return emu::shuffle(0xffffffffu, v, (int)emu::lane() ^ with, EMU_SITE);
+}
+
+static inline uint32_t pack_bf16(float low, float high)
+{
+    return __float2bfloat16(low).bits | (uint32_t)__float2bfloat16(high).bits << 16;
 }
 
 static inline void mma16816(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, EMU_AT)

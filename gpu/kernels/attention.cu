@@ -1,5 +1,6 @@
 /* Causal attention of whole sequences: online softmax over key tiles at absolute positions
  * (cpu/kernels/tiles/attention_tile.h). */
+#include "gpu/kernels/attention_mma.h"
 #include "gpu/kernels/tiles/attention_tile.cuh"
 
 /* Shared memory of a block, in floats. */
@@ -101,6 +102,7 @@ void gpu_attention_fwd(Backend *b, AttentionShape s, HeadView o, float *lse, Att
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     if (seq.rows <= 0) return;
+    if (b->mma && in.q.dtype == DTYPE_BF16 && attention_mma_fwd(b, s, o, lse, in, seq)) return;
     HeadView sums = heads_in_f32(b, o, (size_t)seq.rows, (size_t)s.H, (size_t)s.Dv);
     if (!sums.p) return;
     ALLOW_SHARED(attention, FORWARD_FLOATS * sizeof(float));

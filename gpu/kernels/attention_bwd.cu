@@ -2,7 +2,8 @@
  * tile, dq by query tile; seven products instead of five). With p_ij = e^(s_ij - lse_i):
  *   dv_j = sum_i p_ij do_i,  ds_ij = p_ij (do_i . v_j - do_i . o_i) scale,  dq_i = sum_j ds_ij k_j,  dk_j = sum_i ds_ij q_i
  * Sums over queries run over the heads of a key head, then rows, sums over keys over positions, all ascending. */
-#include "gpu/kernels/tiles/attention_tile.cuh"
+#include "gpu/kernels/attention_mma.h"
+#include "gpu/kernels/tiles/attention_backward.cuh"
 
 /* BLOCK: on the diagonal the CPU's chains over queries begin where the block of 6 keys does (p is 0 before a key's own row). */
 enum {
@@ -11,30 +12,6 @@ enum {
     BACKWARD_FLOATS = DS_AT + TILE * SCORE_ROW,
     BLOCK = 6
 };
-
-typedef struct BackwardCall {
-    AttentionShape s;
-    AttentionInputs din, in;
-    HeadView dout, o;
-    const float *lse, *delta; /* [N * H]; delta = do . o */
-    float *rope_parts;        /* shared rope key: [Hkv][N][Dr] gradients of each head; else NULL */
-    size_t rows;
-    const int32_t *offsets;
-    int nseq;
-} BackwardCall;
-
-/* delta = do . o in the order of one vector of 16. A half-warp a (row, head). Bound: bytes. */
-__global__ void __launch_bounds__(ROW_THREADS)
-    output_dots(float *delta, HeadView dout, HeadView o, size_t rows, int H, int Dv)
-{
-    size_t i = half_row(), n = i / (size_t)H, h = i % (size_t)H;
-    bool on = n < rows;
-    float sum = 0.0f;
-    for (int d = (int)threadIdx.x % HALF_WARP; on && d < Dv; d += HALF_WARP)
-        sum = fmaf(head_ptr(dout, n, h)[d], row_get(head_row(o, n, h), (size_t)d), sum);
-    sum = half_reduce_add(sum);
-    if (on && threadIdx.x % HALF_WARP == 0) delta[i] = sum;
-}
 
 /* p and ds of 64 queries from `row` on against 64 keys from `key` on, into shared memory; a barrier before they are read
  * is the caller's. */
@@ -159,37 +136,19 @@ __global__ void __launch_bounds__(TILE_THREADS, 3) query_gradients(BackwardCall 
     }
 }
 
-/* dk_rope of a row: the heads' parts, added in ascending order. A warp a row. Bound: bytes. */
-__global__ void __launch_bounds__(ROW_THREADS)
-    sum_rope_parts(HeadView dk_rope, const float *parts, size_t rows, int Hkv, int Dr)
-{
-    size_t n = warp_row();
-    if (n >= rows) return;
-    for (int d = (int)threadIdx.x % WARP; d < Dr; d += WARP) {
-        float sum = 0.0f;
-        for (int h = 0; h < Hkv; h++) sum += parts[((size_t)h * rows + n) * (size_t)Dr + (size_t)d];
-        head_ptr(dk_rope, n, 0)[d] = sum;
-    }
-}
-
 void gpu_attention_bwd(Backend *b, AttentionShape s, AttentionInputs din, HeadView dout, HeadView o, const float *lse,
                        AttentionInputs in, SequenceRows seq)
 {
+    BackwardCall c = backward_call(s, din, dout, o, lse, in);
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
     CHECK(din.q.dtype == DTYPE_F32 && dout.dtype == DTYPE_F32);
-    size_t rows = (size_t)seq.rows, dots = rows * (size_t)s.H;
-    bool shared_rope = s.Dr && s.Hkv > 1 && in.k_rope.head == 0;
-    size_t parts = shared_rope ? (size_t)s.Hkv * rows * (size_t)s.Dr : 0, bytes = BACKWARD_FLOATS * sizeof(float);
-    float *delta = rows ? (float *)gpu_scratch(b, (dots + parts) * sizeof(float)) : NULL;
-    if (!delta) return;
-    BackwardCall c = {s, din, in, dout, o, lse, delta, shared_rope ? delta + dots : NULL, rows, seq.offsets, seq.count};
-    unsigned tiles = (unsigned)(rows / TILE + (size_t)seq.count);
+    if (b->mma && in.q.dtype == DTYPE_BF16 && attention_mma_bwd(b, s, din, dout, o, lse, in, seq)) return;
+    if (!backward_begin(b, &c, seq, 0)) return;
+    size_t bytes = BACKWARD_FLOATS * sizeof(float);
+    unsigned tiles = (unsigned)(seq.rows / TILE + seq.count);
     ALLOW_SHARED(key_gradients, bytes);
     ALLOW_SHARED(query_gradients, bytes);
-    LAUNCH(output_dots, ceil_div(dots, HALF_ROWS), ROW_THREADS, 0, b->stream, delta, dout, o, rows, s.H, s.Dv);
     LAUNCH(key_gradients, dim3(tiles, (unsigned)s.Hkv), TILE_THREADS, bytes, b->stream, c);
     LAUNCH(query_gradients, dim3(tiles, (unsigned)s.H), TILE_THREADS, bytes, b->stream, c);
-    if (shared_rope)
-        LAUNCH(sum_rope_parts, ceil_div(rows, WARP_ROWS), ROW_THREADS, 0, b->stream, din.k_rope, c.rope_parts, rows,
-               s.Hkv, s.Dr);
+    backward_end(b, &c);
 }

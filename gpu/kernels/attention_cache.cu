@@ -1,4 +1,5 @@
 /* The exact cache: keys and values into pages, and attention of rows to them. */
+#include "gpu/kernels/attention_mma.h"
 #include "gpu/kernels/tiles/attention_pages.cuh"
 
 /* Row r's keys go to column pos % 64 of its page, its values to a row of it. A warp a row. Bound: bytes; the keys' stores are
@@ -55,6 +56,7 @@ void gpu_attention_cached(Backend *b, AttentionShape s, HeadView o, HeadView q, 
                           int n)
 {
     CHECK(s.Hkv > 0 && s.H % s.Hkv == 0);
+    if (n > 0 && b->mma && q.dtype == DTYPE_BF16 && attention_mma_cached(b, s, o, q, cache, rows, n)) return;
     HeadView sums = n > 0 ? heads_in_f32(b, o, (size_t)n, (size_t)s.H, (size_t)s.Dv) : o;
     size_t bytes = (size_t)(s.Dn + s.Dr) * sizeof(float);
     if (n <= 0 || !sums.p) return;

@@ -1,5 +1,6 @@
 /* The latent cache (DeepSeek-V2 section 2.1.2, absorbed form): one key of Rkv + Dr values for all heads, whose first Rkv are the
  * value. */
+#include "gpu/kernels/attention_mma.h"
 #include "gpu/kernels/tiles/attention_pages.cuh"
 
 /* Row r's latent and rope key go to row pos % 64 of its page. A warp a row. Bound: bytes. */
@@ -38,6 +39,8 @@ void gpu_latent_write(Backend *b, CacheLayer cache, const CacheRow *rows, int n,
 void gpu_attention_latent(Backend *b, AttentionShape s, int Rkv, HeadView u, HeadView qz, HeadView q_rope,
                           CacheLayer cache, const CacheRow *rows, int n)
 {
+    if (n > 0 && b->mma && cache.dtype == DTYPE_BF16 && attention_mma_latent(b, s, Rkv, u, qz, q_rope, cache, rows, n))
+        return;
     HeadView sums = n > 0 ? heads_in_f32(b, u, (size_t)n, (size_t)s.H, (size_t)Rkv) : u;
     size_t bytes = (size_t)(Rkv + s.Dr) * sizeof(float);
     if (n <= 0 || !sums.p) return;

@@ -215,18 +215,19 @@ Pages exact_pages(const AttentionCase *c, DType dtype)
 }
 
 /* The GPU's kernels on the CPU; work runs at the call, so that what a test gives it may lie on the stack. NULL: not built. */
-static Backend *emulated_backend(const Ops **ops)
+static Backend *emulated_backend(DType dtype, const Ops **ops)
 {
     Status st = {0};
     const GpuPlugin *plugin = plugin_load(DEVICE_EMULATED, &st);
     if (!plugin) return NULL;
     plugin->emulate("reverse", "eager", true);
-    return plugin->open(&(GpuOptions){.dtype = DTYPE_F32}, ops, &st);
+    return plugin->open(&(GpuOptions){.dtype = dtype}, ops, &st);
 }
 
 Backend *case_backend(const char *isa, int threads, const Ops **ops)
 {
-    if (isa && strcmp(isa, "emulated") == 0) return emulated_backend(ops);
+    if (isa && strcmp(isa, "emulated") == 0) return emulated_backend(DTYPE_F32, ops);
+    if (isa && strcmp(isa, "emulated mma") == 0) return emulated_backend(DTYPE_BF16, ops);
     Status st = {0};
     CpuOptions options = {.threads = threads, .matmul = "native", .isa = isa};
     return cpu_open(&options, ops, &st);

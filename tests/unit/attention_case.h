@@ -75,7 +75,7 @@ Pages pages_make(size_t page_values, DType dtype);
 Pages exact_pages(const AttentionCase *c, DType dtype);
 
 /* Opens the backend with these, or NULL where this machine lacks the instruction set;
- * isa "emulated": the GPU's kernels on the CPU, where they are built. */
+ * isa "emulated": the GPU's kernels on the CPU, where they are built; "emulated mma": bf16 on tensor cores. */
 Backend *case_backend(const char *isa, int threads, const Ops **ops);
 
 float case_normal(uint32_t *seed);

@@ -43,16 +43,17 @@ static void read_model(Golden *g, const char *model)
 
 void golden_open(Golden *g, const char *model, const char *expected)
 {
-    golden_open_as(g, model, expected, DTYPE_F32);
+    golden_open_as(g, model, expected, DTYPE_F32, NULL);
 }
 
-void golden_open_as(Golden *g, const char *model, const char *expected, DType precision)
+void golden_open_as(Golden *g, const char *model, const char *expected, DType precision, const char *device)
 {
     char name[256];
     Status st = {0};
     *g = (Golden){0};
     RuntimeOptions options = runtime_defaults();
     options.dtype = precision;
+    options.device = device;
     must(machine_open(&g->machine, &options, &st), &st);
     read_model(g, model);
     snprintf(name, sizeof name, "tests/golden/%s/case.json", expected);

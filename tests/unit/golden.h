@@ -21,8 +21,8 @@ typedef struct Golden {
 
 /* Opens tests/golden/MODEL; what is expected comes from tests/golden/CASE (the same folder for model cases). */
 void golden_open(Golden *g, const char *model, const char *expected);
-/* The same with the model in that precision. */
-void golden_open_as(Golden *g, const char *model, const char *expected, DType precision);
+/* The same with the model in that precision, on that device (NULL: the CPU). */
+void golden_open_as(Golden *g, const char *model, const char *expected, DType precision, const char *device);
 void golden_close(Golden *g);
 /* Another file of the case's kind, "v2_lite/expected_balance.safetensors". */
 StFile *golden_file(const char *name);

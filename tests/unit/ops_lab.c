@@ -46,20 +46,21 @@ static const struct {
     const char *schedule, *streams;
 } orders[EMULATED] = {{"forward", "eager"}, {"reverse", "lazy"}, {"seed", "random"}};
 
-/* matmul: of bf16 products; NULL: the backends are for f32. */
-static void open_emulated(const char *matmul)
+/* One backend for each of `matmuls`, or with the one of f32 where it is NULL. */
+static void open_emulated(const char *const matmuls[EMULATED])
 {
     Status st = {0};
     emulated = plugin_load(DEVICE_EMULATED, &st);
     for (int i = 0; emulated && i < EMULATED; i++) {
         Variant *v = &variants[variant_count];
-        GpuOptions o = {.dtype = matmul ? DTYPE_BF16 : DTYPE_F32, .matmul = matmul};
+        GpuOptions o = {.dtype = matmuls ? DTYPE_BF16 : DTYPE_F32, .matmul = matmuls ? matmuls[i] : NULL};
         v->b = emulated->open(&o, &v->ops, &st);
         v->order = i + 1;
-        snprintf(v->name, sizeof v->name, "emulated, %s, %s", orders[i].schedule, orders[i].streams);
+        snprintf(v->name, sizeof v->name, "emulated%s%s, %s, %s", matmuls ? " " : "", matmuls ? matmuls[i] : "",
+                 orders[i].schedule, orders[i].streams);
         if (v->b) variant_count++;
     }
-    if (!emulated || variants[variant_count - 1].order != EMULATED)
+    if (!emulated || variant_count == 0 || variants[variant_count - 1].order != EMULATED)
         print_message("# not compared with the GPU: %s\n", st.text);
 }
 
@@ -101,8 +102,22 @@ int lab_open_widen(void **state)
 {
     (void)state;
     int code = open_form("widen");
-    if (code == 0) open_emulated("widen");
+    if (code == 0) open_emulated((const char *const[EMULATED]){"widen", "widen", "widen"});
     return code;
+}
+
+int lab_open_mma(void **state)
+{
+    (void)state;
+    variant_count = 0;
+    open_emulated((const char *const[EMULATED]){"mma:middle", "mma:decode", "mma:wide"});
+    return variant_count == EMULATED ? 0 : -1;
+}
+
+bool lab_has_emulated(void)
+{
+    Status st = {0};
+    return plugin_load(DEVICE_EMULATED, &st) != NULL;
 }
 
 int lab_close(void **state)
@@ -121,6 +136,7 @@ const Ops *lab_ops(void)
 
 Backend *lab_backend(void)
 {
+    if (variants[0].order) emulated->emulate("forward", "eager", true); /* calls are done when they return */
     return variants[0].b;
 }
 

@@ -33,6 +33,10 @@ int lab_close(void **state);
  * bits of a form's definition. */
 int lab_open_dot(void **state);
 int lab_open_widen(void **state);
+/* The emulated GPU alone, bf16 on tensor cores, each of the three tiles of products in another order. */
+int lab_open_mma(void **state);
+/* Whether its plugin is built. */
+bool lab_has_emulated(void);
 
 /* The backend with the best instruction set and two threads. */
 const Ops *lab_ops(void);

@@ -14,12 +14,14 @@ static const struct {
     AttentionShape s;
     bool rope_shared;
 } SHAPES[] = {
-    {{2, 2, 12, 8, 12, 0.22f}, true},  /* MLA of the golden fixtures */
-    {{4, 4, 32, 16, 32, 0.14f}, true}, /* MLA of the tiny recipes */
-    {{6, 2, 0, 24, 24, 0.2f}, false},  /* GQA */
-    {{3, 3, 11, 6, 71, 0.25f}, false}, /* odd widths, a rope key per head */
+    {{2, 2, 12, 8, 12, 0.22f}, true},    /* MLA of the golden fixtures */
+    {{4, 4, 32, 16, 32, 0.14f}, true},   /* MLA of the tiny recipes */
+    {{6, 2, 0, 24, 24, 0.2f}, false},    /* GQA */
+    {{3, 3, 11, 6, 71, 0.25f}, false},   /* odd widths, a rope key per head */
+    {{1, 1, 128, 64, 128, 0.07f}, true}, /* one head of V2-Lite */
+    {{7, 1, 0, 64, 64, 0.125f}, false},  /* GQA, an odd group */
 };
-enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES, WIDENED = 4 }; /* the last ones are for tensor cores */
 static const int LENGTHS[] = {1, 63, 64, 0, 65, 130, 7, -1};
 static const char *const ISAS[BACKENDS] = {NULL, "avx512", "avx2", "plain", "emulated"};
 
@@ -111,7 +113,7 @@ static void equals_f32(void **state)
 {
     (void)state;
     const Ops *ops;
-    for (int k = 0; k < SHAPE_COUNT; k++) {
+    for (int k = 0; k < WIDENED; k++) {
         HalfCase h = half_case(k, LENGTHS, 1u + (uint32_t)k);
         const AttentionCase *c = &h.c;
         size_t row = output_row(c), lses = (size_t)(c->N * c->s.H);
@@ -167,7 +169,7 @@ static void cache_equals_training(void **state)
     (void)state;
     const Ops *ops;
     const int lengths[] = {130, 1, 64, 77, -1}, chunks[BACKENDS] = {1, 5, 64, 300, 33};
-    for (int k = 0; k < SHAPE_COUNT; k++) {
+    for (int k = 0; k < WIDENED; k++) {
         HalfCase h = half_case(k, lengths, 50u + (uint32_t)k);
         const AttentionCase *c = &h.c;
         size_t halves = (size_t)c->N * (output_row(c) + 1);
@@ -258,9 +260,104 @@ static void latent_equals_f32(void **state)
     }
 }
 
+/* |got - want| / |want| over what is no guard. */
+static void expect_near(const char *what, const float *got, const double *want, size_t n, double tolerance)
+{
+    double off = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (got[i] == CASE_GUARD) continue;
+        off += (got[i] - want[i]) * (got[i] - want[i]), size += want[i] * want[i];
+    }
+    assert_true(size > 0);
+    if (!(sqrt(off / size) <= tolerance)) fail_msg("%s: off by %.4g, allowed %.4g", what, sqrt(off / size), tolerance);
+}
+
+/* Probabilities, ds, o and do are rounded to 8 bits before they are multiplied. */
+static void check_tensor_cores(Backend *b, const Ops *ops, const HalfCase *h, uint16_t *o)
+{
+    const AttentionCase *c = &h->c;
+    size_t outputs = (size_t)c->N * output_row(c), lses = (size_t)(c->N * c->s.H);
+    float *lse = malloc(lses * sizeof *lse);
+    double *want_o = malloc(outputs * sizeof *want_o), *want_lse = malloc(lses * sizeof *want_lse);
+    CaseInputs din = case_inputs(c, 9.0f);
+    case_forward(c, want_o, want_lse);
+    CaseGradients want = case_backward(c);
+    ops->attention_fwd(b, c->s, half_output(c, o), lse, h->view, case_sequences(c));
+    ops->attention_bwd(b, c->s, din.view, case_output(c, c->dout), half_output(c, o), lse, h->view, case_sequences(c));
+    float *wide = widened(c, o);
+    expect_near("o", wide, want_o, outputs, 0.004);
+    expect_near("lse", lse, want_lse, lses, 1e-5);
+    expect_near("dq", din.q, want.q, din.q_floats, 0.01);
+    expect_near("dk, dv", din.kv, want.kv, din.kv_floats, 0.01);
+    if (c->s.Dr) expect_near("dk_rope", din.rope, want.rope, din.rope_floats, 0.01);
+    assert_true(case_guards_whole(c, &din));
+    case_gradients_free(&want), case_inputs_free(&din);
+    free(lse), free(want_o), free(want_lse), free(wide);
+}
+
+/* The latent cache on tensor cores, against the CPU. Widths that fill a tile and others; more than one page. */
+static void latent_tensor_cores(void **state)
+{
+    (void)state;
+    const Ops *ops[2];
+    const int lengths[] = {70, 1, -1}, widths[] = {21, 64, 512};
+    Backend *b[2] = {case_backend("plain", 1, &ops[0]), case_backend("emulated mma", 1, &ops[1])};
+    if (!b[1]) skip();
+    for (int k = 0; k < 3; k++) {
+        HalfCase h = half_case(k % 2, lengths, 110u + (uint32_t)k);
+        size_t R = (size_t)widths[k], N = (size_t)h.c.N, us = N * (size_t)h.c.s.H * R;
+        Latent l = {.R = widths[k], .half = true, .z = lab_random(N * R, 1), .qz = lab_random(us, 2)};
+        l.z_half = lab_rounded(l.z, N * R);
+        free(lab_rounded(l.qz, us));
+        uint16_t *u[2] = {malloc(us * sizeof **u), malloc(us * sizeof **u)};
+        double *want = malloc(us * sizeof *want);
+        float *got = malloc(us * sizeof *got);
+        for (int i = 0; i < 2; i++) {
+            Pages p = pages_make((size_t)KEY_TILE * (R + (size_t)h.c.s.Dr), DTYPE_BF16);
+            l.u_half = u[i];
+            feed_in_chunks(b[i], ops[i], &h, &p, 35, feed_latent, &l);
+            free(p.layer.base);
+        }
+        for (size_t i = 0; i < us; i++) want[i] = (double)lab_widen(u[0][i]), got[i] = lab_widen(u[1][i]);
+        expect_near("u", got, want, us, 0.004);
+        free(l.z), free(l.qz), free(l.z_half), free(u[0]), free(u[1]), free(want), free(got);
+        half_case_free(&h);
+    }
+    ops[0]->close(b[0]), ops[1]->close(b[1]);
+}
+
+/* On tensor cores: near the definition, and rows through the cache, in chunks of any size and from pages of either type, have the
+ * bits of whole sequences. */
+static void tensor_cores(void **state)
+{
+    (void)state;
+    const Ops *ops;
+    const int lengths[] = {130, 1, 64, 77, -1}, chunks[] = {1, 33};
+    Backend *b = case_backend("emulated mma", 1, &ops);
+    if (!b) skip();
+    for (int k = 0; k < SHAPE_COUNT; k++) {
+        HalfCase h = half_case(k, lengths, 90u + (uint32_t)k);
+        const AttentionCase *c = &h.c;
+        size_t halves = (size_t)c->N * (output_row(c) + 1);
+        uint16_t *want = half_outputs(c);
+        check_tensor_cores(b, ops, &h, want);
+        for (int i = 0; i < 2; i++) {
+            Pages p = exact_pages(c, i ? DTYPE_BF16 : DTYPE_F32);
+            uint16_t *o = half_outputs(c);
+            feed_in_chunks(b, ops, &h, &p, chunks[i], feed_exact, o);
+            assert_memory_equal(o, want, halves * sizeof *o);
+            free(o), free(p.layer.base);
+        }
+        free(want);
+        half_case_free(&h);
+    }
+    ops->close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(equals_f32), cmocka_unit_test(cache_equals_training),
-                                       cmocka_unit_test(latent_equals_f32)};
+                                       cmocka_unit_test(latent_equals_f32), cmocka_unit_test(tensor_cores),
+                                       cmocka_unit_test(latent_tensor_cores)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,14 @@
-/* The model in bf16 against the float32 values of tests/golden: no further from them than the public reference implementation is
- * in bf16 (bf16.json, measured by bf16_tolerance.py). An expert chosen or not is a jump no rounding bounds: everything but the
- * count of such flips is compared with the experts that the f32 run chose, weighed by the bf16 run's own router. */
+/* The model in bf16, on the CPU and on the tensor cores of the emulated GPU, against the float32 values of tests/golden:
+ * no further from them than the public reference implementation is in bf16 (bf16.json, measured by bf16_tolerance.py). An
+ * expert chosen or not is a jump no rounding bounds: everything but the count of such flips is compared with the experts
+ * that the f32 run chose, weighed by the bf16 run's own router. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/model/plugin.h"
 #include "tests/tolerances.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/unit.h"
@@ -210,14 +212,13 @@ static void record_routes(const char *name)
     golden_close(&exact);
 }
 
-static void run_case(void **state)
+static void run_case_on(const char *name, const char *device)
 {
-    const char *name = *state;
     char path[128];
     Golden g;
     Status st = {0};
     record_routes(name);
-    golden_open_as(&g, name, name, DTYPE_BF16);
+    golden_open_as(&g, name, name, DTYPE_BF16, device);
     snprintf(path, sizeof path, "tests/golden/%s/bf16.json", name);
     Json *bf16 = json_read(path, &st);
     if (!bf16) fail_msg("%s", st.text);
@@ -239,14 +240,34 @@ static void run_case(void **state)
     forget();
 }
 
+static void run_case(void **state)
+{
+    run_case_on(*state, NULL);
+}
+
+static void run_case_emulated(void **state)
+{
+    run_case_on(*state, "emulated");
+}
+
 #define CASE(name)                                                                                                     \
     {                                                                                                                  \
         "bf16 " name, run_case, NULL, NULL, (void *)name                                                               \
+    }
+#define EMULATED(name)                                                                                                 \
+    {                                                                                                                  \
+        "bf16 emulated " name, run_case_emulated, NULL, NULL, (void *)name                                             \
     }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {CASE("v2_lite"), CASE("v2_full"), CASE("v2_yarn"), CASE("v3"),
                                        CASE("qwen2"),   CASE("qwen3"),   CASE("llama")};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest emulated[] = {EMULATED("v2_lite"), EMULATED("v2_full"), EMULATED("v2_yarn"), EMULATED("v3"),
+                                          EMULATED("qwen2"),   EMULATED("qwen3"),   EMULATED("llama")};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    Status st = {0};
+    if (plugin_load(DEVICE_EMULATED, &st)) return failed + cmocka_run_group_tests(emulated, NULL, NULL);
+    print_message("# not on the GPU: %s\n", st.text);
+    return failed;
 }

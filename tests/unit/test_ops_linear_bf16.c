@@ -1,5 +1,5 @@
-/* linear_* and grouped_* on bf16 operands, in both forms: the order of every chain exactly, against f64, rows independent of
- * the batch. Weights lie in split storage (row stride 2 K). */
+/* linear_* and grouped_* on bf16 operands, in both forms, and on the emulated GPU's tensor cores: the order of every chain
+ * exactly, against f64, rows independent of the batch. Weights lie in split storage (row stride 2 K). */
 #include "tests/unit/linear_case.h"
 
 #include <math.h>
@@ -257,12 +257,12 @@ static void against_double(void **state)
 
 /* Rows alone, and in parts on both sides of ROWS_WORTH_A_COPY, by packed copies as in sampling, equal those of a batch by the
  * weights themselves, on whatever backend is given. */
-static void check_rows_alone(const Ops *ops, Backend *b)
+static void check_rows_alone(const Ops *ops, Backend *b, size_t N, size_t K)
 {
-    enum { M = 50, N = 330, K = 601 };
+    enum { M = 50, MOST = 601 };
     Layer l = layer_make(M, N, K, 1, 0);
-    static float all[M * N], some[M * N], dx[M * K], dx_some[M * K];
-    static uint16_t all_half[M * N], some_half[M * N];
+    static float all[M * MOST], some[M * MOST], dx[M * MOST], dx_some[M * MOST];
+    static uint16_t all_half[M * MOST], some_half[M * MOST];
     ops->weights_changed(b);
     ops->linear_fwd(b, mat_f32(all, M, N), l.c.x, l.c.w, l.bias, false);
     ops->linear_fwd(b, mat_of(all_half, DTYPE_BF16, M, N), l.c.x, l.c.w, l.bias, false);
@@ -288,7 +288,58 @@ static void check_rows_alone(const Ops *ops, Backend *b)
 static void rows_alone(void **state)
 {
     (void)state;
-    check_rows_alone(lab_ops(), lab_backend());
+    check_rows_alone(lab_ops(), lab_backend(), 330, 601);
+}
+
+/* On tensor cores every tile gives the same bits (lab_run) near those of the widened chain; what is not of a matrix is not read.
+ * Sizes around tiles, with rows at multiples of 16 bytes and elsewhere. */
+static void tiles_agree(void **state)
+{
+    (void)state;
+    static const size_t shapes[][5] = {{1, 8, 16, 0, 0},  {17, 33, 24, 1, 1},  {66, 65, 40, 0, 0},
+                                       {5, 130, 8, 8, 0}, {130, 16, 72, 8, 0}, {3, 1, 1, 0, 0}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        Layer l = layer_make(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], shapes[s][4]);
+        LabTrial y = {.run = linear_run_fwd, .in = &l}, y_half = y, dx = {.run = linear_run_bwd_x, .in = &l},
+                 dw = {.run = linear_run_bwd_w, .in = &l};
+        l.c.add = s % 2;
+        y.initial = dx.initial = dw.initial = l.was, y_half.initial = (float *)l.was_half;
+        lab_out(&y, l.M, l.N, l.gap), lab_out(&y_half, l.M, lab_halves(l.N), l.gap), lab_out(&dx, l.M, l.K, l.gap);
+        lab_out(&dw, l.N, l.K, l.gap), lab_out(&dw, 1, l.N, 0);
+        float *out = lab_run(&y), *sums = forward_sums(&l);
+        for (size_t i = 0; i < l.M * l.N; i++) sums[i] += l.c.add ? l.was[i] : l.bias[i % l.N];
+        double *want = lab_doubles(sums, l.M * l.N);
+        lab_near("linear_fwd", lab_mat(&y, out, 0), want, TOL_ROW_SUM);
+        free(want), free(sums), free(out);
+        l.c.y_bf16 = true;
+        free(lab_run(&y_half)), free(lab_run(&dx)), free(lab_run(&dw));
+        layer_free(&l);
+    }
+}
+
+/* A weight's gradient goes on from what it holds: tokens may be cut at multiples of 16. */
+static void tokens_cut(void **state)
+{
+    (void)state;
+    enum { M = 70, N = 24, K = 40, CUT = 32 };
+    Layer l = layer_make(M, N, K, 0, 0);
+    static float whole[N * K], parts[N * K];
+    for (int i = 0; i < N * K; i++) whole[i] = parts[i] = l.was[i];
+    const Ops *ops = lab_ops();
+    ops->linear_bwd_w(lab_backend(), mat_f32(whole, N, K), NULL, l.c.dy, l.c.x);
+    ops->linear_bwd_w(lab_backend(), mat_f32(parts, N, K), NULL, mat_rows(l.c.dy, 0, CUT), mat_rows(l.c.x, 0, CUT));
+    ops->linear_bwd_w(lab_backend(), mat_f32(parts, N, K), NULL, mat_rows(l.c.dy, CUT, M - CUT),
+                      mat_rows(l.c.x, CUT, M - CUT));
+    assert_memory_equal(whole, parts, sizeof whole);
+    assert_memory_not_equal(whole, l.was, sizeof whole);
+    layer_free(&l);
+}
+
+static void rows_alone_mma(void **state)
+{
+    (void)state;
+    check_rows_alone(lab_ops(), lab_backend(), 40, 72);
+    check_rows_alone(lab_ops(), lab_backend(), 21, 35);
 }
 
 /* Queries of the latent cache are bf16 already: the same products as of an f32 dy that has bf16 values. */
@@ -423,7 +474,7 @@ static void instruction(void **state)
     if (!one) skip();
     Backend *two = cpu_open(&(CpuOptions){.threads = 2, .isa = "avx512bf16", .bf16 = "dot"}, &ops, &st);
     assert_non_null(two);
-    check_rows_alone(ops, one);
+    check_rows_alone(ops, one, 330, 601);
     Layer l = layer_make(70, 130, 201, 1, 0);
     l.dot = true;
     LabTrial trials[] = {
@@ -480,6 +531,12 @@ int main(void)
 {
     const struct CMUnitTest widen[] = {CASES("widen")};
     const struct CMUnitTest dot[] = {CASES("dot"), FORM(instruction, "dot"), FORM(names, "dot")};
+    const struct CMUnitTest mma[] = {cmocka_unit_test(tiles_agree),         cmocka_unit_test(tokens_cut),
+                                     cmocka_unit_test(against_double),      cmocka_unit_test(rows_alone_mma),
+                                     cmocka_unit_test(gradient_of_bf16),    cmocka_unit_test(f32_stays),
+                                     cmocka_unit_test(grouped_equals_apart)};
     int failed = cmocka_run_group_tests(widen, lab_open_widen, lab_close);
-    return failed + cmocka_run_group_tests(dot, lab_open_dot, lab_close);
+    failed += cmocka_run_group_tests(dot, lab_open_dot, lab_close);
+    if (!lab_has_emulated()) return failed;
+    return failed + cmocka_run_group_tests(mma, lab_open_mma, lab_close);
 }

@@ -40,6 +40,10 @@ typedef struct GemmCall {
  * "widen". */
 void gemm_f32(Backend *b, GemmForm form, GemmCall call);
 
+/* b bf16: every element is one chain of tensor-core steps of 16 k, ascending; TN goes on from what c holds. The same bits
+ * from every tile and for any number of rows (a card's tensor cores decide: gpu/self_test.c asks them). */
+void gemm_mma(Backend *b, GemmForm form, GemmCall call);
+
 /* sum[j] += sum over rows of x, in blocks of TOKEN_BLOCK. */
 void gemm_column_sums(Backend *b, float *sum, Mat x);
 
