@@ -36,7 +36,18 @@ size_t kv_cache_token_bytes(const ModelConfig *c, CacheKind kind, DType dtype)
     return kv_cache_page_bytes(c, kind, dtype) / KEY_TILE;
 }
 
-bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, int n_pages, Status *st)
+/* Bytes of a page of this cache. */
+static size_t page_bytes(const KvCache *k)
+{
+    return k->page_values * (size_t)k->layers * dtype_size(k->dtype);
+}
+
+size_t kv_cache_bytes(const KvCache *k)
+{
+    return page_bytes(k) * (size_t)k->n_pages;
+}
+
+bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, bool drafts, int n_pages, Status *st)
 {
     const ModelConfig *c = e->config;
     if (kind == CACHE_LATENT && c->attention != ATTENTION_MLA)
@@ -45,7 +56,8 @@ bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, int n_pages, Sta
     *k = (KvCache){
         .kind = kind, .config = c, .ops = e->ops, .backend = e->backend, .dtype = e->dtype, .n_pages = n_pages};
     k->page_values = layout(c, kind, &k->rope_at, &k->v_at);
-    size_t bytes = kv_cache_page_bytes(c, kind, e->dtype) * (size_t)n_pages;
+    k->layers = c->L + drafts;
+    size_t bytes = page_bytes(k) * (size_t)n_pages;
     k->pages = e->ops->device.alloc(e->backend, bytes);
     k->references = calloc((size_t)n_pages, sizeof *k->references);
     k->free_list = malloc((size_t)n_pages * sizeof *k->free_list);
@@ -69,7 +81,7 @@ void kv_cache_close(KvCache *k)
 CacheLayer kv_cache_layer(const KvCache *k, int layer, const int32_t *pages)
 {
     char *base = (char *)k->pages + (size_t)layer * k->page_values * dtype_size(k->dtype);
-    return (CacheLayer){base,       k->dtype, k->page_values * (size_t)k->config->L,
+    return (CacheLayer){base,       k->dtype, k->page_values * (size_t)k->layers,
                         k->rope_at, k->v_at,  k->config->attention == ATTENTION_MLA,
                         pages};
 }
@@ -100,7 +112,7 @@ int kv_page_private(KvCache *k, int page)
     if (k->references[page] == 1) return page;
     int copy = kv_page_take(k);
     if (copy < 0) return -1;
-    size_t bytes = kv_cache_page_bytes(k->config, k->kind, k->dtype);
+    size_t bytes = page_bytes(k);
     char *pages = k->pages;
     k->ops->device.copy(k->backend, pages + (size_t)copy * bytes, pages + (size_t)page * bytes, bytes);
     kv_page_drop(k, page);

@@ -19,7 +19,8 @@ typedef struct KvCache {
     const Ops *ops;
     Backend *backend;
     DType dtype;
-    void *pages;          /* [n_pages][L][page_values] on the device */
+    void *pages;          /* [n_pages][layers][page_values] on the device */
+    int layers;           /* of a page: the model's, and one more for the module that drafts */
     size_t page_values;   /* of one layer */
     size_t rope_at, v_at; /* CacheLayer's */
     int n_pages;
@@ -27,9 +28,11 @@ typedef struct KvCache {
     int *free_list, n_free;
 } KvCache;
 
-/* Latent needs MLA. Fails when the memory is not there. */
-bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, int n_pages, Status *st);
+/* drafts: with a layer for the first module of multi-token prediction. Latent needs MLA. Fails when the memory is not there. */
+bool kv_cache_open(KvCache *k, const Engine *e, CacheKind kind, bool drafts, int n_pages, Status *st);
 void kv_cache_close(KvCache *k);
+size_t kv_cache_bytes(const KvCache *k); /* of all pages */
+/* Of a page of the model's layers. */
 size_t kv_cache_page_bytes(const ModelConfig *c, CacheKind kind, DType dtype);
 /* Of one token in all layers: exact L (H (Dn + Dv) + Dr) values (GQA: L Hkv (Dr + Dv)), latent L (Rkv + Dr). */
 size_t kv_cache_token_bytes(const ModelConfig *c, CacheKind kind, DType dtype);

@@ -7,6 +7,7 @@
 
 #include "core/base/check.h"
 #include "core/batches.h"
+#include "core/rollout/draft.h"
 #include "core/rollout/rollout_need.h"
 #include "core/rollout/rollout_rows.h"
 
@@ -22,6 +23,10 @@ typedef struct Slot {
     int length;     /* tokens of the completion so far */
     int tiles;      /* pages in use */
     int32_t *pages; /* [tiles_max] */
+    int pending;    /* its last tokens that the drafting module has not seen */
+    int guessed;    /* tokens drafted for this step */
+    int32_t guesses[DRAFT_MOST];
+    float u[DRAFT_MOST + 1]; /* random numbers of its next tokens */
 } Slot;
 
 struct Sampler {
@@ -37,6 +42,7 @@ struct Sampler {
     float *prompt_logits; /* [n_rows][V] on the device: of the last tokens of prompts being started */
     int32_t *free_rows;   /* [n_rows] */
     int n_rows, n_free;
+    DraftStates draft; /* most 0: none */
 };
 
 /* One rollout in progress. */
@@ -68,6 +74,7 @@ static void drop_slots(Sampler *s)
     if (s->cache_is_open) kv_cache_close(&s->cache);
     s->cache_is_open = false;
     if (s->prompt_logits) s->e->ops->device.free(s->e->backend, s->prompt_logits);
+    draft_close(&s->draft);
     free(s->slots);
     free(s->page_storage);
     free(s->free_rows);
@@ -111,10 +118,11 @@ static bool reserve_logits(Sampler *s, int rows, Status *st)
 static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutNeed *need, Status *st)
 {
     if (!s->cache_is_open || s->cache.kind != spec->cache || s->cache.n_pages < need->pages ||
-        s->n_slots < need->slots || s->tiles_max < need->tiles) {
+        s->n_slots < need->slots || s->tiles_max < need->tiles || s->draft.most != spec->draft ||
+        (spec->draft && s->n_rows < need->started)) {
         size_t slots = (size_t)need->slots, tiles = (size_t)need->tiles;
         drop_slots(s);
-        if (!kv_cache_open(&s->cache, s->e, spec->cache, need->pages, st)) return false;
+        if (!kv_cache_open(&s->cache, s->e, spec->cache, spec->draft > 0, need->pages, st)) return false;
         s->cache_is_open = true;
         s->n_slots = need->slots;
         s->tiles_max = need->tiles;
@@ -124,6 +132,8 @@ static bool reserve(Sampler *s, const RolloutSpec *spec, const RolloutNeed *need
         for (size_t i = 0; i < slots; i++) s->slots[i].pages = s->page_storage + i * tiles;
     }
     if (!reserve_logits(s, need->started, st)) return false;
+    if (spec->draft && !s->draft.e && !draft_open(&s->draft, s->e, spec->draft, s->n_slots, s->n_rows, st))
+        return false;
     if (need->tokens > s->storage) {
         s->ids = realloc(s->ids, need->tokens * sizeof *s->ids);
         s->logprobs = realloc(s->logprobs, need->tokens * sizeof *s->logprobs);
@@ -149,8 +159,16 @@ static void free_slot(Rollout *r, Slot *slot)
     r->busy--;
 }
 
-/* Takes token id into the slot's completion; the slot is freed when that ended it. */
-static void accept(Rollout *r, Slot *slot, int32_t id, float lp)
+/* Tokens that a slot's completion may still have. */
+static int room_of(const Rollout *r, const Slot *slot)
+{
+    int positions = r->s->e->config->max_positions - r->prompts[slot->item / r->spec->samples].n;
+    int most = r->spec->max_tokens < positions ? r->spec->max_tokens : positions;
+    return most - slot->length;
+}
+
+/* Takes token id into the slot's completion; false: that ended it, and the slot is free. */
+static bool accept(Rollout *r, Slot *slot, int32_t id, float lp)
 {
     size_t at = (size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length;
     r->s->ids[at] = id;
@@ -160,31 +178,59 @@ static void accept(Rollout *r, Slot *slot, int32_t id, float lp)
     if (!isfinite(lp) && r->broken < 0) r->broken = slot->item;
     if (r->spec->on_token && isfinite(lp)) r->spec->on_token(r->spec->on_token_ctx, slot->item, id);
     bool stop = is_stop(r->spec, id);
-    int positions = r->s->e->config->max_positions - r->prompts[slot->item / r->spec->samples].n;
-    if (!stop && slot->length < r->spec->max_tokens && slot->length < positions) return;
+    if (!stop && room_of(r, slot) > 0) return true;
     Completion *done = &r->out[slot->item];
     size_t first = (size_t)slot->item * (size_t)r->spec->max_tokens;
     *done = (Completion){r->s->ids + first, r->s->logprobs + first, slot->length, !stop};
     free_slot(r, slot);
+    return false;
 }
 
-/* Samples the next token of m slots from logits [m, V]. */
+/* The random numbers of a slot's next n tokens. */
+static void draw(const Rollout *r, Slot *slot, int n)
+{
+    const RolloutSpec *spec = r->spec;
+    int prompt = slot->item / spec->samples, sample = slot->item % spec->samples;
+    for (int i = 0; i < n; i++)
+        slot->u[i] = rng_token(spec->seed, spec->purpose, spec->stage, spec->step, r->prompts[prompt].index,
+                               (uint32_t)sample, (uint32_t)(slot->length + i));
+}
+
+/* Takes what a slot sampled in the rows of its last token and its guesses, as far as the guesses hold. */
+static void accept_rows(Rollout *r, Slot *slot, const int32_t *ids, const float *lp)
+{
+    bool goes_on = true;
+    int taken = 0;
+    r->stats.drafted += slot->guessed;
+    while (goes_on && (taken == 0 || (taken <= slot->guessed && slot->guesses[taken - 1] == ids[taken - 1]))) {
+        goes_on = accept(r, slot, ids[taken], lp[taken]);
+        taken++;
+    }
+    r->stats.accepted += taken - 1;
+    slot->pending = taken;
+}
+
+/* Samples the next tokens of m slots from logits of their rows, one after another: of the last token and of every guess. */
 static void sample_slots(Rollout *r, Slot **slots, int m, float *logits)
 {
     Engine *e = r->s->e;
-    const RolloutSpec *spec = r->spec;
-    int32_t *ids = arena_ints(&e->arena, (size_t)m);
-    float *lp = arena_floats(&e->arena, (size_t)m), *u = arena_floats(&e->host, (size_t)m);
-    const Mat rows = mat_f32(logits, (size_t)m, (size_t)e->config->V);
+    size_t n = (size_t)m, at = 0;
+    for (int i = 0; i < m; i++) n += (size_t)slots[i]->guessed;
+    int32_t *ids = arena_ints(&e->arena, n);
+    float *lp = arena_floats(&e->arena, n), *u = arena_floats(&e->host, n);
     for (int i = 0; i < m; i++) {
-        int prompt = slots[i]->item / spec->samples, sample = slots[i]->item % spec->samples;
-        u[i] = rng_token(spec->seed, spec->purpose, spec->stage, spec->step, r->prompts[prompt].index, (uint32_t)sample,
-                         (uint32_t)slots[i]->length);
+        draw(r, slots[i], slots[i]->guessed + 1);
+        for (int k = 0; k <= slots[i]->guessed; k++) u[at++] = slots[i]->u[k];
     }
-    e->ops->sample(e->backend, ids, lp, rows, spec->sampling, engine_upload(e, u, (size_t)m * sizeof *u));
-    const int32_t *id = engine_download(e, ids, (size_t)m * sizeof *ids);
-    const float *logprob = engine_download(e, lp, (size_t)m * sizeof *lp);
-    for (int i = 0; i < m; i++) accept(r, slots[i], id[i], logprob[i]);
+    e->ops->sample(e->backend, ids, lp, mat_f32(logits, n, (size_t)e->config->V), r->spec->sampling,
+                   engine_upload(e, u, n * sizeof *u));
+    const int32_t *id = engine_download(e, ids, n * sizeof *ids);
+    const float *logprob = engine_download(e, lp, n * sizeof *lp);
+    for (int i = 0; i < m; i++) {
+        int rows = slots[i]->guessed + 1;
+        accept_rows(r, slots[i], id, logprob);
+        id += rows, logprob += rows;
+    }
 }
 
 /* Computes prompts [first, last) in one ragged batch: cache pages and the last token's logits of each. */
@@ -216,7 +262,12 @@ static void prefill(Rollout *r, int first, int last)
         rows.ends[p - first] = at - 1;
     }
     rows.offsets[last - first] = at;
-    const float *logits = rollout_logits(e, r->w, &rows, &r->s->cache);
+    const float *xn = rollout_states(e, r->w, &rows, &r->s->cache), *logits = rollout_logits(e, r->w, &rows, xn);
+    if (r->spec->draft) {
+        int *row = arena_ints(&e->host, (size_t)(last - first));
+        for (int p = first; p < last; p++) row[p - first] = r->prefills[p].row;
+        draft_prefill(&r->s->draft, r->w, &r->s->cache, &rows, xn, row);
+    }
     for (int p = first; p < last; p++)
         e->ops->device.copy(e->backend, r->s->prompt_logits + (size_t)r->prefills[p].row * V,
                             logits + (size_t)(p - first) * V, V * sizeof *logits);
@@ -243,6 +294,12 @@ static void start_item(Rollout *r, Slot *slot)
     for (int i = 0; i < slot->tiles; i++) {
         slot->pages[i] = f->pages[i];
         kv_page_share(&r->s->cache, f->pages[i]);
+    }
+    slot->guessed = 0;
+    if (r->spec->draft) {
+        const DraftStates *d = &r->s->draft;
+        size_t C = (size_t)d->e->config->C, own = (size_t)(slot - r->s->slots) * (size_t)(d->most + 1);
+        d->e->ops->device.copy(d->e->backend, d->states + own * C, d->prompt + (size_t)f->row * C, C * sizeof(float));
     }
     f->to_start--;
     r->busy++;
@@ -280,35 +337,97 @@ static void admit(Rollout *r)
     }
 }
 
-/* One token for every busy slot. */
+/* Position of a slot's last token, and that token. */
+static int last_position(const Rollout *r, const Slot *slot)
+{
+    return r->prompts[slot->item / r->spec->samples].n + slot->length - 1;
+}
+
+static const int32_t *tokens_of(const Rollout *r, const Slot *slot)
+{
+    return r->s->ids + (size_t)slot->item * (size_t)r->spec->max_tokens;
+}
+
+/* Pages of its own for positions from .. to of a slot. */
+static void own_pages(Rollout *r, Slot *slot, int from, int to)
+{
+    for (int tile = from / KEY_TILE; tile <= to / KEY_TILE; tile++) {
+        int page = tile == slot->tiles ? kv_page_take(&r->s->cache) : kv_page_private(&r->s->cache, slot->pages[tile]);
+        CHECK(page >= 0 && tile <= slot->tiles);
+        slot->pages[tile] = page;
+        if (tile == slot->tiles) slot->tiles++;
+    }
+}
+
+/* Guesses of the next tokens of m slots, and the pages that they and the module's rows lie in. */
+static void draft(Rollout *r, Slot **slots, int m)
+{
+    Engine *e = r->s->e;
+    DraftSequence *list = arena_alloc(&e->host, (size_t)m * sizeof *list);
+    int n = 0;
+    for (int i = 0; i < m; i++) {
+        Slot *slot = slots[i];
+        int room = room_of(r, slot) - 1,
+            at = last_position(r, slot); /* the model's own token comes after the guesses */
+        slot->guessed = room < r->spec->draft ? room : r->spec->draft;
+        own_pages(r, slot, slot->guessed ? at - slot->pending : at, at + slot->guessed);
+        if (!slot->guessed) continue;
+        draw(r, slot, slot->guessed);
+        list[n++] = (DraftSequence){.slot = (int)(slot - r->s->slots),
+                                    .pending = slot->pending,
+                                    .at = at,
+                                    .last = tokens_of(r, slot) + slot->length - slot->pending,
+                                    .wanted = slot->guessed,
+                                    .pages = slot->pages,
+                                    .tiles = slot->tiles,
+                                    .u = slot->u,
+                                    .guesses = slot->guesses};
+    }
+    draft_guess(&r->s->draft, r->w, &r->s->cache, list, n, r->s->tiles_max, r->spec->sampling);
+}
+
+/* The states of the rows that were taken, for the module. first: each slot's row of xn. */
+static void keep_states(Rollout *r, Slot **slots, int m, const int *first, const float *xn)
+{
+    const DraftStates *d = &r->s->draft;
+    size_t C = (size_t)d->e->config->C, each = (size_t)(d->most + 1);
+    for (int i = 0; i < m; i++)
+        if (slots[i]->item >= 0)
+            d->e->ops->device.copy(d->e->backend, d->states + (size_t)(slots[i] - r->s->slots) * each * C,
+                                   xn + (size_t)first[i] * C, (size_t)slots[i]->pending * C * sizeof(float));
+}
+
+/* A step of every busy slot: one token, and with drafts as many more as were guessed rightly. */
 static void decode_step(Rollout *r)
 {
     Engine *e = r->s->e;
     EngineMark mark = engine_mark(e);
     Slot **slots = arena_alloc(&e->host, (size_t)r->busy * sizeof *slots);
-    RolloutRows rows = rollout_rows(e, r->busy, 0, r->s->tiles_max);
-    int m = 0;
-    for (int i = 0; i < r->spec->slots; i++) {
-        Slot *slot = &r->s->slots[i];
-        if (slot->item < 0) continue;
-        int at = r->prompts[slot->item / r->spec->samples].n + slot->length - 1, tile = at / KEY_TILE;
-        int page = tile == slot->tiles ? kv_page_take(&r->s->cache) : kv_page_private(&r->s->cache, slot->pages[tile]);
-        CHECK(page >= 0 && tile <= slot->tiles);
-        slot->pages[tile] = page;
-        if (tile == slot->tiles) slot->tiles++;
-        rows.ids[m] = r->s->ids[(size_t)slot->item * (size_t)r->spec->max_tokens + (size_t)slot->length - 1];
-        rows.pos[m] = at;
-        rows.cached[m] = (CacheRow){m * rows.tiles, at};
-        memcpy(rows.pages + m * rows.tiles, slot->pages, (size_t)slot->tiles * sizeof *slot->pages);
-        slots[m++] = slot;
+    int *first = arena_ints(&e->host, (size_t)r->busy), m = 0, n = 0;
+    for (int i = 0; i < r->spec->slots; i++)
+        if (r->s->slots[i].item >= 0) slots[m++] = &r->s->slots[i];
+    if (r->spec->draft) draft(r, slots, m);
+    for (int i = 0; i < m; i++) first[i] = n, n += slots[i]->guessed + 1;
+    RolloutRows rows = rollout_rows(e, n, 0, r->s->tiles_max);
+    for (int i = 0; i < m; i++) {
+        Slot *slot = slots[i];
+        int at = last_position(r, slot);
+        if (!r->spec->draft) own_pages(r, slot, at, at);
+        for (int k = 0; k <= slot->guessed; k++) {
+            rows.ids[first[i] + k] = k ? slot->guesses[k - 1] : tokens_of(r, slot)[slot->length - 1];
+            rows.pos[first[i] + k] = at + k;
+            rows.cached[first[i] + k] = (CacheRow){i * rows.tiles, at + k};
+        }
+        memcpy(rows.pages + i * rows.tiles, slot->pages, (size_t)slot->tiles * sizeof *slot->pages);
     }
-    float *logits = rollout_logits(e, r->w, &rows, &r->s->cache);
+    float *xn = rollout_states(e, r->w, &rows, &r->s->cache), *logits = rollout_logits(e, r->w, &rows, xn);
     r->stats.steps++;
     if (r->next < r->items) {
         r->busy_sum += m;
         r->queued_steps++;
     }
     sample_slots(r, slots, m, logits);
+    if (r->spec->draft) keep_states(r, slots, m, first, xn);
     engine_release(e, mark);
 }
 
@@ -347,7 +466,15 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
 {
     CHECK(n > 0 && spec->samples > 0 && spec->slots > 0 && spec->max_tokens > 0);
     RolloutSpec used = *spec;
-    RolloutSize size = {.prompts = n, .samples = spec->samples, .slots = spec->slots, .max_tokens = spec->max_tokens};
+    CHECK(spec->draft >= 0 && spec->draft <= DRAFT_MOST);
+    if (spec->draft && s->e->config->mtp == 0)
+        return fail(st, "drafts need a model with modules of multi-token prediction (num_nextn_predict_layers), which "
+                        "this one has not as parameters");
+    RolloutSize size = {.prompts = n,
+                        .samples = spec->samples,
+                        .slots = spec->slots,
+                        .max_tokens = spec->max_tokens,
+                        .draft = spec->draft};
     for (int i = 0; i < n; i++) {
         if (!prompt_fits(s->e->config, &prompts[i], i, st)) return false;
         if (prompts[i].n > size.longest) size.longest = prompts[i].n;
@@ -374,7 +501,7 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     s->e->ops->keep_packed(s->e->backend, kept);
     close_run(&r);
     r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * used.slots) : 1.0;
-    r.stats.cache_bytes = kv_cache_page_bytes(s->e->config, s->cache.kind, s->cache.dtype) * (size_t)s->cache.n_pages;
+    r.stats.cache_bytes = kv_cache_bytes(&s->cache);
     if (stats) *stats = r.stats;
     if (!is_finite(&r, st)) return false;
     return stopped ? fail(st, "interrupted") : true;

@@ -11,6 +11,7 @@ typedef struct RolloutSpec {
     int slots;      /* sequences decoded at once */
     int samples;    /* G completions a prompt */
     int max_tokens; /* of a completion, the stop token included */
+    int draft;      /* tokens guessed a step by the first module of multi-token prediction (draft.h); 0: none */
     CacheKind cache;
     SampleArgs sampling;
     const int32_t *stops; /* token ids that end a completion (kept as its last token) */
@@ -40,6 +41,7 @@ typedef struct Completion {
 
 typedef struct RolloutStats {
     long tokens, prefill_tokens, steps; /* sampled, computed in prefill, decode steps */
+    long drafted, accepted;             /* tokens guessed; of them those that the model sampled too */
     double occupancy; /* mean share of busy slots while the queue was not empty (1 when it never was) */
     size_t cache_bytes;
 } RolloutStats;

@@ -27,13 +27,13 @@ static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nse
     memset(r.cached, 0, (size_t)n * sizeof *r.cached);
     for (int i = 0; i < nseq; i++) r.offsets[i] = i * s->longest, r.ends[i] = (i + 1) * s->longest - 1;
     if (nseq) r.offsets[nseq] = n;
-    rollout_logits(e, w, &r, cache);
+    rollout_logits(e, w, &r, rollout_states(e, w, &r, cache));
 }
 
 void rollout_dry(Engine *e, const Weights *w, const RolloutSize *s, KvCache *cache)
 {
     RolloutNeed need = rollout_need(s);
     dry_rows(e, w, cache, need.first_prompts * s->longest, need.first_prompts, s);
-    dry_rows(e, w, cache, need.slots, 0, s);
+    dry_rows(e, w, cache, need.slots * (s->draft + 1), 0, s);
     engine_reset(e);
 }

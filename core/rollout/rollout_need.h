@@ -9,6 +9,7 @@ typedef struct RolloutSize {
     int prompts, longest; /* how many, and tokens of the longest */
     int samples, slots;   /* completions a prompt; sequences decoded at once */
     int max_tokens;       /* of a completion */
+    int draft;            /* guesses a step and sequence */
 } RolloutSize;
 
 typedef struct RolloutNeed {

@@ -1,6 +1,8 @@
 /* One forward of a rollout: rows of many sequences on the cache. */
 #include "core/rollout/rollout_rows.h"
 
+#include <string.h>
+
 #include "core/head.h"
 #include "core/model.h"
 
@@ -10,14 +12,16 @@ RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles)
     RolloutRows r = {
         .n = n, .nseq = nseq, .tiles = tiles, .ids = arena_ints(a, (size_t)n), .pos = arena_ints(a, (size_t)n)};
     r.cached = arena_alloc(a, (size_t)n * sizeof *r.cached);
-    r.pages = arena_ints(a, (size_t)(nseq ? nseq : n) * (size_t)tiles);
+    size_t entries = (size_t)(nseq ? nseq : n) * (size_t)tiles;
+    r.pages = arena_ints(a, entries);
+    memset(r.pages, 0, entries * sizeof *r.pages);
     if (nseq) r.offsets = arena_ints(a, (size_t)nseq + 1), r.ends = arena_ints(a, (size_t)nseq);
     return r;
 }
 
-float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache)
+Rows rollout_rows_there(Engine *e, const RolloutRows *r, KvCache *cache)
 {
-    size_t C = (size_t)e->config->C, n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
+    size_t n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
     Rows rows = {.n = r->n, .nseq = r->nseq, .cache = cache};
     for (size_t i = 0; i < n; i++)
         if (r->pos[i] >= rows.reach) rows.reach = r->pos[i] + 1;
@@ -25,10 +29,21 @@ float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, KvCache
     rows.cached = engine_upload(e, r->cached, n * sizeof *r->cached);
     rows.pages = engine_upload_ints(e, r->pages, count * (size_t)r->tiles);
     if (r->nseq) rows.offsets = engine_upload_ints(e, r->offsets, count + 1);
-    float *xn = model_forward_rows(e, w, engine_upload_ints(e, r->ids, n), &rows);
+    return rows;
+}
+
+float *rollout_states(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache)
+{
+    Rows rows = rollout_rows_there(e, r, cache);
+    return model_forward_rows(e, w, engine_upload_ints(e, r->ids, (size_t)r->n), &rows);
+}
+
+float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, const float *xn)
+{
+    size_t C = (size_t)e->config->C, n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
     if (r->nseq) {
         float *last = arena_floats(&e->arena, count * C);
-        e->ops->gather_rows(e->backend, mat_f32(last, count, C), mat_f32(xn, n, C),
+        e->ops->gather_rows(e->backend, mat_f32(last, count, C), mat_f32((float *)xn, n, C),
                             engine_upload_ints(e, r->ends, count));
         xn = last;
     }

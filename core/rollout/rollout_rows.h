@@ -2,15 +2,14 @@
 #ifndef CORE_ROLLOUT_ROWS_H
 #define CORE_ROLLOUT_ROWS_H
 
-#include "core/engine.h"
-#include "core/rollout/kv_cache.h"
+#include "core/block.h"
 
 /* Arrays in the engine's host arena, written by the caller. */
 typedef struct RolloutRows {
     int n, nseq;        /* rows; prompts (0: a decode step) */
     int32_t *ids, *pos; /* [n] */
     CacheRow *cached;   /* [n] sequence i's pages begin at i * tiles */
-    int32_t *pages;     /* [nseq or n][tiles] */
+    int32_t *pages;     /* [nseq or n][tiles]; rows may share a table, and the rest is zeros then */
     int tiles;
     int32_t *offsets; /* [nseq + 1] */
     int32_t *ends;    /* [nseq] the last row of each prompt */
@@ -18,7 +17,11 @@ typedef struct RolloutRows {
 
 RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles);
 
-/* Writes the rows to the cache and returns logits in the arena: of every prompt's last row [nseq, V], or of all rows [n, V]. */
-float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache);
+/* The same rows where ops read them; n page tables. */
+Rows rollout_rows_there(Engine *e, const RolloutRows *r, KvCache *cache);
+/* Writes the rows to the cache and returns their final normed states in the arena, [n, C]. */
+float *rollout_states(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache);
+/* Logits in the arena, of every prompt's last row [nseq, V], or of all rows [n, V], from the states of all rows. */
+float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, const float *xn);
 
 #endif

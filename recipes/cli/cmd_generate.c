@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/rollout/draft.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/run/interrupt.h"
@@ -29,6 +31,9 @@ static int read_args(int argc, char **argv, GenerateArgs *a)
         {"--ids", "FILE", OPTION_TEXT, &a->ids, 0, 0,
          "instead: JSON lines {\"ids\": [..]} (- is standard input), each continued by\nexactly --max-tokens ids"},
         SAMPLING_OPTIONS(a->sampling),
+        {"--draft", "N", OPTION_INT, &a->sampling.draft, 0, DRAFT_MOST,
+         "tokens that a module of multi-token prediction guesses a step; the text is\nthe same, and what was accepted "
+         "is told (default 0)"},
         {"--json", NULL, OPTION_FLAG, &a->json, 0, 0,
          "a line {\"ids\": [new ids]} for each (and \"text\" with --prompt)"},
     };
@@ -71,7 +76,6 @@ static void print_completion(const GenerateArgs *a, const Tokenizer *t, const Co
     free(text);
 }
 
-/* Every line of --ids, in one continuous batch. */
 /* What --max-tokens cannot give is said. */
 static void note_positions(const GenerateArgs *a, const OpenModel *m, int prompt)
 {
@@ -82,6 +86,15 @@ static void note_positions(const GenerateArgs *a, const OpenModel *m, int prompt
                 positions);
 }
 
+static void note_drafts(const GenerateArgs *a, const RolloutStats *s, double seconds)
+{
+    if (a->sampling.draft)
+        fprintf(stderr, "r1 generate: %ld tokens in %ld steps, %.3f s; of %ld guesses %ld were right (%.0f %%)\n",
+                s->tokens, s->steps, seconds, s->drafted, s->accepted,
+                s->drafted ? 100.0 * (double)s->accepted / (double)s->drafted : 0.0);
+}
+
+/* Every line of --ids, in one continuous batch. */
 static bool continue_ids(const GenerateArgs *a, OpenModel *m, Status *st)
 {
     TokenLines lines;
@@ -96,7 +109,10 @@ static bool continue_ids(const GenerateArgs *a, OpenModel *m, Status *st)
     int longest = 0;
     for (int i = 0; i < lines.n; i++) longest = prompts[i].n > longest ? prompts[i].n : longest;
     note_positions(a, m, longest);
-    bool ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, prompts, lines.n, out, NULL, st);
+    RolloutStats stats;
+    double began = clock_seconds();
+    bool ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, prompts, lines.n, out, &stats, st);
+    if (ok) note_drafts(a, &stats, clock_seconds() - began);
     for (int i = 0; i < lines.n && ok; i++) print_completion(a, m->file->tokenizer, &out[i]);
     free(prompts);
     free(out);
@@ -142,9 +158,12 @@ static bool answer_prompt(const GenerateArgs *a, OpenModel *m, Status *st)
             spec.on_token = speaker_token;
             spec.on_token_ctx = &speaker;
         }
-        ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, NULL, st);
+        RolloutStats stats;
+        double began = clock_seconds();
+        ok = rollout_run(m->policy->sampler, &m->policy->w, &spec, &prompt, 1, &c, &stats, st);
         if (!a->json) free(speaker_end(&speaker));
         else if (ok) print_completion(a, speech.voice.tokenizer, &c);
+        if (ok) note_drafts(a, &stats, clock_seconds() - began);
     }
     free(ids.ids);
     return ok;

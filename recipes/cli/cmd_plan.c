@@ -48,9 +48,13 @@ static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOpti
         if (o->samples) {
             int tokens = o->tokens < o->length ? o->tokens : o->length - 1;
             work.predicted = tokens;
-            work.rollouts[work.n_rollouts++] = (PlanRollout){
-                (o->sequences + o->samples - 1) / o->samples, o->length - tokens, o->samples, tokens, o->sequences,
-                o->latent ? CACHE_LATENT : CACHE_EXACT};
+            work.rollouts[work.n_rollouts++] = (PlanRollout){(o->sequences + o->samples - 1) / o->samples,
+                                                             o->length - tokens,
+                                                             o->samples,
+                                                             tokens,
+                                                             o->sequences,
+                                                             o->latent ? CACHE_LATENT : CACHE_EXACT,
+                                                             0};
         }
         Plan plan;
         ok = plan_make(&plan, &m, &work, SIZE_MAX, name, st);

@@ -15,6 +15,7 @@ RolloutSpec sampling_spec(const Sampling *s, int n)
         .samples = 1,
         .max_tokens = s->max_tokens,
         .cache = (CacheKind)s->cache,
+        .draft = s->draft,
         .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p, .top_k = s->top_k},
         .seed = (uint32_t)s->seed,
         .purpose = RNG_ROLLOUT};

@@ -9,6 +9,7 @@ typedef struct Sampling {
     double temperature, top_p;
     int top_k, max_tokens, seed;
     int cache; /* CacheKind */
+    int draft; /* guesses a step (generate) */
 } Sampling;
 
 Sampling sampling_defaults(void);

@@ -248,6 +248,9 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
     if (known && rl->cache == CACHE_LATENT && m->config.attention != ATTENTION_MLA)
         return fail(st, "%s: stage '%s' asks for the latent cache, which only MLA models (deepseek_*) have",
                     place(node, "cache"), s->name);
+    if (known && rl->draft > 0 && !m->config.mtp)
+        return fail(st, "%s: stage '%s' drafts, but its model has no modules for it (num_nextn_predict_layers)",
+                    place(node, "draft"), s->name);
     if (known && rl->max_tokens >= m->config.max_positions)
         return fail(st, "%s: stage '%s' samples up to %d tokens, but the model's max_position_embeddings is %d",
                     place(node, "max_tokens"), s->name, rl->max_tokens, m->config.max_positions);

@@ -117,6 +117,7 @@ typedef struct RecipeRl {
     int reference_reset;    /* steps; 0: never */
     double preference_last; /* share of the steps, at the end, in which helpful and safety rewards act */
     CacheKind cache;
+    int draft;         /* tokens guessed a step by the module of multi-token prediction */
     bool rollout_bf16; /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
     RecipeRewards rewards;
 } RecipeRl;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/rollout/draft.h"
 #include "recipes/config/recipe.h"
 #include "recipes/model/shots.h"
 
@@ -375,6 +376,8 @@ static const Field stage_fields[] = {
          "share of the steps, the last, in which the reward models act"),
     ENUM("cache", rl.cache, "exact", cache_kind_name, ROLL,
          "exact: sampler and trainer agree bit for bit; latent: MLA's small cache"),
+    INT("draft", rl.draft, "0", 0, DRAFT_MOST, RL,
+        "tokens that the module of multi-token prediction guesses a step; samples are the same, in fewer steps"),
     BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
          "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),
     LIST("rewards", rl.rewards, &reward_section, ROLL,

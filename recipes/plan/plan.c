@@ -83,12 +83,13 @@ static RolloutSize size_of(const PlanRollout *r)
                          .longest = r->prompt_length,
                          .samples = r->samples,
                          .slots = r->slots,
-                         .max_tokens = r->tokens};
+                         .max_tokens = r->tokens,
+                         .draft = r->draft};
 }
 
 static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *r)
 {
-    KvCache cache = {.kind = r->cache, .config = c, .dtype = d->engine.dtype, .pages = d->block};
+    KvCache cache = {.kind = r->cache, .config = c, .layers = c->L, .dtype = d->engine.dtype, .pages = d->block};
     RolloutSize size = size_of(r);
     rollout_dry(&d->engine, &d->w, &size, &cache);
 }
@@ -163,6 +164,7 @@ static size_t cache_bytes(const Machine *m, const PlanWork *w, CacheKind *kind)
         RolloutSize size = size_of(&w->rollouts[i]);
         RolloutNeed need = rollout_need(&size);
         size_t page = kv_cache_page_bytes(w->config, w->rollouts[i].cache, m->options.dtype);
+        if (w->rollouts[i].draft) page += page / (size_t)w->config->L; /* of the module that drafts */
         size_t logits = (size_t)need.started * (size_t)w->config->V * sizeof(float);
         size_t bytes = (size_t)need.pages * page + logits, tokens = need.tokens * (sizeof(int32_t) + sizeof(float));
         if (bytes > pages) {

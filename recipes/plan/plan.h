@@ -12,6 +12,7 @@
 typedef struct PlanRollout {
     int prompts, prompt_length, samples, tokens, slots;
     CacheKind cache;
+    int draft; /* guesses a step and sequence */
 } PlanRollout;
 
 enum { PLAN_ROLLOUTS = 4, PLAN_TOKENS = 1 << 26 }; /* tokens of an update at most: indices of tokens are ints */

@@ -140,7 +140,7 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     double completions = (double)n * rl->max_tokens;
     if (!train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + completions, completions, st))
         return false;
-    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache});
+    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache, rl->draft});
     w->entropy = true;
     w->reference = rl->beta > 0;
     w->exact_kl = w->reference; /* it is logged beside every estimator */
@@ -201,14 +201,14 @@ static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st
     if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
     int longest = prompt_lengths(r, &reasoning, st).longest,
         families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
-    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT};
+    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT, 0};
     PlanRollout quick = {
-        (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT};
+        (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT, 0};
     if (s->eval_after) roll(w, full);
     if (s->eval_every) roll(w, quick);
     if (s->eval_after && general.n_sources && e->general_n > 0)
         roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general, st).longest, 1, e->max_tokens, ROLLOUT_SLOTS,
-                              CACHE_EXACT});
+                              CACHE_EXACT, 0});
     return !st->failed;
 }
 
@@ -219,7 +219,7 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
     if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
     if (!run_reasoning(r, s, &reasoning, st)) return false;
     roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning, st).longest, recipe_samples(s),
-                          recipe_sample_tokens(r->recipe, s), SAMPLE_SLOTS, CACHE_EXACT});
+                          recipe_sample_tokens(r->recipe, s), SAMPLE_SLOTS, CACHE_EXACT, 0});
     return !st->failed;
 }
 

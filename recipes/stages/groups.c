@@ -73,6 +73,7 @@ static RolloutSpec rollout_spec(const GroupSource *s, int64_t step)
                         .samples = s->rl->group,
                         .max_tokens = s->rl->max_tokens,
                         .cache = s->rl->cache,
+                        .draft = s->rl->draft,
                         .sampling = {.temperature = (float)s->rl->temperature, .top_p = 1},
                         .seed = s->run->recipe->seed,
                         .stage = s->rng_stage,

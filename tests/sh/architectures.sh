@@ -16,6 +16,18 @@ module() { python3 tests/run_check.py tensor "$whole" "$1" model.layers.3.eh_pro
 [ "$(module taught)" = "$(module rolled)" ] || complain "rl changed a module"
 [ "$(module base)" != "$(module taught)" ] || complain "sft left a module as it was"
 
+# Guesses of the module change neither samples nor weights.
+expect_exit 0 "$R1" run tests/architectures.yaml --threads 1 --quiet --until rolled --set rolled.draft=3 --out "$TEST_DIR/drafted"
+grep -q '"draft_accepted": 0*[.1-9]' "$TEST_DIR/drafted/metrics.jsonl" || complain "no share of accepted guesses"
+for stage in rolled taught; do
+    expect "$("$R1" inspect "$whole/$stage" --sha256 | grep sha256)" "$("$R1" inspect "$TEST_DIR/drafted/$stage" --sha256 | grep sha256)"
+done
+plain=$("$R1" generate "$whole/base" --prompt 1+1 --max-tokens 30 --seed 4)
+expect "$plain" "$("$R1" generate "$whole/base" --prompt 1+1 --max-tokens 30 --seed 4 --draft 2 2>"$said")"
+expect_says "guesses [0-9]* were right"
+expect_exit 1 "$R1" generate "$whole/few_wide" --prompt 1+1 --draft 1
+expect_says num_nextn_predict_layers
+
 long() { "$R1" run tests/architectures.yaml --threads 1 --quiet --set base.steps=1500 --until taught --out "$@"; }
 expect_exit 0 long "$whole-long"
 "$R1" run tests/architectures.yaml --threads 1 --quiet --set base.steps=1500 --until taught --checkpoint-seconds 0 --out "$run" \

@@ -382,6 +382,93 @@ static void overfit(void **state)
     }
 }
 
+/* ---- Drafts ---- */
+
+enum { PROMPTS = 4, SAMPLES = 3, MAX_TOKENS = 80 };
+
+static RolloutStats sample(Setup *s, int draft, int slots, CacheKind cache, SampleArgs args, Completion *out)
+{
+    static const int lengths[PROMPTS] = {1, 5, 64, 66};
+    static const int32_t stop = 3;
+    static int32_t ids[PROMPTS][70];
+    RolloutPrompt prompts[PROMPTS];
+    for (int i = 0; i < PROMPTS; i++) {
+        for (int j = 0; j < lengths[i]; j++) ids[i][j] = (int32_t)((5 * i + 7 * j) % VOCAB);
+        prompts[i] = (RolloutPrompt){ids[i], lengths[i], (uint32_t)(10 + i)};
+    }
+    RolloutSpec spec = {.slots = slots,
+                        .samples = SAMPLES,
+                        .max_tokens = MAX_TOKENS,
+                        .draft = draft,
+                        .cache = cache,
+                        .sampling = args,
+                        .stops = &stop,
+                        .n_stops = 1,
+                        .seed = 5,
+                        .purpose = RNG_ROLLOUT};
+    RolloutStats stats;
+    Status st = {0};
+    if (!rollout_run(s->policy->sampler, &s->policy->w, &spec, prompts, PROMPTS, out, &stats, &st))
+        fail_msg("%s", st.text);
+    return stats;
+}
+
+/* With guesses every token and log-prob is what it is without, in fewer steps; wrong guesses too. */
+static void drafts(void **state)
+{
+    (void)state;
+    static const SampleArgs kinds[] = {
+        {.temperature = 1.0f, .top_p = 1.0f}, {.top_p = 1.0f}, {.temperature = 0.7f, .top_p = 0.9f, .top_k = 9}};
+    const OptimizerConfig adam = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1.0f};
+    for (int k = 0; k < 3; k++) {
+        Setup s = setup(k == 1 ? plain() : v3(), 1, 4096, (size_t)1 << 30, k == 2 ? DTYPE_BF16 : DTYPE_F32);
+        fill(&s.batch);
+        for (int step = 0; step < 25; step++) { /* enough for guesses that sometimes hold */
+            Status st = {0};
+            double norm;
+            gradients(&s, 1.0f, NULL);
+            assert_true(policy_update(s.policy, &adam, 1e-2f, &norm, &st));
+        }
+        for (int i = 0; i < 6; i++) {
+            CacheKind cache = i % 2 && k != 1 ? CACHE_LATENT : CACHE_EXACT;
+            Completion out[PROMPTS * SAMPLES];
+            int32_t *ids = malloc(sizeof *ids * PROMPTS * SAMPLES * MAX_TOKENS);
+            float *lp = malloc(sizeof *lp * PROMPTS * SAMPLES * MAX_TOKENS);
+            int n[PROMPTS * SAMPLES];
+            assert_true(ids && lp);
+            RolloutStats plainly = sample(&s, 0, 5, cache, kinds[i / 2], out);
+            for (int c = 0; c < PROMPTS * SAMPLES; c++) {
+                n[c] = out[c].n;
+                memcpy(ids + c * MAX_TOKENS, out[c].ids, (size_t)n[c] * sizeof *ids);
+                memcpy(lp + c * MAX_TOKENS, out[c].logprobs, (size_t)n[c] * sizeof *lp);
+            }
+            int draft = 1 + (i + k) % 4;
+            RolloutStats drafted = sample(&s, draft, i < 3 ? 5 : 2, cache, kinds[i / 2], out);
+            for (int c = 0; c < PROMPTS * SAMPLES; c++)
+                if (out[c].n != n[c] || memcmp(ids + c * MAX_TOKENS, out[c].ids, (size_t)n[c] * sizeof *ids) ||
+                    memcmp(lp + c * MAX_TOKENS, out[c].logprobs, (size_t)n[c] * sizeof *lp))
+                    fail_msg("model %d, case %d: completion %d differs with %d guesses", k, i, c, draft);
+            assert_true(drafted.tokens == plainly.tokens && drafted.drafted > drafted.accepted);
+            if (!(drafted.accepted > 0 && (i >= 3 || drafted.steps < plainly.steps)))
+                fail_msg("%ld of %ld guesses right, %ld steps, %ld without", drafted.accepted, drafted.drafted,
+                         drafted.steps, plainly.steps);
+            free(ids), free(lp);
+        }
+        close_setup(&s);
+    }
+    ModelConfig without = v3();
+    without.mtp = without.mtp_layers = 0;
+    Setup s = setup(without, 1, 4096, 0, DTYPE_F32);
+    RolloutSpec spec = {.slots = 1, .samples = 1, .max_tokens = 2, .draft = 1, .sampling = kinds[0]};
+    int32_t one = 1;
+    RolloutPrompt prompt = {&one, 1, 0};
+    Completion out;
+    Status st = {0};
+    assert_false(rollout_run(s.policy->sampler, &s.policy->w, &spec, &prompt, 1, &out, NULL, &st));
+    assert_true(says(&st, "num_nextn_predict_layers"));
+    close_setup(&s);
+}
+
 /* ---- Files ---- */
 
 /* Out under the published names with the copies of embedding and head, and in again as parameters; where a copy is another's,
@@ -445,8 +532,13 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_reference),  cmocka_unit_test(differences), cmocka_unit_test(invariance),
-        cmocka_unit_test(modules_left_alone), cmocka_unit_test(overfit),     cmocka_unit_test(files),
+        cmocka_unit_test(against_reference),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(invariance),
+        cmocka_unit_test(modules_left_alone),
+        cmocka_unit_test(overfit),
+        cmocka_unit_test(drafts),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
