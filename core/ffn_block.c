@@ -72,24 +72,27 @@ static int alike_end(const Engine *e, const LayerWeights *g, int first)
     return end;
 }
 
-/* Where the experts are cut, the host needs to know how many rows they have. */
-static const int32_t *counted(Engine *e, const LayerWeights *g, const Routing *r)
+/* Where the experts are cut or kept elsewhere, the host needs to know how many rows they have. */
+static const int32_t *counted(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r)
 {
-    if (e->ops->device.slice_rows == SIZE_MAX && alike_end(e, g, 0) == e->config->E) return NULL;
+    if (e->ops->device.slice_rows == SIZE_MAX && !w->keeper && alike_end(e, g, 0) == e->config->E) return NULL;
     return engine_download(e, r->offsets, ((size_t)e->config->E + 1) * sizeof *r->offsets);
 }
 
 /* The slice that begins with expert `first`, all of them where `all` (what counted gave) is NULL. */
-static ExpertSlice expert_slice(Engine *e, const LayerWeights *g, const Routing *r, const int32_t *all, int first,
-                                size_t pairs)
+static ExpertSlice expert_slice(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r,
+                                const int32_t *all, int first, size_t pairs)
 {
     if (!all) return (ExpertSlice){0, e->config->E, 0, pairs, r->offsets};
     const int32_t *offsets = all + first;
     size_t rows = e->ops->device.slice_rows;
-    int most = alike_end(e, g, first) - first, count = 1;
-    while (count < most && ((size_t)(offsets[count + 1] - offsets[0]) <= rows || offsets[count] == offsets[0] ||
-                            offsets[count + 1] == offsets[count]))
-        count++;
+    int most = alike_end(e, g, first) - first, count = 0, busy = 0;
+    for (; count < most; count++) {
+        if (offsets[count + 1] == offsets[count]) continue;
+        if (busy && (size_t)(offsets[count + 1] - offsets[0]) > rows) break;
+        if (w->keeper && busy == w->keeper->most) break;
+        busy++;
+    }
     int32_t *own = arena_ints(&e->host, (size_t)count + 1);
     for (int i = 0; i <= count; i++) own[i] = offsets[i] - offsets[0];
     return (ExpertSlice){first, count, (size_t)offsets[0], (size_t)own[count],
@@ -104,16 +107,19 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
     size_t pairs = xn.rows * (size_t)c->K, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
         all_act = act_mat(e, a->eact, pairs, F), all_y = act_mat(e, a->ey, pairs, C);
-    const int32_t *all = counted(e, NULL, r);
+    const int32_t *all = counted(e, w, NULL, r);
+    keeper_routed(w->keeper, w->layer, all);
     EngineMark mark = engine_mark(e);
     for (int first = 0; first < c->E;) {
-        ExpertSlice s = expert_slice(e, NULL, r, all, first, pairs);
+        ExpertSlice s = expert_slice(e, w, NULL, r, all, first, pairs);
+        keeper_need(w->keeper, w->part + 1 + first, s.count);
         Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows),
             act = mat_rows(all_act, s.from, s.rows);
         ops->gather_rows(b, xs, xn, r->rows + s.from);
         ops->grouped_fwd(b, gu, xs, w->expert_gate_up + first, s.offsets, s.count);
         ops->swiglu_fwd(b, act, gu);
         ops->grouped_fwd(b, mat_rows(all_y, s.from, s.rows), act, w->expert_down + first, s.offsets, s.count);
+        keeper_done(w->keeper, w->part + 1 + first, s.count);
         first += s.count;
         engine_release(e, mark);
     }
@@ -179,10 +185,13 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     size_t pairs = d.rows, C = (size_t)c->C, F = (size_t)c->moe_F;
     Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
         all_act = act_mat(e, a->eact, pairs, F);
-    const int32_t *all = counted(e, g, r);
+    const int32_t *all = counted(e, w, g, r);
+    keeper_routed(w->keeper, w->layer, all);
     EngineMark mark = engine_mark(e);
     for (int first = 0; first < c->E;) {
-        ExpertSlice s = expert_slice(e, g, r, all, first, pairs);
+        ExpertSlice s = expert_slice(e, w, g, r, all, first, pairs);
+        keeper_need(w->keeper, w->part + 1 + first, s.count);
+        keeper_need(g->keeper, w->part + 1 + first, s.count);
         Mat dy = mat_rows(d, s.from, s.rows), dact = mat_f32(arena_floats(&e->arena, s.rows * F), s.rows, F),
             dgu = mat_f32(arena_floats(&e->arena, s.rows * 2 * F), s.rows, 2 * F);
         if (g->expert_down[first].p)
@@ -192,6 +201,8 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
         if (g->expert_gate_up[first].p)
             ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
         ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
+        keeper_done(w->keeper, w->part + 1 + first, s.count);
+        keeper_done(g->keeper, w->part + 1 + first, s.count);
         first += s.count;
         engine_release(e, mark);
     }

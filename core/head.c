@@ -21,7 +21,9 @@ void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, si
 {
     EngineMark mark = engine_mark(e);
     Mat x = engine_as(e, e->dtype, mat_f32((float *)xn, rows, (size_t)e->config->C));
+    keeper_need(w->keeper, w->head_part, 1);
     logits_of(e, w, mat_f32(logits, rows, (size_t)e->config->V), x);
+    keeper_done(w->keeper, w->head_part, 1);
     engine_release(e, mark);
 }
 
@@ -156,11 +158,16 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, c
     Chunk k = chunk_open(e, chunk, t->reference != NULL);
     HeadRun measure = *t;
     measure.loss = NULL;
+    Keeper *keepers[] = {w->keeper, g ? g->keeper : NULL, t->reference ? t->reference->keeper : NULL};
+    for (int i = 0; i < 3; i++) keeper_need(keepers[i], w->head_part, 1);
     for (int pass = t->loss && t->loss->prepare ? 0 : 1; pass < 2; pass++) {
         r.head = pass == 0 ? &measure : t;
         for (size_t from = 0; from < M; from += chunk) run_chunk(&r, &k, from, M - from < chunk ? M - from : chunk);
         if (pass == 0) t->loss->prepare(t->loss->ctx, out->lp, t->predict.M);
     }
+    /* A gradient of the head is finished where its part's last one is: at the norm, or when tied at the embedding. */
+    for (int i = 0; i < 3; i++)
+        if (i != 1) keeper_done(keepers[i], w->head_part, 1);
     if (g) head_spread(e, dxn, r.dx, N, t->predict.rows, t->predict.M);
     engine_release(e, mark);
 }

@@ -22,7 +22,9 @@ static int longest(const Batch *b)
 
 static void embed(Engine *e, const Weights *w, float *x, const int32_t *ids, size_t n)
 {
+    keeper_need(w->keeper, 0, 1);
     e->ops->embed_fwd(e->backend, mat_f32(x, n, (size_t)e->config->C), w->embed, ids);
+    keeper_done(w->keeper, 0, 1);
 }
 
 /* One layer: interior a, y = layer(x). */
@@ -79,7 +81,9 @@ static void choose_kept(Engine *e, Tape *t)
 static void final_norm(Engine *e, const Weights *w, float *xn, float *rstd, const float *x, size_t n)
 {
     size_t C = (size_t)e->config->C;
+    keeper_need(w->keeper, w->last_part, 1);
     e->ops->rmsnorm_fwd(e->backend, mat_f32(xn, n, C), rstd, mat_f32((float *)x, n, C), w->norm, e->config->eps);
+    keeper_done(w->keeper, w->last_part, 1);
 }
 
 static Rows rows_of(const Tape *t)
@@ -95,12 +99,15 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
     if (kind == TAPE_BACKWARD) choose_kept(e, t);
     Rows rows = rows_of(t);
     engine_reach(e, rows.reach);
+    keeper_sweep(w->keeper, kind == TAPE_BACKWARD ? SWEEP_TRAIN : SWEEP_FORWARD);
     embed(e, w, t->x[0], t->ids, (size_t)batch.N);
     for (int l = 0; l < e->config->L; l++) {
         EngineMark mark = engine_mark(e);
         if (!t->kept[l]) layer_acts_alloc(e, l, (size_t)batch.N, &t->acts[l]);
         if (kind == TAPE_NONE && config_is_moe(e->config, l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+        keeper_need(w->keeper, w->layers[l].part, 1);
         layer_fwd(e, w, l, &t->acts[l], &t->routing[l], t->x[l + 1], t->x[l], &rows);
+        keeper_done(w->keeper, w->layers[l].part, 1);
         engine_release(e, mark);
     }
     final_norm(e, w, t->xn, t->rstd, t->x[e->config->L], (size_t)batch.N);
@@ -114,6 +121,8 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
     LayerActs *a = &t->acts[l];
     Routing *r = moe ? &t->routing[l] : NULL;
     EngineMark mark = engine_mark(e);
+    keeper_need(w->keeper, w->layers[l].part, 1);
+    keeper_need(g->keeper, w->layers[l].part, 1);
     if (!t->kept[l]) {
         layer_acts_alloc(e, l, N, a);
         float *y = arena_floats(&e->arena, N * (size_t)e->config->C); /* equals x[l + 1], which dx does not need */
@@ -122,6 +131,8 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
     if (moe && balance) balance_losses_grad(e, balance, l, N, r);
     ffn_block_bwd(e, &w->layers[l], &g->layers[l], &a->ffn, r, dx, a->attention.h, N);
     attention_block_bwd(e, &w->layers[l], &g->layers[l], &a->attention, dx, t->x[l], rows);
+    keeper_done(w->keeper, w->layers[l].part, 1);
+    keeper_done(g->keeper, w->layers[l].part, 1);
     engine_release(e, mark);
 }
 
@@ -132,10 +143,16 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
     EngineMark mark = engine_mark(e);
     Mat dx = mat_f32(arena_floats(&e->arena, N * C), N, C);
     Rows rows = rows_of(t);
+    keeper_need(w->keeper, w->last_part, 1);
+    keeper_need(g->keeper, w->last_part, 1);
     e->ops->rmsnorm_bwd(e->backend, dx, g->norm, mat_f32(dxn, N, C), mat_f32(t->x[e->config->L], N, C), w->norm,
                         t->rstd, false);
+    keeper_done(w->keeper, w->last_part, 1);
+    keeper_done(g->keeper, w->last_part, 1);
     for (int l = e->config->L - 1; l >= engine_lowest(e); l--) layer_bwd(e, w, g, t, l, balance, dx.p, &rows);
+    keeper_need(g->keeper, 0, 1);
     if (g->embed.p) e->ops->embed_bwd(e->backend, g->embed, dx, t->ids);
+    keeper_done(g->keeper, 0, 1);
     engine_release(e, mark);
 }
 
@@ -153,6 +170,7 @@ float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const
     float *xn = arena_floats(arena, n * C), *rstd = arena_floats(arena, n);
     float *x = arena_floats(arena, n * C), *y = arena_floats(arena, n * C);
     engine_reach(e, rows->reach);
+    keeper_sweep(w->keeper, SWEEP_DECODE);
     embed(e, w, x, ids, n);
     for (int l = 0; l < e->config->L; l++) {
         EngineMark mark = engine_mark(e);
@@ -160,7 +178,9 @@ float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const
         Routing routing = {0};
         layer_acts_alloc(e, l, n, &acts);
         if (config_is_moe(e->config, l)) routing_alloc(e, n, &routing);
+        keeper_need(w->keeper, w->layers[l].part, 1);
         layer_fwd(e, w, l, &acts, &routing, y, x, rows);
+        keeper_done(w->keeper, w->layers[l].part, 1);
         engine_release(e, mark);
         float *swap = x;
         x = y;

@@ -138,6 +138,36 @@ static void layer(Builder *b, const ModelConfig *c)
     else dense_ffn(b, c);
 }
 
+/* Cuts the finished list into parts: where layer or expert changes. */
+static void cut_parts(ParamTable *t)
+{
+    int most = 2;
+    for (int i = 1; i < t->n; i++)
+        most += t->params[i].layer != t->params[i - 1].layer || t->params[i].expert != t->params[i - 1].expert;
+    t->parts = calloc((size_t)most, sizeof *t->parts);
+    t->layer_part = calloc((size_t)t->L + 1, sizeof *t->layer_part);
+    CHECK(t->parts && t->layer_part);
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        int layer = i >= t->layer_first[t->L] ? t->L : p->layer;
+        Part *last = t->n_parts ? &t->parts[t->n_parts - 1] : NULL;
+        if (!last || last->layer != layer || last->expert != p->expert) {
+            last = &t->parts[t->n_parts++];
+            *last = (Part){.layer = layer, .expert = p->expert, .first = i, .offset = p->offset};
+            if (layer >= 0 && p->expert < 0) t->layer_part[layer] = t->n_parts - 1;
+        }
+        last->n++;
+        last->count = p->offset + p->count - last->offset;
+    }
+}
+
+int params_part(const ParamTable *t, int layer, int expert)
+{
+    if (layer < 0) return 0;
+    CHECK(layer <= t->L);
+    return t->layer_part[layer] + 1 + expert;
+}
+
 static int compare_names(const void *a, const void *b, void *params)
 {
     return strcmp(((const Param *)params)[*(const int *)a].name, ((const Param *)params)[*(const int *)b].name);
@@ -174,6 +204,7 @@ ParamTable params_build(const ModelConfig *c)
     for (int i = 0; i < b.t.n; i++) b.t.by_name[i] = i;
     qsort_r(b.t.by_name, (size_t)b.t.n, sizeof *b.t.by_name, compare_names, b.t.params);
     params_select(&b.t, (const char *[]){"all"}, 1);
+    cut_parts(&b.t);
     return b.t;
 }
 
@@ -182,6 +213,8 @@ void params_free(ParamTable *t)
     free(t->params);
     free(t->layer_first);
     free(t->by_name);
+    free(t->parts);
+    free(t->layer_part);
     *t = (ParamTable){0};
 }
 

@@ -81,6 +81,14 @@ typedef struct Param {
         state; /* of its first element in the blocks of gradients and moments; SIZE_MAX: it has none. All trained: offset */
 } Param;
 
+/* Parameters that come and go together: a contiguous run of the table. In order: the embedding; of each layer its trunk (all but
+ * the routed experts), then its experts; the final norm with the head. */
+typedef struct Part {
+    int layer, expert;    /* (-1, -1): embedding; (l, -1): trunk; (L, -1): norm and head */
+    int first, n;         /* parameters */
+    size_t offset, count; /* of a role's block, padding between its parameters included */
+} Part;
+
 typedef struct ParamTable {
     Param *params;
     int n, L;             /* tensors; layers, modules of multi-token prediction included */
@@ -94,6 +102,9 @@ typedef struct ParamTable {
     size_t trained_count; /* parameters that are trained */
     int lowest_trained; /* layer where backward ends: the lowest with a trained parameter; -1: the embedding is; L: none */
     int *by_name;       /* [n] indices in ascending order of names */
+    Part *parts;        /* in order of the table */
+    int n_parts;
+    int *layer_part; /* [L + 1] the trunk of layer l; [L] the last part */
 } ParamTable;
 
 /* Builds the table for a validated config. Free with params_free. */
@@ -103,6 +114,9 @@ void params_free(ParamTable *t);
 /* Index of the parameter (layer, expert = -1 where there is none), or -1 when there is no such tensor. Constant time. */
 int params_find(const ParamTable *t, ParamKind kind, int layer, int expert);
 int params_find_name(const ParamTable *t, const char *name);
+
+/* Index of a part: (layer, expert) as in Part. Constant time. */
+int params_part(const ParamTable *t, int layer, int expert);
 
 /* Rows of the matrix that parameter i begins, those that join it included; 0: it joins one itself. */
 size_t params_joined_rows(const ParamTable *t, int i);

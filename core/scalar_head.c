@@ -25,7 +25,9 @@ static Mat gather_last(Engine *e, const float *xn, size_t N, const int32_t *last
 static void values_of(Engine *e, const Weights *w, float *value, Mat x)
 {
     float *there = e->ops->device.host ? value : arena_floats(&e->arena, x.rows);
+    keeper_need(w->keeper, w->last_part, 1);
     e->ops->linear_fwd(e->backend, mat_f32(there, x.rows, 1), x, w->score, NULL, false);
+    keeper_done(w->keeper, w->last_part, 1);
     e->ops->device.download(e->backend, value, there, x.rows * sizeof *value);
 }
 
@@ -57,8 +59,11 @@ void scalar_gradients(Engine *e, const Weights *w, const Weights *g, const Scala
     if (step->label) pointwise_loss(loss, dvalue, value, step->label, 1.0f / (float)n, n);
     else pairwise_loss(loss, dvalue, dvalue + n, value, value + n, 1.0f / (float)n, n);
     Mat dv = mat_f32((float *)engine_upload(e, dvalue, k * sizeof *dvalue), k, 1);
+    keeper_need(w->keeper, w->last_part, 1);
+    keeper_need(g->keeper, w->last_part, 1); /* finished at the norm, in model_backward */
     weight_grad(e, g->score, NULL, dv, x);
     e->ops->linear_bwd_x(e->backend, mat_f32(dx, k, C), dv, w->score, false);
+    keeper_done(w->keeper, w->last_part, 1);
     head_spread(e, dxn, dx, N, last, batch.nseq);
     BalanceLosses balance;
     bool balanced = model_balance(e, &tape, step->balance, &balance);

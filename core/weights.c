@@ -1,102 +1,144 @@
-/* Views of a block by place in the model. */
+/* Views by place in the model. */
 #include "core/weights.h"
 
 #include <stdlib.h>
 
 #include "core/base/check.h"
 
-typedef struct Viewer {
-    const ParamTable *table;
-    float *block;
-    DType dtype;
-    bool states; /* a block of gradients or moments */
-} Viewer;
+/* The view of LayerWeights that a parameter of this kind begins; those that join it and the experts' are no entries. */
+typedef struct Member {
+    bool matrix, vector;
+    size_t at;
+} Member;
 
-static float *place_of(Viewer v, const Param *p)
+#define MATRIX(kind, member) [kind] = {true, false, offsetof(LayerWeights, member)}
+#define VECTOR(kind, member) [kind] = {false, true, offsetof(LayerWeights, member)}
+static const Member members[PARAM_KINDS] = {
+    VECTOR(PARAM_ATTN_NORM, attn_norm),
+    VECTOR(PARAM_FFN_NORM, ffn_norm),
+    VECTOR(PARAM_Q_A_NORM, q_a_norm),
+    VECTOR(PARAM_KV_A_NORM, kv_a_norm),
+    VECTOR(PARAM_Q_NORM, q_norm),
+    VECTOR(PARAM_K_NORM, k_norm),
+    VECTOR(PARAM_Q_BIAS, in_bias),
+    VECTOR(PARAM_ROUTER_BIAS, router_bias),
+    VECTOR(PARAM_ENORM, enorm),
+    VECTOR(PARAM_HNORM, hnorm),
+    VECTOR(PARAM_MTP_NORM, mtp_norm),
+    MATRIX(PARAM_EH_PROJ, eh_proj),
+    MATRIX(PARAM_Q, in),
+    MATRIX(PARAM_Q_A, in),
+    MATRIX(PARAM_Q_B, q_b),
+    MATRIX(PARAM_KV_B, kv_b),
+    MATRIX(PARAM_O, o),
+    MATRIX(PARAM_ROUTER, router),
+    MATRIX(PARAM_GATE, gate_up),
+    MATRIX(PARAM_DOWN, down),
+    MATRIX(PARAM_SHARED_GATE, shared_gate_up),
+    MATRIX(PARAM_SHARED_DOWN, shared_down),
+};
+
+size_t param_bytes(const Param *p, Form form)
 {
-    return v.block + (v.states ? p->state : p->offset);
+    return p->count * (form == FORM_BF16 && p->split ? sizeof(uint16_t) : sizeof(float));
 }
 
-static Mat matrix_of(Viewer v, ParamKind kind, int layer, int expert)
+static Mat *matrix_view(Weights *w, const Param *p)
 {
-    int i = params_find(v.table, kind, layer, expert);
-    if (i < 0) return (Mat){0};
-    const Param *p = &v.table->params[i];
-    if (v.states && p->state == SIZE_MAX) return (Mat){0};
-    if (v.dtype == DTYPE_F32 || !p->split) return mat_f32(place_of(v, p), p->rows, p->cols);
-    return (Mat){place_of(v, p), DTYPE_BF16, p->rows, p->cols, 2 * p->cols};
-}
-
-static float *vector_of(Viewer v, ParamKind kind, int layer)
-{
-    int i = params_find(v.table, kind, layer, -1);
-    return i < 0 ? NULL : place_of(v, &v.table->params[i]);
-}
-
-/* A matrix and those that join it. */
-static Mat joined(Viewer v, ParamKind first, int layer, int expert)
-{
-    Mat m = matrix_of(v, first, layer, expert);
-    if (m.p) m.rows = params_joined_rows(v.table, params_find(v.table, first, layer, expert));
-    return m;
-}
-
-static void view_layer(Viewer v, const ModelConfig *c, int l, LayerWeights *w)
-{
-    w->attn_norm = vector_of(v, PARAM_ATTN_NORM, l);
-    w->ffn_norm = vector_of(v, PARAM_FFN_NORM, l);
-    w->q_a_norm = vector_of(v, PARAM_Q_A_NORM, l);
-    w->kv_a_norm = vector_of(v, PARAM_KV_A_NORM, l);
-    w->q_norm = vector_of(v, PARAM_Q_NORM, l);
-    w->k_norm = vector_of(v, PARAM_K_NORM, l);
-    w->in_bias = vector_of(v, PARAM_Q_BIAS, l);
-    w->router_bias = vector_of(v, PARAM_ROUTER_BIAS, l);
-    w->in = joined(v, c->Rq ? PARAM_Q_A : PARAM_Q, l, -1);
-    w->q_b = matrix_of(v, PARAM_Q_B, l, -1);
-    w->kv_b = matrix_of(v, PARAM_KV_B, l, -1);
-    w->o = matrix_of(v, PARAM_O, l, -1);
-    w->router = matrix_of(v, PARAM_ROUTER, l, -1);
-    w->gate_up = joined(v, PARAM_GATE, l, -1);
-    w->down = matrix_of(v, PARAM_DOWN, l, -1);
-    w->shared_gate_up = joined(v, PARAM_SHARED_GATE, l, -1);
-    w->shared_down = matrix_of(v, PARAM_SHARED_DOWN, l, -1);
-    w->enorm = vector_of(v, PARAM_ENORM, l);
-    w->hnorm = vector_of(v, PARAM_HNORM, l);
-    w->mtp_norm = vector_of(v, PARAM_MTP_NORM, l);
-    w->eh_proj = matrix_of(v, PARAM_EH_PROJ, l, -1);
-    for (int e = 0; e < c->E && w->router.p; e++) {
-        w->expert_gate_up[e] = joined(v, PARAM_EXPERT_GATE, l, e);
-        w->expert_down[e] = matrix_of(v, PARAM_EXPERT_DOWN, l, e);
+    switch (p->kind) {
+    case PARAM_EMBED: return &w->embed;
+    case PARAM_HEAD: return &w->head;
+    case PARAM_SCORE: return &w->score;
+    case PARAM_EXPERT_GATE: return &w->layers[p->layer].expert_gate_up[p->expert];
+    case PARAM_EXPERT_DOWN: return &w->layers[p->layer].expert_down[p->expert];
+    default: return (Mat *)((char *)&w->layers[p->layer] + members[p->kind].at);
     }
 }
 
-static Weights view(const ModelConfig *c, Viewer v)
+static void place_vector(Weights *w, const Param *p, float *at)
 {
-    Weights w = {.block = v.block};
-    w.embed = matrix_of(v, PARAM_EMBED, -1, -1);
-    w.norm = vector_of(v, PARAM_NORM, -1);
-    w.score = matrix_of(v, PARAM_SCORE, -1, -1);
-    w.head = c->tied ? w.embed : matrix_of(v, PARAM_HEAD, -1, -1);
-    w.layers = calloc((size_t)config_blocks(c), sizeof *w.layers);
-    size_t experts = (size_t)c->E * (size_t)config_blocks(c);
+    if (p->kind == PARAM_NORM) {
+        w->norm = at;
+        return;
+    }
+    CHECK(members[p->kind].vector);
+    *(float **)((char *)&w->layers[p->layer] + members[p->kind].at) = at;
+}
+
+static void place_matrix(Weights *w, const ParamTable *t, int i, Form form, void *at, bool passing)
+{
+    const Param *p = &t->params[i];
+    Mat *view = matrix_view(w, p);
+    bool half = form != FORM_F32 && p->split;
+    size_t rows = params_joined_rows(t, i), stride = half && form == FORM_SPLIT ? 2 * p->cols : p->cols;
+    *view = (Mat){at, half ? DTYPE_BF16 : DTYPE_F32, rows, p->cols, stride, passing};
+    if (p->kind == PARAM_EMBED && w->tied) w->head = *view;
+}
+
+void weights_place(Weights *w, const ParamTable *t, int part, Form form, void *const *at, bool passing)
+{
+    const Part *its = &t->parts[part];
+    for (int i = 0; i < its->n; i++) {
+        const Param *p = &t->params[its->first + i];
+        if (param_joins(p->kind)) {
+            const char *before = at[i - 1], *here = at[i];
+            CHECK(here == (before ? before + param_bytes(p - 1, form) : NULL));
+        } else if (p->ndim == 1) {
+            place_vector(w, p, at[i]);
+        } else {
+            place_matrix(w, t, its->first + i, form, at[i], passing);
+        }
+    }
+}
+
+Weights weights_new(const ModelConfig *c, const ParamTable *t)
+{
+    Weights w = {.tied = c->tied, .L = t->L};
+    w.last_part = params_part(t, t->L, -1);
+    w.head_part = c->tied ? params_part(t, -1, -1) : w.last_part;
+    w.layers = calloc((size_t)w.L, sizeof *w.layers);
+    size_t experts = (size_t)c->E * (size_t)w.L;
     w.expert_views = calloc(2 * experts + 1, sizeof *w.expert_views);
     CHECK(w.layers && w.expert_views);
-    for (int l = 0; l < config_blocks(c); l++) {
+    for (int l = 0; l < w.L; l++) {
         w.layers[l].expert_gate_up = w.expert_views + (size_t)l * 2 * (size_t)c->E;
         w.layers[l].expert_down = w.layers[l].expert_gate_up + c->E;
-        view_layer(v, c, l, &w.layers[l]);
+        w.layers[l].layer = l;
+        w.layers[l].part = params_part(t, l, -1);
     }
+    return w;
+}
+
+void weights_keep(Weights *w, Keeper *k)
+{
+    w->keeper = k;
+    for (int l = 0; l < w->L; l++) w->layers[l].keeper = k;
+}
+
+/* Every part in one block, at its offsets or its states. */
+static Weights view(const ModelConfig *c, const ParamTable *t, float *block, Form form, bool states)
+{
+    Weights w = weights_new(c, t);
+    void **at = calloc((size_t)t->n, sizeof *at);
+    CHECK(at);
+    w.block = block;
+    for (int i = 0; i < t->n; i++) {
+        size_t offset = states ? t->params[i].state : t->params[i].offset;
+        if (offset != SIZE_MAX) at[i] = block + offset;
+    }
+    for (int p = 0; p < t->n_parts; p++) weights_place(&w, t, p, form, at + t->parts[p].first, false);
+    free(at);
     return w;
 }
 
 Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype)
 {
-    return view(c, (Viewer){t, block, dtype, false});
+    return view(c, t, block, dtype == DTYPE_BF16 ? FORM_SPLIT : FORM_F32, false);
 }
 
 Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block)
 {
-    return view(c, (Viewer){t, block, DTYPE_F32, true});
+    return view(c, t, block, FORM_F32, true);
 }
 
 void weights_free(Weights *w)

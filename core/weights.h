@@ -1,7 +1,8 @@
-/* Views of a role's block (weights, gradients, a reference policy) by place in the model, built from the parameter table. */
+/* Views of a model's weights (or gradients, or a reference policy's) by place in the model, built from the parameter table. */
 #ifndef CORE_WEIGHTS_H
 #define CORE_WEIGHTS_H
 
+#include "core/keeper.h"
 #include "core/matrix.h"
 #include "core/params.h"
 
@@ -15,6 +16,8 @@ typedef struct LayerWeights {
     Mat *expert_gate_up, *expert_down; /* [E] */
     float *enorm, *hnorm, *mtp_norm;   /* a module of multi-token prediction */
     Mat eh_proj;                       /* [C, 2C] */
+    Keeper *keeper;                    /* Weights.keeper */
+    int layer, part;                   /* this layer's trunk; expert e is part + 1 + e (params_part) */
 } LayerWeights;
 
 typedef struct Weights {
@@ -23,7 +26,29 @@ typedef struct Weights {
     float *norm;
     LayerWeights *layers; /* [L + mtp] */
     Mat *expert_views;    /* storage of the experts' arrays */
+    Keeper *keeper;       /* NULL: every view holds at any time */
+    bool tied;
+    int L;                    /* with the modules of multi-token prediction */
+    int last_part, head_part; /* the final norm's; the head's: last_part, or the embedding's when tied */
 } Weights;
+
+/* How a part's weights lie where they can be computed with. */
+typedef enum {
+    FORM_F32,  /* f32, as in a block of the table */
+    FORM_BF16, /* frozen: matrices with Param.split are bf16, rows one after another; the others (norms, router) f32 */
+    FORM_SPLIT /* trained in bf16 mode: matrices with Param.split in split rows (core/split_master.h); the others f32 */
+} Form;
+
+/* Bytes of a parameter in a form. */
+size_t param_bytes(const Param *p, Form form);
+
+/* Views with room for every part of the model; none is placed yet. Free with weights_free. */
+Weights weights_new(const ModelConfig *c, const ParamTable *t);
+/* Points the views of a part at memory: at[i] = place of its i-th parameter, NULL: nowhere (the view keeps its shape). Parameters
+ * that join others (param_joins) must be their neighbours. passing: Mat.passing. A part is placed whole. */
+void weights_place(Weights *w, const ParamTable *t, int part, Form form, void *const *at, bool passing);
+/* From now on k is asked for every part. */
+void weights_keep(Weights *w, Keeper *k);
 
 /* block holds table->total floats and must outlive the views. dtype bf16: it is split (split_master.h), and the views of matrices
  * see the bf16 halves. Free with weights_free (the block is the caller's). */

@@ -127,7 +127,7 @@ void cpu_grouped_bwd_w(Backend *b, const Mat *dw, Mat dy, Mat x, const int32_t *
 /* Column h of a head view as a matrix of n rows. */
 static Mat head_columns(HeadView v, int h, int n, size_t cols)
 {
-    return (Mat){(char *)v.p + (size_t)h * v.head * dtype_size(v.dtype), v.dtype, (size_t)n, cols, v.row};
+    return (Mat){(char *)v.p + (size_t)h * v.head * dtype_size(v.dtype), v.dtype, (size_t)n, cols, v.row, false};
 }
 
 void cpu_heads_product(Backend *b, HeadView y, HeadView x, Mat w, HeadRows s, int n, bool transposed)

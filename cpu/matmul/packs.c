@@ -215,7 +215,7 @@ void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, cons
     PackPiece *pieces = (PackPiece *)cpu_scratch(b, 0, most * sizeof(PackPiece) / sizeof(float));
     for (int e = 0; e < E; e++) {
         packed[e] = NULL;
-        if (need && !need[e]) {
+        if (w[e].passing || (need && !need[e])) {
             continue;
         }
         Pack *pack = make ? find_or_create(cache, w[e], g->pack_bytes(w[e].rows, w[e].cols)) : find_fresh(cache, w[e]);

@@ -19,7 +19,7 @@ void gemm_packs_stale(PackCache *cache);
 /* Frees every packed copy. */
 void gemm_packs_drop(PackCache *cache);
 /* packed[e] = the packed form of w[e] for provider g, E matrices; packs those not yet there, in parallel, or leaves NULL where
- * nothing is to be packed (gemm_packs). need[e] (NULL: all): skip if false. */
+ * nothing is to be packed (gemm_packs, Mat.passing). need[e] (NULL: all): skip if false. */
 void gemm_packs_get(Backend *b, const GemmProvider *g, const void **packed, const Mat *w, const bool *need, int E);
 
 #endif

@@ -148,7 +148,8 @@ static void close_lanes(Tune *t)
 /* `rows` rows from `from` on; the result goes to the same rows of `to`, or to all of dw. */
 static void product(const Tune *t, const Lane *l, Backend *b, int op, Shape s, size_t from, size_t rows, float *to)
 {
-    Mat x = mat_rows((Mat){t->x, t->dtype, ROWS, s.in, s.in}, from, rows), w = {t->w, t->dtype, s.out, s.in, s.in};
+    Mat x = mat_rows((Mat){t->x, t->dtype, ROWS, s.in, s.in, false}, from, rows),
+        w = {t->w, t->dtype, s.out, s.in, s.in, false};
     Mat dy = mat_rows(mat_f32(t->dy, ROWS, s.out), from, rows);
     if (op == 0) l->ops->linear_fwd(b, mat_f32(to + from * s.out, rows, s.out), x, w, NULL, false);
     if (op == 1) l->ops->linear_bwd_x(b, mat_f32(to + from * s.in, rows, s.in), dy, w, false);

@@ -161,7 +161,7 @@ int lab_out(LabTrial *t, size_t rows, size_t cols, size_t gap)
 Mat lab_mat(const LabTrial *t, float *out, int number)
 {
     const LabOut *o = &t->outs[number];
-    return (Mat){out + o->at, DTYPE_F32, o->rows, o->cols, o->stride};
+    return (Mat){out + o->at, DTYPE_F32, o->rows, o->cols, o->stride, false};
 }
 
 float *lab_at(const LabTrial *t, float *out, int number)
@@ -173,7 +173,7 @@ Mat lab_bf16(const LabTrial *t, float *out, int number, size_t cols)
 {
     const LabOut *o = &t->outs[number];
     assert_int_equal(o->cols, lab_halves(cols));
-    return (Mat){out + o->at, DTYPE_BF16, o->rows, cols, 2 * o->stride};
+    return (Mat){out + o->at, DTYPE_BF16, o->rows, cols, 2 * o->stride, false};
 }
 
 static float guard_value(size_t i)

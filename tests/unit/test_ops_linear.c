@@ -16,7 +16,7 @@ typedef struct Layer {
 
 static Mat strided(float *p, size_t rows, size_t cols, size_t gap)
 {
-    return (Mat){p, DTYPE_F32, rows, cols, cols + gap};
+    return (Mat){p, DTYPE_F32, rows, cols, cols + gap, false};
 }
 
 static Layer layer_make(size_t M, size_t N, size_t K, size_t gap)

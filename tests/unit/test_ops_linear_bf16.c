@@ -24,7 +24,7 @@ static size_t largest(size_t a, size_t b)
 
 static Mat bf16_mat(uint16_t *p, size_t rows, size_t cols, size_t stride)
 {
-    return (Mat){p, DTYPE_BF16, rows, cols, stride};
+    return (Mat){p, DTYPE_BF16, rows, cols, stride, false};
 }
 
 static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
@@ -56,7 +56,7 @@ static Layer layer_make(size_t M, size_t N, size_t K, size_t gap, size_t shift)
         if ((i - shift) % (N + gap) >= N) l.dy_half[i] = 0x7fc0, l.dy_exact[i] = NAN;
     l.c = (LinearCase){.x = bf16_mat(l.x_half + shift, M, K, K + gap),
                        .w = bf16_mat(l.w_half + shift, N, K, 2 * K),
-                       .dy = {l.dy_exact + shift, DTYPE_F32, M, N, N + gap},
+                       .dy = {l.dy_exact + shift, DTYPE_F32, M, N, N + gap, false},
                        .bias = l.bias};
     return l;
 }
@@ -350,7 +350,7 @@ static void gradient_of_bf16(void **state)
     const Ops *ops = lab_ops();
     Backend *b = lab_backend();
     float a[30 * 40], c[30 * 40];
-    Mat f32 = {l.dy + l.shift, DTYPE_F32, l.M, l.N, l.N + l.gap},
+    Mat f32 = {l.dy + l.shift, DTYPE_F32, l.M, l.N, l.N + l.gap, false},
         half = bf16_mat(l.dy_half + l.shift, l.M, l.N, l.N + l.gap);
     for (size_t n = 1; n <= 30; n += 29) {
         ops->linear_bwd_x(b, mat_f32(a, n, 40), mat_rows(f32, 0, n), l.c.w, false);

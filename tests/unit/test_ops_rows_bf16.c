@@ -27,7 +27,7 @@ static void values_free(Values v)
 /* rows x cols of v with `gap` unused values after each row, in either type. */
 static Mat of(Values v, bool half, size_t rows, size_t cols, size_t gap)
 {
-    return (Mat){half ? (void *)v.h : (void *)v.f, half ? DTYPE_BF16 : DTYPE_F32, rows, cols, cols + gap};
+    return (Mat){half ? (void *)v.h : (void *)v.f, half ? DTYPE_BF16 : DTYPE_F32, rows, cols, cols + gap, false};
 }
 
 /* The inputs of a case; each runs an op in f32 (half = false) to outputs 0, 1, ... and in bf16 to the following ones. */

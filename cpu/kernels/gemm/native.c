@@ -42,7 +42,7 @@ VEC_INLINE size_t inner(const Form *f, size_t n)
 static Mat paired(Backend *b, int thread, Mat m)
 {
     if (m.dtype == DTYPE_BF16 && m.cols % 2 == 0 && m.stride % 2 == 0 && (uintptr_t)m.p % 4 == 0) {
-        return (Mat){m.p, DTYPE_F32, m.rows, m.cols / 2, m.stride / 2};
+        return (Mat){m.p, DTYPE_F32, m.rows, m.cols / 2, m.stride / 2, false};
     }
     size_t row = round_up(m.cols, VEC);
     uint16_t *copy = (uint16_t *)cpu_scratch(b, thread, m.rows * row / 2);
@@ -51,7 +51,7 @@ static Mat paired(Backend *b, int thread, Mat m)
             v16_store_bf16(copy + n * row + j, any_load(row_of(m, n), j, row_lanes(m.cols - j)));
         }
     }
-    return (Mat){copy, DTYPE_F32, m.rows, (m.cols + 1) / 2, row / 2};
+    return (Mat){copy, DTYPE_F32, m.rows, (m.cols + 1) / 2, row / 2, false};
 }
 
 static Mat widened(Backend *b, int thread, Mat m)
@@ -59,7 +59,7 @@ static Mat widened(Backend *b, int thread, Mat m)
     size_t stride = round_up(m.cols, VEC);
     float *wide = cpu_scratch(b, thread, m.rows * stride);
     panel_copy(wide, m, 0, m.cols, stride, false, true);
-    return (Mat){wide, DTYPE_F32, m.rows, m.cols, stride};
+    return (Mat){wide, DTYPE_F32, m.rows, m.cols, stride, false};
 }
 
 /* m as operand a, its columns the inner index. Packing into tiles pays where each row is reused by many columns of b; few rows,
