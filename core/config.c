@@ -71,6 +71,26 @@ float config_attention_scale(const ModelConfig *c)
     return (float)scale;
 }
 
+bool config_extend(ModelConfig *c, double factor, Status *st)
+{
+    RopeConfig *r = &c->rope;
+    if (r->scaling != ROPE_PLAIN)
+        return fail(st, "its rotary positions are scaled already (rope_scaling %s): start from the model before that",
+                    rope_scaling_name((int)r->scaling));
+    double reach = factor * c->max_positions;
+    if (reach > 1 << 28) return fail(st, "%g times its %d positions is too far", factor, c->max_positions);
+    r->scaling = ROPE_YARN;
+    r->factor = (float)factor;
+    r->original_positions = c->max_positions;
+    r->beta_fast = 32.0f, r->beta_slow = 1.0f;
+    r->has_mscale = r->has_mscale_all_dim = c->attention == ATTENTION_MLA;
+    r->mscale = r->mscale_all_dim =
+        c->attention == ATTENTION_MLA ? (c->arch == ARCH_DEEPSEEK_V2 ? 0.707f : 1.0f) : 0.0f;
+    r->attention_factor = 0.0f;
+    c->max_positions = (int)reach;
+    return config_validate(c, st);
+}
+
 /* YaRN (arXiv:2309.00071, section 3.2, NTK-by-parts): pairs that turn more than beta_fast times within the original context keep
  * their frequency theta_i, those that turn less than beta_slow times have it divided by the factor s, a ramp lies between:
  *   theta'_i = (1 - gamma_i) theta_i / s + gamma_i theta_i,  gamma_i = 1 - ramp(i).

@@ -109,6 +109,10 @@ bool config_validate(const ModelConfig *c, Status *st);
 /* Softmax scale: (Dn + Dr)^-1/2, times mu^2 under YaRN (mu = 1 + 0.1 mscale_all_dim ln(factor)). */
 float config_attention_scale(const ModelConfig *c);
 
+/* Makes the model's positions reach `factor` times as far by YaRN, with the constants of its family: DeepSeek's mscale (V2 0.707,
+ * V3 1), for others the published default. Fails where the rotary frequencies are scaled already. */
+bool config_extend(ModelConfig *c, double factor, Status *st);
+
 /* inv_freq[Dr / 2] (f64) and the multiplier of cos and sin (1 without YaRN). YaRN as DeepSeek's remote code:
  * Peng et al., arXiv:2309.00071, with floor / ceil correction range. */
 void config_rope_frequencies(const ModelConfig *c, double *inv_freq, double *multiplier);

@@ -1,5 +1,6 @@
 /* r1 eval: a model on held-out problems of built-in tasks or of a file. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/model/eval_numbers.h"
+#include "recipes/model/eval_text.h"
+#include "recipes/model/needle_grid.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/model/open_model.h"
@@ -19,7 +22,7 @@
 enum { PROBLEMS = 200, SAMPLES = 16 }; /* of a built-in task, of a problem */
 
 typedef struct EvalArgs {
-    const char *model, *tasks, *levels, *dump, *template_name, *effort, *rm;
+    const char *model, *text, *tasks, *levels, *dump, *template_name, *effort, *rm;
     int cache;                                /* CacheKind */
     int n, k, max_tokens, seed;               /* n, k, max_tokens 0, seed -1: not given */
     int best_of, by, shots, refine, feedback; /* by: BestBy, feedback: Feedback */
@@ -39,6 +42,7 @@ typedef struct Evaluation {
     int n_sources;
     CorpusSpec reasoning, general;
     FILE *dump;
+    NeedleGrid needles;
     OpenModel judge; /* --rm */
 } Evaluation;
 
@@ -119,6 +123,13 @@ static void dump_sample(void *ctx, int sample, const JudgedText *judged)
     json_free(o);
 }
 
+static void see_sample(void *ctx, int sample, const JudgedText *judged)
+{
+    Evaluation *e = ctx;
+    needle_grid_add(&e->needles, judged);
+    if (e->dump) dump_sample(e->dump, sample, judged);
+}
+
 /* EvalRate by the reward model of --rm, RATED sequences at once. */
 static bool rate_samples(void *ctx, const PromptSet *set, const Completion *c, int k, float *score, Status *st)
 {
@@ -189,8 +200,8 @@ static EvalSpec spec_of(Evaluation *e)
                       .seed = a->seed >= 0 ? (uint32_t)a->seed : seed,
                       .slots = 128,
                       .curve = a->curve,
-                      .on_sample = e->dump ? dump_sample : NULL,
-                      .on_sample_ctx = e->dump,
+                      .on_sample = see_sample,
+                      .on_sample_ctx = e,
                       .cancel = &interrupted};
 }
 
@@ -291,6 +302,31 @@ static void print_table(const EvalResult *r)
     }
 }
 
+/* --text: no problem is put, so no template is asked for. */
+static bool run_text(Evaluation *e, Status *st)
+{
+    const EvalArgs *a = e->args;
+    TextEval t;
+    if (!open_model_speaks(&e->model, a->model, st) || !open_model_reads_text(&e->model, a->model, st) ||
+        !eval_text(e->model.policy, e->model.file->tokenizer, a->text, a->runtime.skip_bad, &t, st))
+        return false;
+    double perplexity = exp(t.nats / (double)t.tokens);
+    if (a->json) {
+        Json *o = json_new_object();
+        json_set(o, "bits_per_byte", json_new_number(text_bits_per_byte(&t)));
+        json_set(o, "nll", json_new_number(t.nats / (double)t.tokens));
+        json_set(o, "tokens", json_new_int(t.tokens));
+        json_set(o, "bytes", json_new_int(t.bytes));
+        json_set(o, "texts", json_new_int(t.texts));
+        json_set(o, "windows", json_new_int(t.windows));
+        json_line_print(o);
+    } else {
+        printf("%.4f bits per byte (%ld bytes in %ld tokens, perplexity of a token %.3f; %d texts in %d windows)\n",
+               text_bits_per_byte(&t), t.bytes, t.tokens, perplexity, t.texts, t.windows);
+    }
+    return true;
+}
+
 static bool run(Evaluation *e, Status *st)
 {
     const EvalArgs *a = e->args;
@@ -312,8 +348,14 @@ static bool run(Evaluation *e, Status *st)
     if (e->dump && fclose(e->dump) && ok)
         ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
     if (!ok) return false;
-    if (a->json) json_line_print(eval_json(&r));
-    else print_table(&r);
+    if (a->json) {
+        Json *o = eval_json(&r), *needles = needle_grid_json(&e->needles);
+        if (needles) json_set(o, "needle", needles);
+        json_line_print(o);
+    } else {
+        print_table(&r);
+        needle_grid_print(&e->needles);
+    }
     free(r.problems);
     return true;
 }
@@ -332,6 +374,8 @@ static int read_args(int argc, char **argv, EvalArgs *a)
     const Option options[] = {
         {"--task", "T[,T..]", OPTION_TEXT, &a->tasks, 0, 0,
          "built-in tasks, JSONL files, or names of the checkpoint's recipe\n(default: all of that recipe)"},
+        {"--text", "FILE", OPTION_TEXT, &a->text, 0, 0,
+         "instead of problems: bits per byte of a JSONL file's \"text\" rows, or of a\nfile as it is"},
         {"--n", "N", OPTION_INT, &a->n, 1, 1 << 20, "problems a task, rows of a file (default: 200, every row)"},
         {"--heldout", "X", OPTION_REAL, &a->heldout, 0, 0.5,
          "of a file only the share that a recipe with this heldout keeps\nfrom training (default 0: every row)"},
@@ -384,6 +428,7 @@ static int read_args(int argc, char **argv, EvalArgs *a)
     if (code != COMMAND_GO) return code;
     if (a->levels && !parse_levels(a->levels, a->range))
         return command_usage(&usage, "--levels %s: expected A,B with 1 <= A <= B", a->levels);
+    if (a->text && a->tasks) return command_usage(&usage, "--text and --task: one of them");
     if (a->rm && !(a->best_of && a->by == BY_HELPFUL_RM))
         return command_usage(&usage, "--rm belongs to --best-of N --by helpful_rm");
     if (a->best_of && a->by == BY_HELPFUL_RM && !a->rm)
@@ -407,7 +452,7 @@ int cmd_eval(int argc, char **argv)
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
     if (!open_model(&e.model, a.model, &a.runtime, &st)) return command_failed(&st);
-    bool ok = run(&e, &st);
+    bool ok = a.text ? run_text(&e, &st) : run(&e, &st);
     for (int i = 0; i < e.n_sources; i++) task_source_close(&e.sources[i]);
     free(e.recipe);
     if (e.judge.policy) open_model_close(&e.judge);

@@ -262,6 +262,10 @@ static bool check_stage(Recipe *r, int i, const Node *node, Status *st)
     RecipeStage *s = &r->stages[i];
     if (s->kind == STAGE_DISTILL) s->model = BLOCK_STUDENT;
     if (!check_name(r, i, node, st) || !check_sources(r, i, node, st) || !check_data(r, s, node, st)) return false;
+    const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->student : &r->model;
+    if (s->extend > 1 && !s->from[0] && !block->from[0])
+        return fail(st, "%s: stage '%s' extends positions, so it needs from: the model whose positions those are",
+                    place(node, "extend"), s->name);
     bool steps = s->steps > 0 || s->epochs > 0;
     if (!steps) return fail(st, "%s: stage '%s' has neither steps nor epochs", node->where, s->name);
     if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && !s->eval_every)

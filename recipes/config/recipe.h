@@ -131,8 +131,9 @@ typedef struct RecipeStage {
     char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
     char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
 
-    int steps;                               /* 0 in sft-like kinds: epochs decide */
-    BatchRamp batch;                         /* sequences a step */
+    int steps;       /* 0 in sft-like kinds: epochs decide */
+    BatchRamp batch; /* sequences a step */
+    double extend; /* pretrain, sft: positions reach so many times as far as those of `from`, by YaRN; 1: as they are */
     double mtp_weight, mtp_later, mtp_after; /* lambda of multi-token prediction; after a share of the steps another */
     int max_length;                          /* tokens of a training sequence; longer ones are dropped and counted */
     Turns train_turns;                       /* sft: which turns of a conversation are trained */

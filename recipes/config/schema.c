@@ -295,6 +295,8 @@ static const Field stage_fields[] = {
      .help = "sequences (pairs) an update; {from, to, over} grows in so many steps"},
     INT("max_length", max_length, "256", 2, 1 << 24, PRE | TEACH,
         "tokens of a sequence; longer ones are dropped and counted"),
+    REAL("extend", extend, "1", 1, 1024, PRE | SFT,
+         "YaRN: positions reach so many times as far as the starting model's (with max_length, and steps, to match)"),
     {.key = "mtp",
      .type = FIELD_SECTION,
      .offset = 0,

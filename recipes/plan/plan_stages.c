@@ -21,13 +21,19 @@ enum { PLAN_PROBLEMS = 256 };
 /* The config of the model a name stands for: a stage before, or a file, of which only the head is read. */
 static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st);
 
-static bool config_of_stage(Run *r, const RecipeStage *s, ModelConfig *out, Status *st)
+static bool start_config(Run *r, const RecipeStage *s, ModelConfig *out, Status *st)
 {
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
     if (s->from[0]) return config_of_name(r, s->from, out, st);
     if (block->from[0]) return config_of_name(r, block->from, out, st);
     return recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
                                tokenizer_eos(r->tokenizer), out, st);
+}
+
+static bool config_of_stage(Run *r, const RecipeStage *s, ModelConfig *out, Status *st)
+{
+    if (!start_config(r, s, out, st)) return false;
+    return s->extend <= 1 || config_extend(out, s->extend, st) || fail_prefix(st, "stage %s: extend", s->name);
 }
 
 static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *st)

@@ -80,7 +80,8 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
     return true;
 }
 
-Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
+/* extend: positions reach so many times as far. */
+static Policy *open_policy(Run *r, const char *from, bool scalar, double extend, char **extra, Status *st)
 {
     char *path = resolve(r, from);
     LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
@@ -89,7 +90,8 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
     if (!m) return NULL;
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
-    if (!st->failed && model_has_weights(m, from, st) && model_finite(m, st) && fits_tokenizer(r, m, from, st)) {
+    if (!st->failed && model_has_weights(m, from, st) && model_finite(m, st) && fits_tokenizer(r, m, from, st) &&
+        (extend <= 1 || config_extend(&m->config, extend, st) || fail_prefix(st, "extend: %s", from))) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);
@@ -104,6 +106,11 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
     return p;
 }
 
+Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
+{
+    return open_policy(r, from, scalar, 1, extra, st);
+}
+
 Policy *run_policy(Run *r, const char *from, bool scalar, Status *st)
 {
     return run_policy_extra(r, from, scalar, NULL, st);
@@ -111,9 +118,9 @@ Policy *run_policy(Run *r, const char *from, bool scalar, Status *st)
 
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st)
 {
-    if (s->from[0]) return run_policy(r, s->from, scalar, st);
+    if (s->from[0]) return open_policy(r, s->from, scalar, s->extend, NULL, st);
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
-    if (block->from[0]) return run_policy(r, block->from, scalar, st);
+    if (block->from[0]) return open_policy(r, block->from, scalar, s->extend, NULL, st);
     ModelConfig config;
     if (!recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
                              tokenizer_eos(r->tokenizer), &config, st))

@@ -28,9 +28,34 @@ expect_says "guesses [0-9]* were right"
 expect_exit 1 "$R1" generate "$whole/few_wide" --prompt 1+1 --draft 1
 expect_says num_nextn_predict_layers
 
-long() { "$R1" run tests/architectures.yaml --threads 1 --quiet --set base.steps=1500 --until taught --out "$@"; }
+# Positions extended by YaRN, in the checkpoint and in an export, and what is read at which depth.
+"$R1" inspect "$whole/longer" --json >"$out"
+for words in '"max_position_embeddings": 1024' '"factor": 4' '"original_max_position_embeddings": 256' '"mscale_all_dim": 1'; do
+    grep -q "$words" "$out" || complain "the extended model has not $words"
+done
+expect_exit 0 "$R1" export "$whole/longer" --format hf -o "$TEST_DIR/longer"
+tr -d ' \n' <"$TEST_DIR/longer/config.json" | grep -q '"rope_scaling":{"type":"yarn","factor":4' || complain "the export is not extended"
+expect_exit 0 "$R1" eval "$whole/longer" --task needle --levels 1,5 --n 20 --k 2 --max-tokens 20
+grep -q "^     512  " "$out" || complain "no row of 512 digits"
+expect_exit 1 "$R1" run tests/architectures.yaml --quiet --out "$TEST_DIR/twice" --set longer.from="$whole/longer"
+expect_says "scaled already"
+
+# Bits per byte: a token a byte here, so nll / ln 2; a text longer than the positions is cut; other rows are refused.
+printf '{"text": "12345678901234567890"}\n{"text": "(1+2)"}\n' >"$TEST_DIR/text.jsonl"
+expect_exit 0 "$R1" eval "$whole/base" --text "$TEST_DIR/text.jsonl" --json
+python3 -c "
+import json, math, sys
+o = json.load(open(sys.argv[1]))
+assert o['bytes'] == o['tokens'] == 25 and o['texts'] == 2 and o['windows'] == 2, o
+assert abs(o['bits_per_byte'] - o['nll'] / math.log(2)) < 1e-9, o" "$out"
+for _ in 1 2 3 4 5 6 7 8 9; do printf 1234567890123456789012345678901234567890; done >"$TEST_DIR/text"
+expect_exit 0 "$R1" eval "$whole/base" --text "$TEST_DIR/text" --json
+grep -q '"windows": 2' "$out" || complain "a text of 360 tokens was not cut at 256 positions"
+expect_error 1 "line 1 is no text" "$R1" eval "$whole/base" --text tests/asan.jsonl
+
+long() { "$R1" run tests/architectures.yaml --threads 1 --quiet --set base.steps=500 --until taught --out "$@"; }
 expect_exit 0 long "$whole-long"
-"$R1" run tests/architectures.yaml --threads 1 --quiet --set base.steps=1500 --until taught --checkpoint-seconds 0 --out "$run" \
+"$R1" run tests/architectures.yaml --threads 1 --quiet --set base.steps=500 --until taught --checkpoint-seconds 0 --out "$run" \
     >"$out" 2>"$said" &
 child=$!
 until grep -qs '"stage": "base", "step": 100,' "$run/metrics.jsonl"; do
