@@ -483,3 +483,14 @@ int32_t *gguf_ints(const GgufFile *f, const char *key, size_t *n)
     *n = (size_t)v->count;
     return list;
 }
+
+float *gguf_floats(const GgufFile *f, const char *key, size_t *n)
+{
+    const Value *v = find_value(f, key);
+    if (!v || v->type != VALUE_ARRAY || v->element != VALUE_F32) return NULL;
+    float *list = malloc((size_t)v->count * sizeof *list + 1);
+    CHECK(list);
+    memcpy(list, v->at, (size_t)v->count * sizeof *list);
+    *n = (size_t)v->count;
+    return list;
+}

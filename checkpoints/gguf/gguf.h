@@ -34,9 +34,10 @@ bool gguf_int(const GgufFile *f, const char *key, int64_t *out);
 bool gguf_float(const GgufFile *f, const char *key, double *out);
 bool gguf_bool(const GgufFile *f, const char *key, bool *out);
 const char *gguf_string(const GgufFile *f, const char *key);
-/* An array of strings; of integers as i32 (NULL when one does not fit). One block, the caller frees it. */
+/* An array of strings; of integers as i32 (NULL when one does not fit); of f32. One block, the caller frees it. */
 const char **gguf_strings(const GgufFile *f, const char *key, size_t *n);
 int32_t *gguf_ints(const GgufFile *f, const char *key, size_t *n);
+float *gguf_floats(const GgufFile *f, const char *key, size_t *n);
 
 /* ---- Models ---- */
 
@@ -55,7 +56,7 @@ Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st);
 
 typedef enum { GGUF_WRITE_F32, GGUF_WRITE_F16, GGUF_WRITE_BF16, GGUF_WRITE_Q8_0 } GgufTarget;
 /* A file that llama.cpp loads. Vectors, norms, the router and its bias stay F32; a matrix whose rows are no multiple of
- * 32 is F16 instead of Q8_0. tokenizer NULL, or not a byte-level BPE: no vocabulary is written. */
+ * 32 is F16 instead of Q8_0. tokenizer NULL, or one that tokenizer_to_gguf fails for: no vocabulary is written. */
 bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t,
                 const float *weights, GgufTarget target, const Tokenizer *tokenizer, Status *st);
 

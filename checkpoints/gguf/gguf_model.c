@@ -181,6 +181,9 @@ static void read_grouped_attention(Keys *k, ModelConfig *c)
     else if (!c->qkv_bias && gguf_find(k->f, "blk.0.attn_q.bias"))
         k->ok = fail(k->st, "%s has biases in its attention, which is not supported for %s", k->path, k->arch);
     else read_scaling(k, c);
+    /* Within the window it hides nothing; longer sequences are refused. */
+    int window = get_int(k, "attention.sliding_window", 0);
+    if (k->ok && window > 0 && window < c->max_positions) c->max_positions = window;
 }
 
 static void read_latent_attention(Keys *k, ModelConfig *c)
@@ -372,29 +375,45 @@ static int token_id(const GgufFile *f, const char *key, size_t vocab)
     return gguf_int(f, key, &id) && id >= 0 && (uint64_t)id < vocab ? (int)id : -1;
 }
 
+/* Fills the arrays of v, which the caller frees; the merges may be missing where scores can stand for them. */
+static bool read_vocabulary(const GgufFile *f, GgufVocabulary *v)
+{
+    size_t n = 0, types_n = 0, merges_n = 0, scores_n = 0;
+    v->tokens = gguf_strings(f, "tokenizer.ggml.tokens", &n);
+    v->merges = gguf_strings(f, "tokenizer.ggml.merges", &merges_n);
+    v->types = gguf_ints(f, "tokenizer.ggml.token_type", &types_n);
+    v->scores = v->sentencepiece ? gguf_floats(f, "tokenizer.ggml.scores", &scores_n) : NULL;
+    v->bos = token_id(f, "tokenizer.ggml.bos_token_id", n);
+    v->eos = token_id(f, "tokenizer.ggml.eos_token_id", n);
+    v->unk = token_id(f, "tokenizer.ggml.unknown_token_id", n);
+    gguf_bool(f, "tokenizer.ggml.add_space_prefix", &v->space_prefix);
+    gguf_bool(f, "tokenizer.ggml.add_bos_token", &v->add_bos);
+    v->n = (int)n;
+    v->n_merges = (int)merges_n;
+    return v->tokens && n <= INT_MAX && merges_n <= INT_MAX && (v->merges || v->sentencepiece) &&
+           (!v->types || types_n == n) && (!v->scores || scores_n == n);
+}
+
 Tokenizer *gguf_tokenizer(const GgufFile *f, const char *path, Status *st)
 {
     const char *model = gguf_string(f, "tokenizer.ggml.model"), *pre = gguf_string(f, "tokenizer.ggml.pre");
     const char *chat = gguf_string(f, "tokenizer.chat_template");
-    if (!model || strcmp(model, "gpt2")) {
-        fail(st, "%s has a tokenizer of kind %.40s; only byte-level BPE (gpt2) is read", path,
-             model ? model : "(none)");
+    bool sentencepiece = model && !strcmp(model, "llama");
+    if (!model || (!sentencepiece && strcmp(model, "gpt2"))) {
+        fail(st,
+             "%s has a tokenizer of kind %.40s; only byte-level BPE (gpt2) and SentencePiece's BPE (llama) are read",
+             path, model ? model : "(none)");
         return NULL;
     }
-    size_t n = 0, merges_n = 0, types_n = 0;
-    const char **tokens = gguf_strings(f, "tokenizer.ggml.tokens", &n),
-               **merges = gguf_strings(f, "tokenizer.ggml.merges", &merges_n);
-    int32_t *types = gguf_ints(f, "tokenizer.ggml.token_type", &types_n);
+    GgufVocabulary v = {
+        .pre = pre ? pre : "gpt-2", .sentencepiece = sentencepiece, .space_prefix = true, .add_bos = true};
     Tokenizer *t = NULL;
-    if (!tokens || n > INT_MAX || !merges || merges_n > INT_MAX || (types && types_n != n))
-        fail(st, "%s: its tokenizer's tokens, merges or token types are missing or do not fit together", path);
-    else
-        t = tokenizer_from_gguf(tokens, (int)n, types, merges, (int)merges_n, pre ? pre : "gpt-2",
-                                token_id(f, "tokenizer.ggml.bos_token_id", n),
-                                token_id(f, "tokenizer.ggml.eos_token_id", n), st);
+    if (read_vocabulary(f, &v)) t = tokenizer_from_gguf(&v, st);
+    else fail(st, "%s: its tokenizer's tokens, merges, scores or token types are missing or do not fit together", path);
     if (t && chat) tokenizer_set_chat_template(t, chat);
-    free(tokens);
-    free(merges);
-    free(types);
+    free(v.tokens);
+    free(v.merges);
+    free((void *)v.types);
+    free((void *)v.scores);
     return t;
 }

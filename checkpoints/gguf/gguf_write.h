@@ -8,7 +8,7 @@
 /* Everything but the tensors: general, architecture, tokenizer. */
 bool gguf_put_keys(GgufKeys *k, const char *model_name, const ModelConfig *c, GgufTarget target, const Tokenizer *t,
                    Status *st);
-/* tokenizer.ggml.*: a byte-level BPE, or "none". */
+/* tokenizer.ggml.*: a vocabulary of kind gpt2 or llama; "none" where tokenizer_to_gguf has none. */
 bool gguf_put_tokenizer(GgufKeys *k, const ModelConfig *c, const Tokenizer *t, Status *st);
 
 #endif

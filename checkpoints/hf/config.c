@@ -53,16 +53,23 @@ static void refuse_true(Reader *r, const char *key)
         r->ok = fail(r->st, "config.json sets %s, which is not supported: only models without it can be loaded", key);
 }
 
+/* Mistral is Llama with a sliding window. */
+static bool is_mistral(const Reader *r)
+{
+    return !strcmp(json_get_string(r->object, "model_type", ""), "mistral");
+}
+
 static void read_arch(Reader *r, ModelConfig *c)
 {
     const char *type = json_get_string(r->object, "model_type", NULL);
     int arch = 0;
+    if (is_mistral(r)) type = "llama";
     while (arch < ARCH_COUNT && (!type || strcmp(type, arch_name((Arch)arch)))) arch++;
     if (arch == ARCH_COUNT) {
         r->ok =
             fail(r->st,
                  "config.json: model_type %.60s is unknown; known are deepseek_v2, deepseek_v3, qwen2, qwen3, llama, "
-                 "deepseek, glm4_moe",
+                 "mistral, deepseek, glm4_moe",
                  type ? type : "(absent)");
         return;
     }
@@ -152,6 +159,18 @@ static void read_experts(Reader *r, ModelConfig *c)
             fail(r->st, "config.json: a deepseek model's router has topk_method greedy and no routed_scaling_factor");
 }
 
+/* A window w lets position i see i - w + 1 to i: up to w positions it hides nothing, and longer sequences are refused like those
+ * beyond the embedded positions. */
+static void read_window(Reader *r, ModelConfig *c)
+{
+    static const int MISTRAL_WINDOW = 4096; /* transformers' default */
+    bool always = is_mistral(r), used = always || read_bool(r, "use_sliding_window", false);
+    if (!used || is_null(r, "sliding_window")) return;
+    int window = always ? read_int(r, "sliding_window", MISTRAL_WINDOW) : require_int(r, "sliding_window");
+    if (r->ok && window < 1) r->ok = fail(r->st, "config.json: sliding_window is %d, it must be at least 1", window);
+    else if (r->ok && window < c->max_positions) c->max_positions = window;
+}
+
 static void read_grouped_attention(Reader *r, ModelConfig *c)
 {
     c->attention = ATTENTION_GQA;
@@ -164,7 +183,7 @@ static void read_grouped_attention(Reader *r, ModelConfig *c)
             fail(r->st, "config.json: num_attention_heads is %d, which does not divide hidden_size, %d", c->H, c->C);
     c->qkv_bias = c->arch == ARCH_QWEN2;
     c->qk_norm = c->arch == ARCH_QWEN3;
-    refuse_true(r, "use_sliding_window");
+    read_window(r, c);
     if (c->arch == ARCH_GLM4_MOE) refuse_true(r, "use_qk_norm");
     /* transformers' default for GLM-4.5 is its released models'. */
     if (r->ok && read_float(r, "partial_rotary_factor", c->arch == ARCH_GLM4_MOE ? 0.5 : 1.0) != 1.0f)

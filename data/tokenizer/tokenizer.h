@@ -27,10 +27,27 @@ Tokenizer *tokenizer_train_bpe(const char *text, size_t length, int vocab, Statu
 /* From a folder or a tokenizer.json path; takes tokenizer_config.json and chat_template.jinja beside it where they
  * are. */
 Tokenizer *tokenizer_load(const char *path, Status *st);
-/* From GGUF metadata: tokenizer.ggml.tokens, .token_type (NULL: all normal), .merges ("left right"), .pre
- * (deepseek-llm, deepseek-v3, qwen2, smollm, llama-bpe, gpt-2), and the ids of BOS and EOS (-1: none). */
-Tokenizer *tokenizer_from_gguf(const char **tokens, int n, const int32_t *types, const char **merges, int n_merges,
-                               const char *pre, int bos, int eos, Status *st);
+/* tokenizer.ggml.* of a GGUF file. Byte-level BPE (kind gpt2): merges ("left right") and the pre-tokenizer's name count.
+ * SentencePiece's BPE (kind llama): merges may be missing, then they follow from the scores; space_prefix: a text begins with a
+ * space that is not there. */
+typedef struct GgufVocabulary {
+    const char **tokens; /* NULL: no token */
+    int n;
+    const int32_t *types; /* NULL: all normal */
+    const float *scores;  /* NULL: none */
+    const char **merges;
+    int n_merges;
+    const char *pre;
+    int bos, eos, unk; /* -1: none */
+    bool sentencepiece, space_prefix, add_bos;
+    void *made; /* tokenizer_to_gguf's: what the others point to */
+} GgufVocabulary;
+enum { GGUF_NORMAL = 1, GGUF_UNKNOWN, GGUF_CONTROL, GGUF_USER, GGUF_UNUSED, GGUF_BYTE }; /* token types */
+Tokenizer *tokenizer_from_gguf(const GgufVocabulary *v, Status *st);
+/* The other way, with n >= tokenizer_vocab ids; free with gguf_vocabulary_free. Fails where no kind of llama.cpp's is known
+ * to give the same ids. bos, eos and add_bos are left to the caller. */
+bool tokenizer_to_gguf(const Tokenizer *t, int n, GgufVocabulary *v, Status *st);
+void gguf_vocabulary_free(GgufVocabulary *v);
 /* The bytes that tokenizer_parse reads back: what a checkpoint stores. It is tokenizer.json as it came; where there is
  * a tokenizer_config.json, its text is the first member, "r1_tokenizer_config". Caller frees. */
 char *tokenizer_serialize(const Tokenizer *t, size_t *length);

@@ -30,8 +30,7 @@ static void grow_tokens(Tokenizer *t, int32_t id)
     t->vocab = id + 1;
 }
 
-/* The byte that "<0xNN>" names, -1 for any other text. */
-static int named_byte(const char *text, size_t length)
+int tokenizer_named_byte(const char *text, size_t length)
 {
     unsigned byte;
     int used = 0;
@@ -55,7 +54,7 @@ static void set_token(Tokenizer *t, int32_t id, const char *text, size_t length,
 {
     Token *token = &t->tokens[id];
     *token = (Token){.at = (uint32_t)t->pool.n, .exists = true, .special = special};
-    int byte = t->byte_names ? named_byte(text, length) : -1;
+    int byte = t->byte_names ? tokenizer_named_byte(text, length) : -1;
     if (byte >= 0) text_add_bytes(&t->pool, (char[]){(char)byte}, 1);
     else if (t->space[0].n) add_spaced(t, text, length);
     else if (!t->bytes_out || !byte_alphabet_decode(text, length, &t->pool)) text_add_bytes(&t->pool, text, length);

@@ -57,6 +57,16 @@ Json *pretokenizer_value(const char *name);
 extern const char *const pretokenizer_names; /* for sentences: "a, b, c" */
 /* The family whose split a GGUF name has: itself, or the one of an alias. */
 const char *pretokenizer_family(const char *name);
+/* The byte that "<0xNN>" names, -1 for any other text. */
+int tokenizer_named_byte(const char *text, size_t length);
+/* The merges of a SentencePiece vocabulary: a piece may be made of any two pieces that give its text, the piece of the highest
+ * score first. */
+typedef struct ScoredMerge {
+    int32_t id, left, right;
+} ScoredMerge;
+ScoredMerge *merges_by_score(const GgufVocabulary *v, size_t *n); /* caller frees */
+/* scores[v->n] in the order of v->merges. Fails when merges_by_score of them would not give the same merges. */
+bool scores_of_merges(const GgufVocabulary *v, float *scores, Status *st);
 /* The whole; normalizer may be NULL. */
 Json *tokenizer_value(Json *added, Json *normalizer, Json *pre_tokenizer, Json *decoder, Json *model);
 

@@ -137,6 +137,19 @@ static void end_as_here(const ExportArgs *a, LoadedModel *m)
         m->config.eos = v.stops[0]; /* a GGUF file has one; llama.cpp knows the others by their texts */
 }
 
+static void say_without_vocabulary(const LoadedModel *m)
+{
+    GgufVocabulary v;
+    Status why = {0};
+    if (!m->tokenizer) return;
+    if (tokenizer_to_gguf(m->tokenizer, m->config.V, &v, &why)) gguf_vocabulary_free(&v);
+    else
+        fprintf(stderr,
+                "r1 export: the file gets no vocabulary, since llama.cpp has none with the ids of this tokenizer: "
+                "%s\n",
+                why.text);
+}
+
 static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
 {
     if (a->format == EXPORT_HF)
@@ -150,6 +163,7 @@ static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
                 "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "
                 "other logits from this file (r1 does not)\n");
     bool ok = gguf_write(a->out, name, &m->config, &m->table, m->weights, a->type->gguf, m->tokenizer, st);
+    if (ok) say_without_vocabulary(m);
     free(name);
     return ok;
 }

@@ -172,6 +172,10 @@ static void test_written_keys_equal_released(void **state)
     "{\"model_type\":\"llama\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"                         \
     "\"num_hidden_layers\":2,\"num_attention_heads\":2" more "}"
 
+#define MISTRAL(more)                                                                                                  \
+    "{\"model_type\":\"mistral\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"                       \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"max_position_embeddings\":32768" more "}"
+
 static void test_traps(void **state)
 {
     (void)state;
@@ -198,6 +202,33 @@ static void test_traps(void **state)
     assert_true(c.Hkv == 1 && c.Dr == 16 && c.rope.theta == 10000.0f);
 }
 
+/* Sequences that a window would cut are beyond the positions; a window that is not used is none. */
+static void test_windows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int positions;
+    } good[] = {
+        {LLAMA(""), 2048},
+        {LLAMA(",\"sliding_window\":64"), 2048},
+        {LLAMA(",\"use_sliding_window\":false,\"sliding_window\":64"), 2048},
+        {LLAMA(",\"use_sliding_window\":true,\"sliding_window\":64"), 64},
+        {LLAMA(",\"use_sliding_window\":true,\"sliding_window\":4096"), 2048},
+        {LLAMA(",\"use_sliding_window\":true,\"sliding_window\":null"), 2048},
+        {MISTRAL(""), 4096},
+        {MISTRAL(",\"sliding_window\":null"), 32768},
+        {MISTRAL(",\"sliding_window\":1024"), 1024},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        Status st = {0};
+        ModelConfig c;
+        if (!parse(good[i].text, &c, &st)) fail_msg("%s", st.text);
+        assert_int_equal(c.max_positions, good[i].positions);
+        assert_int_equal(c.arch, ARCH_LLAMA);
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -211,7 +242,8 @@ static void test_refusals(void **state)
         {LLAMA(",\"hidden_act\":\"gelu\""), "hidden_act"},
         {LLAMA(",\"attention_bias\":true"), "attention_bias"},
         {LLAMA(",\"mlp_bias\":true"), "mlp_bias"},
-        {LLAMA(",\"use_sliding_window\":true"), "use_sliding_window"},
+        {LLAMA(",\"use_sliding_window\":true"), "sliding_window"},
+        {LLAMA(",\"use_sliding_window\":true,\"sliding_window\":0"), "at least 1"},
         {LLAMA(",\"partial_rotary_factor\":0.5"), "partial_rotary_factor"},
         {LLAMA(",\"rms_norm_eps\":\"tiny\""), "rms_norm_eps"},
         {LLAMA(",\"num_key_value_heads\":1.5"), "num_key_value_heads"},
@@ -409,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_dense_deepseek),
         cmocka_unit_test(test_written_keys_equal_released),
         cmocka_unit_test(test_traps),
+        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_weights_that_do_not_fit),

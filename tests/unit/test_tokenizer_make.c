@@ -114,7 +114,16 @@ enum { TOKENS = 11 };
 
 static Tokenizer *from_gguf(const char *pre, Status *st)
 {
-    return tokenizer_from_gguf((const char **)tokens, TOKENS, types, (const char **)merges, 2, pre, -1, 5, st);
+    GgufVocabulary v = {.tokens = (const char **)tokens,
+                        .n = TOKENS,
+                        .types = types,
+                        .merges = (const char **)merges,
+                        .n_merges = 2,
+                        .pre = pre,
+                        .bos = -1,
+                        .eos = 5,
+                        .unk = -1};
+    return tokenizer_from_gguf(&v, st);
 }
 
 static void gguf_metadata(void **state)
@@ -143,6 +152,13 @@ static void gguf_metadata(void **state)
     }
 }
 
+static Tokenizer *plain(const char **texts, int n, const char **merge, Status *st)
+{
+    GgufVocabulary v = {
+        .tokens = texts, .n = n, .merges = merge, .n_merges = merge != NULL, .pre = "qwen2", .bos = -1, .eos = -1};
+    return tokenizer_from_gguf(&v, st);
+}
+
 static void gguf_metadata_that_is_broken(void **state)
 {
     (void)state;
@@ -151,15 +167,15 @@ static void gguf_metadata_that_is_broken(void **state)
     assert_non_null(strstr(st.text, "\"chatglm\" is not known: only deepseek-llm, "));
     status_clear(&st);
     const char *twice[] = {"a", "b", "a"};
-    assert_null(tokenizer_from_gguf(twice, 3, NULL, NULL, 0, "qwen2", -1, -1, &st));
+    assert_null(plain(twice, 3, NULL, &st));
     assert_string_equal(st.text, "tokenizer: \"a\" stands twice, again as token 2");
     status_clear(&st);
     const char *bad[] = {"a\xff"};
-    assert_null(tokenizer_from_gguf(bad, 1, NULL, NULL, 0, "qwen2", -1, -1, &st));
+    assert_null(plain(bad, 1, NULL, &st));
     assert_non_null(strstr(st.text, "not UTF-8"));
     status_clear(&st);
     const char *merge[] = {"a x"};
-    assert_null(tokenizer_from_gguf(twice, 2, NULL, merge, 1, "qwen2", -1, -1, &st));
+    assert_null(plain(twice, 2, merge, &st));
     assert_non_null(strstr(st.text, "merge 0 (\"ax\")"));
 }
 
