@@ -25,7 +25,9 @@ typedef struct Engine {
     size_t keep_bytes; /* layer interiors are kept for backward while they fit in this; the rest is recomputed */
     long chunks_run;   /* head chunks so far (tests compare) */
     int layers_kept;   /* of the last training forward */
-    bool mtp_ran;      /* the last gradients are also of the modules of multi-token prediction */
+    struct TokenDrop
+        *drop;    /* of the forward and backward of a training step that drops tokens (core/token_drop.h); else NULL */
+    bool mtp_ran; /* the last gradients are also of the modules of multi-token prediction */
 } Engine;
 
 typedef struct EngineOptions {

@@ -4,7 +4,7 @@
  *   s = softmax over experts of u . e_i                                                        (22)
  * V3's gate (arXiv:2412.19437) instead: s_i = sigmoid(u . e_i), the K best of s_i + b_i, g_i = s_i / their sum (12-16).
  * The shared experts are one MLP of their joined width; scores, choice and weights are the router op's (core/ops/ops.h). */
-#include "core/block.h"
+#include "core/token_drop.h"
 #include "core/base/check.h"
 
 /* Rows [from, from + rows) of a matrix at p. */
@@ -143,6 +143,7 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, flo
         if (mlp.down.p) mlp_fwd(e, mlp_rows(mlp, from, rows), r ? mat_rows(shared, from, rows) : out, xn, !r);
     }
     if (!r) return;
+    if (!r->decided && e->drop) token_drop(e, e->drop, r, n);
     if (!r->decided) ops->sort_experts(b, r->offsets, r->slot, r->rows, r->idx, (int)n, c->E, c->K);
     r->decided = true;
     experts_fwd(e, w, a, r, all_xn);
@@ -224,6 +225,7 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
         d = mat_f32(arena_floats(arena, n * K * C), n * K, C);
         dweights = mat_f32(arena_floats(arena, n * K), n, K);
         ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
+        if (e->drop) token_drop_bwd(e, r, dweights);
         experts_bwd(e, w, g, a, r, d);
     }
     EACH_SLICE(e, from, rows, n)

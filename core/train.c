@@ -37,7 +37,9 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     out->rows = head_out(e, t);
     if (t->reference) head.reference_xn = reference_states(e, t);
     Tape tape;
+    e->drop = t->drop;
     model_forward(e, w, t->batch, TAPE_BACKWARD, &tape);
+    e->drop = NULL;
     out->balance = (BalanceLosses){0};
     bool balanced = model_balance(e, &tape, t->balance, &out->balance);
     out->aux = balanced ? balance_losses_aux(&out->balance) : 0.0;
@@ -52,7 +54,9 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
         mtp_gradients(e, w, g, &ahead, tape.xn, dxn, tape.routing, &out->mtp);
         engine_release(e, mark);
     }
+    e->drop = t->drop;
     model_backward(e, w, g, &tape, dxn, balanced ? &out->balance : NULL);
+    e->drop = NULL;
     out->routing = tape.routing;
 }
 

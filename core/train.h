@@ -5,6 +5,7 @@
 #include "core/head.h"
 #include "core/model.h"
 #include "core/mtp.h"
+#include "core/token_drop.h"
 
 typedef struct TrainStep {
     Batch batch;
@@ -15,7 +16,8 @@ typedef struct TrainStep {
     const Weights *reference;     /* exact KL to this policy, NULL: none */
     float *reference_lp; /* [M] log-probs of the targets under it, there before the loss is evaluated; NULL: none */
     bool entropy;        /* compute entropies even when the loss does not need them */
-    float mtp; /* lambda of multi-token prediction; 0: its modules, where there are any, are left as they are */
+    TokenDrop *drop; /* NULL: every token has its experts. Of the policy's own forward, not of modules (core/mtp.h) */
+    float mtp;       /* lambda of multi-token prediction; 0: its modules, where there are any, are left as they are */
 } TrainStep;
 
 /* Values of a step. Pointers are into the arena, valid until the engine's next call. */

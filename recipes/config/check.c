@@ -257,12 +257,32 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
     return true;
 }
 
+static bool check_drop(const Recipe *r, const RecipeStage *s, const RecipeModel *block, const Node *node, Status *st)
+{
+    if (s->kind == STAGE_RL)
+        return fail(
+            st,
+            "%s: stage '%s' drops tokens, which rl cannot: what a token gets would depend on its batch, and the "
+            "trainer's log-probs would not be the sampler's",
+            place(node, "drop"), s->name);
+    if (r->balance.devices < 2)
+        return fail(
+            st, "%s: stage '%s' drops tokens, so it needs balance.devices of 2 or more: one device has the mean load",
+            place(node, "drop"), s->name);
+    if (!block->from[0] && (!block->config.E || block->config.E % r->balance.devices))
+        return fail(st,
+                    "%s: stage '%s' drops tokens, but its model has no experts that %d devices (balance.devices) share",
+                    place(node, "drop"), s->name, r->balance.devices);
+    return true;
+}
+
 static bool check_stage(Recipe *r, int i, const Node *node, Status *st)
 {
     RecipeStage *s = &r->stages[i];
     if (s->kind == STAGE_DISTILL) s->model = BLOCK_STUDENT;
     if (!check_name(r, i, node, st) || !check_sources(r, i, node, st) || !check_data(r, s, node, st)) return false;
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->student : &r->model;
+    if (s->drop_capacity > 0 && !check_drop(r, s, block, node, st)) return false;
     if (s->extend > 1 && !s->from[0] && !block->from[0])
         return fail(st, "%s: stage '%s' extends positions, so it needs from: the model whose positions those are",
                     place(node, "extend"), s->name);

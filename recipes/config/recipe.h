@@ -133,6 +133,8 @@ typedef struct RecipeStage {
 
     int steps;       /* 0 in sft-like kinds: epochs decide */
     BatchRamp batch; /* sequences a step */
+    double drop_capacity,
+        drop_kept; /* of a device's mean load, 0: nothing is dropped; share of sequences never dropped */
     double extend; /* pretrain, sft: positions reach so many times as far as those of `from`, by YaRN; 1: as they are */
     double mtp_weight, mtp_later, mtp_after; /* lambda of multi-token prediction; after a share of the steps another */
     int max_length;                          /* tokens of a training sequence; longer ones are dropped and counted */

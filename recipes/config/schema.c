@@ -266,6 +266,14 @@ static const Field mtp_fields[] = {
     REAL("later", mtp_later, "0.1", 0, 100, 0, "lambda after `after`"),
     REAL("after", mtp_after, "1", 0, 1, 0, "share of the steps with the first (DeepSeek-V3: 0.68)"),
 };
+static const Field drop_fields[] = {
+    REAL("capacity", drop_capacity, "0", 0, 1000, 0,
+         "pairs a device computes, of its mean load (DeepSeek-V2: 1); 0: all"),
+    REAL("kept", drop_kept, "0.1", 0, 1, 0, "share of the sequences whose tokens are never dropped"),
+};
+static const Section drop_section = {"drop", sizeof(RecipeStage), drop_fields, COUNT(drop_fields), NULL, NULL, NULL,
+                                     NULL};
+
 static const Section mtp_section = {"mtp", sizeof(RecipeStage), mtp_fields, COUNT(mtp_fields), NULL, NULL, NULL, NULL};
 
 static const Field stage_fields[] = {
@@ -297,6 +305,14 @@ static const Field stage_fields[] = {
         "tokens of a sequence; longer ones are dropped and counted"),
     REAL("extend", extend, "1", 1, 1024, PRE | SFT,
          "YaRN: positions reach so many times as far as the starting model's (with max_length, and steps, to match)"),
+    {.key = "drop",
+     .type = FIELD_SECTION,
+     .offset = 0,
+     .count = FIELD_NONE,
+     .initial = "{}",
+     .section = &drop_section,
+     .only = PRE | SFT | REJ | DIS | RL,
+     .help = "token dropping on balance.devices devices, in training by sequences; never in evaluations"},
     {.key = "mtp",
      .type = FIELD_SECTION,
      .offset = 0,

@@ -3,8 +3,10 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/check.h"
+#include "recipes/run/sources.h"
 #include "recipes/stages/step.h"
 
 /* The cross-entropy of every depth. */
@@ -15,11 +17,31 @@ static Json *mtp_json(const Policy *p, const MtpOut *out)
     return list;
 }
 
+/* Which rows belong to sequences that are never dropped: a function of seed, stage and step. Caller frees. */
+static uint8_t *never_dropped(const UnitRun *u, const BatchBuilder *b)
+{
+    uint8_t *kept = malloc((size_t)b->n);
+    CHECK(kept != NULL);
+    Rng rng = rng_stream(run_seed(u->run, u->unit), RNG_DATA, hash_name("never dropped"), (uint64_t)u->step);
+    for (int s = 0; s < b->nseq; s++) {
+        bool keeps = rng_double(&rng) < u->unit->stage->drop_kept;
+        memset(kept + b->offsets[s], keeps, (size_t)(b->offsets[s + 1] - b->offsets[s]));
+    }
+    return kept;
+}
+
 bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st)
 {
     Policy *p = u->policy;
     if (!batch_fits(batch, &p->config, st))
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
+    TokenDrop drop = {.capacity = (float)u->unit->stage->drop_capacity, .devices = u->run->recipe->balance.devices};
+    bool drops = drop.capacity > 0;
+    if (drops && (!p->config.E || p->config.E % drop.devices))
+        return fail(st, "%s drops tokens, but %d experts cannot lie on %d devices (balance.devices)", u->unit->name,
+                    p->config.E, drop.devices);
+    uint8_t *kept = drops ? never_dropped(u, batch) : NULL;
+    drop.kept = kept;
     float *weight = malloc((size_t)batch->m * sizeof *weight);
     CHECK(weight != NULL && batch->m > 0);
     nll_weights_mean(weight, batch->targets, batch->m);
@@ -31,10 +53,12 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
                       .inv_temperature = 1,
                       .loss = &loss,
                       .balance = p->config.E ? &balance : NULL,
+                      .drop = drops ? &drop : NULL,
                       .mtp = stage_mtp(u->unit->stage, u->step + 1, u->total)};
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &task, &out);
     free(weight);
+    free(kept);
     double norm = 0;
     if (!isfinite(out.loss + out.mtp.loss))
         return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now) or a smaller init",
@@ -45,6 +69,7 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
     u->flops += 3 * (forward_flops(p, batch->n) + (p->engine.mtp_ran ? mtp_flops(p, batch->n) : 0));
     json_set(metrics, "loss", json_new_number(out.loss));
     if (p->config.E) json_set(metrics, "aux", json_new_number(out.aux + out.mtp.aux));
+    if (drops) json_set(metrics, "pairs_dropped", json_new_number((double)drop.dropped / (double)drop.pairs));
     if (p->engine.mtp_ran) json_set(metrics, "mtp_loss", mtp_json(p, &out.mtp));
     json_set(metrics, "lr", json_new_number(lr));
     json_set(metrics, "grad_norm", json_new_number(norm));

@@ -40,6 +40,11 @@ grep -q "^     512  " "$out" || complain "no row of 512 digits"
 expect_exit 1 "$R1" run tests/architectures.yaml --quiet --out "$TEST_DIR/twice" --set longer.from="$whole/longer"
 expect_says "scaled already"
 
+# Tokens are dropped, counted, and not in rl.
+grep '"stage": "dropped"' "$whole/metrics.jsonl" | grep -q '"pairs_dropped": 0.0*[1-9]' || complain "no pair was dropped"
+expect_exit 1 "$R1" run tests/architectures.yaml --quiet --out "$TEST_DIR/rl" --set rolled.drop.capacity=1
+expect_says "drops tokens, which rl cannot"
+
 # Bits per byte: a token a byte here, so nll / ln 2; a text longer than the positions is cut; other rows are refused.
 printf '{"text": "12345678901234567890"}\n{"text": "(1+2)"}\n' >"$TEST_DIR/text.jsonl"
 expect_exit 0 "$R1" eval "$whole/base" --text "$TEST_DIR/text.jsonl" --json
