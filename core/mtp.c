@@ -242,6 +242,7 @@ static void depth_balance(Engine *e, const MtpTask *t, Depth *d, double *aux)
 void mtp_gradients(Engine *e, const Weights *w, const Weights *g, const MtpTask *t, const float *xn, float *dxn,
                    Routing *routing, MtpOut *out)
 {
+    CHECK(!w->keeper && !g->keeper); /* modules have no place in a keeper's order of layers */
     const ModelConfig *c = e->config;
     Depth *depths = arena_alloc(&e->host, (size_t)c->mtp * sizeof *depths);
     memset(depths, 0, (size_t)c->mtp * sizeof *depths);

@@ -1,9 +1,9 @@
-/* Device-level token dropping (DeepSeek-V2, arXiv:2405.04434, section 2.2.4): experts lie on D devices in contiguous blocks; a device
- * computes at most cap = ceil(capacity N K / D) of the batch's pairs (token, expert), and where it was sent more, those with the
- * lowest scores are dropped until it has so many. Tokens of some sequences are never dropped. A dropped pair adds nothing to its
- * token and gets no gradient; the other weights stay as they are, the shared expert has every token, and balance losses count what
- * was chosen. What a row becomes depends on its batch, so this is for training alone. Here all experts lie on one machine:
- * pairs are dropped as they would be there, and no time is saved. */
+/* Device-level token dropping (DeepSeek-V2, arXiv:2405.04434, section 2.2.4): experts lie on D devices in contiguous
+ * blocks; a device computes at most cap = ceil(capacity N K / D) of the batch's pairs (token, expert), and where it was
+ * sent more, those with the lowest scores are dropped until it has so many. Tokens of some sequences are never dropped.
+ * A dropped pair adds nothing to its token and gets no gradient; the other weights stay as they are, the shared expert
+ * has every token, and balance losses count what was chosen. What a row becomes depends on its batch, so this is for
+ * training alone. Here all experts lie on one machine: pairs are dropped as they would be there, and no time is saved. */
 #ifndef CORE_TOKEN_DROP_H
 #define CORE_TOKEN_DROP_H
 

@@ -158,6 +158,9 @@ static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
     if (m->attached.ntensors)
         fprintf(stderr, "r1 export: GGUF has no place for the %d tensors of multi-token prediction; they stay behind\n",
                 m->attached.ntensors);
+    if (m->config.mtp)
+        fprintf(stderr, "r1 export: GGUF has no place for the %d modules of multi-token prediction; they stay behind\n",
+                m->config.mtp);
     if (m->config.topk == TOPK_GROUP_MAX && m->config.n_group > 1)
         fprintf(stderr,
                 "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "

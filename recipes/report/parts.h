@@ -17,6 +17,7 @@ void report_reward_models(FILE *out, const ReportRun *r);    /* held-out accurac
 void report_curves(FILE *out, const ReportRun *runs, int n);
 void report_rows(FILE *out, const ReportRun *r);    /* what became of the rows of files */
 void report_reasons(FILE *out, const ReportRun *r); /* failed verdicts by stage */
+void report_needles(FILE *out, const ReportRun *r); /* by length and depth */
 void report_samples(FILE *out, const ReportRun *r);
 void report_warnings(FILE *out, const ReportRun *runs, int n);
 

@@ -183,6 +183,7 @@ static void page(FILE *out, const ReportRun *runs, int n)
             fputs("</h2>\n", out);
             of_one(out, &runs[i]);
         }
+        report_needles(out, &runs[i]);
         report_reasons(out, &runs[i]);
         report_samples(out, &runs[i]);
     }

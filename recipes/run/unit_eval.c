@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "recipes/model/eval_numbers.h"
+#include "recipes/model/needle_grid.h"
 #include "core/ops/ops_clocked.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/eval_rows.h"
@@ -77,7 +78,8 @@ bool unit_evaluate_during(UnitRun *u, bool *stop, Status *st)
 /* The first sample of each family's first problems: what the report shows. */
 typedef struct SampleKeeper {
     Json *list;
-    EvalRows *rows;   /* all of them, problem by problem */
+    EvalRows *rows; /* all of them, problem by problem */
+    NeedleGrid needles;
     const Task *task; /* the family they came from last, and how many it gave */
     int level, given;
 } SampleKeeper;
@@ -88,6 +90,7 @@ static void keep_sample(void *ctx, int sample, const JudgedText *judged)
 {
     SampleKeeper *k = ctx;
     const Problem *p = judged->problem;
+    needle_grid_add(&k->needles, judged);
     eval_rows_add(k->rows, p, sample, judged->completion, judged->verdict);
     if (sample != 0) return;
     bool same = p->task == k->task && (p->kind != KIND_REASONING || p->level == k->level);
@@ -113,6 +116,8 @@ static bool write_evaluation(UnitRun *u, const EvalResult *e, SampleKeeper *keep
     Json *line = json_new_object();
     json_set(line, "eval", eval_json(e));
     json_set(entry, "eval", eval_json(e));
+    Json *needles = needle_grid_json(&keeper->needles);
+    if (needles) json_set(entry, "needle", needles);
     bool ok = eval_rows_write(keeper->rows, u->run, u->unit->name, st) &&
               run_samples_write(u->run->folder, u->unit->name, json_copy(keeper->list), st);
     if (ok) return run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);

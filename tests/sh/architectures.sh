@@ -36,6 +36,7 @@ done
 expect_exit 0 "$R1" export "$whole/longer" --format hf -o "$TEST_DIR/longer"
 tr -d ' \n' <"$TEST_DIR/longer/config.json" | grep -q '"rope_scaling":{"type":"yarn","factor":4' || complain "the export is not extended"
 expect_exit 0 "$R1" eval "$whole/longer" --task needle --levels 1,5 --n 20 --k 2 --max-tokens 20
+grep -q "<table class='needles'>.*20-40 %" "$whole/report.html" || complain "no grid of needles in the report"
 grep -q "^     512  " "$out" || complain "no row of 512 digits"
 expect_exit 1 "$R1" run tests/architectures.yaml --quiet --out "$TEST_DIR/twice" --set longer.from="$whole/longer"
 expect_says "scaled already"
@@ -44,6 +45,9 @@ expect_says "scaled already"
 grep '"stage": "dropped"' "$whole/metrics.jsonl" | grep -q '"pairs_dropped": 0.0*[1-9]' || complain "no pair was dropped"
 expect_exit 1 "$R1" run tests/architectures.yaml --quiet --out "$TEST_DIR/rl" --set rolled.drop.capacity=1
 expect_says "drops tokens, which rl cannot"
+
+expect_exit 0 "$R1" export "$whole/base" --format gguf -o "$TEST_DIR/base.gguf"
+expect_says "2 modules of multi-token prediction; they stay behind"
 
 # Bits per byte: a token a byte here, so nll / ln 2; a text longer than the positions is cut; other rows are refused.
 printf '{"text": "12345678901234567890"}\n{"text": "(1+2)"}\n' >"$TEST_DIR/text.jsonl"

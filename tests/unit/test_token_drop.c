@@ -1,5 +1,5 @@
-/* Token dropping: which pairs a device drops, that they have no part in output and gradients, and the same bits however layers are
- * kept. */
+/* Token dropping: which pairs a device drops, that they have no part in output and gradients, and the same bits however
+ * layers are kept. */
 #include "tests/unit/unit.h"
 
 #include <math.h>
