@@ -47,3 +47,27 @@ assert evals[-1]["reasons"] == {"correct": 2, "test failed": 2} and evals[-1]["c
 END_OF_FILE
 expect_exit 0 "$R1" eval "$dir/run/zero" --n 2 --k 1 --temperature 0 --dump "$dir/dump.jsonl"
 expect 2 "$(grep -c '"tests": \[{"reason": "' "$dir/dump.jsonl")"
+
+# The verdicts of a repeated run are the same, and so are its weights.
+expect_exit 0 "$R1" run "$dir/code.yaml" --quiet --threads 2 --out "$dir/twice"
+python3 tests/run_check.py same "$dir/run" "$dir/twice"
+
+# Sandboxes end with whoever started them, also when it is killed.
+mark=R1_TEST_MARK=$$
+printf '{"prompt": "wait", "verifier": "tests", "tests": [{"stdout": ""}], "seconds": 60, "interpreter": "env %s python3", "answer": "%s"}\n' \
+    "$mark" 'import time; time.sleep(100)' >"$dir/wait.jsonl"
+"$R1" data "$dir/wait.jsonl" --n 1 --verify >"$out" 2>&1 &
+running=$!
+alive() { # whether a process of the sandbox is there; the pattern does not match itself
+    grep -qsa "R1_TEST_MAR[K]=$$" /proc/[0-9]*/cmdline
+}
+patience() { # up to ten seconds
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || complain "$1"
+    sleep 0.1
+}
+tries=0
+until alive; do patience "no sandbox was started"; done
+kill -9 $running
+tries=0
+while alive; do patience "a sandbox outlives what started it"; done

@@ -174,6 +174,7 @@ static void continued(void **state)
         for (int k = 0; k < at; k++) commas += c->ids[k] == comma && c->logprobs[k] == 0;
         put_in += commas;
         assert_true(at == c->n || at >= 19 || commas == EFFORT_ROUNDS);
+        assert_true(at <= 20 && (at < c->n || c->n <= 20));
         expect_log_probs(&l, c, &l.prompts[i / SAMPLES]);
     }
     assert_true(put_in > 0);
@@ -229,6 +230,7 @@ static void worked_examples(void **state)
         char *text = prompt_text(t, &shot, i), *question = prompt_text(t, &plain, i);
         const char *bare = strstr(question, "<user>"), *at = text;
         assert_true(strlen(text) > strlen(bare) && !strcmp(text + strlen(text) - strlen(bare), bare));
+        int first[2] = {0};
         for (int k = 0; k < 2; k++) {
             int a, b, answer;
             at = strstr(at, "<user>add ");
@@ -237,6 +239,9 @@ static void worked_examples(void **state)
             const char *said = strstr(at, "<answer>");
             assert_int_equal(sscanf(said, "<answer>%d", &answer), 1);
             assert_int_equal(a + b, answer);
+            assert_true(k == 0 || a != first[0] || b != first[1]);
+            first[0] = a;
+            first[1] = b;
             at = said;
         }
         free(text);
