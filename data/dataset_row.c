@@ -458,7 +458,8 @@ static bool read_content(DatasetRow *row, Status *st)
 bool row_read(DatasetRow *row, Status *st)
 {
     if (!json_is_object(row->row)) return fail(st, "a line must be one JSON object");
-    if (json_get(row->row, "label") != NULL || json_get(row->row, "labels") != NULL)
+    bool chooses = strcmp(json_get_string(row->row, "verifier", ""), verifier_name(VERIFIER_CHOICE)) == 0;
+    if ((json_get(row->row, "label") != NULL && !chooses) || json_get(row->row, "labels") != NULL)
         return fail(st, "rows with \"label\" (unpaired preferences, step labels) are not read");
     bool ok = read_content(row, st) && read_tools(row, st) && read_answer(row, st) && read_labels(row, st);
     if (ok && row->kind == ROW_RL) teach(row);

@@ -88,6 +88,23 @@ static void answers(void **state)
     json_free(row);
 }
 
+/* "label" is the right option here and a row that is not read elsewhere. */
+static void labels(void **state)
+{
+    (void)state;
+    static const char row[] = "{\"prompt\": \"p\", \"endings\": [\"x\", \"y\"], \"label\": \"1\"%s}\n";
+    for (int chooses = 0; chooses < 2; chooses++) {
+        char text[160];
+        Status st = {0};
+        int n = snprintf(text, sizeof text, row, chooses ? ", \"verifier\": \"choice\"" : "");
+        scratch_put("label.jsonl", text, (size_t)n);
+        Dataset *d = dataset_read(scratch_path("label.jsonl"), 0, false, &st);
+        assert_true((d != NULL) == chooses);
+        if (d) assert_string_equal(d->rows[0].answer, "y");
+        dataset_free(d);
+    }
+}
+
 /* A sampled answer to such a row. */
 static void verdicts(void **state)
 {
@@ -208,10 +225,8 @@ static void likelihoods(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows),
-        cmocka_unit_test(answers),
-        cmocka_unit_test(verdicts),
-        cmocka_unit_test(likelihoods),
+        cmocka_unit_test(rows),     cmocka_unit_test(answers),     cmocka_unit_test(labels),
+        cmocka_unit_test(verdicts), cmocka_unit_test(likelihoods),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
