@@ -85,10 +85,11 @@ static bool samples_open(UnitRun *u, Status *st)
     return open_part(u, s, st);
 }
 
-bool samples_wanted(const Problem *p, const char *text, bool truncated)
+bool samples_wanted(const JudgedText *judged)
 {
-    if (task_verify(p, text, truncated).score < 1) return false;
-    Parsed parsed = completion_parse(text);
+    const Problem *p = judged->problem;
+    if (judged->verdict.score < 1) return false;
+    Parsed parsed = completion_parse(judged->completion);
     if (p->kind != KIND_REASONING) return true;
     return parsed.format_ok && task_language_share(p, parsed.think, parsed.think_length) >= 0.999f &&
            repetition_share(parsed.think, parsed.think_length) < 0.2f;
@@ -111,23 +112,28 @@ static bool write_line(Samples *s, const Problem *p, const char *completion, con
 /* Keeps up to `keep` different wanted samples of one problem. */
 static bool keep_samples(UnitRun *u, Samples *s, const Problem *p, const Completion *c, int k, int keep, Status *st)
 {
-    char **kept = calloc((size_t)keep, sizeof *kept);
-    CHECK(kept != NULL);
+    const char **kept = calloc((size_t)keep, sizeof *kept);
+    JudgedText *judged = calloc((size_t)k, sizeof *judged);
+    CHECK(kept != NULL && judged != NULL);
     int n = 0;
-    bool ok = true;
+    for (int i = 0; i < k; i++)
+        judged[i] = (JudgedText){
+            .problem = p, .completion = completion_text(&u->run->voice, &c[i]), .truncated = c[i].truncated};
+    bool ok = task_verify_all(judged, k, st);
     for (int i = 0; i < k && n < keep && ok && (!s->want || s->kept < s->want); i++) {
-        char *text = completion_text(&u->run->voice, &c[i]);
-        bool known = !samples_wanted(p, text, c[i].truncated);
+        const char *text = judged[i].completion;
+        bool known = !samples_wanted(&judged[i]);
         for (int j = 0; j < n && !known; j++) known = !strcmp(kept[j], text);
-        if (known) {
-            free(text);
-            continue;
-        }
+        if (known) continue;
         kept[n++] = text;
         s->kept++;
         ok = write_line(s, p, completion_content(&u->run->voice, text), "reasoning", st);
     }
-    for (int j = 0; j < n; j++) free(kept[j]);
+    for (int i = 0; i < k; i++) {
+        json_free(judged[i].tests);
+        free((char *)judged[i].completion);
+    }
+    free(judged);
     free(kept);
     return ok;
 }

@@ -8,7 +8,7 @@
 
 /* Whether a completion is kept: right, and of a reasoning problem in the format, its reasoning in the prompt's language only and
  * without much repetition. */
-bool samples_wanted(const Problem *p, const char *text, bool truncated);
+bool samples_wanted(const JudgedText *judged);
 
 /* Adds the stage's samples to d: at most `most` (-1: all). */
 bool samples_load(Run *r, const char *stage, int most, int max_length, Documents *d, Status *st);

@@ -244,21 +244,28 @@ static void final_answer(void **state)
     }
 }
 
+static bool wanted(const Problem *p, const char *text, bool truncated)
+{
+    Status st = {0};
+    JudgedText judged = {.problem = p, .completion = text, .truncated = truncated};
+    assert_true(task_verify_all(&judged, 1, &st));
+    return samples_wanted(&judged);
+}
+
 /* Which samples of a policy are trained on. */
 static void kept_samples(void **state)
 {
     (void)state;
     Problem p = {
         .task = task_find("add"), .language = LANGUAGE_EN, .kind = KIND_REASONING, .prompt = "1+1", .answer = "2"};
-    assert_true(samples_wanted(&p, "<think>one and one is two</think> <answer>2</answer>", false));
-    assert_false(samples_wanted(&p, "<think>one and one is two</think> <answer>2</answer>", true));
-    assert_false(samples_wanted(&p, "<think>one and one is two</think> <answer>3</answer>", false));
-    assert_false(samples_wanted(&p, "<think></think> <answer>2</answer>", false));
-    assert_false(samples_wanted(&p, "one and one is two <answer>2</answer>", false));
+    assert_true(wanted(&p, "<think>one and one is two</think> <answer>2</answer>", false));
+    assert_false(wanted(&p, "<think>one and one is two</think> <answer>2</answer>", true));
+    assert_false(wanted(&p, "<think>one and one is two</think> <answer>3</answer>", false));
+    assert_false(wanted(&p, "<think></think> <answer>2</answer>", false));
+    assert_false(wanted(&p, "one and one is two <answer>2</answer>", false));
+    assert_false(wanted(&p, "<think>\xe4\xb8\x80 and one</think> <answer>2</answer>", false)); /* Chinese in it */
     assert_false(
-        samples_wanted(&p, "<think>\xe4\xb8\x80 and one</think> <answer>2</answer>", false)); /* Chinese in it */
-    assert_false(samples_wanted(
-        &p, "<think>so it is so it is so it is so it is so it is so it is</think> <answer>2</answer>", false));
+        wanted(&p, "<think>so it is so it is so it is so it is so it is so it is</think> <answer>2</answer>", false));
 }
 
 /* general_share of the prompts are general; their own weights are kept among themselves; more than 16 sources are refused. */
