@@ -4,6 +4,7 @@
 
 #include "gpu/gpu.h"
 #include "gpu/internal.h"
+#include "gpu/kernels/probe.h"
 #include "gpu/self_test.h"
 #if defined(R1_EMULATED)
 #include "gpu/emu/control.h"
@@ -119,6 +120,9 @@ static bool plugin_device(int i, GpuDevice *out, Status *st)
     *out = (GpuDevice){.bytes = prop.totalGlobalMem, .processors = prop.multiProcessorCount};
     snprintf(out->name, sizeof out->name, "%s", prop.name);
     out->major = prop.major, out->minor = prop.minor;
+    int pageable = 0;
+    cudaDeviceGetAttribute(&pageable, cudaDevAttrPageableMemoryAccess, i);
+    out->reads_host = pageable != 0;
     size_t total;
     if (cudaMemGetInfo(&out->free_bytes, &total) != cudaSuccess) out->free_bytes = 0;
     return true;
@@ -174,7 +178,7 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
     if (d.major < OLDEST_MAJOR)
         return fail(st, "GPU %d (%s) is sm_%d%d: kernels are built for sm_80 and later; use --device cpu", o->device,
                     d.name, d.major, d.minor);
-    b->device = o->device;
+    b->device = o->device, b->processors = d.processors;
     b->driver = gpu_driver_calls(st);
     b->ops = calloc(1, sizeof(Ops));
     if (!b->driver) return false;
@@ -219,6 +223,10 @@ const GpuPlugin *r1_gpu_plugin(void)
         .devices = plugin_devices,
         .device = plugin_device,
         .open = plugin_open,
+        .probe_fma = gpu_probe_fma,
+        .probe_bf16 = gpu_probe_mma,
+        .probe_read = gpu_probe_read,
+        .probe_update = gpu_probe_update,
 #if defined(R1_EMULATED)
         .emulate = plugin_emulate,
         .reports = emu_reports,

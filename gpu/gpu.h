@@ -5,7 +5,7 @@
 
 #include "core/ops/ops.h"
 
-enum { R1_GPU_ABI = 1 };
+enum { R1_GPU_ABI = 2 };
 
 typedef struct GpuOptions {
     int device;
@@ -17,6 +17,7 @@ typedef struct GpuDevice {
     char name[256];
     size_t bytes, free_bytes;
     int major, minor, processors; /* sm_<major><minor>, streaming multiprocessors */
+    bool reads_host;              /* kernels may be given memory of malloc: tests of ops do that */
 } GpuDevice;
 
 typedef struct GpuPlugin {
@@ -27,6 +28,11 @@ typedef struct GpuPlugin {
     bool (*device)(int i, GpuDevice *out, Status *st);
     /* NULL and a sentence: no such device, too old, no memory. Close it with ops->close. */
     Backend *(*open)(const GpuOptions *o, const Ops **ops, Status *st);
+    /* The card's limits (gpu/kernels/probe.h): FLOPs by f32 FMAs and by tensor cores, bytes read, bytes updated in place. */
+    double (*probe_fma)(Backend *b, long rounds);
+    double (*probe_bf16)(Backend *b, long rounds);
+    double (*probe_read)(Backend *b, const float *x, size_t n);
+    double (*probe_update)(Backend *b, float *x, size_t n);
     /* For tests of an emulated plugin, NULL on a card (gpu/emu/control.h). schedule: "forward", "reverse", "seed:N"; streams:
      * "eager", "lazy", "random:N"; foreign: kernels may be given the process's own memory. reports: faults found so far. */
     void (*emulate)(const char *schedule, const char *streams, bool foreign);

@@ -22,7 +22,7 @@ extern "C" {
 typedef enum MmaTile { MMA_BY_SIZE, MMA_DECODE, MMA_MIDDLE, MMA_WIDE } MmaTile;
 
 struct Backend {
-    int device;
+    int device, processors;
     DType dtype;        /* GpuOptions.dtype */
     const char *matmul; /* of products in it */
     bool mma;           /* bf16 on tensor cores */

@@ -345,6 +345,13 @@ cudaError_t cudaGetDevice(int *device)
     return cudaSuccess;
 }
 
+/* All memory is the process's. */
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr, int)
+{
+    *value = 1;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device)
 {
     if (device < 0 || device >= (int)all_devices().size()) return failed(cudaErrorInvalidDevice);

@@ -4,7 +4,7 @@
 
 /* Row r's keys go to column pos % 64 of its page, its values to a row of it. A warp a row. Bound: bytes; the keys' stores are
  * scattered. */
-__global__ void __launch_bounds__(ROW_THREADS)
+__global__ void __launch_bounds__(ROW_THREADS, 4)
     write_pages(AttentionShape s, CacheLayer cache, const CacheRow *rows, int n, AttentionInputs in)
 {
     size_t r = warp_row();

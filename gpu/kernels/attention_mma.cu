@@ -122,7 +122,7 @@ DEVICE int run_of(const CachedCall &c, int r)
 }
 
 /* Block: a warp, up to 16 rows of one sequence, one head (blockIdx.y). Bound: bytes of the pages. */
-template <class F> __global__ void __launch_bounds__(WARP) flash_cached(CachedCall c)
+template <class F> __global__ void __launch_bounds__(WARP, 1) flash_cached(CachedCall c)
 {
     DSMEM(uint16_t, ring);
     int r = (int)blockIdx.x, head = (int)blockIdx.y, h = head / (c.s.H / c.s.Hkv), count = run_of(c, r), last = 0;

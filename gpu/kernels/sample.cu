@@ -139,7 +139,6 @@ __global__ void __launch_bounds__(SAMPLE_THREADS)
     float4 s = make_float4(0, 0, 0, 0);
     EACH_FOUR(j, t % HALF_WARP, HALF_WARP, t < HALF_WARP ? V : 0) s = add4(s, load4(r.e, j, V));
     float log_sum = log_r1(half_sum(s)); /* of the first half-warp; thread 0 uses it */
-    __syncthreads();
     int32_t picked = 0;
     if (args.temperature > 0.0f) {
         if (scratch.sorted) restrict_row(r, used, scratch.sorted, args);

@@ -9,7 +9,6 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/memory.h"
-#include "cpu/limits.h"
 
 #define TRAIN(row, of, type, n, T, script, big)                                                                        \
     {                                                                                                                  \
@@ -82,34 +81,42 @@ const BenchCase *bench_cases(int *n)
 
 /* ---- the machine's limits */
 
-enum { PROBE_FLOATS = 64 << 20, PROBE_ROUNDS = 1000000, PROBES = 3 };
+enum { PROBES = 3 };
 
 static void keep_larger(double *best, double v)
 {
     if (v > *best) *best = v;
 }
 
+/* FLOPs or bytes a second; the device has done them when the clock stops. */
+static double rate(Bench *b, double work, double start)
+{
+    b->machine.ops->device.wait(b->machine.backend);
+    return work / (clock_seconds() - start);
+}
+
 static void probe_once(Bench *b)
 {
-    double start = clock_seconds(), flops = cpu_probe_fma(b->backend, PROBE_ROUNDS), fma = clock_seconds();
-    double dots = cpu_probe_bf16(b->backend, PROBE_ROUNDS), dot = clock_seconds();
-    double bytes_read = cpu_probe_read(b->backend, b->probe, PROBE_FLOATS);
-    double read = clock_seconds();
-    double bytes_moved = cpu_probe_update(b->backend, b->probe, PROBE_FLOATS);
-    double copy = clock_seconds();
-    keep_larger(&b->peaks.flops[DTYPE_F32], flops / (fma - start));
-    keep_larger(&b->peaks.flops[DTYPE_BF16], dots / (dot - fma));
+    const BenchLimits *l = &b->limits;
+    double start = clock_seconds();
+    keep_larger(&b->peaks.flops[DTYPE_F32], rate(b, l->fma(b->backend, l->rounds), start));
+    start = clock_seconds();
+    keep_larger(&b->peaks.flops[DTYPE_BF16], rate(b, l->bf16(b->backend, l->rounds), start));
     keep_larger(&b->peaks.flops[DTYPE_BF16], b->peaks.flops[DTYPE_F32]);
-    keep_larger(&b->peaks.read, bytes_read / (read - dot));
-    keep_larger(&b->peaks.copy, bytes_moved / (copy - read));
+    start = clock_seconds();
+    keep_larger(&b->peaks.read, rate(b, l->read(b->backend, b->probe, l->floats), start));
+    start = clock_seconds();
+    keep_larger(&b->peaks.copy, rate(b, l->update(b->backend, b->probe, l->floats), start));
 }
 
 bool bench_probe(Bench *b, Status *st)
 {
+    const Ops *ops = b->machine.ops;
     if (!b->probe) {
-        b->probe = memory_block(PROBE_FLOATS * sizeof(float));
+        b->probe = ops->device.alloc(b->machine.backend, b->limits.floats * sizeof(float));
         if (!b->probe) return fail(st, "no memory for the 256 MB that probing it takes");
-        memset(b->probe, 0, PROBE_FLOATS * sizeof(float));
+        ops->fill(b->machine.backend, b->probe, b->limits.floats, 0.0f);
+        ops->device.wait(b->machine.backend);
     }
     for (int i = 0; i < PROBES; i++) probe_once(b);
     return true;
@@ -157,10 +164,11 @@ static void add_op_rows(Bench *b, const BenchCase *c)
 }
 
 /* One run: *best is kept when it was faster. */
-static bool time_run(const BenchCase *c, void *self, BenchWork *work, double *best, Status *st)
+static bool time_run(Bench *b, const BenchCase *c, void *self, BenchWork *work, double *best, Status *st)
 {
     double start = clock_seconds();
     if (!c->kind->run(self, work, st)) return false;
+    b->machine.ops->device.wait(b->machine.backend);
     double seconds = work->seconds > 0 ? work->seconds : clock_seconds() - start;
     if (seconds < *best) *best = seconds;
     return true;
@@ -176,12 +184,13 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     double best = INFINITY;
     int runs = (b->quick ? 2 : 3) - (c->large ? 1 : 0);
     bool ok = c->kind->warm ? c->kind->warm(self, st) : c->kind->run(self, &work, st);
-    ops_clocked_reset(b->times);
+    if (b->times) ops_clocked_reset(b->times);
+    b->machine.ops->device.wait(b->machine.backend);
     for (int i = 0; i < runs && ok; i++) {
-        ok = time_run(c, self, &work, &best, st);
-        ops_clocked_next_run(b->times);
+        ok = time_run(b, c, self, &work, &best, st);
+        if (b->times) ops_clocked_next_run(b->times);
     }
-    ops_clocked_fastest(b->times);
+    if (b->times) ops_clocked_fastest(b->times);
     c->kind->close(self);
     ok = ok && bench_probe(b, st);
     if (!ok) return false;
@@ -195,6 +204,6 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     snprintf(r.name, sizeof r.name, "%s", c->name);
     if (work.flops > 0 && limit_seconds(b, &r, BOUND_FLOP) > limit_seconds(b, &r, r.bound)) r.bound = BOUND_FLOP;
     add_row(b, r);
-    if (c->kind->ops) add_op_rows(b, c);
+    if (c->kind->ops && b->times) add_op_rows(b, c);
     return true;
 }

@@ -29,12 +29,25 @@ typedef struct BenchRow {
     DType dtype; /* what its FLOPs are measured against */
 } BenchRow;
 
+/* Work that reaches a limit: cpu/limits.h, or the plugin's of a device. */
+typedef struct BenchLimits {
+    double (*fma)(Backend *b, long rounds);
+    double (*bf16)(Backend *b, long rounds);
+    double (*read)(Backend *b, const float *x, size_t n);
+    double (*update)(Backend *b, float *x, size_t n);
+    long rounds;
+    size_t floats; /* of the memory that is read; too large for any cache */
+    bool emulated; /* its times mean nothing */
+} BenchLimits;
+
 typedef struct Bench {
     Machine machine;  /* its backend is timed by `times` */
     Backend *backend; /* the one under it, for probes */
-    OpTimes *times;
+    BenchLimits limits;
+    char name[256]; /* of the processor or card */
+    OpTimes *times; /* NULL on a device: its ops are queued, a clock around each would hold them up */
     Peaks peaks;
-    float *probe; /* too large for any cache */
+    float *probe; /* limits.floats, of the device */
     bool quick, print;
     double row_seconds; /* what the runs of a large row are to take together, by the probed peak; 0: no limit */
     BenchRow rows[BENCH_ROWS];
@@ -91,6 +104,8 @@ double bench_attention_flops(const ModelConfig *c, int n, int T);
 /* Tokens of a batch: ids 0 .. V - 1 in no order, n of them; free(). */
 int32_t *bench_tokens(const ModelConfig *c, size_t n, uint32_t seed);
 
+/* recipes/bench/limits.c. What the machine's backend is measured against, and its name. */
+bool bench_limits(Bench *b, Status *st);
 /* recipes/bench/bench.c. Probes the machine three times, keeping the best ever; allocates its buffers once. */
 bool bench_probe(Bench *b, Status *st);
 

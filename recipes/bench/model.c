@@ -60,7 +60,7 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     if (!config_validate(&config, st)) return NULL;
     ParamTable t = params_build(&config);
     double packed = c->samples > 0 ? 1 : 0, need = (blocks + packed) * (double)t.total * sizeof(float) + (double)bytes;
-    double there = (double)machine_free_memory();
+    double there = (double)(b->machine.cpu ? machine_free_memory() : b->machine.memory);
     if (need > there) {
         fail(st, "%s needs %.1f GB and %.1f GB are free; try `--only` with a smaller row", c->name, need / 1e9,
              there / 1e9);
@@ -69,7 +69,8 @@ Policy *bench_policy(Bench *b, const BenchCase *c, int blocks, size_t bytes, Sta
     }
     float *weights = memory_block(t.total * sizeof(float));
     CHECK(weights != NULL);
-    b->machine.ops->fill(b->machine.backend, weights, t.total, 0.0f); /* by all threads: the pages are new */
+    if (b->machine.cpu)
+        b->machine.ops->fill(b->machine.backend, weights, t.total, 0.0f); /* by all threads: the pages are new */
     fill_weights(&t, &config, weights);
     params_free(&t);
     return policy_new(machine_engine(&b->machine), &config, 1, weights);

@@ -15,21 +15,6 @@ static const char *bound_name(Bound b)
     return names[b];
 }
 
-/* "model name" of /proc/cpuinfo, where there is one. */
-static void cpu_name(char *out, size_t size)
-{
-    snprintf(out, size, "unknown");
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (f && fgets(line, sizeof line, f)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (f) fclose(f);
-}
-
 static void today(char *out, size_t size)
 {
     time_t now = time(NULL);
@@ -39,11 +24,11 @@ static void today(char *out, size_t size)
 
 void bench_print_machine(const Bench *b)
 {
-    char cpu[128], date[16];
-    cpu_name(cpu, sizeof cpu);
+    char date[16];
     today(date, sizeof date);
-    printf("%s, %d threads, %s\n%s\n", cpu, cpu_threads(b->backend), date,
-           b->machine.ops->describe(b->machine.backend));
+    if (b->machine.cpu) printf("%s, %d threads, %s\n", b->name, cpu_threads(b->backend), date);
+    else printf("%s, %s\n", b->name, date);
+    printf("%s\n", b->machine.ops->describe(b->machine.backend));
     printf("peaks: %.0f GFLOP/s f32, %.0f bf16, %.1f GB/s read, %.1f GB/s copy (probed again between the rows)\n\n",
            b->peaks.flops[DTYPE_F32] / 1e9, b->peaks.flops[DTYPE_BF16] / 1e9, b->peaks.read / 1e9, b->peaks.copy / 1e9);
     printf("%-28s %10s %12s %9s %8s %7s %6s %6s\n", "row", "seconds", "tokens/s", "GFLOP/s", "GB/s", "% peak", "bound",
@@ -96,12 +81,12 @@ static Json *number_or_null(double v)
 
 static Json *machine_json(const Bench *b)
 {
-    char cpu[128], date[16];
-    cpu_name(cpu, sizeof cpu);
+    char date[16];
     today(date, sizeof date);
     Json *o = json_new_object();
-    json_set(o, "cpu", json_new_text(cpu));
-    json_set(o, "threads", json_new_int(cpu_threads(b->backend)));
+    json_set(o, b->machine.cpu ? "cpu" : "gpu", json_new_text(b->name));
+    if (b->machine.cpu) json_set(o, "threads", json_new_int(cpu_threads(b->backend)));
+    if (b->limits.emulated) json_set(o, "emulated", json_new_text("times mean nothing"));
     json_set(o, "backend", json_new_text(b->machine.ops->describe(b->machine.backend)));
     json_set(o, "kind", json_new_text(b->machine.ops->machine_kind(b->machine.backend)));
     json_set(o, "memory_gb", json_new_number((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 1e9));

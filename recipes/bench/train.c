@@ -2,7 +2,6 @@
 #include <stdlib.h>
 
 #include "core/base/check.h"
-#include "core/base/memory.h"
 #include "core/batches.h"
 #include "recipes/bench/bench.h"
 #include "recipes/plan/plan.h"
@@ -121,7 +120,7 @@ static void *adamw_open(Bench *b, const BenchCase *c, Status *st)
     a->machine = &b->machine;
     float **blocks[] = {&a->w, &a->m, &a->v, &a->g};
     for (int i = 0; i < 4; i++) {
-        *blocks[i] = memory_block((size_t)ADAMW_PARAMETERS * sizeof(float));
+        *blocks[i] = b->machine.ops->device.alloc(b->machine.backend, (size_t)ADAMW_PARAMETERS * sizeof(float));
         if (!*blocks[i]) {
             fail(st, "adamw needs 1.7 GB of memory that is not there");
             bench_adamw.close(a);
@@ -152,10 +151,8 @@ static bool adamw_run(void *self, BenchWork *out, Status *st)
 static void adamw_close(void *self)
 {
     AdamW *a = self;
-    memory_free(a->w);
-    memory_free(a->m);
-    memory_free(a->v);
-    memory_free(a->g);
+    float *blocks[] = {a->w, a->m, a->v, a->g};
+    for (int i = 0; i < 4; i++) a->machine->ops->device.free(a->machine->backend, blocks[i]);
     free(a);
 }
 

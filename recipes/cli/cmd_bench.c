@@ -3,30 +3,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/memory.h"
 #include "recipes/bench/bench.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
+#include "recipes/model/plugin.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/config/did_you_mean.h"
 
+/* What only the CPU is asked. */
+static bool device_can(const RuntimeOptions *o, const char *option, Status *st)
+{
+    DeviceName device;
+    if (!device_parse(o->device, &device, st)) return false;
+    if (!option || device.kind == DEVICE_CPU) return true;
+    return fail(st, "--device %s: %s is for the CPU; `sh tests/gpu-day.sh` times PyTorch on the card", o->device,
+                option);
+}
+
 static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
 {
-    if (!machine_open(&b->machine, o, st)) return false;
-    if (!b->machine.cpu)
-        return fail(st,
-                    "--device %s: nothing was ever timed on a GPU, and bench's limits are the CPU's; use --device cpu",
-                    o->device);
+    RuntimeOptions options = *o;
+    DeviceName device;
+    if (!device_parse(o->device, &device, st)) return false;
+    if (device.kind != DEVICE_CPU)
+        options.dtype = DTYPE_BF16; /* what a device computes bf16 rows by is chosen as it opens */
+    if (!machine_open(&b->machine, &options, st)) return false;
     b->backend = b->machine.backend;
-    op_times_machine(&b->machine);
+    if (b->machine.cpu) op_times_machine(&b->machine);
     b->times = b->machine.times;
-    return bench_probe(b, st);
+    return bench_limits(b, st) && bench_probe(b, st);
 }
 
 static void close_bench(Bench *b)
 {
+    if (b->probe) b->machine.ops->device.free(b->machine.backend, b->probe);
     machine_close(&b->machine);
-    memory_free(b->probe);
     free(b);
 }
 
@@ -110,7 +121,7 @@ int cmd_bench(int argc, char **argv)
     b->quick = quick;
     b->row_seconds = quick && !peers ? QUICK_ROW_SECONDS : 0; /* a peer has the whole row */
     b->print = !json && !peers && !tune;
-    bool ok = open_bench(b, &runtime, &st);
+    bool ok = device_can(&runtime, tune ? "--tune" : peers ? "--peers" : NULL, &st) && open_bench(b, &runtime, &st);
     if (ok && b->print) bench_print_machine(b);
     if (ok && tune) ok = bench_tune(b, tune, one ? one->model : NULL, &st);
     else if (ok) ok = peers ? bench_peers(b, only, &st) : run_cases(b, one, &st);

@@ -1,4 +1,4 @@
-"""Takes out every barrier and warp sync of gpu/kernels, one at a time: the tests of ops must go red on the checked emulator.
+"""Takes out every barrier, warp sync and wait for a copy of gpu/kernels, one at a time: the tests of ops must go red on the checked emulator.
 
 python3 tests/mutants/gpu_syncs.py [PATTERN]: only files whose path holds PATTERN. Needs `make emulated unit` in build/.
 """
@@ -15,7 +15,8 @@ FLAGS = "-std=c++17 -O2 -fPIC -fvisibility=hidden -ffp-contract=off -Wno-unknown
 TESTS = {
     "adamw": "ops_optimizer", "attention": "attention", "attention_bwd": "attention", "attention_cache": "attention_cache",
     "attention_latent": "attention_cache", "embed": "ops_rows", "head": "ops_head", "router": "ops_router", "sample": "ops_head",
-    "sort": "ops_balance", "gemm_f32": "ops_linear", "attention_tile": "attention", "attention_pages": "attention_cache",
+    "sort": "ops_balance", "gemm_f32": "ops_linear", "attention_tile": "attention", "attention_pages": "attention_cache", "gemm_mma": "ops_linear_bf16",
+    "attention_mma": "attention_bf16", "attention_mma_bwd": "attention_bf16", "attention_mma_latent": "attention_bf16",
 }
 
 
@@ -59,7 +60,7 @@ def main():
         if len(sys.argv) > 1 and sys.argv[1] not in path:
             continue
         text = open(path, encoding="utf-8").read()
-        for site in re.finditer(r"__sync(threads|warp)\(\);", text):
+        for site in re.finditer(r"__sync(threads|warp)\(\);|copy_async_wait<[^;]*\(\);", text):
             line = text.count("\n", 0, site.start()) + 1
             with tempfile.TemporaryDirectory() as folder:
                 os.makedirs(os.path.join(folder, os.path.dirname(path)))
@@ -69,7 +70,7 @@ def main():
                 died = plugin is None or red(plugin, TESTS[os.path.basename(path).split(".")[0]])
             made, dead = made + 1, dead + died
             print(f"{path}:{line}: {'red' if died else 'SURVIVES'}", flush=True)
-    print(f"{made} without one barrier or warp sync, {dead} red")
+    print(f"{made} without one barrier, warp sync or wait, {dead} red")
     return made != dead
 
 

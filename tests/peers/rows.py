@@ -3,8 +3,10 @@
 The shapes are those of recipes/bench/model.c and recipes/bench/bench.c.
 """
 import json
+import os
 import time
 
+import torch
 from transformers import DeepseekV2Config, LlamaConfig
 
 V2 = dict(
@@ -34,13 +36,23 @@ def config(model):
         intermediate_size=1536, rms_norm_eps=1e-5, rope_theta=100000.0, tie_word_embeddings=True, max_position_embeddings=8192)
 
 
+DEVICE = os.environ.get("R1_PEER_DEVICE", "cpu")
+
+
+def wait():
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
+
+
 def best(run, runs=3):
-    """Seconds of the fastest of `runs` calls, after one to warm up."""
+    """Seconds of the fastest of `runs` calls, after one to warm up; on a card until it has done them."""
     run()
+    wait()
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()
         run()
+        wait()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 

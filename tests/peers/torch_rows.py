@@ -19,7 +19,7 @@ SHAPES = {  # row: model, sequences, tokens of each
 
 
 def faster_dtype(named):
-    if named == "f32" or torch.cpu.get_capabilities().get("avx512_bf16"):
+    if rows.DEVICE != "cpu" or named == "f32" or torch.cpu.get_capabilities().get("avx512_bf16"):
         return {"f32": torch.float32, "bf16": torch.bfloat16}[named], ""
     return torch.float32, "peer in f32"
 
@@ -29,10 +29,10 @@ def main(name):
     dtype, note = faster_dtype(named)
     model_name, sequences, length = SHAPES[work]
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(rows.config(model_name), dtype=dtype)
+    model = AutoModelForCausalLM.from_config(rows.config(model_name), dtype=dtype).to(rows.DEVICE)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
-    ids = torch.randint(0, model.config.vocab_size, (sequences, length))
+    ids = torch.randint(0, model.config.vocab_size, (sequences, length), device=rows.DEVICE)
 
     def step():
         optimizer.zero_grad(set_to_none=True)

@@ -33,6 +33,6 @@ export R1_GPU_PLUGIN="$BUILD/gpu/libr1_emulated.so"
 says "there is no GPU 7" "$R1" plan micro --device gpu:7
 says "in f32 the GPU backend has native" "$R1" plan micro --device gpu --matmul openblas
 says "in bf16 the GPU backend has" "$R1" plan micro --device gpu --precision bf16 --matmul onednn
-says "nothing was ever timed" "$R1" bench --device emulated
+says "is for the CPU" "$R1" bench --device emulated --peers
 R1_EMU_MEMORY=1000 "$R1" plan micro --device emulated >"$TEST_DIR/out" 2>&1 && { echo "1000 bytes are enough?"; cat "$TEST_DIR/out"; exit 1; }
 "$R1" plan micro --device emulated >/dev/null

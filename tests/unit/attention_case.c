@@ -7,7 +7,7 @@
 #include "core/base/check.h"
 #include "cpu/cpu.h"
 #include "gpu/gpu.h"
-#include "recipes/model/plugin.h"
+#include "tests/unit/ops_lab.h"
 
 float case_normal(uint32_t *seed)
 {
@@ -218,9 +218,9 @@ Pages exact_pages(const AttentionCase *c, DType dtype)
 static Backend *emulated_backend(DType dtype, const Ops **ops)
 {
     Status st = {0};
-    const GpuPlugin *plugin = plugin_load(DEVICE_EMULATED, &st);
+    const GpuPlugin *plugin = lab_plugin(&st);
     if (!plugin) return NULL;
-    plugin->emulate("reverse", "eager", true);
+    lab_order(plugin, "reverse", "eager");
     return plugin->open(&(GpuOptions){.dtype = dtype}, ops, &st);
 }
 

@@ -46,11 +46,34 @@ static const struct {
     const char *schedule, *streams;
 } orders[EMULATED] = {{"forward", "eager"}, {"reverse", "lazy"}, {"seed", "random"}};
 
+const char *lab_device(void)
+{
+    const char *name = getenv("R1_LAB_DEVICE");
+    return name && *name ? name : "emulated";
+}
+
+const GpuPlugin *lab_plugin(Status *st)
+{
+    DeviceName device;
+    GpuDevice card;
+    if (!device_parse(lab_device(), &device, st)) return NULL;
+    const GpuPlugin *plugin = plugin_load(device.kind, st);
+    if (!plugin || !plugin->device(device.number, &card, st)) return NULL;
+    if (card.reads_host) return plugin;
+    fail(st, "%s cannot read the memory of malloc", card.name);
+    return NULL;
+}
+
+void lab_order(const GpuPlugin *plugin, const char *schedule, const char *streams)
+{
+    if (plugin->emulate) plugin->emulate(schedule, streams, true);
+}
+
 /* One backend for each of `matmuls`, or with the one of f32 where it is NULL. */
 static void open_emulated(const char *const matmuls[EMULATED])
 {
     Status st = {0};
-    emulated = plugin_load(DEVICE_EMULATED, &st);
+    emulated = lab_plugin(&st);
     for (int i = 0; emulated && i < EMULATED; i++) {
         Variant *v = &variants[variant_count];
         GpuOptions o = {.dtype = matmuls ? DTYPE_BF16 : DTYPE_F32, .matmul = matmuls ? matmuls[i] : NULL};
@@ -117,7 +140,7 @@ int lab_open_mma(void **state)
 bool lab_has_emulated(void)
 {
     Status st = {0};
-    return plugin_load(DEVICE_EMULATED, &st) != NULL;
+    return lab_plugin(&st) != NULL;
 }
 
 int lab_close(void **state)
@@ -136,7 +159,7 @@ const Ops *lab_ops(void)
 
 Backend *lab_backend(void)
 {
-    if (variants[0].order) emulated->emulate("forward", "eager", true); /* calls are done when they return */
+    if (variants[0].order) lab_order(emulated, "forward", "eager"); /* calls are done when they return */
     return variants[0].b;
 }
 
@@ -235,7 +258,7 @@ float *lab_run(const LabTrial *t)
     for (int i = 1; i < 2 * variant_count; i++) {
         const Variant *v = &variants[i / 2];
         if (v->order && i % 2) continue; /* packs nothing */
-        if (v->order) emulated->emulate(orders[v->order - 1].schedule, orders[v->order - 1].streams, true);
+        if (v->order) lab_order(emulated, orders[v->order - 1].schedule, orders[v->order - 1].streams);
         v->ops->keep_packed(v->b, i % 2);
         float *out = lab_run_on(v->ops, v->b, t, v->name);
         v->ops->keep_packed(v->b, false);

@@ -37,6 +37,12 @@ int lab_open_widen(void **state);
 int lab_open_mma(void **state);
 /* Whether its plugin is built. */
 bool lab_has_emulated(void);
+/* What stands for the emulated GPU: $R1_LAB_DEVICE, "emulated" where it is not set (tests/gpu-day.sh says "gpu"); its
+ * plugin (NULL and a sentence: not built, no card, or one that cannot read the memory of these tests); and the order of
+ * its threads and of queued work, where one can choose (gpu/gpu.h, emulate). */
+const char *lab_device(void);
+const struct GpuPlugin *lab_plugin(Status *st);
+void lab_order(const struct GpuPlugin *plugin, const char *schedule, const char *streams);
 
 /* The backend with the best instruction set and two threads. */
 const Ops *lab_ops(void);

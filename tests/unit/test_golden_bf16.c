@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/model/plugin.h"
 #include "tests/tolerances.h"
 #include "tests/unit/golden.h"
+#include "tests/unit/ops_lab.h"
 #include "tests/unit/unit.h"
 
 enum { LAYERS = 8 };
@@ -247,7 +247,7 @@ static void run_case(void **state)
 
 static void run_case_emulated(void **state)
 {
-    run_case_on(*state, "emulated");
+    run_case_on(*state, lab_device());
 }
 
 #define CASE(name)                                                                                                     \
@@ -267,7 +267,7 @@ int main(void)
                                           EMULATED("qwen2"),   EMULATED("qwen3"),   EMULATED("llama")};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     Status st = {0};
-    if (plugin_load(DEVICE_EMULATED, &st)) return failed + cmocka_run_group_tests(emulated, NULL, NULL);
+    if (lab_plugin(&st)) return failed + cmocka_run_group_tests(emulated, NULL, NULL);
     print_message("# not on the GPU: %s\n", st.text);
     return failed;
 }
