@@ -127,7 +127,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(TEST_SHARED) $(LIBRARY)
 GPU_CXX     := $(shell command -v $(CXX))
 GPU_HOST    := $(wildcard gpu/*.c) core/base/status.c
 GPU_KERNELS := $(wildcard gpu/kernels/*.cu gpu/kernels/*/*.cu)
-EMU         := fiber block device stream
+EMU         := fiber block device stream cublas
 EMU_FMA     := $(if $(shell grep -m1 -o ' fma ' /proc/cpuinfo 2>/dev/null),-mavx2 -mfma)# without, fmaf is a call
 EMU_ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 EMU_C        = -std=c11 -D_GNU_SOURCE $(OPT) -g -fPIC -fvisibility=hidden -Wall -Wextra -I. -Igpu/emu $(DEPFLAGS)

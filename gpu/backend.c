@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gpu/gemm_cublas.h"
 #include "gpu/gpu.h"
 #include "gpu/internal.h"
 #include "gpu/kernels/probe.h"
@@ -64,6 +65,7 @@ static size_t backend_bytes(const Backend *b)
 static void backend_close(Backend *b)
 {
     if (!b) return;
+    cublas_close(b);
     if (b->stream) {
         gpu_free(b, b->scratch);
         gpu_free(b, b->table);
@@ -135,10 +137,16 @@ static const struct {
     const char *name, *shown;
     bool mma;
     MmaTile tile;
+    CublasUse use;
 } matmuls[] = {
-    {DTYPE_F32, "native", "native", false, MMA_BY_SIZE}, {DTYPE_BF16, "mma", "mma", true, MMA_BY_SIZE},
-    {DTYPE_BF16, "widen", "widen", false, MMA_BY_SIZE},  {DTYPE_BF16, "mma:decode", "mma", true, MMA_DECODE},
-    {DTYPE_BF16, "mma:middle", "mma", true, MMA_MIDDLE}, {DTYPE_BF16, "mma:wide", "mma", true, MMA_WIDE},
+    {DTYPE_F32, "native", "native", false, MMA_BY_SIZE, CUBLAS_NEVER},
+    {DTYPE_BF16, "mma", "mma", true, MMA_BY_SIZE, CUBLAS_NEVER},
+    {DTYPE_BF16, "widen", "widen", false, MMA_BY_SIZE, CUBLAS_NEVER},
+    {DTYPE_BF16, "mma+cublas", "mma+cublas", true, MMA_BY_SIZE, CUBLAS_BACKWARD},
+    {DTYPE_BF16, "cublas", "cublas", true, MMA_BY_SIZE, CUBLAS_ALWAYS},
+    {DTYPE_BF16, "mma:decode", "mma", true, MMA_DECODE, CUBLAS_NEVER},
+    {DTYPE_BF16, "mma:middle", "mma", true, MMA_MIDDLE, CUBLAS_NEVER},
+    {DTYPE_BF16, "mma:wide", "mma", true, MMA_WIDE, CUBLAS_NEVER},
 };
 
 static bool choose_matmul(Backend *b, const GpuOptions *o, Status *st)
@@ -147,24 +155,27 @@ static bool choose_matmul(Backend *b, const GpuOptions *o, Status *st)
     b->dtype = o->dtype;
     for (size_t i = 0; i < sizeof matmuls / sizeof *matmuls && !b->matmul; i++)
         if (matmuls[i].dtype == o->dtype && (any || !strcmp(o->matmul, matmuls[i].name)))
-            b->matmul = matmuls[i].shown, b->mma = matmuls[i].mma, b->mma_tile = matmuls[i].tile;
+            b->matmul = matmuls[i].shown, b->mma = matmuls[i].mma, b->mma_tile = matmuls[i].tile,
+            b->use = matmuls[i].use;
     if (b->matmul) return true;
     return fail(st, "matmul \"%s\": in %s the GPU backend has %s", o->matmul, dtype_name(o->dtype),
-                o->dtype == DTYPE_F32 ? "native" : "mma and widen");
+                o->dtype == DTYPE_F32 ? "native" : "mma, mma+cublas, cublas and widen");
 }
 
 /* native and widen have the CPU's bits, and its kind, so that a run goes on on either. Tensor cores of another generation
  * may round otherwise. */
 static void name_machine(Backend *b, const GpuDevice *d)
 {
-    char cores[32] = "";
+    char cores[32] = "", library[96] = "";
 #if defined(R1_EMULATED)
     if (b->mma) snprintf(cores, sizeof cores, "/emulated");
 #else
     if (b->mma) snprintf(cores, sizeof cores, "/sm_%d%d", d->major, d->minor);
 #endif
-    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s%s/v%d", b->matmul, dtype_name(b->dtype), cores,
-             KERNELS_VERSION);
+    /* cuBLAS chooses by version, card and number of processors. */
+    if (b->cublas) snprintf(library, sizeof library, "/cublas-%d/%.60s/%d", cublas_version(b), d->name, d->processors);
+    snprintf(b->machine_kind, sizeof b->machine_kind, "%s-%s%s/v%d%s", b->matmul, dtype_name(b->dtype), cores,
+             KERNELS_VERSION, library);
     snprintf(b->describe, sizeof b->describe, "gpu: %s, sm_%d%d, %s matmul %s (%s)", d->name, d->major, d->minor,
              dtype_name(b->dtype), b->matmul,
              b->rows_independent ? "rows independent of the batch" : "rows depend on the batch: gap measured");
@@ -185,7 +196,8 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
     if (!b->ops || cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess)
         return fail(st, "GPU %d: no memory for a stream", o->device);
     fill_table(b->ops);
-    b->rows_independent = !b->mma || gpu_self_test(b);
+    if (b->use != CUBLAS_NEVER && !cublas_open(b, st)) return false;
+    b->rows_independent = b->use != CUBLAS_ALWAYS && (!b->mma || gpu_self_test(b));
     name_machine(b, &d);
     return true;
 }

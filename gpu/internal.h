@@ -21,11 +21,15 @@ extern "C" {
 /* The tile of gemm_mma: chosen by the sizes, or one for all (tests: their bits are equal). */
 typedef enum MmaTile { MMA_BY_SIZE, MMA_DECODE, MMA_MIDDLE, MMA_WIDE } MmaTile;
 
+typedef enum CublasUse { CUBLAS_NEVER, CUBLAS_BACKWARD, CUBLAS_ALWAYS } CublasUse;
+
 struct Backend {
     int device, processors;
     DType dtype;        /* GpuOptions.dtype */
     const char *matmul; /* of products in it */
     bool mma;           /* bf16 on tensor cores */
+    CublasUse use;      /* which dense products are cuBLAS's */
+    struct Cublas *cublas;
     MmaTile mma_tile;
     bool rows_independent; /* by construction, or as gpu_self_test found */
     cudaStream_t stream;
@@ -37,7 +41,7 @@ struct Backend {
     Status fault;
     const struct DriverCalls *driver; /* of memory.c */
     struct Range *ranges;
-    char describe[400], machine_kind[96];
+    char describe[400], machine_kind[160];
 };
 
 /* gpu/memory.c: the words of core/ops/device.h. */

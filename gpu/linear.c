@@ -1,6 +1,7 @@
 /* Linear layers: which product of gpu/kernels/gemm an op is. One linear layer is a group without experts. */
 #include <stdlib.h>
 
+#include "gpu/gemm_cublas.h"
 #include "gpu/internal.h"
 #include "gpu/kernels/gemm/gemm.h"
 
@@ -46,8 +47,9 @@ static GemmCall call_of(Mat c, Mat a, Mat w, int K)
 
 static void multiply(Backend *b, GemmForm form, GemmCall g)
 {
-    if (b->mma && g.b_type == DTYPE_BF16) gemm_mma(b, form, g);
-    else gemm_f32(b, form, g);
+    bool cublas = b->use == CUBLAS_ALWAYS || (b->use == CUBLAS_BACKWARD && form != GEMM_NT);
+    if (!b->mma || g.b_type != DTYPE_BF16) gemm_f32(b, form, g);
+    else if (!cublas || !gemm_cublas(b, form, g)) gemm_mma(b, form, g);
 }
 
 static GemmCall forward_of(Mat y, Mat x, Mat w)

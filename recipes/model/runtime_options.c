@@ -22,9 +22,10 @@ void runtime_options(RuntimeTable *t, RuntimeOptions *o)
         {"--chunk", "N", OPTION_INT, &o->chunk, 1, 1 << 24,
          "rows the output head computes at once (default 4096; never changes results)"},
         {"--matmul", "NAME", OPTION_TEXT, &o->matmul, 0, 0,
-         "matrix products by: native, onednn, openblas, or as a table of `r1 bench --tune` says"},
+         "matrix products by: native, onednn, openblas, or as a table of `r1 bench --tune` says; on a GPU in bf16 by\n"
+         "mma (default), mma+cublas (backward by cuBLAS), cublas, or widen (the CPU's bits, slow)"},
         {"--device", "NAME", OPTION_TEXT, &o->device, 0, 0,
-         "where to compute: cpu (default), gpu or gpu:K (NVIDIA, f32, the CPU's bits), emulated (the GPU's code on\n"
+         "where to compute: cpu (default), gpu or gpu:K (NVIDIA; in f32 the CPU's bits), emulated (the GPU's code on\n"
          "the CPU, slow) or emulated:checked (races and borders of arrays, slower still)"},
         {"--precision", "TYPE", OPTION_CHOICE, &t->precision, 0, 0,
          "f32, or bf16: weights and activations in bf16, sums, norms, softmax and master weights in f32\n"

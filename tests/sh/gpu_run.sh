@@ -1,7 +1,7 @@
 #!/bin/sh
 # The emulated GPU gives the CPU's bits in whole commands: `r1 run micro` has equal weights in every stage up to RL, with queued work
 # in random order; a run killed on one goes on on the other to the same weights; `r1 score` writes equal files for every family,
-# in f32 and in bf16 widened.
+# in f32 and in bf16 widened. On tensor cores sampler and trainer are one function: the gap of a step of RL is 0.
 set -eu
 . tests/lib.sh
 [ -e "$BUILD/gpu/libr1_emulated.so" ] || { echo "no C++ compiler: the emulated GPU is not built"; exit 77; }
@@ -52,6 +52,12 @@ for model in tests/golden/*/model.safetensors; do
     cmp "$TEST_DIR/cpu.out" "$TEST_DIR/emulated.out" || complain "r1 score of $family prints another thing"
     cmp "$TEST_DIR/cpu.score" "$TEST_DIR/emulated.score" || complain "r1 score of $family writes another file"
 done
+
+# Tensor cores: a step of training, one of RL.
+"$R1" run micro --quiet --until zero --set base.steps=2 --set zero.steps=1 --set eval.n=1 --set eval.k=1 --out "$TEST_DIR/bf16" \
+    --precision bf16 --device emulated >"$out" 2>"$said" || { cat "$said"; exit 1; }
+grep -q "matmul mma (rows independent of the batch)" "$said" || complain "bf16 is not on tensor cores"
+[ "$(grep -o '"gap": *[-+.0-9eE]*' "$TEST_DIR/bf16/metrics.jsonl")" = '"gap": 0.0' ] || complain "sampler and trainer differ in bf16"
 
 # One training step, one of RL and their evaluations with every access checked: no race, no border crossed.
 [ -e "$BUILD/gpu/libr1_emulated_checked.so" ] || exit 0

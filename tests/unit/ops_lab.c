@@ -137,6 +137,14 @@ int lab_open_mma(void **state)
     return variant_count == EMULATED ? 0 : -1;
 }
 
+int lab_open_cublas(void **state)
+{
+    (void)state;
+    variant_count = 0;
+    open_emulated((const char *const[EMULATED]){"cublas", "cublas", "cublas"});
+    return variant_count == EMULATED ? 0 : -1;
+}
+
 bool lab_has_emulated(void)
 {
     Status st = {0};

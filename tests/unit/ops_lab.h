@@ -35,6 +35,8 @@ int lab_open_dot(void **state);
 int lab_open_widen(void **state);
 /* The emulated GPU alone, bf16 on tensor cores, each of the three tiles of products in another order. */
 int lab_open_mma(void **state);
+/* The same by cuBLAS. */
+int lab_open_cublas(void **state);
 /* Whether its plugin is built. */
 bool lab_has_emulated(void);
 /* What stands for the emulated GPU: $R1_LAB_DEVICE, "emulated" where it is not set (tests/gpu-day.sh says "gpu"); its

@@ -2,6 +2,8 @@
  * exactly, against f64, rows independent of the batch. Weights lie in split storage (row stride 2 K). */
 #include "tests/unit/linear_case.h"
 
+#include "gpu/gpu.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,6 +319,32 @@ static void tiles_agree(void **state)
     }
 }
 
+/* cuBLAS promises no row its bits in another batch, and the backend says so; with it in the backward alone, forwards
+ * keep theirs. */
+static void rows_depend(void **state)
+{
+    (void)state;
+    enum { M = 33, N = 24, K = 72 };
+    Layer l = layer_make(M, N, K, 0, 0);
+    static float all[M * N], some[M * N];
+    const Ops *ops = lab_ops(), *both;
+    Backend *b = lab_backend();
+    assert_false(ops->rows_independent(b));
+    assert_non_null(strstr(ops->machine_kind(b), "cublas"));
+    ops->linear_fwd(b, mat_f32(all, M, N), l.c.x, l.c.w, NULL, false);
+    ops->linear_fwd(b, mat_f32(some, M - 1, N), mat_rows(l.c.x, 0, M - 1), l.c.w, NULL, false);
+    assert_memory_not_equal(all, some, (M - 1) * N * sizeof *all);
+    Status st = {0};
+    b = lab_plugin(&st)->open(&(GpuOptions){.dtype = DTYPE_BF16, .matmul = "mma+cublas"}, &both, &st);
+    assert_non_null(b);
+    assert_true(both->rows_independent(b));
+    both->linear_fwd(b, mat_f32(all, M, N), l.c.x, l.c.w, NULL, false);
+    both->linear_fwd(b, mat_f32(some, M - 1, N), mat_rows(l.c.x, 0, M - 1), l.c.w, NULL, false);
+    assert_memory_equal(all, some, (M - 1) * N * sizeof *all);
+    both->close(b);
+    layer_free(&l);
+}
+
 /* A weight's gradient goes on from what it holds: tokens may be cut at multiples of 16. */
 static void tokens_cut(void **state)
 {
@@ -538,5 +566,8 @@ int main(void)
     int failed = cmocka_run_group_tests(widen, lab_open_widen, lab_close);
     failed += cmocka_run_group_tests(dot, lab_open_dot, lab_close);
     if (!lab_has_emulated()) return failed;
-    return failed + cmocka_run_group_tests(mma, lab_open_mma, lab_close);
+    const struct CMUnitTest cublas[] = {cmocka_unit_test(against_double), cmocka_unit_test(gradient_of_bf16),
+                                        cmocka_unit_test(f32_stays), cmocka_unit_test(rows_depend)};
+    failed += cmocka_run_group_tests(mma, lab_open_mma, lab_close);
+    return failed + cmocka_run_group_tests(cublas, lab_open_cublas, lab_close);
 }

@@ -44,6 +44,10 @@ void gemm_f32(Backend *b, GemmForm form, GemmCall call);
  * from every tile and for any number of rows (a card's tensor cores decide: gpu/self_test.c asks them). */
 void gemm_mma(Backend *b, GemmForm form, GemmCall call);
 
+/* Copies a call's operands to scratch where they are f32 or do not lie at multiples of 16 bytes, and changes the call; false: no
+ * memory. */
+bool gemm_operands(Backend *b, GemmForm form, GemmCall *call);
+
 /* sum[j] += sum over rows of x, in blocks of TOKEN_BLOCK. */
 void gemm_column_sums(Backend *b, float *sum, Mat x);
 

@@ -203,8 +203,7 @@ static Operand operand_b(GemmForm form, const GemmCall &g)
     return o;
 }
 
-/* Where an operand does not lie at multiples of 16 bytes, the call gets a copy in scratch. */
-static bool with_copies(Backend *b, GemmForm form, GemmCall *g)
+bool gemm_operands(Backend *b, GemmForm form, GemmCall *g)
 {
     Operand x = operand_a(form, *g), w = operand_b(form, *g);
     bool copy_x = !lies_well(x, true), copy_w = !lies_well(w, !w.list.table);
@@ -242,7 +241,7 @@ template <int FORM> static void mma_by_tile(Backend *b, const GemmCall &g, MmaTi
 
 void gemm_mma(Backend *b, GemmForm form, GemmCall g)
 {
-    if (g.M <= 0 || g.N <= 0 || g.K <= 0 || !with_copies(b, form, &g)) return;
+    if (g.M <= 0 || g.N <= 0 || g.K <= 0 || !gemm_operands(b, form, &g)) return;
     MmaTile tile = tile_for(b, form, g);
     if (form == GEMM_NT) mma_by_tile<GEMM_NT>(b, g, tile);
     else if (form == GEMM_NN) mma_by_tile<GEMM_NN>(b, g, tile);
