@@ -100,7 +100,7 @@ void gpu_head_stats(Backend *b, Mat logits, float *lp, float *entropy, float *kl
                     float inv_temperature, const Mat *ref)
 {
     check_f32(logits);
-    Mat q = {NULL, DTYPE_F32, 0, 0, 0};
+    Mat q = {};
     if (ref) {
         check_f32(*ref);
         CHECK_EQ(ref->rows, logits.rows);
@@ -118,7 +118,7 @@ void gpu_head_grad(Backend *b, Mat logp, const int32_t *targets, float inv_tempe
     check_f32(logp);
     CHECK(!by.dentropy || by.entropy);
     CHECK(!by.dkl || (by.kl && ref));
-    Mat q = {NULL, DTYPE_F32, 0, 0, 0};
+    Mat q = {};
     if (ref) q = *ref;
     if (logp.rows)
         LAUNCH(head_grad, ceil_div(logp.rows, HALF_ROWS), ROW_THREADS, 0, b->stream, logp, targets, inv_temperature, by,

@@ -184,7 +184,7 @@ void gpu_router_bwd(Backend *b, RouterShape s, Mat dlogits, Mat dweights, const 
     check_f32(dlogits), check_f32(dweights), check_f32(scores);
     CHECK_EQ(dlogits.cols, s.E);
     CHECK_EQ(dweights.cols, s.K);
-    Mat balance = {NULL, DTYPE_F32, 0, 0, 0};
+    Mat balance = {};
     if (dscores) balance = *dscores;
     if (dlogits.rows)
         LAUNCH(route_grad, ceil_div(dlogits.rows, HALF_ROWS), ROW_THREADS, 0, b->stream, s, dlogits, dweights, balance,
