@@ -193,7 +193,8 @@ void case_gradients_free(CaseGradients *g)
 
 Pages pages_make(size_t page_values, DType dtype)
 {
-    Pages p = {.layer = {.dtype = dtype, .page_stride = page_values + 7}};
+    size_t gap = dtype == DTYPE_BF16 ? 8 : 7; /* tensor cores copy by 16 bytes what lies so */
+    Pages p = {.layer = {.dtype = dtype, .page_stride = page_values + gap}};
     p.count = CASE_SEQUENCES * CASE_PAGES * p.layer.page_stride;
     p.layer.base = malloc(p.count * dtype_size(dtype));
     memset(p.layer.base, 0xff, p.count * dtype_size(dtype)); /* NaN in either type */

@@ -262,6 +262,7 @@ float *lab_run_on(const Ops *ops, Backend *b, const LabTrial *t, const char *nam
 float *lab_run(const LabTrial *t)
 {
     size_t floats = trial_floats(t);
+    if (variants[0].order) lab_order(emulated, orders[0].schedule, orders[0].streams);
     float *first = lab_run_on(variants[0].ops, variants[0].b, t, variants[0].name);
     for (int i = 1; i < 2 * variant_count; i++) {
         const Variant *v = &variants[i / 2];

@@ -275,11 +275,38 @@ static void greedy(void **state)
     assert_true(id[0] >= 0 && id[0] < 3);
 }
 
+/* The largest logit on every backend; some are equal, and a row alone is the row among others. */
+static void run_greedy(const Ops *ops, Backend *b, const LabTrial *t, float *out)
+{
+    Mat logits = mat_f32((float *)t->in, t->outs[1].cols, 300);
+    ops->sample(b, (int32_t *)lab_at(t, out, 0), lab_at(t, out, 1), logits,
+                (SampleArgs){.temperature = 0.0f, .top_p = 1.0f}, NULL);
+}
+
+static void greedy_everywhere(void **state)
+{
+    (void)state;
+    enum { N = 7, V = 300 };
+    float *logits = lab_random((size_t)N * V, 5);
+    for (int i = 0; i < N * V; i++) logits[i] = floorf(8.0f * logits[i]);
+    LabTrial t = {.run = run_greedy, .in = logits};
+    lab_out(&t, 1, N, 0), lab_out(&t, 1, N, 0);
+    float *out = lab_run(&t);
+    const int32_t *id = (int32_t *)lab_at(&t, out, 0);
+    for (int n = 0; n < N; n++)
+        for (int j = 0; j < V; j++) {
+            const float *row = logits + (size_t)n * V;
+            assert_true(row[j] < row[id[n]] || (row[j] == row[id[n]] && j >= id[n]));
+        }
+    free(out), free(logits);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stats_and_gradient), cmocka_unit_test(corners),     cmocka_unit_test(sampler_agrees),
         cmocka_unit_test(restricted_draws),   cmocka_unit_test(inverse_cdf), cmocka_unit_test(greedy),
+        cmocka_unit_test(greedy_everywhere),
     };
     return cmocka_run_group_tests(tests, lab_open, lab_close);
 }

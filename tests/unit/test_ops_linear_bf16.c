@@ -563,6 +563,7 @@ int main(void)
                                      cmocka_unit_test(against_double),      cmocka_unit_test(rows_alone_mma),
                                      cmocka_unit_test(gradient_of_bf16),    cmocka_unit_test(f32_stays),
                                      cmocka_unit_test(grouped_equals_apart)};
+    if (getenv("R1_LAB_ONLY")) cmocka_set_test_filter(getenv("R1_LAB_ONLY")); /* on the checked emulator */
     int failed = cmocka_run_group_tests(widen, lab_open_widen, lab_close);
     failed += cmocka_run_group_tests(dot, lab_open_dot, lab_close);
     if (!lab_has_emulated()) return failed;
