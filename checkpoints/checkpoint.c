@@ -13,6 +13,7 @@
 #include "checkpoints/float16.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
+#include "checkpoints/lora.h"
 #include "checkpoints/seal.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
@@ -111,6 +112,7 @@ static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const 
 static char *config_text(const ModelConfig *config)
 {
     Json *object = hf_config_json(config);
+    lora_config_write(object, &config->lora);
     char *text = json_write(object, false);
     CHECK(text);
     json_free(object);
@@ -218,7 +220,7 @@ static bool read_config(H5Reader *r, const char *path, ModelConfig *out, Status 
     char *text = h5_read_bytes(r, "meta/config_json", &length);
     if (!text) return fail(st, "%s holds no model config: it was written by another version of this program", path);
     Json *object = json_parse(text, length, path, st);
-    bool ok = object && hf_config_parse(object, out, st);
+    bool ok = object && hf_config_parse(object, out, st) && lora_config_read(object, out, st);
     json_free(object);
     free(text);
     return ok;

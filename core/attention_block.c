@@ -1,6 +1,7 @@
 /* The attention half of a block, the order only: norm, project, rotate, attend, output. MLA, with keys and values expanded
  * (training, prefill, exact decode) or absorbed (latent decode), is mla.c; GQA's own is gqa.c; where things lie, projected.c. */
 #include "core/block.h"
+#include "core/lora.h"
 #include "core/base/check.h"
 
 /* Rotates queries and keys (or rotates their gradients back). */
@@ -47,7 +48,9 @@ static void project(Engine *e, const LayerWeights *w, AttentionActs *a, Mat x, c
     const ModelConfig *c = e->config;
     Mat xn = act_mat(e, a->xn, x.rows, x.cols);
     e->ops->rmsnorm_fwd(e->backend, xn, a->rstd, x, w->attn_norm, c->eps);
-    e->ops->linear_fwd(e->backend, projected_in(c, &a->p, x.rows, 0, w->in.rows), xn, w->in, w->in_bias, false);
+    Mat in = projected_in(c, &a->p, x.rows, 0, w->in.rows);
+    e->ops->linear_fwd(e->backend, in, xn, w->in, w->in_bias, false);
+    lora_fwd(e, &w->lora.in, in, xn);
     if (c->attention == ATTENTION_MLA) mla_project(e, w, a, x.rows);
     if (c->qk_norm) gqa_norms(e, w, a, x.rows);
     rotate(e, projected_inputs(c, &a->p), pos, x.rows, false);
@@ -70,6 +73,7 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
         Mat out = mat_rows(h, from, rows);
         e->ops->copy(e->backend, out, mat_rows(in, from, rows));
         e->ops->linear_fwd(e->backend, out, mat_rows(o, from, rows), w->o, NULL, true);
+        lora_fwd(e, &w->lora.o, out, mat_rows(o, from, rows));
     }
 }
 
@@ -98,8 +102,10 @@ static void project_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
     rotate(e, projected_inputs(c, d), pos, x.rows, true);
     if (c->attention == ATTENTION_MLA) mla_bwd(e, w, g, a, d, x.rows);
     if (c->qk_norm) gqa_norms_bwd(e, w, g, a, d, x.rows);
-    weight_grad(e, g->in, g->in_bias, projected_in(c, d, x.rows, 0, w->in.rows), act_mat(e, a->xn, x.rows, x.cols));
+    Mat din = projected_in(c, d, x.rows, 0, w->in.rows), xn = act_mat(e, a->xn, x.rows, x.cols);
+    weight_grad(e, g->in, g->in_bias, din, xn);
     in_bwd_x(e, w, dxn, d, x.rows);
+    lora_bwd(e, &w->lora.in, &g->lora.in, dxn, din, xn);
     e->ops->rmsnorm_bwd(e->backend, dx, g->attn_norm, dxn, x, w->attn_norm, a->rstd, true);
     engine_release(e, mark);
 }
@@ -116,8 +122,10 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     Mat d_o = mat_f32(arena_floats(&e->arena, n * o_width), n, o_width);
     EACH_SLICE(e, from, rows, n)
     {
-        weight_grad(e, g->o, NULL, mat_rows(dh, from, rows), mat_rows(o, from, rows));
-        ops->linear_bwd_x(b, mat_rows(d_o, from, rows), mat_rows(dh, from, rows), w->o, false);
+        Mat dy = mat_rows(dh, from, rows), x_o = mat_rows(o, from, rows), dx_o = mat_rows(d_o, from, rows);
+        weight_grad(e, g->o, NULL, dy, x_o);
+        ops->linear_bwd_x(b, dx_o, dy, w->o, false);
+        lora_bwd(e, &w->lora.o, &g->lora.o, dx_o, dy, x_o);
     }
     Projected d = projected_alloc(e, n);
     ops->attention_bwd(b, e->attention, projected_inputs(c, &d), heads_in(d_o, Dv), heads_in(o, Dv), a->lse,

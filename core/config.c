@@ -2,6 +2,8 @@
 #include "core/config.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "core/base/check.h"
 
@@ -44,6 +46,33 @@ const char *rope_scaling_name(int k)
 {
     static const char *const names[] = {"default", "yarn", "llama3", "linear", "dynamic"};
     return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
+const char *lora_target_name(int k)
+{
+    static const char *const names[LORA_TARGETS] = {"q_proj",    "q_a_proj", "q_b_proj",  "kv_a_proj_with_mqa",
+                                                    "kv_b_proj", "k_proj",   "v_proj",    "o_proj",
+                                                    "gate_proj", "up_proj",  "down_proj", "experts"};
+    return k < LORA_TARGETS ? names[k] : NULL;
+}
+
+float lora_scale(const LoraConfig *l)
+{
+    return l->alpha / (l->rslora ? sqrtf((float)l->rank) : (float)l->rank);
+}
+
+unsigned lora_targets_of(const ModelConfig *c)
+{
+    bool mlp = c->S > 0;
+    for (int l = 0; l < c->L; l++) mlp = mlp || !config_is_moe(c, l);
+    unsigned targets = 1u << LORA_O_PROJ;
+    if (c->attention == ATTENTION_GQA) targets |= 1u << LORA_Q_PROJ | 1u << LORA_K_PROJ | 1u << LORA_V_PROJ;
+    else targets |= 1u << LORA_KV_A_PROJ | 1u << LORA_KV_B_PROJ;
+    if (c->attention == ATTENTION_MLA) targets |= c->Rq ? 1u << LORA_Q_A_PROJ | 1u << LORA_Q_B_PROJ : 1u << LORA_Q_PROJ;
+    if (mlp) targets |= 1u << LORA_GATE_PROJ | 1u << LORA_UP_PROJ | 1u << LORA_DOWN_PROJ;
+    for (int l = 0; l < c->L; l++)
+        if (config_is_moe(c, l)) targets |= 1u << LORA_EXPERTS;
+    return targets;
 }
 
 bool config_is_moe(const ModelConfig *c, int layer)
@@ -272,11 +301,32 @@ static bool check_floats(const ModelConfig *c, Status *st)
     return true;
 }
 
+static bool check_lora(const ModelConfig *c, Status *st)
+{
+    const LoraConfig *l = &c->lora;
+    unsigned has = lora_targets_of(c);
+    char list[200] = "";
+    if (l->rank == 0) return true;
+    if (l->rank < 1 || l->rank > 4096) return fail(st, "lora.rank is %d, but it must lie between 1 and 4096", l->rank);
+    if (!(isfinite(l->alpha) && l->alpha > 0.0f))
+        return fail(st, "lora.alpha is %g, but it must be a number above 0", (double)l->alpha);
+    if (!l->targets) return fail(st, "lora.targets is empty: name at least one matrix, o_proj for example");
+    for (int i = 0; i < LORA_TARGETS; i++)
+        if (has >> i & 1)
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "", lora_target_name(i));
+    for (int i = 0; i < LORA_TARGETS; i++)
+        if (l->targets >> i & 1 && !(has >> i & 1))
+            return fail(st, "lora.targets has %s, but this %s model has no such matrices, only %s", lora_target_name(i),
+                        arch_name(c->arch), list);
+    return true;
+}
+
 bool config_validate(const ModelConfig *c, Status *st)
 {
     if ((int)c->arch < 0 || c->arch >= ARCH_COUNT)
         return fail(
             st, "model_type of the model's config is none of deepseek_v2, deepseek_v3, qwen2, qwen3, llama, deepseek, "
                 "glm4_moe");
-    return check_ranges(c, st) && check_attention(c, st) && check_experts(c, st) && check_floats(c, st);
+    return check_ranges(c, st) && check_attention(c, st) && check_experts(c, st) && check_floats(c, st) &&
+           check_lora(c, st);
 }

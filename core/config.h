@@ -50,6 +50,33 @@ typedef struct RopeConfig {
     float low_freq_factor, high_freq_factor; /* llama3 */
 } RopeConfig;
 
+/* Which matrices have low-rank adapters, as config.json's modules are called: the members of attention, the dense and the shared
+ * MLP, and all three matrices of every routed expert. */
+typedef enum {
+    LORA_Q_PROJ,
+    LORA_Q_A_PROJ,
+    LORA_Q_B_PROJ,
+    LORA_KV_A_PROJ,
+    LORA_KV_B_PROJ,
+    LORA_K_PROJ,
+    LORA_V_PROJ,
+    LORA_O_PROJ,
+    LORA_GATE_PROJ,
+    LORA_UP_PROJ,
+    LORA_DOWN_PROJ,
+    LORA_EXPERTS,
+    LORA_TARGETS
+} LoraTarget;
+
+/* Low-rank adapters (Hu et al., arXiv:2106.09685, section 4.1): y = x W^T + s (x A^T) B^T, A [rank, in], B [out, rank];
+ * s = alpha / rank, or alpha / sqrt(rank) (rslora: Kalajdzievski, arXiv:2312.03732). */
+typedef struct LoraConfig {
+    int rank; /* 0: none */
+    float alpha;
+    bool rslora;
+    unsigned targets; /* bits of LoraTarget */
+} LoraConfig;
+
 typedef struct ModelConfig {
     Arch arch;
     AttentionKind attention;
@@ -70,11 +97,12 @@ typedef struct ModelConfig {
     float eps;          /* RMSNorm; the two latent norms of MLA always use 1e-6 */
     RopeConfig rope;
     int max_positions;
-    bool tied;      /* lm_head = embed_tokens */
-    float init_std; /* initializer_range */
-    int bos, eos;   /* -1: none */
-    int mtp_layers; /* num_nextn_predict_layers: modules of multi-token prediction (core/mtp.h) behind the layers */
-    int mtp;        /* of them parameters here, all or none; else they are carried through import and export */
+    bool tied;       /* lm_head = embed_tokens */
+    float init_std;  /* initializer_range */
+    int bos, eos;    /* -1: none */
+    int mtp_layers;  /* num_nextn_predict_layers: modules of multi-token prediction (core/mtp.h) behind the layers */
+    int mtp;         /* of them parameters here, all or none; else they are carried through import and export */
+    LoraConfig lora; /* rank 0: the model has no adapters */
 } ModelConfig;
 
 /* "deepseek_v2", ...: the model_type of config.json. */
@@ -92,6 +120,13 @@ static inline int config_qk_dim(const ModelConfig *c)
 {
     return c->Dn + c->Dr;
 }
+
+/* "q_proj", ... "experts"; NULL after the last. */
+const char *lora_target_name(int k);
+/* s. */
+float lora_scale(const LoraConfig *l);
+/* The targets that a model of this config has; 0 for a config without sizes. */
+unsigned lora_targets_of(const ModelConfig *c);
 
 /* Blocks with parameters: the layers, then the modules of multi-token prediction. */
 static inline int config_blocks(const ModelConfig *c)

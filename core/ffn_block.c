@@ -4,6 +4,7 @@
  *   s = softmax over experts of u . e_i                                                        (22)
  * V3's gate (arXiv:2412.19437) instead: s_i = sigmoid(u . e_i), the K best of s_i + b_i, g_i = s_i / their sum (12-16).
  * The shared experts are one MLP of their joined width; scores, choice and weights are the router op's (core/ops/ops.h). */
+#include "core/lora.h"
 #include "core/token_drop.h"
 #include "core/base/check.h"
 
@@ -29,26 +30,32 @@ static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, si
  * none. */
 typedef struct Mlp {
     Mat gate_up, down, gu, act;
+    const Lora *lora_gate_up, *lora_down;
 } Mlp;
 
 static Mlp mlp_of(const Engine *e, const LayerWeights *w, const FfnActs *a, bool moe, size_t n)
 {
     const ModelConfig *c = e->config;
     size_t F = moe ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
-    if (moe) return (Mlp){w->shared_gate_up, w->shared_down, act_mat(e, a->sgu, n, 2 * F), act_mat(e, a->sact, n, F)};
-    return (Mlp){w->gate_up, w->down, act_mat(e, a->gu, n, 2 * F), act_mat(e, a->act, n, F)};
+    Mat gu = act_mat(e, moe ? a->sgu : a->gu, n, 2 * F), act = act_mat(e, moe ? a->sact : a->act, n, F);
+    if (moe) return (Mlp){w->shared_gate_up, w->shared_down, gu, act, &w->lora.shared_gate_up, &w->lora.shared_down};
+    return (Mlp){w->gate_up, w->down, gu, act, &w->lora.gate_up, &w->lora.down};
 }
 
 static Mlp mlp_rows(Mlp m, size_t from, size_t rows)
 {
-    return (Mlp){m.gate_up, m.down, mat_rows(m.gu, from, rows), mat_rows(m.act, from, rows)};
+    m.gu = mat_rows(m.gu, from, rows);
+    m.act = mat_rows(m.act, from, rows);
+    return m;
 }
 
 static void mlp_fwd(Engine *e, Mlp m, Mat y, Mat xn, bool add)
 {
     e->ops->linear_fwd(e->backend, m.gu, xn, m.gate_up, NULL, false);
+    lora_fwd(e, m.lora_gate_up, m.gu, xn);
     e->ops->swiglu_fwd(e->backend, m.act, m.gu);
     e->ops->linear_fwd(e->backend, y, m.act, m.down, NULL, add);
+    lora_fwd(e, m.lora_down, y, m.act);
 }
 
 /* Some experts that follow each other, with about a slice of rows. */
@@ -116,9 +123,12 @@ static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Rout
         Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows),
             act = mat_rows(all_act, s.from, s.rows);
         ops->gather_rows(b, xs, xn, r->rows + s.from);
+        Mat y = mat_rows(all_y, s.from, s.rows);
         ops->grouped_fwd(b, gu, xs, w->expert_gate_up + first, s.offsets, s.count);
+        lora_experts_fwd(e, w->lora.expert_gate_up + first, gu, xs, s.offsets, s.count);
         ops->swiglu_fwd(b, act, gu);
-        ops->grouped_fwd(b, mat_rows(all_y, s.from, s.rows), act, w->expert_down + first, s.offsets, s.count);
+        ops->grouped_fwd(b, y, act, w->expert_down + first, s.offsets, s.count);
+        lora_experts_fwd(e, w->lora.expert_down + first, y, act, s.offsets, s.count);
         keeper_done(w->keeper, w->part + 1 + first, s.count);
         first += s.count;
         engine_release(e, mark);
@@ -158,9 +168,11 @@ static void mlp_bwd(Engine *e, Mlp m, Mlp g, Mat dxn, Mat dy, Mat xn, bool add)
         dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
     weight_grad(e, g.down, NULL, dy, m.act);
     e->ops->linear_bwd_x(e->backend, dact, dy, m.down, false);
+    lora_bwd(e, m.lora_down, g.lora_down, dact, dy, m.act);
     e->ops->swiglu_bwd(e->backend, dgu, dact, m.gu);
     weight_grad(e, g.gate_up, NULL, dgu, xn);
     e->ops->linear_bwd_x(e->backend, dxn, dgu, m.gate_up, add);
+    lora_bwd(e, m.lora_gate_up, g.lora_gate_up, dxn, dgu, xn);
 }
 
 /* Router, a slice of tokens: dxn += through the gate, from the gradient of the combination weights and of the balance losses. */
@@ -198,10 +210,14 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
         if (g->expert_down[first].p)
             ops->grouped_bwd_w(b, g->expert_down + first, dy, mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
         ops->grouped_bwd_x(b, dact, dy, w->expert_down + first, s.offsets, s.count);
+        lora_experts_bwd(e, w->lora.expert_down + first, g->lora.expert_down + first, dact, dy,
+                         mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
         ops->swiglu_bwd(b, dgu, dact, mat_rows(all_gu, s.from, s.rows));
         if (g->expert_gate_up[first].p)
             ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
         ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
+        lora_experts_bwd(e, w->lora.expert_gate_up + first, g->lora.expert_gate_up + first, dy, dgu,
+                         mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
         keeper_done(w->keeper, w->part + 1 + first, s.count);
         keeper_done(g->keeper, w->part + 1 + first, s.count);
         first += s.count;

@@ -1,6 +1,7 @@
 /* The one list of tensors: names, shapes, places, initial values. */
 #include "core/params_select.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ enum { ALIGNMENT = 16 }; /* elements: a cache line of f32 */
 typedef struct Builder {
     ParamTable t;
     int capacity, layer, expert;
+    bool follows; /* the next one begins where the one before it ends */
 } Builder;
 
 static void write_name(Param *p, const char *name)
@@ -35,12 +37,13 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
         CHECK(t->params);
     }
     bool inside_slab =
-        param_joins(kind) || kind == PARAM_DOWN || kind == PARAM_EXPERT_DOWN || kind == PARAM_SHARED_DOWN;
+        b->follows || param_joins(kind) || kind == PARAM_DOWN || kind == PARAM_EXPERT_DOWN || kind == PARAM_SHARED_DOWN;
     if (!inside_slab) t->total = (t->total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     Param *p = &t->params[t->n++];
     *p = (Param){.kind = kind,
                  .layer = b->layer,
                  .expert = b->expert,
+                 .base = -1,
                  .ndim = ndim,
                  .rows = rows,
                  .cols = cols,
@@ -138,23 +141,25 @@ static void layer(Builder *b, const ModelConfig *c)
     else dense_ffn(b, c);
 }
 
-/* Cuts the finished list into parts: where layer or expert changes. */
+/* Cuts the finished list into parts: where layer or expert changes; all adapters are one, behind the others. */
 static void cut_parts(ParamTable *t)
 {
     int most = 2;
     for (int i = 1; i < t->n; i++)
-        most += t->params[i].layer != t->params[i - 1].layer || t->params[i].expert != t->params[i - 1].expert;
+        most += i <= t->adapters &&
+                (t->params[i].layer != t->params[i - 1].layer || t->params[i].expert != t->params[i - 1].expert);
     t->parts = calloc((size_t)most, sizeof *t->parts);
     t->layer_part = calloc((size_t)t->L + 1, sizeof *t->layer_part);
     CHECK(t->parts && t->layer_part);
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        int layer = i >= t->layer_first[t->L] ? t->L : p->layer;
+        int layer = i >= t->adapters ? t->L + 1 : i >= t->layer_first[t->L] ? t->L : p->layer;
+        int expert = i >= t->adapters ? -1 : p->expert;
         Part *last = t->n_parts ? &t->parts[t->n_parts - 1] : NULL;
-        if (!last || last->layer != layer || last->expert != p->expert) {
+        if (!last || last->layer != layer || last->expert != expert) {
             last = &t->parts[t->n_parts++];
-            *last = (Part){.layer = layer, .expert = p->expert, .first = i, .offset = p->offset};
-            if (layer >= 0 && p->expert < 0) t->layer_part[layer] = t->n_parts - 1;
+            *last = (Part){.layer = layer, .expert = expert, .first = i, .offset = p->offset};
+            if (layer >= 0 && layer <= t->L && expert < 0) t->layer_part[layer] = t->n_parts - 1;
         }
         last->n++;
         last->count = p->offset + p->count - last->offset;
@@ -166,6 +171,72 @@ int params_part(const ParamTable *t, int layer, int expert)
     if (layer < 0) return 0;
     CHECK(layer <= t->L);
     return t->layer_part[layer] + 1 + expert;
+}
+
+int param_lora_target(ParamKind kind)
+{
+    switch (kind) {
+    case PARAM_Q: return LORA_Q_PROJ;
+    case PARAM_Q_A: return LORA_Q_A_PROJ;
+    case PARAM_Q_B: return LORA_Q_B_PROJ;
+    case PARAM_KV_A: return LORA_KV_A_PROJ;
+    case PARAM_KV_B: return LORA_KV_B_PROJ;
+    case PARAM_K: return LORA_K_PROJ;
+    case PARAM_V: return LORA_V_PROJ;
+    case PARAM_O: return LORA_O_PROJ;
+    case PARAM_GATE:
+    case PARAM_SHARED_GATE: return LORA_GATE_PROJ;
+    case PARAM_UP:
+    case PARAM_SHARED_UP: return LORA_UP_PROJ;
+    case PARAM_DOWN:
+    case PARAM_SHARED_DOWN: return LORA_DOWN_PROJ;
+    case PARAM_EXPERT_GATE:
+    case PARAM_EXPERT_UP:
+    case PARAM_EXPERT_DOWN: return LORA_EXPERTS;
+    default: return -1;
+    }
+}
+
+/* A or B of parameter `base`. */
+static void adapter(Builder *b, ParamKind kind, int base, size_t rows, size_t cols)
+{
+    const Param of = b->t.params[base];
+    add(b, kind, "adapter", 2, rows, cols, kind == PARAM_LORA_A ? INIT_UNIFORM : INIT_ZEROS);
+    Param *p = &b->t.params[b->t.n - 1];
+    int module = (int)(strlen(of.name) - strlen(".weight"));
+    int length =
+        snprintf(p->name, sizeof p->name, "%.*s.lora_%c.weight", module, of.name, kind == PARAM_LORA_A ? 'A' : 'B');
+    CHECK(length > 0 && (size_t)length < sizeof p->name);
+    p->layer = of.layer;
+    p->expert = of.expert;
+    p->base = base;
+    b->t.lora[base][kind == PARAM_LORA_B] = b->t.n - 1;
+}
+
+/* The adapters of the targets, in the order of the matrices; modules of multi-token prediction have none. Where matrices are one
+ * product, so are their A's: these lie one after the other, the B's behind them. */
+static void adapters(Builder *b, const ModelConfig *c)
+{
+    const LoraConfig *l = &c->lora;
+    size_t rank = (size_t)l->rank;
+    int n = b->t.n;
+    b->t.lora = malloc((size_t)n * sizeof *b->t.lora);
+    CHECK(b->t.lora);
+    memset(b->t.lora, -1, (size_t)n * sizeof *b->t.lora);
+    for (int first = 0, end; first < n; first = end) {
+        for (end = first + 1; end < n && param_joins(b->t.params[end].kind);) end++;
+        for (int part = 0; part < 2; part++) {
+            b->follows = false;
+            for (int i = first; i < end; i++) {
+                int target = param_lora_target(b->t.params[i].kind);
+                if (target < 0 || !(l->targets >> target & 1) || b->t.params[i].layer >= c->L) continue;
+                if (part == 0) adapter(b, PARAM_LORA_A, i, rank, b->t.params[i].cols);
+                else adapter(b, PARAM_LORA_B, i, b->t.params[i].rows, rank);
+                b->follows = part == 0;
+            }
+        }
+    }
+    b->follows = false;
 }
 
 static int compare_names(const void *a, const void *b, void *params)
@@ -196,6 +267,10 @@ ParamTable params_build(const ModelConfig *c)
     vector(&b, PARAM_NORM, "model.norm.weight", c->C, INIT_ONES);
     if (c->head == HEAD_SCALAR) matrix(&b, PARAM_SCORE, "score.weight", 1, c->C);
     else if (!c->tied) matrix(&b, PARAM_HEAD, "lm_head.weight", c->V, c->C);
+    b.t.adapters = b.t.n;
+    if (c->lora.rank) adapters(&b, c);
+    for (int i = b.t.adapters; i < b.t.n; i++)
+        if (b.t.params[i].expert >= c->K) idle += b.t.params[i].count;
     b.t.total = (b.t.total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     b.t.active = b.t.count - modules - idle;
 
@@ -203,7 +278,8 @@ ParamTable params_build(const ModelConfig *c)
     CHECK(b.t.by_name);
     for (int i = 0; i < b.t.n; i++) b.t.by_name[i] = i;
     qsort_r(b.t.by_name, (size_t)b.t.n, sizeof *b.t.by_name, compare_names, b.t.params);
-    params_select(&b.t, (const char *[]){"all"}, 1);
+    params_select(&b.t, c->lora.rank ? (const char *[]){"lora_A", "lora_B"} : (const char *[]){"all"},
+                  c->lora.rank ? 2 : 1);
     cut_parts(&b.t);
     return b.t;
 }
@@ -215,6 +291,7 @@ void params_free(ParamTable *t)
     free(t->by_name);
     free(t->parts);
     free(t->layer_part);
+    free(t->lora);
     *t = (ParamTable){0};
 }
 
@@ -228,7 +305,7 @@ static int scan(const ParamTable *t, ParamKind kind, int from, int to)
 int params_find(const ParamTable *t, ParamKind kind, int layer, int expert)
 {
     if (kind == PARAM_EMBED) return 0;
-    if (layer < 0) return scan(t, kind, t->layer_first[t->L], t->n);
+    if (layer < 0) return scan(t, kind, t->layer_first[t->L], t->adapters);
     CHECK(layer < t->L);
     int first = t->layer_first[layer], end = t->layer_first[layer + 1];
     int experts = t->params[end - 1].expert + 1; /* 0: a dense layer */
@@ -261,10 +338,22 @@ int params_find_name(const ParamTable *t, const char *name)
     return -1;
 }
 
+void params_init_adapters(const ParamTable *t, float *block, uint32_t seed)
+{
+    size_t from = t->adapters < t->n ? t->params[t->adapters].offset : t->total;
+    memset(block + from, 0, (t->total - from) * sizeof *block);
+    for (int i = t->adapters; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        if (p->init == INIT_UNIFORM)
+            rng_fill_uniform(block + p->offset, p->count, 1.0f / sqrtf((float)p->cols), seed, p->name);
+    }
+}
+
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed)
 {
     memset(block, 0, t->total * sizeof *block);
-    for (int i = 0; i < t->n; i++) {
+    params_init_adapters(t, block, seed);
+    for (int i = 0; i < t->adapters; i++) {
         const Param *p = &t->params[i];
         float *w = block + p->offset;
         if (p->init == INIT_NORMAL) rng_fill_normal(w, p->count, c->init_std, seed, p->name);

@@ -3,7 +3,7 @@
  *
  * All tensors of a role (weights, gradients, first and second moments) lie in one block, each at Param.offset (counted
  * in elements). Order: embedding, layers (the routed experts last in theirs), modules of multi-token prediction as further
- * layers, final norm, head. Every offset is a
+ * layers, final norm, head, adapters. Every offset is a
  * multiple of 16, except where parameters follow each other without padding because products see them as one: the
  * projections of attention's input (q | k | v, q | kv_a or q_a | kv_a) and their biases; the gate | up of an MLP (dense,
  * shared or an expert), which together with its down is one slab. The padding is zero in every role. Where only some
@@ -51,6 +51,8 @@ typedef enum {
     PARAM_NORM,
     PARAM_HEAD,
     PARAM_SCORE,
+    PARAM_LORA_A,
+    PARAM_LORA_B,
     PARAM_KINDS
 } ParamKind;
 
@@ -61,12 +63,13 @@ static inline bool param_joins(ParamKind kind)
            kind == PARAM_UP || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
 }
 
-typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS } ParamInit;
+typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS, INIT_UNIFORM } ParamInit; /* uniform: +-1 / sqrt(cols) */
 
 typedef struct Param {
     char name[88]; /* the HF checkpoint's name */
     ParamKind kind;
     int layer, expert; /* -1 where there is none */
+    int base;          /* of an adapter's A or B: index of the matrix that it is added to; -1 */
     int ndim;          /* 1 or 2 */
     size_t rows, cols; /* [out, in]; a vector is rows x 1 */
     size_t count;      /* rows * cols */
@@ -82,21 +85,23 @@ typedef struct Param {
 } Param;
 
 /* Parameters that come and go together: a contiguous run of the table. In order: the embedding; of each layer its trunk (all but
- * the routed experts), then its experts; the final norm with the head. */
+ * the routed experts), then its experts; the final norm with the head; all adapters. */
 typedef struct Part {
-    int layer, expert;    /* (-1, -1): embedding; (l, -1): trunk; (L, -1): norm and head */
+    int layer, expert;    /* (-1, -1): embedding; (l, -1): trunk; (L, -1): norm and head; (L + 1, -1): adapters */
     int first, n;         /* parameters */
     size_t offset, count; /* of a role's block, padding between its parameters included */
 } Part;
 
 typedef struct ParamTable {
     Param *params;
-    int n, L;             /* tensors; layers, modules of multi-token prediction included */
-    int modules;          /* how many of these are such */
-    size_t total;         /* elements of a role's block, padding included */
-    size_t count;         /* parameters proper */
-    int *layer_first;     /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
-    size_t active;        /* parameters a token uses (K experts), embedding and head included, modules not */
+    int n, L;         /* tensors; layers, modules of multi-token prediction included */
+    int modules;      /* how many of these are such */
+    int adapters;     /* index of the first adapter: what is before is the model proper; n where there is none */
+    int (*lora)[2];   /* [adapters] indices of A and B of parameter i, -1 where it has none; NULL: no adapters at all */
+    size_t total;     /* elements of a role's block, padding included */
+    size_t count;     /* parameters proper */
+    int *layer_first; /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
+    size_t active;    /* parameters a token uses (K experts), embedding and head included, modules not */
     size_t mtp_active;    /* those of the modules alone */
     size_t state_total;   /* elements of the blocks of gradients and moments; all trained: total */
     size_t trained_count; /* parameters that are trained */
@@ -106,6 +111,9 @@ typedef struct ParamTable {
     int n_parts;
     int *layer_part; /* [L + 1] the trunk of layer l; [L] the last part */
 } ParamTable;
+
+/* The target (LoraTarget) that a kind belongs to; -1: it can have no adapter. */
+int param_lora_target(ParamKind kind);
 
 /* Builds the table for a validated config. Free with params_free. */
 ParamTable params_build(const ModelConfig *c);
@@ -123,6 +131,8 @@ size_t params_joined_rows(const ParamTable *t, int i);
 
 /* Fills block (table->total elements) with initial values: each tensor by Philox keyed with its name. */
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed);
+/* The adapters alone: A uniform, B 0, so that they change nothing yet. */
+void params_init_adapters(const ParamTable *t, float *block, uint32_t seed);
 
 /* Fills block tensor by tensor, with zeros between them: read writes p->count values to w, or fails. */
 bool params_fill(const ParamTable *t, float *block, bool (*read)(void *from, const Param *p, float *w, Status *st),

@@ -75,12 +75,60 @@ static void place_matrix(Weights *w, const ParamTable *t, int i, Form form, void
     if (p->kind == PARAM_EMBED && w->tied) w->head = *view;
 }
 
+/* The adapters of the product whose first matrix is p. */
+static Lora *lora_view(Weights *w, const Param *p)
+{
+    LayerWeights *l = &w->layers[p->layer];
+    switch (p->kind) {
+    case PARAM_Q:
+    case PARAM_Q_A: return &l->lora.in;
+    case PARAM_Q_B: return &l->lora.q_b;
+    case PARAM_KV_B: return &l->lora.kv_b;
+    case PARAM_O: return &l->lora.o;
+    case PARAM_GATE: return &l->lora.gate_up;
+    case PARAM_DOWN: return &l->lora.down;
+    case PARAM_SHARED_GATE: return &l->lora.shared_gate_up;
+    case PARAM_SHARED_DOWN: return &l->lora.shared_down;
+    case PARAM_EXPERT_GATE: return &l->lora.expert_gate_up[p->expert];
+    default: CHECK(p->kind == PARAM_EXPERT_DOWN); return &l->lora.expert_down[p->expert];
+    }
+}
+
+/* A or B of an adapter. The A's of one product lie one after the other: the first one's view holds the rows of all. */
+static void place_adapter(Weights *w, const ParamTable *t, int i, Form form, void *at)
+{
+    const Param *p = &t->params[i];
+    bool half = form != FORM_F32 && p->split;
+    Mat m = {at,   half ? DTYPE_BF16 : DTYPE_F32, p->rows, p->cols, half && form == FORM_SPLIT ? 2 * p->cols : p->cols,
+             false};
+    int first = p->base, number = 0;
+    size_t column = 0;
+    while (param_joins(t->params[first].kind)) first--;
+    for (int k = first; k < p->base; k++) {
+        number += t->lora[k][0] >= 0;
+        column += t->params[k].rows;
+    }
+    Lora *l = lora_view(w, &t->params[first]);
+    if (p->kind == PARAM_LORA_B) {
+        l->b[number] = m;
+        l->at[number] = column;
+    } else if (number == 0) {
+        l->a = m;
+        l->parts = 1;
+    } else {
+        l->a.rows += m.rows;
+        l->parts = number + 1;
+    }
+}
+
 void weights_place(Weights *w, const ParamTable *t, int part, Form form, void *const *at, bool passing)
 {
     const Part *its = &t->parts[part];
     for (int i = 0; i < its->n; i++) {
         const Param *p = &t->params[its->first + i];
-        if (param_joins(p->kind)) {
+        if (p->base >= 0) {
+            place_adapter(w, t, its->first + i, form, at[i]);
+        } else if (param_joins(p->kind)) {
             const char *before = at[i - 1], *here = at[i];
             CHECK(here == (before ? before + param_bytes(p - 1, form) : NULL));
         } else if (p->ndim == 1) {
@@ -99,10 +147,13 @@ Weights weights_new(const ModelConfig *c, const ParamTable *t)
     w.layers = calloc((size_t)w.L, sizeof *w.layers);
     size_t experts = (size_t)c->E * (size_t)w.L;
     w.expert_views = calloc(2 * experts + 1, sizeof *w.expert_views);
-    CHECK(w.layers && w.expert_views);
+    w.expert_loras = calloc(2 * experts + 1, sizeof *w.expert_loras);
+    CHECK(w.layers && w.expert_views && w.expert_loras);
     for (int l = 0; l < w.L; l++) {
         w.layers[l].expert_gate_up = w.expert_views + (size_t)l * 2 * (size_t)c->E;
         w.layers[l].expert_down = w.layers[l].expert_gate_up + c->E;
+        w.layers[l].lora.expert_gate_up = w.expert_loras + (size_t)l * 2 * (size_t)c->E;
+        w.layers[l].lora.expert_down = w.layers[l].lora.expert_gate_up + c->E;
         w.layers[l].layer = l;
         w.layers[l].part = params_part(t, l, -1);
     }
@@ -145,5 +196,6 @@ void weights_free(Weights *w)
 {
     free(w->layers);
     free(w->expert_views);
+    free(w->expert_loras);
     *w = (Weights){0};
 }

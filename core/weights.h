@@ -6,6 +6,15 @@
 #include "core/matrix.h"
 #include "core/params.h"
 
+/* The adapters of one product x W^T: of some of the matrices that W joins (parts), each with an A and a B. */
+enum { LORA_PARTS = 3 };
+typedef struct Lora {
+    int parts;             /* 0: none */
+    Mat a;                 /* [parts * rank, in]: the A's, one after the other */
+    Mat b[LORA_PARTS];     /* [out, rank] */
+    size_t at[LORA_PARTS]; /* the first column of y that part i adds to */
+} Lora;
+
 /* One layer. Members that the config lacks have a NULL pointer. in: all that multiplies attention's input, with rows
  * [q | k | v] (in_bias likewise), [q | kv_a] or [q_a | kv_a]. gate_up is [2F, C], gate first. */
 typedef struct LayerWeights {
@@ -18,6 +27,11 @@ typedef struct LayerWeights {
     Mat eh_proj;                       /* [C, 2C] */
     Keeper *keeper;                    /* Weights.keeper */
     int layer, part;                   /* this layer's trunk; expert e is part + 1 + e (params_part) */
+    struct {
+        Lora in, q_b, kv_b, o, gate_up, down, shared_gate_up, shared_down;
+        Lora *expert_gate_up, *expert_down; /* [E] */
+    } lora;
+    Mat kv_b_merged; /* latent decode: kv_b with its adapter (core/lora.h); else NULL */
 } LayerWeights;
 
 typedef struct Weights {
@@ -26,7 +40,8 @@ typedef struct Weights {
     float *norm;
     LayerWeights *layers; /* [L + mtp] */
     Mat *expert_views;    /* storage of the experts' arrays */
-    Keeper *keeper;       /* NULL: every view holds at any time */
+    Lora *expert_loras;
+    Keeper *keeper; /* NULL: every view holds at any time */
     bool tied;
     int L;                    /* with the modules of multi-token prediction */
     int last_part, head_part; /* the final norm's; the head's: last_part, or the embedding's when tied */

@@ -46,6 +46,8 @@ const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
  * become BF16. The attachments point into f for the others. */
 bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attachments *out, Status *st);
 
+/* Makes the folder of an export; one that holds something already is refused. */
+bool hf_make_folder(const char *folder, Status *st);
 /* A folder that transformers loads: config.json (last), generation_config.json, model.safetensors or shards of at most
  * shard_bytes (0: 5 GB) with their index, the tokenizer's files as they came. dtype: ST_F32, ST_F16 or ST_BF16; the
  * router's selection bias stays F32. The folder is made; one that holds something already is refused. tokenizer and

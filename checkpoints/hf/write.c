@@ -140,7 +140,7 @@ static bool write_index(const Export *e, Status *st)
     return ok;
 }
 
-static bool make_folder(const char *folder, Status *st)
+bool hf_make_folder(const char *folder, Status *st)
 {
     if (strlen(folder) > 4000) return fail(st, "path %.60s... is too long: choose a shorter one", folder);
     if (mkdir(folder, 0777) && errno != EEXIST) return durable_fail(folder, errno, st);
@@ -209,7 +209,7 @@ bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, con
                     "a deepseek model as others load it has heads that fill the width, but %d heads of %d are not "
                     "hidden_size %d: train with head_dim %d, or keep the checkpoint",
                     c->H, c->Dr, c->C, c->C / c->H);
-    if (!make_folder(folder, st)) return false;
+    if (!hf_make_folder(folder, st)) return false;
     Export e = {.folder = folder};
     plan(&e, c, t, weights, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);
     bool ok = write_files(folder, c, tokenizer, attached, st);

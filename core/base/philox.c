@@ -88,3 +88,14 @@ void rng_fill_normal(float *out, size_t n, float std, uint32_t seed, const char 
         if (i + 1 < n) out[i + 1] = (float)(r * sin(2.0 * M_PI * v));
     }
 }
+
+void rng_fill_uniform(float *out, size_t n, float bound, uint32_t seed, const char *name)
+{
+    uint32_t key[2] = {seed, RNG_INIT}, tensor = hash_name(name);
+    for (size_t i = 0; i < n; i += 4) {
+        uint64_t index = i / 4;
+        uint32_t w[4], counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), tensor, 0};
+        philox4x32(w, counter, key);
+        for (size_t k = 0; k < 4 && i + k < n; k++) out[i + k] = bound * (2.0f * philox_uniform(w[k]) - 1.0f);
+    }
+}

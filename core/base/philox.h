@@ -42,6 +42,9 @@ double rng_double(Rng *r);
  * counter i / 2): keyed by the tensor's name, so that adding a tensor changes no other. */
 void rng_fill_normal(float *out, size_t n, float std, uint32_t seed, const char *name);
 
+/* out[n] = uniform in [-bound, bound) for tensor `name` under `seed`, 24 bits each; element i uses counter i / 4. */
+void rng_fill_uniform(float *out, size_t n, float bound, uint32_t seed, const char *name);
+
 /* FNV-1a, 32 bits: how a name becomes a key. */
 uint32_t hash_name(const char *name);
 

@@ -91,6 +91,7 @@ OP(combine_bwd, (Backend * b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t
    (b, dx, dweights, dy, x, slot, weights), cost_moves(cost_size(x) + cost_size(dy), cost_size(dx)))
 OP(add, (Backend * b, Mat y, Mat x), (b, y, x), cost_moves(2 * cost_size(x), cost_size(x)))
 OP(copy, (Backend * b, Mat y, Mat x), (b, y, x), cost_moves(cost_size(x), cost_size(x)))
+OP(scale, (Backend * b, Mat y, float a), (b, y, a), cost_moves(cost_size(y), cost_size(y)))
 OP(head_stats,
    (Backend * b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets, float inv_temperature,
     const Mat *ref),

@@ -271,9 +271,10 @@ typedef struct Ops {
     void (*combine_fwd)(Backend *b, Mat y, Mat x, const int32_t *slot, Mat weights, Mat shared);
     void (*combine_bwd)(Backend *b, Mat dx, Mat dweights, Mat dy, Mat x, const int32_t *slot, Mat weights);
 
-    /* y += x;  y = x */
+    /* y += x;  y = x;  y *= a */
     void (*add)(Backend *b, Mat y, Mat x);
     void (*copy)(Backend *b, Mat y, Mat x);
+    void (*scale)(Backend *b, Mat y, float a);
 
     /* Head. In place: logits[n] becomes log softmax(logits[n] * inv_temperature). lp[n] = its value at targets[n] (0 where
      * targets[n] < 0), entropy[n] = -sum p log p, and when ref: kl[n] = sum p (log p - log q), ref likewise becomes log q.

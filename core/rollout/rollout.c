@@ -7,6 +7,7 @@
 
 #include "core/base/check.h"
 #include "core/batches.h"
+#include "core/lora.h"
 #include "core/rollout/draft.h"
 #include "core/rollout/rollout_need.h"
 #include "core/rollout/rollout_rows.h"
@@ -485,8 +486,10 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     used.slots = need.slots;
     if (!reserve(s, &used, &need, st)) return false;
     engine_reset(s->e);
+    Weights merged = *w;
+    if (spec->cache == CACHE_LATENT) merged = lora_merge_latent(s->e, w);
     Rollout r = {.s = s,
-                 .w = w,
+                 .w = &merged,
                  .spec = &used,
                  .prompts = prompts,
                  .out = out,

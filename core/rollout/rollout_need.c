@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/lora.h"
 #include "core/rollout/rollout_rows.h"
 
 RolloutNeed rollout_need(const RolloutSize *s)
@@ -20,7 +21,7 @@ RolloutNeed rollout_need(const RolloutSize *s)
 
 static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nseq, const RolloutSize *s)
 {
-    engine_reset(e);
+    EngineMark mark = engine_mark(e);
     RolloutRows r = rollout_rows(e, n, nseq, rollout_tiles(nseq ? s->longest : s->longest + s->max_tokens));
     memset(r.ids, 0, (size_t)n * sizeof *r.ids);
     memset(r.pos, 0, (size_t)n * sizeof *r.pos);
@@ -28,11 +29,16 @@ static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nse
     for (int i = 0; i < nseq; i++) r.offsets[i] = i * s->longest, r.ends[i] = (i + 1) * s->longest - 1;
     if (nseq) r.offsets[nseq] = n;
     rollout_logits(e, w, &r, rollout_states(e, w, &r, cache));
+    engine_release(e, mark);
 }
 
 void rollout_dry(Engine *e, const Weights *w, const RolloutSize *s, KvCache *cache)
 {
     RolloutNeed need = rollout_need(s);
+    Weights merged = *w;
+    engine_reset(e);
+    if (cache->kind == CACHE_LATENT) merged = lora_merge_latent(e, w);
+    w = &merged;
     dry_rows(e, w, cache, need.first_prompts * s->longest, need.first_prompts, s);
     dry_rows(e, w, cache, need.slots * (s->draft + 1), 0, s);
     engine_reset(e);

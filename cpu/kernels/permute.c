@@ -99,19 +99,34 @@ static void add_rows(Mat y, Mat x)
 {
 #pragma omp for nowait
     for (size_t n = 0; n < y.rows; n++) {
-        float *out = mat_row(y, n);
-        const float *in = mat_row(x, n);
+        Row out = row_of(y, n), in = row_of(x, n);
         EACH_V16(j, k, y.cols)
         {
-            row_store(out + j, v16_add(row_load(out + j, k), row_load(in + j, k)), k);
+            any_store(out, j, v16_add(any_load(out, j, k), any_load(in, j, k)), k);
         }
     }
 }
 
 void cpu_add(Backend *b, Mat y, Mat x)
 {
-    check_f32(y), check_f32(x);
     CHECK_EQ(y.rows, x.rows);
     CHECK_EQ(y.cols, x.cols);
     ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), add_rows(y, x));
+}
+
+static void scale_rows(Mat y, float a)
+{
+#pragma omp for nowait
+    for (size_t n = 0; n < y.rows; n++) {
+        Row out = row_of(y, n);
+        EACH_V16(j, k, y.cols)
+        {
+            any_store(out, j, v16_mul(v16_set1(a), any_load(out, j, k)), k);
+        }
+    }
+}
+
+void cpu_scale(Backend *b, Mat y, float a)
+{
+    ON_TEAM(cpu_team(b, (double)(y.rows * y.cols)), scale_rows(y, a));
 }

@@ -21,6 +21,15 @@ __global__ void __launch_bounds__(ROW_THREADS) add_rows(Mat y, Mat x)
     store4(to, j, y.cols, add4(load4(to, j, y.cols), load4(from, j, y.cols)));
 }
 
+/* y *= a. A warp a row. Bound: bytes. */
+__global__ void __launch_bounds__(ROW_THREADS) scale_rows(Mat y, float a)
+{
+    size_t n = warp_row();
+    if (n >= y.rows) return;
+    float *out = row_ptr(y, n);
+    EACH_FOUR(j, threadIdx.x % WARP, WARP, y.cols) store4(out, j, y.cols, scale4(load4(out, j, y.cols), a));
+}
+
 /* dx[n] += sum over k ascending of dy[slot[n K + k]]. A warp a token: every sum has one owner. Bound: bytes. */
 __global__ void __launch_bounds__(ROW_THREADS) sum_slots(Mat dx, Mat dy, const int32_t *slot, int K)
 {
@@ -87,6 +96,12 @@ void gpu_add(Backend *b, Mat y, Mat x)
     CHECK_EQ(y.rows, x.rows);
     CHECK_EQ(y.cols, x.cols);
     if (y.rows) LAUNCH(add_rows, ceil_div(y.rows, WARP_ROWS), ROW_THREADS, 0, b->stream, y, x);
+}
+
+void gpu_scale(Backend *b, Mat y, float a)
+{
+    check_f32(y);
+    if (y.rows) LAUNCH(scale_rows, ceil_div(y.rows, WARP_ROWS), ROW_THREADS, 0, b->stream, y, a);
 }
 
 void gpu_scatter_add_rows(Backend *b, Mat dx, Mat dy, const int32_t *slot, int K)

@@ -103,6 +103,7 @@ static int read_args(int argc, char **argv, ChatArgs *a)
         {"--template", "NAME", OPTION_TEXT, &a->template_name, 0, 0, "a template by name instead of the model's own"},
         {"--no-thinking", NULL, OPTION_FLAG, &a->no_thinking, 0, 0, "qwen3: answer without thoughts"},
         SAMPLING_OPTIONS(a->sampling),
+        ADAPTER_OPTION(a->runtime),
     };
     const Usage usage = {.name = "chat",
                          .arguments = "MODEL [options]",

@@ -409,6 +409,7 @@ static int read_args(int argc, char **argv, EvalArgs *a)
          "a chat template by name instead of the model's own"},
         {"--cache", "KIND", OPTION_CHOICE, &(OptionChoice){&a->cache, cache_kind_name, NULL}, 0, 0,
          "exact (default) or latent"},
+        ADAPTER_OPTION(a->runtime),
         {"--json", NULL, OPTION_FLAG, &a->json, 0, 0, "one JSON object instead of the table"},
         {"--dump", "FILE", OPTION_TEXT, &a->dump, 0, 0,
          "JSON lines: prompt, completion, answer, correct, reason, of a program its tests"},

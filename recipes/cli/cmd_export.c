@@ -5,12 +5,14 @@
 
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/hf/hf.h"
-#include "checkpoints/model_file.h"
+#include "checkpoints/hf/peft.h"
+#include "checkpoints/lora.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
+#include "recipes/config/yaml.h"
 #include "recipes/model/voice.h"
 
-typedef enum { EXPORT_HF, EXPORT_GGUF, EXPORT_FORMATS } ExportFormat;
+typedef enum { EXPORT_HF, EXPORT_GGUF, EXPORT_PEFT, EXPORT_FORMATS } ExportFormat;
 
 typedef struct ExportType {
     const char *name;
@@ -27,7 +29,7 @@ static const ExportType types[] = {
 
 static const char *format_name(int k)
 {
-    static const char *const names[EXPORT_FORMATS] = {"hf", "gguf"};
+    static const char *const names[EXPORT_FORMATS] = {"hf", "gguf", "peft"};
     return k < EXPORT_FORMATS ? names[k] : NULL;
 }
 
@@ -37,7 +39,7 @@ static const char *type_name(int k)
 }
 
 typedef struct ExportArgs {
-    const char *model, *out;
+    const char *model, *out, *adapter, *base;
     int format; /* ExportFormat */
     const ExportType *type;
 } ExportArgs;
@@ -47,29 +49,35 @@ static int read_args(int argc, char **argv, ExportArgs *a)
     bool formatted = false;
     int type = 0;
     const Option options[] = {
-        {"--format", "hf|gguf", OPTION_CHOICE, &(OptionChoice){&a->format, format_name, &formatted}, 0, 0,
-         "a folder that transformers loads, or a file that llama.cpp loads"},
+        {"--format", "hf|gguf|peft", OPTION_CHOICE, &(OptionChoice){&a->format, format_name, &formatted}, 0, 0,
+         "a folder that transformers loads, a file that llama.cpp loads (adapters are merged into the\n"
+         "weights of both), or the adapters alone as a folder that peft loads"},
         {"--dtype", "TYPE", OPTION_CHOICE, &(OptionChoice){&type, type_name, NULL}, 0, 0,
          "f32 (default), f16, bf16; gguf also q8_0"},
+        {"--adapter", "DIR", OPTION_TEXT, &a->adapter, 0, 0,
+         "adds the LoRA adapter that peft wrote to this folder, so that it is merged"},
+        {"--base", "NAME", OPTION_TEXT, &a->base, 0, 0,
+         "peft: how the adapter names its base model (default: model.from of the run's recipe)"},
         {"-o", "OUT", OPTION_TEXT, &a->out, 0, 0, "the folder (new or empty) or the file to write"},
     };
     const Usage usage = {.name = "export",
-                         .arguments = "MODEL --format hf|gguf [--dtype f32|f16|bf16|q8_0] -o OUT",
+                         .arguments = "MODEL --format hf|gguf|peft [--dtype f32|f16|bf16|q8_0] -o OUT",
                          .text = "Writes a model for other programs: names, layouts and configuration as they expect "
                                  "them, the tokenizer's files\n"
                                  "as they came. A model that was imported goes back with what came along with it.\n",
                          .examples = "r1 export runs/tiny/distill --format hf -o student\nr1 export runs/tiny/distill "
                                      "--format gguf --dtype q8_0 "
-                                     "-o student.gguf\n",
+                                     "-o student.gguf\nr1 export runs/lora/sft --format peft -o adapter\n",
                          .options = options,
                          .n = sizeof options / sizeof *options,
                          .least = 1,
                          .most = 1};
     int count, code = command_read(&usage, argc, argv, &a->model, &count);
     if (code != COMMAND_GO) return code;
-    if (!formatted || !a->out) return command_usage(&usage, "it needs --format hf|gguf and -o OUT");
+    if (!formatted || !a->out) return command_usage(&usage, "it needs --format hf|gguf|peft and -o OUT");
     a->type = &types[type];
-    if (a->format == EXPORT_HF && a->type->hf == ST_OTHER)
+    if (a->base && a->format != EXPORT_PEFT) return command_usage(&usage, "--base is for --format peft");
+    if (a->format != EXPORT_GGUF && a->type->hf == ST_OTHER)
         return command_usage(&usage, "--dtype %s is for --format gguf", a->type->name);
     return COMMAND_GO;
 }
@@ -150,8 +158,36 @@ static void say_without_vocabulary(const LoadedModel *m)
                 why.text);
 }
 
-static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
+/* model.from of the recipe that made the checkpoint; NULL: it says none. Caller frees. */
+static char *base_of_recipe(const LoadedModel *m)
 {
+    Status ignored = {0};
+    const char *text = m->checkpoint ? m->checkpoint->meta.recipe : NULL;
+    Node *recipe = text ? node_parse(text, "recipe", true, &ignored) : NULL;
+    const Node *block = recipe ? node_get(recipe, "model") : NULL,
+               *from = block && block->kind == NODE_MAP ? node_get(block, "from") : NULL;
+    char *base = from && from->kind == NODE_SCALAR && from->text[0] ? strdup(from->text) : NULL;
+    node_free(recipe);
+    return base;
+}
+
+static bool save_adapters(const ExportArgs *a, const LoadedModel *m, Status *st)
+{
+    if (!m->config.lora.rank)
+        return fail(st,
+                    "%s has no adapters: --format peft is for models trained with `lora:` in their recipe; take hf or "
+                    "gguf",
+                    a->model);
+    char *base = a->base ? strdup(a->base) : base_of_recipe(m);
+    bool ok = peft_write(a->out, &m->config, &m->table, m->weights, a->type->hf, base ? base : "", st);
+    free(base);
+    return ok;
+}
+
+static bool save(const ExportArgs *a, LoadedModel *m, Status *st)
+{
+    if (a->format == EXPORT_PEFT) return save_adapters(a, m, st);
+    if (!model_merge_lora(m, st)) return false;
     if (a->format == EXPORT_HF)
         return hf_write(a->out, &m->config, &m->table, m->weights, a->type->hf, 0, m->tokenizer, &m->attached, st);
     char *name = base_name(a->model);
@@ -182,10 +218,13 @@ int cmd_export(int argc, char **argv)
     bool ok = model_has_weights(m, a.model, &st);
     ok = ok &&
          (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
+    ok = ok && (!a.adapter || model_add_adapter(m, a.adapter, &st));
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
-    if (ok) end_as_here(&a, m);
+    if (ok && a.format != EXPORT_PEFT) end_as_here(&a, m);
     ok = ok && save(&a, m, &st);
-    if (ok) printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), m->table.count, a.type->name);
+    size_t count = m->table.count;
+    for (int i = 0; ok && a.format == EXPORT_PEFT && i < m->table.adapters; i++) count -= m->table.params[i].count;
+    if (ok) printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), count, a.type->name);
     model_close(m);
     return ok ? 0 : command_failed(&st);
 }

@@ -34,6 +34,7 @@ static int read_args(int argc, char **argv, GenerateArgs *a)
         {"--draft", "N", OPTION_INT, &a->sampling.draft, 0, DRAFT_MOST,
          "tokens that a module of multi-token prediction guesses a step; the text is\nthe same, and what was accepted "
          "is told (default 0)"},
+        ADAPTER_OPTION(a->runtime),
         {"--json", NULL, OPTION_FLAG, &a->json, 0, 0,
          "a line {\"ids\": [new ids]} for each (and \"text\" with --prompt)"},
     };

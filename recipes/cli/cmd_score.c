@@ -89,6 +89,7 @@ static int read_args(int argc, char **argv, ScoreArgs *a)
         {"--out", "FILE", OPTION_TEXT, &a->out, 0, 0, "write tensors to this safetensors file"},
         {"--with", "PARTS", OPTION_TEXT, &a->with, 0, 0,
          "what FILE holds: logits,logprobs,hidden,router,grad (default logprobs)"},
+        ADAPTER_OPTION(a->runtime),
         {"--aux", "TERMS", OPTION_TEXT, &a->aux, 0, 0,
          "balance losses: expert=A,device=A,comm=A,seq=A,devices=D,limit=M"},
     };

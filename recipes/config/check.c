@@ -170,6 +170,12 @@ static bool check_sources(const Recipe *r, int i, const Node *node, Status *st)
     if (s->model == BLOCK_STUDENT && !s->from[0] && !block->used)
         return fail(st, "%s: stage '%s' trains the student, but the recipe has no `student:` block", node->where,
                     s->name);
+    if (r->lora.used && !s->from[0] && !block->from[0])
+        return fail(
+            st,
+            "%s: stage '%s' would train adapters (`lora:`) of a model whose own weights are random and stay so; "
+            "give model.from or the stage's from",
+            node->where, s->name);
     bool fresh = s->kind == STAGE_PRETRAIN || s->kind == STAGE_SFT || s->kind == STAGE_DISTILL;
     if (!s->from[0] && !block->from[0] && !fresh)
         return fail(st, "%s: stage '%s' has no weights to start from; set from: to an earlier stage or RUN/stage",

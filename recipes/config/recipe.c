@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "recipes/config/did_you_mean.h"
+
 const char *stage_kind_name(int k)
 {
     static const char *const names[STAGE_KINDS] = {"pretrain",     "sft",     "rl", "rejection",
@@ -57,6 +59,44 @@ void recipe_rewards_text(const RecipeStage *s, char *out, size_t size)
         const RewardSpec *r = &s->rl.rewards.list[i];
         used += (size_t)snprintf(out + used, size - used, "%s%s %g", i ? ", " : "", r->name, (double)r->weight);
     }
+}
+
+enum { LORA_ATTENTION = LORA_TARGETS, LORA_MLP, LORA_NAMES };
+
+const char *recipe_lora_target_name(int k)
+{
+    static const char *const groups[] = {"attention", "mlp"};
+    return k < LORA_TARGETS ? lora_target_name(k) : k < LORA_NAMES ? groups[k - LORA_TARGETS] : NULL;
+}
+
+/* The first target that the model lacks, with the nearest that it has. */
+static bool fail_target(const ModelConfig *c, unsigned missing, Status *st)
+{
+    unsigned has = lora_targets_of(c);
+    int which = 0;
+    while (!(missing >> which & 1)) which++;
+    Nearest near = nearest_start(lora_target_name(which));
+    char list[256] = "", hint[80];
+    for (int i = 0; i < LORA_TARGETS; i++) {
+        if (!(has >> i & 1)) continue;
+        nearest_try(&near, lora_target_name(i));
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "", lora_target_name(i));
+    }
+    return fail(st, "lora.targets names %s, which this %s model does not have%s It has %s", lora_target_name(which),
+                arch_name(c->arch), near.best ? nearest_hint(&near, hint, sizeof hint) : ".", list);
+}
+
+bool recipe_lora(const Recipe *r, ModelConfig *c, Status *st)
+{
+    const unsigned mlp = 1u << LORA_GATE_PROJ | 1u << LORA_UP_PROJ | 1u << LORA_DOWN_PROJ;
+    const RecipeLora *l = &r->lora;
+    if (!l->used) return true;
+    unsigned has = lora_targets_of(c), targets = l->targets & ((1u << LORA_TARGETS) - 1), groups = 0;
+    if (targets & ~has) return fail_target(c, targets & ~has, st);
+    if (l->targets >> LORA_ATTENTION & 1) groups |= ~(mlp | 1u << LORA_EXPERTS);
+    if (l->targets >> LORA_MLP & 1) groups |= mlp;
+    c->lora = (LoraConfig){l->rank, l->alpha, l->rslora, targets | (groups & has)};
+    return config_validate(c, st);
 }
 
 int recipe_samples(const RecipeStage *s)

@@ -42,6 +42,15 @@ typedef struct RecipeModel {
     ModelConfig config;
 } RecipeModel;
 
+/* lora: adapters that the stages train in place of the model's own weights. targets: bits of recipe_lora_target_name. */
+typedef struct RecipeLora {
+    bool used;
+    int rank;
+    float alpha;
+    bool rslora;
+    unsigned targets;
+} RecipeLora;
+
 typedef struct RecipeTokenizer {
     TokenizerKind kind;
     char path[RECIPE_PATH];          /* file: a folder or tokenizer.json */
@@ -176,6 +185,7 @@ typedef struct Recipe {
     DType precision; /* of every model of the run */
     char title[128];
     RecipeModel model, student;
+    RecipeLora lora;
     RecipeTokenizer tokenizer;
     double zh_share;
     RecipeTasks tasks, general; /* reasoning families; helpful and refusal families */
@@ -185,6 +195,11 @@ typedef struct Recipe {
     RecipeStage stages[RECIPE_STAGES];
     int n_stages;
 } Recipe;
+
+/* LoraTarget's names, and behind them names of several: "attention", "mlp". NULL after the last. */
+const char *recipe_lora_target_name(int k);
+/* Gives c the adapters that the recipe's `lora:` says, of those matrices that c has; c as it is where there is no such key. */
+bool recipe_lora(const Recipe *r, ModelConfig *c, Status *st);
 
 const RecipeStage *recipe_stage(const Recipe *r, const char *name); /* NULL when there is none */
 int recipe_stage_index(const Recipe *r, const char *name);          /* -1 */

@@ -168,6 +168,18 @@ static const Field model_fields[] = {
 static const Section model_section = {"model", sizeof(RecipeModel), model_fields, COUNT(model_fields), NULL,
                                       NULL,    "architecture",      "from"};
 
+#define OWNER RecipeLora
+static const Field lora_fields[] = {
+    INT("rank", rank, "16", 1, 4096, 0, "r, rows of A and columns of B"),
+    FLOAT("alpha", alpha, "32", 1e-6, 1e6, 0, "the adapters' sum is multiplied by alpha / rank"),
+    BOOL("rslora", rslora, "false", 0, "multiply by alpha / sqrt(rank) instead"),
+    SET("targets", targets, "[attention]", recipe_lora_target_name, 0,
+        "matrices with adapters, by config.json's modules; attention, mlp: all of them; experts: of routed experts"),
+};
+#undef OWNER
+static const Section lora_section = {"lora", sizeof(RecipeLora), lora_fields, COUNT(lora_fields), NULL, NULL, NULL,
+                                     NULL};
+
 #define OWNER RecipeTokenizer
 enum { T_BPE = 1 << TOKENIZER_BPE, T_FILE = 1 << TOKENIZER_FILE };
 static const Field tokenizer_fields[] = {
@@ -482,6 +494,8 @@ static const Field recipe_fields[] = {
          "f32, or bf16: weights and activations in bf16; sums, norms, router, softmax and master weights in f32"),
     SECTION("model", model, FIELD_NONE, &model_section, 0, "the model, in config.json's words"),
     SECTION("student", student, AT(student.used), &model_section, 0, "the student that distillation trains"),
+    SECTION("lora", lora, AT(lora.used), &lora_section, 0,
+            "low-rank adapters: every stage trains them and the model's own weights stay as they are"),
     SECTION("tokenizer", tokenizer, FIELD_NONE, &tokenizer_section, 0, "text to ids"),
     REAL("zh_share", zh_share, "0", 0, 1, 0, "share of prompts in Chinese"),
     LIST("tasks", tasks, &task_section, 0, "reasoning families"),

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoints/lora.h"
 #include "recipes/config/yaml.h"
 
 DType open_model_precision(const CheckpointMeta *meta)
@@ -25,8 +26,8 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
     RuntimeOptions options = *o;
     if (!options.dtype_given)
         options.dtype = m->file->checkpoint ? open_model_precision(&m->file->checkpoint->meta) : DTYPE_F32;
-    if (!model_has_weights(m->file, name, st) || !model_finite(m->file, st) ||
-        !machine_open(&m->machine, &options, st)) {
+    if (!model_has_weights(m->file, name, st) || (o->adapter && !model_add_adapter(m->file, o->adapter, st)) ||
+        !model_finite(m->file, st) || !machine_open(&m->machine, &options, st)) {
         model_close(m->file);
         return false;
     }

@@ -13,6 +13,12 @@ typedef struct OpenModel {
     LoadedModel *file; /* what came with it: tokenizer (NULL: none), checkpoint; its weights are the policy's */
 } OpenModel;
 
+/* The row of a command's options that names an adapter for open_model. */
+#define ADAPTER_OPTION(o)                                                                                              \
+    {                                                                                                                  \
+        "--adapter", "DIR", OPTION_TEXT, &(o).adapter, 0, 0, "adds the LoRA adapter that peft wrote to this folder"    \
+    }
+
 /* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine, in the precision that was given or
  * else in that of the run which made the checkpoint. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);

@@ -17,6 +17,8 @@ typedef struct RuntimeOptions {
     double checkpoint_seconds; /* of work between checkpoints */
     bool skip_bad;             /* JSONL: count and skip broken lines */
     bool verbose;
+    const char
+        *adapter; /* a PEFT folder on top of the model; NULL: none. An option of the commands that open one model */
     bool other_machine; /* resume although the checkpoint was made by another machine kind */
 } RuntimeOptions;
 

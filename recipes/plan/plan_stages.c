@@ -24,8 +24,10 @@ static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *s
 static bool start_config(Run *r, const RecipeStage *s, ModelConfig *out, Status *st)
 {
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
-    if (s->from[0]) return config_of_name(r, s->from, out, st);
-    if (block->from[0]) return config_of_name(r, block->from, out, st);
+    const char *from = s->from[0] ? s->from : block->from;
+    if (from[0])
+        return config_of_name(r, from, out, st) &&
+               (out->lora.rank || recipe_lora(r->recipe, out, st) || fail_prefix(st, "%s", from));
     return recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
                                tokenizer_eos(r->tokenizer), out, st);
 }

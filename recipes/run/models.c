@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/model_file.h"
+#include "checkpoints/lora.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
 #include "recipes/config/recipe_diff.h"
@@ -80,8 +80,24 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
     return true;
 }
 
-/* extend: positions reach so many times as far. */
-static Policy *open_policy(Run *r, const char *from, bool scalar, double extend, char **extra, Status *st)
+/* The recipe's adapters on a model that is to be trained; one that has adapters goes on with them: they must be the same. */
+static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status *st)
+{
+    ModelConfig wanted = m->config;
+    if (!r->recipe->lora.used) return true;
+    if (!recipe_lora(r->recipe, &wanted, st)) return fail_prefix(st, "%s", from);
+    const LoraConfig *is = &m->config.lora, *l = &wanted.lora;
+    if (!is->rank) return model_add_lora(m, l, r->recipe->seed, st);
+    if (is->rank == l->rank && is->alpha == l->alpha && is->rslora == l->rslora && is->targets == l->targets)
+        return true;
+    return fail(st,
+                "%s has adapters of rank %d and alpha %g, or on other matrices, than the recipe's `lora:`; give the "
+                "same keys, or merge them first with `r1 export %s --format hf`",
+                from, is->rank, (double)is->alpha, from);
+}
+
+/* trains: the stage that will train it, with its adapters and its longer positions; NULL: it is used as it is. */
+static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeStage *trains, char **extra, Status *st)
 {
     char *path = resolve(r, from);
     LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
@@ -91,7 +107,9 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, double extend,
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
     if (!st->failed && model_has_weights(m, from, st) && model_finite(m, st) && fits_tokenizer(r, m, from, st) &&
-        (extend <= 1 || config_extend(&m->config, extend, st) || fail_prefix(st, "extend: %s", from))) {
+        (!trains || trains->extend <= 1 || config_extend(&m->config, trains->extend, st) ||
+         fail_prefix(st, "extend: %s", from)) &&
+        (!trains || give_adapters(r, m, from, st))) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);
@@ -108,19 +126,19 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, double extend,
 
 Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
 {
-    return open_policy(r, from, scalar, 1, extra, st);
+    return open_policy(r, from, scalar, NULL, extra, st);
 }
 
 Policy *run_policy(Run *r, const char *from, bool scalar, Status *st)
 {
-    return run_policy_extra(r, from, scalar, NULL, st);
+    return open_policy(r, from, scalar, NULL, NULL, st);
 }
 
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st)
 {
-    if (s->from[0]) return open_policy(r, s->from, scalar, s->extend, NULL, st);
+    if (s->from[0]) return open_policy(r, s->from, scalar, s, NULL, st);
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model;
-    if (block->from[0]) return open_policy(r, block->from, scalar, s->extend, NULL, st);
+    if (block->from[0]) return open_policy(r, block->from, scalar, s, NULL, st);
     ModelConfig config;
     if (!recipe_model_config(block, tokenizer_vocab(r->tokenizer), tokenizer_bos(r->tokenizer),
                              tokenizer_eos(r->tokenizer), &config, st))

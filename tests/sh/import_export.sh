@@ -22,7 +22,7 @@ for type in f16 bf16 q8_0; do
 done
 
 expect_error 2 'it needs -o CKPT' "$R1" import llama.h5
-expect_error 2 '--format onnx: expected hf or gguf' "$R1" export llama.h5 --format onnx -o x
+expect_error 2 '--format onnx: expected hf, gguf or peft' "$R1" export llama.h5 --format onnx -o x
 expect_error 2 '--dtype q8_0 is for --format gguf' "$R1" export llama.h5 --format hf --dtype q8_0 -o x
 expect_error 2 '--dtype q4: expected f32, f16, bf16 or q8_0' "$R1" export llama.h5 --format gguf --dtype q4 -o x
 expect_error 1 'without weights' "$R1" import deepseek-v2-lite -o x

@@ -1,4 +1,4 @@
-/* Row ops: embedding, RMSNorm, head norms, RoPE, SwiGLU, add, copy. */
+/* Row ops: embedding, RMSNorm, head norms, RoPE, SwiGLU, add, copy, scale. */
 #include "tests/unit/ops_lab.h"
 
 #include <math.h>
@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { VOCAB = 11, EMBED_ROWS = 300 };
+static const float SCALE = -1.3f;
 
 typedef struct Embedding {
     float *table, *dy;
@@ -20,6 +21,7 @@ static void run_embed(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     ops->embed_bwd(b, lab_mat(t, out, 1), mat_f32(e->dy, e->n, e->C), e->ids);
     ops->add(b, lab_mat(t, out, 2), mat_f32(e->dy, e->n, e->C));
     ops->copy(b, lab_mat(t, out, 3), mat_f32(e->dy, e->n, e->C));
+    ops->scale(b, lab_mat(t, out, 4), SCALE);
 }
 
 static void check_embedding(size_t n, size_t C, bool one_word)
@@ -28,9 +30,9 @@ static void check_embedding(size_t n, size_t C, bool one_word)
     for (size_t i = 0; i < n; i++) {
         e.ids[i] = one_word ? 7 : (int32_t)(i * i % VOCAB);
     }
-    float *was = lab_random((n + VOCAB + n + n) * C, 3);
+    float *was = lab_random((n + VOCAB + n + n + n) * C, 3);
     LabTrial t = {.run = run_embed, .in = &e, .initial = was};
-    lab_out(&t, n, C, 2), lab_out(&t, VOCAB, C, 0), lab_out(&t, n, C, 5), lab_out(&t, n, C, 1);
+    lab_out(&t, n, C, 2), lab_out(&t, VOCAB, C, 0), lab_out(&t, n, C, 5), lab_out(&t, n, C, 1), lab_out(&t, n, C, 3);
     float *out = lab_run(&t), *dtable = malloc(VOCAB * C * sizeof(float));
     memcpy(dtable, was + n * C, VOCAB * C * sizeof(float));
     for (size_t i = 0; i < n; i++) {
@@ -39,6 +41,7 @@ static void check_embedding(size_t n, size_t C, bool one_word)
         for (size_t j = 0; j < C; j++) {
             dtable[(size_t)e.ids[i] * C + j] += e.dy[i * C + j];
             assert_true(mat_row(lab_mat(&t, out, 2), i)[j] == was[(n + VOCAB + i) * C + j] + e.dy[i * C + j]);
+            assert_true(mat_row(lab_mat(&t, out, 4), i)[j] == was[(n + VOCAB + n + n + i) * C + j] * SCALE);
         }
     }
     assert_memory_equal(dtable, lab_at(&t, out, 1), VOCAB * C * sizeof(float));

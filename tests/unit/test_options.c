@@ -75,7 +75,7 @@ static void choices(void **state)
     expect(cmd_eval, "eval tests/golden/llama --cache exakt", 2, "expected exact or latent");
     expect(cmd_data, "data add --split tset", 2, "--split tset: expected train or test");
     expect(cmd_data, "data add --language fr", 2, "expected en or zh");
-    expect(cmd_export, "export x --format zip -o y", 2, "--format zip: expected hf or gguf");
+    expect(cmd_export, "export x --format zip -o y", 2, "--format zip: expected hf, gguf or peft");
     expect(cmd_export, "export x --format hf --dtype q4 -o y", 2, "expected f32, f16, bf16 or q8_0");
     expect(cmd_export, "export x --format hf --dtype q8_0 -o y", 2, "q8_0 is for --format gguf");
 }

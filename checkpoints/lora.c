@@ -1,0 +1,162 @@
+/* Adapters in a checkpoint's config, added to a model, merged into its matrices. */
+#include "checkpoints/lora.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/hf/peft.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
+
+void lora_config_write(Json *config, const LoraConfig *l)
+{
+    if (!l->rank) return;
+    Json *o = json_new_object(), *targets = json_new_array();
+    json_set(o, "r", json_new_int(l->rank));
+    json_set(o, "lora_alpha", json_new_number((double)l->alpha));
+    json_set(o, "use_rslora", json_new_bool(l->rslora));
+    for (int i = 0; i < LORA_TARGETS; i++)
+        if (l->targets >> i & 1) json_append(targets, json_new_text(lora_target_name(i)));
+    json_set(o, "targets", targets);
+    json_set(config, "lora", o);
+}
+
+/* The target of that name, or -1. */
+static int target_of(const char *name)
+{
+    for (int i = 0; name && i < LORA_TARGETS; i++)
+        if (!strcmp(name, lora_target_name(i))) return i;
+    return -1;
+}
+
+bool lora_config_read(const Json *config, ModelConfig *c, Status *st)
+{
+    const Json *o = json_get(config, "lora"), *targets = json_get(o, "targets");
+    int64_t rank;
+    double alpha;
+    LoraConfig l = {0};
+    if (!o) return true;
+    if (!json_get_int(o, "r", 0, &rank, st) || !json_get_double(o, "lora_alpha", 0, &alpha, st) ||
+        !json_get_bool(o, "use_rslora", false, &l.rslora, st))
+        return false;
+    l.rank = rank < 1 || rank > INT32_MAX ? -1 : (int)rank;
+    l.alpha = (float)alpha;
+    for (size_t i = 0; i < json_count(targets); i++) {
+        int bit = target_of(json_string(json_at(targets, i), NULL));
+        if (bit < 0) return fail(st, "the config names adapters (lora.targets) that this program does not know");
+        l.targets |= 1u << bit;
+    }
+    c->lora = l;
+    return config_validate(c, st);
+}
+
+/* Room for adapters behind m's weights. */
+static bool grow(LoadedModel *m, const LoraConfig *l, Status *st)
+{
+    ModelConfig config = m->config;
+    config.lora = *l;
+    CHECK(m->weights && !m->config.lora.rank);
+    if (!config_validate(&config, st)) return fail_prefix(st, "%s", m->path);
+    ParamTable table = params_build(&config);
+    float *block = memory_block(table.total * sizeof *block);
+    if (!block) {
+        params_free(&table);
+        return fail(st, "%s needs %.1f GB for its weights and adapters, which this machine does not give", m->path,
+                    (double)table.total * sizeof *block / 1e9);
+    }
+    memcpy(block, m->weights, m->table.total * sizeof *block);
+    memory_free(m->weights);
+    params_free(&m->table);
+    m->weights = block;
+    m->table = table;
+    m->config = config;
+    return true;
+}
+
+bool model_add_lora(LoadedModel *m, const LoraConfig *l, uint32_t seed, Status *st)
+{
+    if (!grow(m, l, st)) return false;
+    params_init_adapters(&m->table, m->weights, seed);
+    return true;
+}
+
+bool model_add_adapter(LoadedModel *m, const char *folder, Status *st)
+{
+    LoraConfig l;
+    int missing;
+    if (m->config.lora.rank)
+        return fail(st, "%s has adapters already; merge them with `r1 export %s --format hf` before others are added",
+                    m->path, m->path);
+    Peft *p = peft_open(folder, &m->config, &l, st);
+    if (!p) return false;
+    bool ok = grow(m, &l, st);
+    if (ok) params_init_adapters(&m->table, m->weights, 0); /* zeros between the tensors */
+    ok = ok && peft_fill(p, &m->table, m->weights, &missing, st);
+    if (ok && missing)
+        fprintf(stderr, "%s: %d matrices of the kinds that it adapts have no adapter in it; they stay as they are\n",
+                folder, missing);
+    peft_close(p);
+    return ok;
+}
+
+ModelConfig lora_merged_config(const ModelConfig *c)
+{
+    ModelConfig merged = *c;
+    merged.lora = (LoraConfig){0};
+    return merged;
+}
+
+/* w += s B A. */
+static void add_product(float *w, const Param *p, const float *a, const float *b, const LoraConfig *l)
+{
+    size_t rank = (size_t)l->rank;
+    float s = lora_scale(l);
+    for (size_t o = 0; o < p->rows; o++)
+        for (size_t k = 0; k < rank; k++) {
+            float factor = s * b[o * rank + k];
+            float *row = w + o * p->cols;
+            const float *from = a + k * p->cols;
+            for (size_t j = 0; j < p->cols; j++) row[j] += factor * from[j];
+        }
+}
+
+bool lora_merged_read(const LoadedModel *m, const Param *p, float *out, Status *st)
+{
+    int i = params_find_name(&m->table, p->name);
+    CHECK(i >= 0 && m->table.params[i].count == p->count);
+    if (!model_param_read(m, &m->table.params[i], out, st)) return false;
+    if (!m->table.lora || m->table.lora[i][0] < 0) return true;
+    const Param *pa = &m->table.params[m->table.lora[i][0]], *pb = &m->table.params[m->table.lora[i][1]];
+    float *a = malloc(pa->count * sizeof *a), *b = malloc(pb->count * sizeof *b);
+    CHECK(a && b);
+    bool ok = model_param_read(m, pa, a, st) && model_param_read(m, pb, b, st);
+    if (ok) add_product(out, p, a, b, &m->config.lora);
+    free(a), free(b);
+    return ok;
+}
+
+static bool read_merged(void *from, const Param *p, float *w, Status *st)
+{
+    return lora_merged_read(from, p, w, st);
+}
+
+bool model_merge_lora(LoadedModel *m, Status *st)
+{
+    if (!m->config.lora.rank) return true;
+    ModelConfig config = lora_merged_config(&m->config);
+    ParamTable table = params_build(&config);
+    float *block = memory_block(table.total * sizeof *block);
+    bool ok = block || fail(st, "no memory for the merged weights, %.1f GB", (double)table.total * sizeof *block / 1e9);
+    if (!ok || !params_fill(&table, block, read_merged, m, st)) {
+        memory_free(block);
+        params_free(&table);
+        return false;
+    }
+    memory_free(m->weights);
+    params_free(&m->table);
+    m->weights = block;
+    m->table = table;
+    m->config = config;
+    return true;
+}
