@@ -27,14 +27,15 @@ void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, si
     engine_release(e, mark);
 }
 
-static Chunk chunk_open(Engine *e, size_t rows, bool reference)
+/* reference_C: width of the reference; 0: none */
+static Chunk chunk_open(Engine *e, size_t rows, size_t reference_C)
 {
     size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
     Arena *a = &e->arena;
     size_t x_bytes = rows * C * dtype_size(e->dtype);
     Chunk k = {.x = arena_alloc(a, x_bytes), .logits = arena_floats(a, rows * V)};
-    if (reference) {
-        k.ref_x = arena_alloc(a, x_bytes);
+    if (reference_C) {
+        k.ref_x = arena_alloc(a, rows * reference_C * dtype_size(e->dtype));
         k.ref_logits = arena_floats(a, rows * V);
         k.at = arena_ints(&e->host, rows);
     }
@@ -117,18 +118,44 @@ static void chunk_loss(const HeadCall *r, const Chunk *k, size_t from, Mat x, Ma
     e->ops->linear_bwd_x(e->backend, mat_f32(r->dx + from * x.cols, n, x.cols), logits, r->w->head, false);
 }
 
+static size_t reference_width(const HeadCall *r)
+{
+    return r->head->reference_C ? r->head->reference_C : (size_t)r->e->config->C;
+}
+
+/* Where a chunk's statistics go, on the device. */
+typedef struct StatsOut {
+    float *lp, *entropy, *kl, *ref_lp;
+} StatsOut;
+
+/* KL(policy || reference), or with the two in each other's place KL(reference || policy); log-probs of the targets under both. */
+static void chunk_stats(const HeadCall *r, const Chunk *k, size_t from, Mat logits, const Mat *reference, StatsOut out)
+{
+    const HeadRun *t = r->head;
+    const int32_t *targets = r->targets + from, *on_host = t->predict.targets + from;
+    const Ops *ops = r->e->ops;
+    if (reference && t->forward_kl) {
+        Mat q = *reference;
+        CHECK(!out.entropy && out.ref_lp);
+        ops->head_stats(r->e->backend, q, out.ref_lp, NULL, out.kl, targets, t->inv_temperature, &logits);
+        pick_targets(r, out.lp, logits, on_host, k->at);
+        return;
+    }
+    ops->head_stats(r->e->backend, logits, out.lp, out.entropy, out.kl, targets, t->inv_temperature, reference);
+    if (out.ref_lp) pick_targets(r, out.ref_lp, *reference, on_host, k->at);
+}
+
 /* Rows [from, from + n) of the predictions: statistics, loss, and with g the gradient into dx. */
 static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
 {
     Engine *e = r->e;
     const HeadRun *t = r->head;
-    const Ops *ops = e->ops;
-    Backend *b = e->backend;
     size_t C = (size_t)e->config->C, V = (size_t)e->config->V;
     Mat x = mat_of(k->x, e->dtype, n, C), logits = mat_f32(k->logits, n, V), ref = mat_f32(k->ref_logits, n, V);
     const Mat *reference = t->reference ? &ref : NULL;
     chunk_logits(r, r->w, r->xn, from, x, logits);
-    if (reference) chunk_logits(r, t->reference, t->reference_xn, from, mat_of(k->ref_x, e->dtype, n, C), ref);
+    if (reference)
+        chunk_logits(r, t->reference, t->reference_xn, from, mat_of(k->ref_x, e->dtype, n, reference_width(r)), ref);
     float *lp = r->out->lp + from, *entropy = r->out->entropy ? r->out->entropy + from : NULL,
           *kl = reference ? r->out->kl + from : NULL,
           *ref_lp = reference && r->out->ref_lp ? r->out->ref_lp + from : NULL;
@@ -136,12 +163,13 @@ static void run_chunk(const HeadCall *r, const Chunk *k, size_t from, size_t n)
     float *lp_there = apart ? k->lp : lp, *entropy_there = apart && entropy ? k->entropy : entropy,
           *kl_there = apart && kl ? k->kl : kl, *ref_lp_there = apart && ref_lp ? k->ref_lp : ref_lp;
     EngineMark mark = engine_mark(e);
-    ops->head_stats(b, logits, lp_there, entropy_there, kl_there, r->targets + from, t->inv_temperature, reference);
-    if (ref_lp) pick_targets(r, ref_lp_there, ref, t->predict.targets + from, k->at);
+    chunk_stats(r, k, from, logits, reference, (StatsOut){lp_there, entropy_there, kl_there, ref_lp_there});
     fetch(r, lp, lp_there, n), fetch(r, entropy, entropy_there, n);
     fetch(r, kl, kl_there, n), fetch(r, ref_lp, ref_lp_there, n);
     e->chunks_run++;
-    if (t->loss) chunk_loss(r, k, from, x, logits, reference, (HeadGrads){.entropy = entropy_there, .kl = kl_there});
+    if (t->loss)
+        chunk_loss(r, k, from, x, logits, reference,
+                   (HeadGrads){.entropy = entropy_there, .kl = kl_there, .forward = t->forward_kl});
     engine_release(e, mark);
 }
 
@@ -155,7 +183,7 @@ void head_run(Engine *e, const Weights *w, const Weights *g, const HeadRun *t, c
     r.rows = engine_upload_ints(e, t->predict.rows, M);
     r.targets = engine_upload_ints(e, t->predict.targets, M);
     if (g) r.dx = arena_floats(&e->arena, (M + 1) * C);
-    Chunk k = chunk_open(e, chunk, t->reference != NULL);
+    Chunk k = chunk_open(e, chunk, t->reference ? reference_width(&r) : 0);
     HeadRun measure = *t;
     measure.loss = NULL;
     Keeper *keepers[] = {w->keeper, g ? g->keeper : NULL, t->reference ? t->reference->keeper : NULL};

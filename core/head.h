@@ -16,12 +16,14 @@ typedef struct HeadRun {
     Predictions predict;
     float inv_temperature;     /* log-probs are those of logits * inv_temperature */
     const Loss *loss;          /* NULL: log-probs only */
-    const Weights *reference;  /* exact KL to this policy's logits, or NULL */
-    const float *reference_xn; /* its final normed states [N, C] */
+    const Weights *reference;  /* exact KL to this policy's logits, or NULL; it has the same vocabulary */
+    const float *reference_xn; /* its final normed states [N, reference_C] */
+    size_t reference_C;        /* its width; 0: the policy's own */
+    bool forward_kl;           /* kl is KL(reference || policy); without: KL(policy || reference) */
 } HeadRun;
 
 /* On the host, [M] each; entropy, kl and ref_lp may be NULL (kl and ref_lp, the targets' log-probs under the reference, need
- * task.reference). loss: the loss of each row; its total is the sum. */
+ * task.reference; with forward_kl there is no entropy). loss: the loss of each row; its total is the sum. */
 typedef struct HeadOut {
     float *lp, *entropy, *kl, *ref_lp, *loss;
 } HeadOut;

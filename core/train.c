@@ -9,13 +9,20 @@ static HeadOut head_out(Engine *e, const TrainStep *t)
     HeadOut out = {.lp = arena_floats(&e->host, M), .loss = arena_floats(&e->host, M)};
     if (t->entropy || t->loss->needs_entropy) out.entropy = arena_floats(&e->host, M);
     if (t->reference) out.kl = arena_floats(&e->host, M);
-    if (t->reference) out.ref_lp = t->reference_lp;
+    if (t->reference) out.ref_lp = t->reference_lp || !t->forward_kl ? t->reference_lp : arena_floats(&e->host, M);
     return out;
 }
 
-/* The reference policy's final states, kept in the arena while its layers' workspace is given back. */
+/* The reference policy's final states, kept in the arena while its layers' workspace is given back; those of one with an engine
+ * of its own stay in that engine's arena. */
 static const float *reference_states(Engine *e, const TrainStep *t)
 {
+    if (t->reference_engine) {
+        Tape own;
+        engine_reset(t->reference_engine);
+        model_forward(t->reference_engine, t->reference, t->batch, TAPE_NONE, &own);
+        return own.xn;
+    }
     size_t count = (size_t)t->batch.N * (size_t)e->config->C;
     float *xn = arena_floats(&e->arena, count);
     EngineMark mark = engine_mark(e);
@@ -33,7 +40,12 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     engine_reset(e);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
     e->ops->fill(e->backend, g->block, e->table.state_total, 0.0f);
-    HeadRun head = {t->predict, t->inv_temperature, t->loss, t->reference, NULL};
+    HeadRun head = {.predict = t->predict,
+                    .inv_temperature = t->inv_temperature,
+                    .loss = t->loss,
+                    .reference = t->reference,
+                    .reference_C = t->reference_engine ? (size_t)t->reference_engine->config->C : 0,
+                    .forward_kl = t->forward_kl};
     out->rows = head_out(e, t);
     if (t->reference) head.reference_xn = reference_states(e, t);
     Tape tape;
@@ -63,7 +75,7 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
 void train_forward(Engine *e, const Weights *w, Batch batch, const Predictions *predict, float inv_temperature,
                    TapeKind kind, Tape *tape, HeadOut *out)
 {
-    HeadRun head = {*predict, inv_temperature, NULL, NULL, NULL};
+    HeadRun head = {.predict = *predict, .inv_temperature = inv_temperature};
     engine_reset(e);
     model_forward(e, w, batch, kind, tape);
     head_run(e, w, NULL, &head, tape->xn, (size_t)batch.N, NULL, out);

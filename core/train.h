@@ -14,6 +14,8 @@ typedef struct TrainStep {
     const Loss *loss;
     const BalanceConfig *balance; /* NULL: none */
     const Weights *reference;     /* exact KL to this policy, NULL: none */
+    Engine *reference_engine;     /* its own, of the same backend and vocabulary (a teacher); NULL: the policy's */
+    bool forward_kl;              /* KL(reference || policy) instead of KL(policy || reference) */
     float *reference_lp; /* [M] log-probs of the targets under it, there before the loss is evaluated; NULL: none */
     bool entropy;        /* compute entropies even when the loss does not need them */
     TokenDrop *drop; /* NULL: every token has its experts. Of the policy's own forward, not of modules (core/mtp.h) */
@@ -30,8 +32,8 @@ typedef struct TrainOut {
     MtpOut mtp;             /* zeros without */
 } TrainOut;
 
-/* Resets the arena; overwrites g with the gradient of loss + aux + mtp.loss + mtp.aux. The caller tells the backend when weights
- * changed. */
+/* Resets the arena, the reference engine's too; overwrites g with the gradient of loss + aux + mtp.loss + mtp.aux. The
+ * caller tells the backend when weights changed. */
 void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *task, TrainOut *out);
 
 /* Forward and head without gradients: what `out`, arrays of the caller, asks for. The tape is valid until the engine's next call.

@@ -33,6 +33,22 @@ Loss nll_loss(NllLoss *ctx)
     return (Loss){.eval = nll_eval, .ctx = ctx};
 }
 
+static void kl_eval(void *ctx, const LossRows *in, const LossGrads *out)
+{
+    const float *weight = ((KlLoss *)ctx)->weight + in->first;
+    for (int i = 0; i < in->n; i++) {
+        out->loss[i] = weight[i] == 0.0f ? 0.0f : weight[i] * in->kl[i];
+        out->dlp[i] = 0.0f;
+        if (out->dentropy) out->dentropy[i] = 0.0f;
+        out->dkl[i] = weight[i];
+    }
+}
+
+Loss kl_loss(KlLoss *ctx)
+{
+    return (Loss){.eval = kl_eval, .ctx = ctx, .needs_kl = true};
+}
+
 int nll_weights_mean(float *weight, const int32_t *targets, int n)
 {
     int count = 0;

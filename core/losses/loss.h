@@ -41,6 +41,14 @@ typedef struct NllLoss {
 
 Loss nll_loss(NllLoss *ctx);
 
+/* Weighted KL over the vocabulary: loss[n] = weight[n] * kl[n], kl as the head gives it (HeadRun.forward_kl: which way). What
+ * distillation on a teacher's logits minimises (arXiv:1503.02531; on the student's own samples arXiv:2306.13649, eq. 2). */
+typedef struct KlLoss {
+    const float *weight;
+} KlLoss;
+
+Loss kl_loss(KlLoss *ctx);
+
 /* weight[n] = 1 / count where targets[n] >= 0, else 0: the mean over predicted tokens. Returns count. */
 int nll_weights_mean(float *weight, const int32_t *targets, int n);
 

@@ -137,9 +137,11 @@ typedef struct HeadNorm {
     int n, heads, D;
 } HeadNorm;
 
-/* By row: the derivatives of a loss by lp, entropy and kl (the last two NULL: none), and what head_stats made of the row. */
+/* By row: the derivatives of a loss by lp, entropy and kl (the last two NULL: none), and what head_stats made of the row.
+ * forward: kl is KL(q || p), which head_stats gives with the two logits in each other's place. */
 typedef struct HeadGrads {
     const float *dlp, *dentropy, *entropy, *dkl, *kl;
+    bool forward;
 } HeadGrads;
 
 typedef struct AdamWArgs {
@@ -282,7 +284,8 @@ typedef struct Ops {
     void (*head_stats)(Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets,
                        float inv_temperature, const Mat *ref);
     /* In place: logp becomes the gradient of the raw logits:
-     * inv_temperature * (dlp (1[j = target] - p_j) - dentropy p_j (log p_j + H) + dkl p_j (log p_j - log q_j - KL)). */
+     * inv_temperature * (dlp (1[j = target] - p_j) - dentropy p_j (log p_j + H) + dkl p_j (log p_j - log q_j - KL)); with forward
+     * the last term is dkl (p_j - q_j). */
     void (*head_grad)(Backend *b, Mat logp, const int32_t *targets, float inv_temperature, HeadGrads by,
                       const Mat *ref);
     /* id[n] sampled from softmax(logits[n] / T) restricted by top-k then top-p, by the inverse CDF over ascending ids at u[n];

@@ -77,6 +77,7 @@ typedef struct HeadGrad {
     float inv_temperature, lp, entropy, kl; /* derivatives by them */
     float H, KL;                            /* values */
     const float *logq;
+    bool forward;
 } HeadGrad;
 
 /* x_j <- inv_T p_j (-dlp - dH (log p_j + H) + dKL (log p_j - log q_j - KL)), the target's 1 apart */
@@ -92,6 +93,19 @@ static void head_grad_row(float *x, size_t V, const HeadGrad *g)
             sum = v16_fma(dKL, v16_sub(v16_sub(l, row_load(g->logq + j, k)), KL), sum);
         }
         row_store(x + j, v16_mul(t, times_p(p, sum)), k);
+    }
+}
+
+/* x_j <- inv_T (p_j (-dlp - dH (log p_j + H)) + dKL (p_j - q_j)), the target's 1 apart: KL(q || p) */
+static void forward_grad_row(float *x, size_t V, const HeadGrad *g)
+{
+    v16 t = v16_set1(g->inv_temperature), lp = v16_set1(g->lp), dH = v16_set1(g->entropy), dKL = v16_set1(g->kl);
+    v16 H = v16_set1(g->H);
+    EACH_V16(j, k, V)
+    {
+        v16 l = row_load(x + j, k), p = v16_exp(l), q = v16_exp(row_load(g->logq + j, k));
+        v16 sum = times_p(p, v16_nfma(dH, v16_add(l, H), v16_neg(lp)));
+        row_store(x + j, v16_mul(t, v16_fma(dKL, v16_sub(p, q), sum)), k);
     }
 }
 
@@ -117,13 +131,14 @@ void cpu_head_grad(Backend *b, Mat logp, const int32_t *targets, float inv_tempe
             g.entropy = by.dentropy[n], g.H = by.entropy[n];
         }
         if (by.dkl) {
-            g.kl = by.dkl[n], g.KL = by.kl[n], g.logq = mat_row(*ref, n);
+            g.kl = by.dkl[n], g.KL = by.kl[n], g.logq = mat_row(*ref, n), g.forward = by.forward;
         }
         if (g.lp == 0.0f && g.entropy == 0.0f && g.kl == 0.0f) {
             zero_row(row, V);
             continue;
         }
-        head_grad_row(row, V, &g);
+        if (g.forward) forward_grad_row(row, V, &g);
+        else head_grad_row(row, V, &g);
         if (targets[n] >= 0) {
             row[targets[n]] = fmaf(inv_temperature, g.lp, row[targets[n]]);
         }

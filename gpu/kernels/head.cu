@@ -69,9 +69,10 @@ typedef struct RowGrad {
     float lp, entropy, kl, H, KL;
 } RowGrad;
 
-DEVICE float logit_grad(float l, float logq, bool has_ref, float scale, RowGrad g)
+DEVICE float logit_grad(float l, float logq, bool has_ref, bool forward, float scale, RowGrad g)
 {
     float p = exp_r1(l), sum = fmaf(-g.entropy, l + g.H, -g.lp);
+    if (has_ref && forward) return scale * fmaf(g.kl, p - exp_r1(logq), times_p(p, sum));
     if (has_ref) sum = fmaf(g.kl, l - logq - g.KL, sum);
     return scale * times_p(p, sum);
 }
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     const float *logq = by.dkl ? row_ptr(ref, row_number) : NULL;
     bool zero = g.lp == 0.0f && g.entropy == 0.0f && g.kl == 0.0f;
     for (size_t j = threadIdx.x % HALF_WARP; j < V; j += HALF_WARP)
-        row[j] = zero ? 0.0f : logit_grad(row[j], logq ? logq[j] : 0.0f, logq != NULL, scale, g);
+        row[j] = zero ? 0.0f : logit_grad(row[j], logq ? logq[j] : 0.0f, logq != NULL, by.forward, scale, g);
     __syncwarp();
     if (on && !zero && target >= 0 && threadIdx.x % HALF_WARP == 0) row[target] = fmaf(scale, g.lp, row[target]);
 }

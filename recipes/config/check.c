@@ -292,6 +292,9 @@ static bool check_stage(Recipe *r, int i, const Node *node, Status *st)
     if (s->extend > 1 && !s->from[0] && !block->from[0])
         return fail(st, "%s: stage '%s' extends positions, so it needs from: the model whose positions those are",
                     place(node, "extend"), s->name);
+    if (s->kind == STAGE_DISTILL && s->objective == OBJECTIVE_ON_POLICY && s->samples > batch_largest(&s->batch))
+        return fail(st, "%s: stage '%s' samples %d completions a prompt, but an update has %d: raise batch",
+                    place(node, "samples"), s->name, s->samples, batch_largest(&s->batch));
     bool steps = s->steps > 0 || s->epochs > 0;
     if (!steps) return fail(st, "%s: stage '%s' has neither steps nor epochs", node->where, s->name);
     if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && !s->eval_every)

@@ -13,6 +13,12 @@ const char *stage_kind_name(int k)
     return (unsigned)k < STAGE_KINDS ? names[k] : NULL;
 }
 
+const char *objective_name(int k)
+{
+    static const char *const names[] = {"text", "forward_kl", "reverse_kl", "on_policy"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : NULL;
+}
+
 int recipe_stage_index(const Recipe *r, const char *name)
 {
     for (int i = 0; i < r->n_stages; i++)

@@ -31,6 +31,9 @@ typedef enum { TOKENIZER_CHAR, TOKENIZER_BPE, TOKENIZER_FILE } TokenizerKind;
 typedef enum { BLOCK_MODEL, BLOCK_STUDENT } ModelBlock;
 /* How heads share keys and values: one latent; each its own; in groups; one for all. */
 typedef enum { HEADS_MLA, HEADS_MHA, HEADS_GQA, HEADS_MQA } HeadSharing;
+/* What a student learns of its teacher: its words; its distribution on its words, either way round; on the student's own. */
+typedef enum { OBJECTIVE_TEXT, OBJECTIVE_FORWARD_KL, OBJECTIVE_REVERSE_KL, OBJECTIVE_ON_POLICY } Objective;
+const char *objective_name(int k);  /* "text", ...; NULL after the last */
 const char *stage_kind_name(int k); /* "pretrain", ...; NULL after the last */
 
 /* model:, student:. config lacks what the tokenizer knows (V, bos, eos): recipe_model_config adds it.
@@ -163,6 +166,7 @@ typedef struct RecipeStage {
 
     int sample_prompts, samples, keep; /* rejection, distill: prompts, samples a prompt, kept a prompt at most */
     double sample_temperature;
+    Objective objective;  /* distill */
     double general_ratio; /* rejection: general documents per reasoning sample */
     double general_clean; /* rejection: share of general documents without flaws */
 

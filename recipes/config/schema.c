@@ -417,6 +417,14 @@ static const Field stage_fields[] = {
     INT("sample_prompts", sample_prompts, "1536", 1, BIG, REJ | DIS, "training prompts to sample"),
     INT("samples", samples, "8", 1, 4096, REJ, "samples a prompt"),
     INT("samples", samples, "2", 1, 4096, DIS, "samples a prompt"),
+    ENUM("objective", objective, "text", objective_name, DIS,
+         "text: the teacher's words; forward_kl, reverse_kl: its whole distribution on its words, KL(teacher || "
+         "student) "
+         "or\n"
+         "KL(student || teacher); on_policy: KL(student || teacher) on the student's own samples, `batch` of them a "
+         "step "
+         "(epochs\n"
+         "x sample_prompts prompts in all; keep has no meaning)"),
     INT("keep", keep, "2", 1, 4096, REJ | DIS, "kept a prompt, at most"),
     REAL("sample_temperature", sample_temperature, "1", 0, 10, REJ | DIS | SFT, "of these samples"),
     REAL("general_ratio", general_ratio, "0.3333333333333333", 0, 100, REJ,

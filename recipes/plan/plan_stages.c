@@ -200,6 +200,25 @@ static bool pairs_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
                     tokens_of(n, mean_of(&predicted), deviation_of(&predicted), predicted.longest), st);
 }
 
+/* A teacher's weights, and its final states and logits beside the student's; on-policy the student samples before. */
+static bool teacher_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
+{
+    ModelConfig teacher;
+    CorpusSpec mix;
+    if (!config_of_name(r, s->sample_from, &teacher, st)) return false;
+    double tokens = (double)w->sequences * w->length, rows = 4096;
+    if (rows > (double)w->sequences * w->predicted) rows = (double)w->sequences * w->predicted;
+    w->beside += plan_model_bytes(&r->machine, &teacher, false);
+    w->beside += (size_t)(sizeof(float) * (3 * tokens * teacher.C + rows * (teacher.V + teacher.C)));
+    w->beside += layer_acts_bytes(&teacher, teacher.L - 1, (size_t)tokens, r->machine.options.dtype);
+    if (s->objective != OBJECTIVE_ON_POLICY) return true;
+    if (!run_reasoning(r, s, &mix, st)) return false;
+    int n = batch_largest(&s->batch) / s->samples;
+    roll(w, (PlanRollout){n > 0 ? n : 1, prompt_lengths(r, &mix, st).longest, s->samples, s->rl.max_tokens,
+                          ROLLOUT_SLOTS, CACHE_EXACT});
+    return !st->failed;
+}
+
 /* Evaluations sample family by family, with a cache of their own in place of the rollouts'. */
 static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 {
@@ -240,7 +259,8 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
     if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
     bool rl = s->kind == STAGE_RL || u->kind == &unit_rival;
     bool ok = rl ? rl_work(r, s, out, st) : s->kind == STAGE_DPO ? pairs_work(r, s, out, st) : sft_work(r, s, out, st);
-    return ok && add_evaluation(r, s, out, st);
+    bool taught = s->kind == STAGE_DISTILL && s->objective != OBJECTIVE_TEXT && u->kind != &unit_rival;
+    return ok && (!taught || teacher_work(r, s, out, st)) && add_evaluation(r, s, out, st);
 }
 
 /* *out: the plan of the stage's largest unit; its keep_bytes do for all of them. */

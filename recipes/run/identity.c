@@ -124,10 +124,14 @@ static bool add_parents(FILE *f, const Run *r, const Unit *u)
 {
     const RecipeStage *s = u->stage;
     bool rival = s->kind == STAGE_DISTILL && strstr(u->name, ".rival"),
-         learns = s->kind == STAGE_REJECTION || s->kind == STAGE_DISTILL || (s->kind == STAGE_SFT && s->seed_share > 0);
+         own = s->kind == STAGE_DISTILL && s->objective == OBJECTIVE_ON_POLICY,
+         learns = s->kind == STAGE_REJECTION || (s->kind == STAGE_DISTILL && !own) ||
+                  (s->kind == STAGE_SFT && s->seed_share > 0),
+         taught = s->kind == STAGE_DISTILL && s->objective != OBJECTIVE_TEXT && !rival;
     if (u->kind->makes_samples) return add_model(f, r, "sampler", s->sample_from[0] ? s->sample_from : s->from);
     if (!add_model(f, r, "from", s->from)) return false;
     if (learns && !rival && !add_samples(f, r, u)) return false;
+    if (taught && !add_model(f, r, "teacher", s->sample_from)) return false;
     if (rival) {
         char name[UNIT_NAME];
         snprintf(name, sizeof name, "%.60s.samples", s->name);

@@ -1,4 +1,5 @@
-/* distill: SFT of a dense student on the teacher's correct samples (its units are those of rejection sampling); beside it
+/* distill: SFT of a dense student on the teacher's correct samples (its units are those of rejection sampling), on their words or
+ * on the teacher's whole distribution (`objective`; on_policy.c: on the student's own samples); beside it
  * the same initial student trained by RL at several learning rates, each until sampling + training took as many FLOPs as
  * the teacher's sampling + the student's SFT (DeepSeek-R1, section 4.1 compares the two). */
 #include <stdio.h>
@@ -12,7 +13,7 @@ static double distill_flops(const UnitRun *u, Status *st)
 {
     double flops = 0;
     const char *parts[] = {".samples", ""};
-    for (int i = 0; i < 2; i++) {
+    for (int i = u->unit->stage->objective == OBJECTIVE_ON_POLICY; i < 2; i++) {
         char name[UNIT_NAME];
         snprintf(name, sizeof name, "%.60s%s", u->unit->stage->name, parts[i]);
         double part = run_summary_flops(u->run->folder, name);

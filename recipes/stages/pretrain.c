@@ -61,7 +61,7 @@ static bool pretrain_step(UnitRun *u, Json *metrics, bool *done, Status *st)
         json_set(metrics, "dropped", json_new_int(dropped));
         json_set(u->extra, "dropped", json_new_int(dropped + json_integer(json_get(u->extra, "dropped"))));
     }
-    return sft_update(u, &p->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), metrics, st);
+    return sft_update(u, &p->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), NULL, metrics, st);
 }
 
 static void pretrain_close(UnitRun *u)

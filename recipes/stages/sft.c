@@ -25,6 +25,7 @@ typedef struct Sft {
     CorpusSpec reasoning, general;
     Counted counted[2 * CORPUS_MAX_SOURCES + 1];
     int n_counted;
+    Teacher teacher; /* distillation on its distribution */
 } Sft;
 
 static void keep_count(Sft *f, const Source *s, const SourceCount *c)
@@ -139,6 +140,8 @@ static bool sft_samples_open(UnitRun *u, Status *st)
     Sft *f = calloc(1, sizeof *f);
     CHECK(f != NULL);
     u->self = f;
+    const RecipeStage *s = u->unit->stage;
+    if (s->kind == STAGE_DISTILL && s->objective != OBJECTIVE_TEXT && !teacher_open(u, &f->teacher, st)) return false;
     return add_samples(u, f, -1, st) && finish_open(u, f, st);
 }
 
@@ -153,13 +156,15 @@ static bool sft_step(UnitRun *u, Json *metrics, bool *done, Status *st)
         const Sequence *q = &f->documents.list[documents_pick(&f->documents, run_seed(u->run, u->unit), u->cursor++)];
         batch_add_spans(&f->batch, q->ids, q->n, q->spans, q->n_spans);
     }
-    return sft_update(u, &f->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), metrics, st);
+    const Teacher *teacher = f->teacher.policy ? &f->teacher : NULL;
+    return sft_update(u, &f->batch, stage_rate(s, s->optim.lr, u->step + 1, u->total), teacher, metrics, st);
 }
 
 static void sft_close(UnitRun *u)
 {
     Sft *f = u->self;
     if (!f) return;
+    teacher_close(&f->teacher);
     documents_free(&f->documents);
     batch_free(&f->batch);
     free(f);

@@ -30,9 +30,9 @@ static uint8_t *never_dropped(const UnitRun *u, const BatchBuilder *b)
     return kept;
 }
 
-bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st)
+bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, const Teacher *teacher, Json *metrics, Status *st)
 {
-    Policy *p = u->policy;
+    Policy *p = u->policy, *from = teacher ? teacher->policy : NULL;
     if (!batch_fits(batch, &p->config, st))
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     TokenDrop drop = {.capacity = (float)u->unit->stage->drop_capacity, .devices = u->run->recipe->balance.devices};
@@ -46,7 +46,8 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
     CHECK(weight != NULL && batch->m > 0);
     nll_weights_mean(weight, batch->targets, batch->m);
     NllLoss nll = {weight};
-    Loss loss = nll_loss(&nll);
+    KlLoss kl = {weight};
+    Loss loss = from ? kl_loss(&kl) : nll_loss(&nll);
     BalanceConfig balance = recipe_balance(u->run->recipe, &p->config);
     TrainStep task = {.batch = batch_view(batch),
                       .predict = batch_predictions(batch),
@@ -54,6 +55,9 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
                       .loss = &loss,
                       .balance = p->config.E ? &balance : NULL,
                       .drop = drops ? &drop : NULL,
+                      .reference = from ? &from->w : NULL,
+                      .reference_engine = from ? &from->engine : NULL,
+                      .forward_kl = from && teacher->forward,
                       .mtp = stage_mtp(u->unit->stage, u->step + 1, u->total)};
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &task, &out);
@@ -67,6 +71,7 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, 
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     u->tokens_trained += batch->n;
     u->flops += 3 * (forward_flops(p, batch->n) + (p->engine.mtp_ran ? mtp_flops(p, batch->n) : 0));
+    if (from) u->flops += forward_flops(from, batch->n);
     json_set(metrics, "loss", json_new_number(out.loss));
     if (p->config.E) json_set(metrics, "aux", json_new_number(out.aux + out.mtp.aux));
     if (drops) json_set(metrics, "pairs_dropped", json_new_number((double)drop.dropped / (double)drop.pairs));

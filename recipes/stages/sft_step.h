@@ -3,10 +3,10 @@
 #define RECIPES_SFT_STEP_H
 
 #include "core/batches.h"
-#include "recipes/run/run.h"
+#include "recipes/stages/teacher.h"
 
-/* One update on sequences: mean negative log-likelihood over predicted tokens plus balance losses; fills loss, aux, lr,
- * grad_norm of metrics. */
-bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, Json *metrics, Status *st);
+/* One update on sequences: the mean over predicted tokens of the negative log-likelihood, or with a teacher (NULL: none)
+ * of the KL to it, plus balance losses; fills loss, aux, lr, grad_norm of metrics. */
+bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, const Teacher *teacher, Json *metrics, Status *st);
 
 #endif

@@ -34,8 +34,12 @@ int stage_units(const Run *r, int stage_index, Unit *out, int max)
         add_unit(out, &n, max, r, stage_index, &unit_reward_model, 1, ".safety");
         break;
     case STAGE_DISTILL:
-        add_unit(out, &n, max, r, stage_index, &unit_samples, 0, ".samples");
-        add_unit(out, &n, max, r, stage_index, &unit_sft_samples, 0, "");
+        if (s->objective == OBJECTIVE_ON_POLICY) {
+            add_unit(out, &n, max, r, stage_index, &unit_on_policy, 0, "");
+        } else {
+            add_unit(out, &n, max, r, stage_index, &unit_samples, 0, ".samples");
+            add_unit(out, &n, max, r, stage_index, &unit_sft_samples, 0, "");
+        }
         for (int i = 0; i < s->n_rival_lrs; i++) {
             char suffix[24];
             snprintf(suffix, sizeof suffix, ".rival%d", i + 1);

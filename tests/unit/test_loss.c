@@ -48,6 +48,22 @@ static void nll(void **state)
     assert_true(weight[0] == 0.0f && weight[1] == 0.0f);
 }
 
+/* weight x kl, its slope the weight; a row without weight gives 0 whatever its kl is. */
+static void kl(void **state)
+{
+    (void)state;
+    const float weight[3] = {0.5f, 0, 0.25f}, lp[3] = {-1, -2, -3}, value[3] = {0.4f, INFINITY, 2};
+    float loss[3], dlp[3] = {9, 9, 9}, dkl[3];
+    KlLoss ctx = {weight};
+    Loss l = kl_loss(&ctx);
+    assert_true(l.needs_kl && !l.needs_entropy);
+    l.eval(l.ctx, &(LossRows){.first = 0, .n = 1, .lp = lp, .kl = value}, &(LossGrads){loss, dlp, NULL, dkl});
+    l.eval(l.ctx, &(LossRows){.first = 1, .n = 2, .lp = lp + 1, .kl = value + 1},
+           &(LossGrads){loss + 1, dlp + 1, NULL, dkl + 1});
+    assert_true(loss[0] == 0.2f && loss[1] == 0.0f && loss[2] == 0.5f);
+    for (int i = 0; i < 3; i++) assert_true(dlp[i] == 0.0f && dkl[i] == weight[i]);
+}
+
 static double log_sigma(double x)
 {
     return -log(1 + exp(-x));
@@ -87,7 +103,7 @@ static void pointwise(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(blocks), cmocka_unit_test(nll), cmocka_unit_test(pairwise),
-                                       cmocka_unit_test(pointwise)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(blocks), cmocka_unit_test(nll), cmocka_unit_test(kl),
+                                       cmocka_unit_test(pairwise), cmocka_unit_test(pointwise)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@ typedef struct Head {
     int32_t *targets;
     const float *logp, *logq, *entropy, *kl; /* of the forward, for backward */
     double *logits_d, *ref_d;
+    bool forward; /* kl is KL(q || p) */
 } Head;
 
 static double reference_log_softmax(const double *x, size_t V, double scale, double *logp)
@@ -38,7 +39,7 @@ static void reference_row(const Head *h, size_t n, double *logp, double *lp, dou
     *entropy = *kl = 0.0;
     for (size_t j = 0; j < h->V; j++) {
         *entropy -= exp(logp[j]) * logp[j];
-        *kl += exp(logp[j]) * (logp[j] - logq[j]);
+        *kl += h->forward ? exp(logq[j]) * (logq[j] - logp[j]) : exp(logp[j]) * (logp[j] - logq[j]);
     }
     free(logq);
 }
@@ -67,7 +68,7 @@ static void run_grad(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const Head *h = t->in;
     Mat ref = mat_f32((float *)h->logq, h->n, h->V);
-    HeadGrads by = {h->dlp, h->dentropy, h->entropy, h->dkl, h->kl};
+    HeadGrads by = {h->dlp, h->dentropy, h->entropy, h->dkl, h->kl, h->forward};
     ops->head_grad(b, lab_mat(t, out, 0), h->targets, h->inv_temperature, by, &ref);
 }
 
@@ -129,10 +130,14 @@ static void check_head(size_t n, size_t V, float inv_temperature, float size)
     g.initial = h.logp;
     lab_out(&g, n, V, 3);
     double *want = malloc(n * V * sizeof(double));
-    lab_differences(head_loss, &h, h.logits_d, n * V, want);
-    float *grad = lab_run(&g);
-    lab_near("dlogits", lab_mat(&g, grad, 0), want, TOL_GRADIENT);
-    free(out), free(was), free(want), free(grad);
+    for (int forward = 0; forward < 2; forward++) {
+        h.forward = forward;
+        lab_differences(head_loss, &h, h.logits_d, n * V, want);
+        float *grad = lab_run(&g);
+        lab_near(forward ? "dlogits of KL(q || p)" : "dlogits", lab_mat(&g, grad, 0), want, TOL_GRADIENT);
+        free(grad);
+    }
+    free(out), free(was), free(want);
     head_free(&h);
 }
 
