@@ -183,7 +183,7 @@ static double depth_loss(Engine *e, const Weights *w, const Weights *g, Depth *d
     for (size_t i = 0; i < M; i++) weights[i] = weight / (float)M;
     NllLoss nll = {weights};
     Loss loss = nll_loss(&nll);
-    HeadRun head = {d->predict, 1.0f, &loss, NULL, NULL};
+    HeadRun head = {.predict = d->predict, .inv_temperature = 1.0f, .loss = &loss};
     d->head = (HeadOut){.lp = arena_floats(&e->host, M), .loss = arena_floats(&e->host, M)};
     head_run(e, w, g, &head, d->xn, n, d->dxn, &d->head);
     return sum_in_blocks(d->head.loss, (int)M);

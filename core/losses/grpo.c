@@ -131,6 +131,7 @@ static void grpo_eval(void *ctx, const LossRows *in, const LossGrads *out)
         if (g->kl) g->kl[n] = 0.0f;
         if (w != 0.0) {
             value = surrogate(g, n, in->lp[i], &slope);
+            if (g->correction) value *= (double)g->correction[n], slope *= (double)g->correction[n];
             if (c->beta != 0.0f) {
                 double beta = c->beta * (g->kl_weight ? g->kl_weight[n] : 1.0), kl_slope = 0.0;
                 double rows = rows_of_value(g, n);

@@ -67,10 +67,11 @@ typedef struct GrpoLoss {
     const int32_t *output; /* the row's output; needed where grpo_of_outputs */
     GrpoOutput *outputs;   /* [n_outputs], written by prepare */
     int n_outputs;
-    const float *ref_lp;    /* NULL when beta is 0 or the estimator is exact */
-    const float *kl_weight; /* NULL: 1. 0 switches the KL off, for instance in groups without signal */
-    float *ratio, *kl;      /* written by eval: the row's ratio and KL (kl may be NULL when beta is 0) */
-    uint8_t *flags;         /* written by eval */
+    const float *ref_lp;     /* NULL when beta is 0 or the estimator is exact */
+    const float *kl_weight;  /* NULL: 1. 0 switches the KL off, for instance in groups without signal */
+    const float *correction; /* of the policy gradient of a row (correction.h), KL and entropy apart; NULL: 1 */
+    float *ratio, *kl;       /* written by eval: the row's ratio and KL (kl may be NULL when beta is 0) */
+    uint8_t *flags;          /* written by eval */
 } GrpoLoss;
 
 /* Whether its paper divides advantages by the group's standard deviation: the default of the recipe's std_normalise. */

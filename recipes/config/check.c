@@ -246,6 +246,12 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
             "%s: stage '%s' has kl: k1, whose expected gradient is 0 as a term of the loss, so that nothing holds the "
             "policy to the reference; take k3 (DeepSeek-R1's), k2 or exact",
             place(node, "kl"), s->name);
+    if (rl->correction != CORRECTION_NONE && rl->cache == CACHE_EXACT && !rl->rollout_bf16)
+        return fail(
+            st,
+            "%s: stage '%s' has a correction, but its sampler is its trainer (cache: exact, no rollout_bf16): there "
+            "is nothing to correct",
+            place(node, "correction"), s->name);
     if (rl->mini_batches > completions)
         return fail(st, "%s: stage '%s' has more mini_batches than its %d x %d completions",
                     place(node, "mini_batches"), s->name, rl->prompts, rl->group);

@@ -5,7 +5,7 @@
 
 #include "core/losses/balance.h"
 #include "core/config.h"
-#include "core/losses/grpo.h"
+#include "core/losses/correction.h"
 #include "core/rollout/kv_cache.h"
 #include "core/matrix.h"
 #include "core/schedule.h"
@@ -129,8 +129,10 @@ typedef struct RecipeRl {
     int reference_reset;    /* steps; 0: never */
     double preference_last; /* share of the steps, at the end, in which helpful and safety rewards act */
     CacheKind cache;
-    int draft;         /* tokens guessed a step by the module of multi-token prediction */
-    bool rollout_bf16; /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
+    int draft;             /* tokens guessed a step by the module of multi-token prediction */
+    bool rollout_bf16;     /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
+    Correction correction; /* of what such samplers make different */
+    double correction_cap;
     RecipeRewards rewards;
 } RecipeRl;
 

@@ -410,6 +410,15 @@ static const Field stage_fields[] = {
         "tokens that the module of multi-token prediction guesses a step; samples are the same, in fewer steps"),
     BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
          "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),
+    ENUM(
+        "correction", rl.correction, "none", correction_name, RL,
+        "where sampler and trainer differ on purpose (cache: latent, rollout_bf16): every token's gradient is weighted "
+        "by\n"
+        "trainer / sampler probability, truncated: at most correction_cap, masked: 0 outside of [1 / cap, cap]; the "
+        "ratio "
+        "of\n"
+        "later updates is then to the trainer's own log-probs (one more forward a step)"),
+    REAL("correction_cap", rl.correction_cap, "2", 1, 1e6, RL, "largest importance weight; what is cut is logged"),
     LIST("rewards", rl.rewards, &reward_section, ROLL,
          "replaces the recipe's rewards in this stage; empty: the recipe's"),
     INT("rollout_block", rollout_block, "25", 1, BIG, RL, "steps in one shard of rollouts.h5"),

@@ -260,6 +260,8 @@ void group_free(Group *g, int G)
         free(g->samples[i].logprobs);
         free(g->samples[i].entropy);
         free(g->samples[i].ref_logprobs);
+        free(g->samples[i].trainer_logprobs);
+        free(g->samples[i].correction);
         free(g->samples[i].text);
     }
     free(g->samples);

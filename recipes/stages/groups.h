@@ -8,9 +8,10 @@
 #include "recipes/stages/reward_model.h"
 
 typedef struct Sample {
-    int32_t *ids;                  /* the completion's, owned */
-    float *logprobs;               /* the sampler's */
-    float *entropy, *ref_logprobs; /* [n], owned; NULL until the trainer has seen it, and without a reference */
+    int32_t *ids;                         /* the completion's, owned */
+    float *logprobs;                      /* the sampler's */
+    float *entropy, *ref_logprobs;        /* [n], owned; NULL until the trainer has seen it, and without a reference */
+    float *trainer_logprobs, *correction; /* [n], owned; before the step's first update; NULL without a correction */
     int n;
     bool truncated;
     char *text; /* owned */

@@ -105,6 +105,7 @@ static bool baseline(UnitRun *u)
 }
 
 static bool update(UnitRun *u, RlStep *s, const RlPicked *picked, const RlPart *part, Status *st);
+static void correct(UnitRun *u, RlStep *s, const RlPicked *picked, int parts);
 
 /* inner_epochs passes over the completions with a signal, in mini_batches updates each. */
 static bool update_all(UnitRun *u, RlStep *s, Status *st)
@@ -116,6 +117,7 @@ static bool update_all(UnitRun *u, RlStep *s, Status *st)
     int parts = rl_part_count(&picked, rl), *order = malloc(((size_t)picked.n + 1) * sizeof *order);
     CHECK(order != NULL);
     if (picked.n) s->numbers.lr = (double)rl_rate(u);
+    correct(u, s, &picked, parts);
     bool ok = true;
     for (int epoch = 0; epoch < rl->inner_epochs && ok; epoch++) {
         rl_order(order, &picked, parts, run_seed(u->run, u->unit), (uint32_t)(u->step * rl->inner_epochs + epoch));
@@ -173,6 +175,7 @@ static GrpoLoss loss_of(const UnitRun *u, RlBatch *b)
                       .output = b->output,
                       .outputs = b->outputs,
                       .n_outputs = b->n_outputs,
+                      .correction = rl->correction != CORRECTION_NONE ? b->correction : NULL,
                       .ratio = b->ratio,
                       .kl = b->kl,
                       .flags = b->flags};
@@ -243,13 +246,56 @@ static double mean_of(const float *x, const float *weight, int M)
     return n ? sum / n : 0;
 }
 
+/* Of the batch's completions: the trainer's log-probs before the first update, their importance weights, the gap. */
+static void correct_part(UnitRun *u, RlStep *s, const RlPart *part)
+{
+    Rl *r = u->self;
+    const RecipeRl *rl = &u->unit->stage->rl;
+    Policy *p = u->policy;
+    RlNumbers *n = &s->numbers;
+    Predictions predict = batch_predictions(&r->batch.tokens);
+    float *lp = r->batch.ratio; /* free until the loss is evaluated */
+    train_log_probs(&p->engine, &p->w, batch_view(&r->batch.tokens), &predict, inv_temperature(u), lp, NULL);
+    u->flops += forward_flops(p, r->batch.tokens.n);
+    double gap = largest_gap(r->batch.old_lp, lp, predict.M);
+    if (!(n->gap > gap)) n->gap = gap;
+    for (int i = 0, at = 0; i < part->n; i++) {
+        Sample *q = &r->groups[part->list[i] / rl->group].samples[part->list[i] % rl->group];
+        q->trainer_logprobs = copy_floats(lp + at, q->n);
+        q->correction = copy_floats(lp + at, q->n);
+        n->corrected_share += correction_weights(q->correction, lp + at, q->logprobs, q->n, rl->loss, rl->correction,
+                                                 (float)rl->correction_cap);
+        for (int k = 0; k < q->n; k++) n->correction += (double)q->correction[k];
+        at += q->n;
+    }
+}
+
+/* All completions that will be trained on, in as many parts as an update takes. */
+static void correct(UnitRun *u, RlStep *s, const RlPicked *picked, int parts)
+{
+    Rl *r = u->self;
+    const RecipeRl *rl = &u->unit->stage->rl;
+    if (rl->correction == CORRECTION_NONE || !picked->n) return;
+    double tokens = 0;
+    s->numbers.correction = 0;
+    for (int k = 0; k < parts; k++) {
+        RlPart part = rl_part(picked->list, picked->n, k, parts);
+        rl_batch_fill(&r->batch, r->groups, rl->group, picked, &part);
+        correct_part(u, s, &part);
+        tokens += r->batch.tokens.m;
+    }
+    s->numbers.correction /= tokens;
+    s->numbers.corrected_share /= tokens;
+}
+
 static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out)
 {
     Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
     int M = r->batch.tokens.m;
     GrpoStats stats = grpo_stats(grpo, M);
-    if (!s->numbers.updated) s->numbers.gap = largest_gap(grpo->old_lp, out->rows.lp, M);
+    if (!s->numbers.updated && rl->correction == CORRECTION_NONE)
+        s->numbers.gap = largest_gap(grpo->old_lp, out->rows.lp, M);
     keep_rows(r->groups, rl->group, part, out->rows.entropy, grpo->ref_lp);
     return (RlUpdate){.tokens = M,
                       .loss = out->loss,

@@ -53,7 +53,7 @@ static void batch_room(RlBatch *b, int m)
     if (m <= b->capacity) return;
     b->capacity = m + m / 2;
     size_t n = (size_t)b->capacity;
-    float **lists[] = {&b->weight, &b->advantage, &b->old_lp, &b->ref_lp, &b->ratio, &b->kl};
+    float **lists[] = {&b->weight, &b->advantage, &b->old_lp, &b->ref_lp, &b->ratio, &b->kl, &b->correction};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         *lists[i] = realloc(*lists[i], n * sizeof(float));
         CHECK(*lists[i] != NULL);
@@ -82,7 +82,8 @@ static void add_completion(RlBatch *b, const Group *g, const Sample *s, float we
     for (int i = 0; i < s->n; i++) {
         b->weight[at + i] = weight;
         b->advantage[at + i] = s->advantage;
-        b->old_lp[at + i] = s->logprobs[i];
+        b->old_lp[at + i] = s->trainer_logprobs ? s->trainer_logprobs[i] : s->logprobs[i];
+        b->correction[at + i] = s->correction ? s->correction[i] : 1.0f;
         b->output[at + i] = b->n_outputs;
     }
     outputs_room(b, ++b->n_outputs);
@@ -101,7 +102,7 @@ void rl_batch_fill(RlBatch *b, const Group *groups, int G, const RlPicked *picke
 
 void rl_batch_free(RlBatch *b)
 {
-    float *lists[] = {b->weight, b->advantage, b->old_lp, b->ref_lp, b->ratio, b->kl};
+    float *lists[] = {b->weight, b->advantage, b->old_lp, b->ref_lp, b->ratio, b->kl, b->correction};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) free(lists[i]);
     free(b->flags);
     free(b->output);

@@ -9,7 +9,7 @@
 /* One update's worth of completions: predictions with their GRPO data, [tokens.m]. */
 typedef struct RlBatch {
     BatchBuilder tokens;
-    float *weight, *advantage, *old_lp, *ref_lp, *ratio, *kl;
+    float *weight, *advantage, *old_lp, *ref_lp, *ratio, *kl, *correction;
     uint8_t *flags;
     int32_t *output;     /* which of the batch's completions a row belongs to */
     GrpoOutput *outputs; /* [n_outputs] */
@@ -44,8 +44,8 @@ void rl_order(int *order, const RlPicked *p, int parts, uint32_t seed, uint32_t 
 /* Part k of `parts` of an order. */
 RlPart rl_part(const int *order, int n, int k, int parts);
 
-/* Fills the batch with a part: its predictions' weights, advantages and the sampler's log-probs, which stay those of the
- * rollout through all updates of a step (old_lp of the ratio). */
+/* Fills the batch with a part: its predictions' weights, advantages and the log-probs of the rollout, which stay through all
+ * updates of a step (old_lp of the ratio): the sampler's, or with a correction (1 without) the trainer's own. */
 void rl_batch_fill(RlBatch *b, const Group *groups, int G, const RlPicked *picked, const RlPart *part);
 void rl_batch_free(RlBatch *b);
 

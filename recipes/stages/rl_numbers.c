@@ -57,7 +57,8 @@ static double ratio(double sum, double n)
 
 RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards)
 {
-    RlNumbers r = {.samples = n * G, .groups = n, .gap = (double)NAN, .kl_exact = (double)NAN};
+    RlNumbers r = {
+        .samples = n * G, .groups = n, .gap = (double)NAN, .kl_exact = (double)NAN, .correction = (double)NAN};
     Means m = {0};
     for (int g = 0; g < n; g++) {
         r.zero_groups += !groups[g].signal;
@@ -121,6 +122,10 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
     number(o, "pass@1", r->pass1);
     number(o, "zero_groups", (double)r->zero_groups / r->groups);
     number(o, "refills", r->refills);
+    if (!isnan(r->correction)) {
+        number(o, "correction", r->correction);
+        number(o, "correction_capped", r->corrected_share);
+    }
     number(o, "truncated", r->truncated);
     number(o, "length", r->length);
     number(o, "length_correct", r->length_correct);

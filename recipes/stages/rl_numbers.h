@@ -20,8 +20,9 @@ typedef struct RlNumbers {
     double checks, slips, revisions, corrected; /* a sample of a built-in reasoning family (data/reflection.h) */
     int reflecting;                             /* such samples */
     long reasons[REASON_COUNT], kl_clamps;
-    long tokens, updates; /* of the updates */
-    bool updated;         /* false: no group had a signal */
+    long tokens, updates;               /* of the updates */
+    bool updated;                       /* false: no group had a signal */
+    double corrected_share, correction; /* importance weights: share that was cut or masked, mean; NAN: none */
 } RlNumbers;
 
 /* One update: means over its tokens. */

@@ -11,7 +11,7 @@ for isa in $(instruction_sets); do
     python3 tests/run_check.py numbers "$TEST_DIR/$isa" mechanisms tests/numbers.txt ${STORE:+store} || { echo "with R1_ISA=$isa"; exit 1; }
     last=$TEST_DIR/$isa
 done
-python3 tests/run_check.py metrics "$last"
+python3 tests/run_check.py metrics "$last" 1e-3
 
 # STAGE STEP, pair by pair: killed soon after each of these lines, then resumed.
 run=$TEST_DIR/killed
