@@ -409,7 +409,9 @@ static const Field stage_fields[] = {
     INT("draft", rl.draft, "0", 0, DRAFT_MOST, RL,
         "tokens that the module of multi-token prediction guesses a step; samples are the same, in fewer steps"),
     BOOL("rollout_bf16", rl.rollout_bf16, "false", RL,
-         "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gap is logged"),
+         "an f32 policy samples from a bf16 copy of itself: half the bytes to read a token; the gaps of log-probs and "
+         "of the "
+         "experts chosen are logged"),
     ENUM(
         "correction", rl.correction, "none", correction_name, RL,
         "where sampler and trainer differ on purpose (cache: latent, rollout_bf16): every token's gradient is weighted "

@@ -215,7 +215,7 @@ static bool teacher_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (!run_reasoning(r, s, &mix, st)) return false;
     int n = batch_largest(&s->batch) / s->samples;
     roll(w, (PlanRollout){n > 0 ? n : 1, prompt_lengths(r, &mix, st).longest, s->samples, s->rl.max_tokens,
-                          ROLLOUT_SLOTS, CACHE_EXACT});
+                          ROLLOUT_SLOTS, CACHE_EXACT, 0});
     return !st->failed;
 }
 

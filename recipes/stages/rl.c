@@ -14,6 +14,7 @@
 #include "recipes/stages/rl_numbers.h"
 #include "recipes/stages/rl_rate.h"
 #include "recipes/stages/rl_report.h"
+#include "recipes/stages/rl_routing.h"
 #include "recipes/stages/rl_state.h"
 #include "recipes/stages/stage_list.h"
 #include "recipes/stages/step.h"
@@ -288,12 +289,25 @@ static void correct(UnitRun *u, RlStep *s, const RlPicked *picked, int parts)
     s->numbers.corrected_share /= tokens;
 }
 
+/* Before the first update, where the samples are those of a bf16 copy with the exact cache. With the exact cache alone the
+ * sampler is the trainer and the gap is 0; with the latent one it is not measured. */
+static void measure_routing(UnitRun *u, RlStep *s, const TrainOut *out)
+{
+    const RecipeRl *rl = &u->unit->stage->rl;
+    const BatchBuilder *batch = &((Rl *)u->self)->batch.tokens;
+    Policy *p = u->policy, *sampler = policy_that_samples(p, rl->rollout_bf16);
+    if (sampler == p || rl->cache != CACHE_EXACT || !p->config.E) return;
+    s->numbers.routing_gap = routing_gap(sampler, batch, &p->engine, out->routing);
+    u->flops += forward_flops(p, batch->n);
+}
+
 static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out)
 {
     Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
     int M = r->batch.tokens.m;
     GrpoStats stats = grpo_stats(grpo, M);
+    if (!s->numbers.updated) measure_routing(u, s, out);
     if (!s->numbers.updated && rl->correction == CORRECTION_NONE)
         s->numbers.gap = largest_gap(grpo->old_lp, out->rows.lp, M);
     keep_rows(r->groups, rl->group, part, out->rows.entropy, grpo->ref_lp);

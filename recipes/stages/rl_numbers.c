@@ -57,8 +57,12 @@ static double ratio(double sum, double n)
 
 RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards)
 {
-    RlNumbers r = {
-        .samples = n * G, .groups = n, .gap = (double)NAN, .kl_exact = (double)NAN, .correction = (double)NAN};
+    RlNumbers r = {.samples = n * G,
+                   .groups = n,
+                   .gap = (double)NAN,
+                   .kl_exact = (double)NAN,
+                   .correction = (double)NAN,
+                   .routing_gap = (double)NAN};
     Means m = {0};
     for (int g = 0; g < n; g++) {
         r.zero_groups += !groups[g].signal;
@@ -122,6 +126,7 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
     number(o, "pass@1", r->pass1);
     number(o, "zero_groups", (double)r->zero_groups / r->groups);
     number(o, "refills", r->refills);
+    if (!isnan(r->routing_gap)) number(o, "routing_gap", r->routing_gap);
     if (!isnan(r->correction)) {
         number(o, "correction", r->correction);
         number(o, "correction_capped", r->corrected_share);

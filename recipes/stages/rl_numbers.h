@@ -20,8 +20,9 @@ typedef struct RlNumbers {
     double checks, slips, revisions, corrected; /* a sample of a built-in reasoning family (data/reflection.h) */
     int reflecting;                             /* such samples */
     long reasons[REASON_COUNT], kl_clamps;
-    long tokens, updates;               /* of the updates */
-    bool updated;                       /* false: no group had a signal */
+    long tokens, updates; /* of the updates */
+    bool updated;         /* false: no group had a signal */
+    double routing_gap; /* share of the sampler's choices of experts that the trainer did not make; NAN: not measured */
     double corrected_share, correction; /* importance weights: share that was cut or masked, mean; NAN: none */
 } RlNumbers;
 

@@ -13,4 +13,9 @@ for isa in $(instruction_sets); do
     R1_ISA=$isa expect_exit 0 "$R1" run micro --quiet --out "$TEST_DIR/$isa" --until zero --set zero.rollout_bf16=true $few
     R1_ISA=$isa python3 tests/rollout_gap.py "$R1" "$TEST_DIR/$isa" >"$out" 2>&1 || { echo "$isa:"; cat "$out"; exit 1; }
     sed "s/^/$isa: /" "$out"
+    python3 - "$TEST_DIR/$isa/metrics.jsonl" <<'END_OF_PROGRAM'
+import json, sys
+gaps = [m.get("routing_gap") for m in map(json.loads, open(sys.argv[1])) if m["stage"] == "zero" and m.get("gap") is not None]
+assert gaps and all(g is not None and 0 <= g < 0.1 for g in gaps), gaps
+END_OF_PROGRAM
 done

@@ -1,0 +1,16 @@
+/* How far the sampler's and the trainer's routers agree, where the sampler is a bf16 copy of the policy. */
+#ifndef RECIPES_RL_ROUTING_H
+#define RECIPES_RL_ROUTING_H
+
+#include "core/batches.h"
+#include "core/policy.h"
+
+/* Of the choices b [K] of a token, ascending like a [K]: how many are not among a. */
+int routing_differs(const int32_t *a, const int32_t *b, int K);
+
+/* Share of the sampler's choices of experts, over all layers with experts and all tokens of the batch that were an input to
+ * it (the last of a sequence was none), that the trainer's forward did not make. With the exact cache a forward of the copy
+ * makes the sampler's choices to the bit, so they need not be kept. routing [L]: the trainer's. NAN without experts. */
+double routing_gap(Policy *sampler, const BatchBuilder *batch, Engine *trainer, const Routing *routing);
+
+#endif
