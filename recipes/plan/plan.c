@@ -219,8 +219,8 @@ static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
     ParamTable t = params_build(w->config);
     size_t block = t.total * sizeof(float);
     p->weights = block;
-    p->gradients = w->trains ? block : 0;
-    p->optimizer = w->trains ? 2 * block : 0;
+    p->gradients = w->trains ? t.state_total * sizeof(float) : 0;
+    p->optimizer = 2 * p->gradients;
     p->reference = w->reference ? block : 0;
     p->packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w)) +
                 scratch_bytes(m, w, &t);
