@@ -5,8 +5,11 @@ set -eu
 export OMP_WAIT_POLICY=passive
 . tests/lib.sh
 whole=$TEST_DIR/whole run=$TEST_DIR/killed
+for isa in $(instruction_sets); do
+    R1_ISA=$isa expect_exit 0 "$R1" run tests/architectures.yaml --threads 1 --quiet --out "$TEST_DIR/$isa"
+    python3 tests/run_check.py weights "$TEST_DIR/$isa" architectures tests/weights.txt || complain "with R1_ISA=$isa"
+done
 expect_exit 0 "$R1" run tests/architectures.yaml --threads 1 --quiet --out "$whole"
-python3 tests/run_check.py weights "$whole" architectures tests/weights.txt
 python3 tests/run_check.py files "$whole"
 grep -q '"mtp_loss": \[[0-9.]*, [0-9.]*\]' "$whole/metrics.jsonl" || complain "no loss of multi-token prediction in the metrics"
 
