@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoints/hf/peft.h"
 #include "recipes/config/did_you_mean.h"
 
 const char *stage_kind_name(int k)
@@ -97,6 +98,11 @@ bool recipe_lora(const Recipe *r, ModelConfig *c, Status *st)
     const unsigned mlp = 1u << LORA_GATE_PROJ | 1u << LORA_UP_PROJ | 1u << LORA_DOWN_PROJ;
     const RecipeLora *l = &r->lora;
     if (!l->used) return true;
+    if (l->from[0]) {
+        Peft *p = peft_open(l->from, c, &c->lora, st);
+        peft_close(p);
+        return p && config_validate(c, st);
+    }
     unsigned has = lora_targets_of(c), targets = l->targets & ((1u << LORA_TARGETS) - 1), groups = 0;
     if (targets & ~has) return fail_target(c, targets & ~has, st);
     if (l->targets >> LORA_ATTENTION & 1) groups |= ~(mlp | 1u << LORA_EXPERTS);

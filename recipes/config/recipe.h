@@ -48,6 +48,7 @@ typedef struct RecipeModel {
 /* lora: adapters that the stages train in place of the model's own weights. targets: bits of recipe_lora_target_name. */
 typedef struct RecipeLora {
     bool used;
+    char from[RECIPE_PATH]; /* a PEFT folder whose adapters are the first ones, and whose kind they are; "": new ones */
     int rank;
     float alpha;
     bool rslora;

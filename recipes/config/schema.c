@@ -170,6 +170,7 @@ static const Section model_section = {"model", sizeof(RecipeModel), model_fields
 
 #define OWNER RecipeLora
 static const Field lora_fields[] = {
+    PATH("from", from, PATH_MODEL, "", 0, "begin with the adapter in this PEFT folder; then no other key may be given"),
     INT("rank", rank, "16", 1, 4096, 0, "r, rows of A and columns of B"),
     FLOAT("alpha", alpha, "32", 1e-6, 1e6, 0, "the adapters' sum is multiplied by alpha / rank"),
     BOOL("rslora", rslora, "false", 0, "multiply by alpha / sqrt(rank) instead"),
@@ -178,7 +179,7 @@ static const Field lora_fields[] = {
 };
 #undef OWNER
 static const Section lora_section = {"lora", sizeof(RecipeLora), lora_fields, COUNT(lora_fields), NULL, NULL, NULL,
-                                     NULL};
+                                     "from"};
 
 #define OWNER RecipeTokenizer
 enum { T_BPE = 1 << TOKENIZER_BPE, T_FILE = 1 << TOKENIZER_FILE };

@@ -122,8 +122,8 @@ static bool add_programs(Inputs *in, const RecipeRewards *rewards)
 
 static bool add_all(Inputs *in, const Recipe *r)
 {
-    bool ok = add_model(in, r, r->model.from) && add_model(in, r, r->student.from) && add_tasks(in, &r->tasks) &&
-              add_tasks(in, &r->general);
+    bool ok = add_model(in, r, r->model.from) && add_input(in, r->lora.from) && add_model(in, r, r->student.from) &&
+              add_tasks(in, &r->tasks) && add_tasks(in, &r->general);
     if (ok && r->tokenizer.kind == TOKENIZER_FILE) ok = add_input(in, r->tokenizer.path);
     for (int i = 0; i < r->n_stages && ok; i++) {
         const RecipeStage *s = &r->stages[i];

@@ -87,7 +87,8 @@ static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status
     if (!r->recipe->lora.used) return true;
     if (!recipe_lora(r->recipe, &wanted, st)) return fail_prefix(st, "%s", from);
     const LoraConfig *is = &m->config.lora, *l = &wanted.lora;
-    if (!is->rank) return model_add_lora(m, l, r->recipe->seed, st);
+    const char *adapter = r->recipe->lora.from;
+    if (!is->rank) return adapter[0] ? model_add_adapter(m, adapter, st) : model_add_lora(m, l, r->recipe->seed, st);
     if (is->rank == l->rank && is->alpha == l->alpha && is->rslora == l->rslora && is->targets == l->targets)
         return true;
     return fail(st,

@@ -71,6 +71,11 @@ near "$trained" "$(nll merged)"
 near "$trained" "$(nll merged.gguf)"
 [ "$trained" != "$(nll base/base)" ] || complain 'nothing was trained'
 
+# Another run begins with that adapter; steps of rate 0 leave it.
+sed 's/^lora:.*/lora: {from: adapter}/' lora.yaml >more.yaml
+run more.yaml --out more --set model.from=base.hf --set sft.lr=0 --until sft
+near "$trained" "$(nll more/sft)"
+
 refused() { # WORDS COMMAND...
     words=$1
     shift
