@@ -243,6 +243,24 @@ void model_close(LoadedModel *m)
     free(m);
 }
 
+static bool read_one(void *from, const Param *p, float *w, Status *st)
+{
+    return model_param_read(from, p, w, st);
+}
+
+bool model_read_weights(LoadedModel *m, Status *st)
+{
+    if (m->weights) return true;
+    if (!allocate_weights(m, st)) return false;
+    /* m->weights is where model_param_read looks first, so it is set when all of it was read. */
+    float *block = m->weights;
+    m->weights = NULL;
+    bool ok = params_fill(&m->table, block, read_one, m, st);
+    if (ok) m->weights = block;
+    else memory_free(block);
+    return ok;
+}
+
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st)
 {
     if (m->weights) memcpy(out, m->weights + p->offset, p->count * sizeof *out);

@@ -35,6 +35,8 @@ typedef struct LoadedModel {
 LoadedModel *model_open(const char *name, unsigned parts, Status *st);
 /* The same model cut to its first layers (0: all), then norm and head; of a folder or a .gguf file. */
 LoadedModel *model_open_layers(const char *name, int layers, unsigned parts, Status *st);
+/* Reads the weights of a model that was opened without (MODEL_IN_PLACE). */
+bool model_read_weights(LoadedModel *m, Status *st);
 void model_close(LoadedModel *m);
 
 /* Parameters one by one, from the mapping or from m->weights, so that a copy from file to file never holds a model in

@@ -76,6 +76,17 @@ Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, fl
     return p;
 }
 
+Policy *policy_placed(EngineOptions o, const ModelConfig *config)
+{
+    Policy *p = calloc(1, sizeof *p);
+    CHECK(p != NULL);
+    p->config = *config;
+    engine_open(&p->engine, &p->config, &o);
+    p->w = weights_new(&p->config, &p->engine.table);
+    p->sampler = sampler_new(&p->engine);
+    return p;
+}
+
 void policy_free(Policy *p)
 {
     if (!p) return;
@@ -216,7 +227,7 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 
 size_t policy_bytes(const Policy *p)
 {
-    size_t blocks = 1 + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u), states = p->grads ? 3 : 0;
+    size_t blocks = (p->weights ? 1u : 0u) + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u), states = p->grads ? 3 : 0;
     size_t arenas = p->engine.arena.peak + p->engine.host.peak;
     if (p->half) arenas += p->half->engine.arena.peak + p->half->engine.host.peak;
     return blocks * block_bytes(p) + states * state_bytes(p) + arenas + p->engine.ops->bytes(p->engine.backend);

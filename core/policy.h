@@ -9,8 +9,9 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    float *
-        weights; /* on the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference */
+    /* On the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference. NULL: placed
+     * part by part (policy_placed). */
+    float *weights;
     float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
     float *reference;     /* NULL until policy_reference_set */
     Weights w, g, ref;
@@ -25,6 +26,9 @@ typedef struct Policy {
 /* Initial weights from the seed. With weights given, takes that block over instead (plain f32 on the host, a
  * memory_block of the table's total). */
 Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights);
+/* A policy whose weights lie elsewhere: p->w has room for them (weights_new), and the caller places them or keeps them by a
+ * Keeper. It samples and gives log-probs. */
+Policy *policy_placed(EngineOptions o, const ModelConfig *config);
 void policy_free(Policy *p);
 
 /* Gradient and moment blocks, zeroed (kept when there already). What is trained is decided before (params_select.h, on

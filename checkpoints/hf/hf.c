@@ -98,6 +98,19 @@ const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
     return t && t->dtype == ST_BF16 ? (const char *)t->data + 2 * from : NULL;
 }
 
+bool hf_param_place(const StFile *f, const ModelConfig *c, const Param *p, ParamPlace *out)
+{
+    uint64_t from = 0;
+    const StTensor *t = st_find(f, p->name);
+    if (!t) t = find_fused(f, c, p, &from);
+    if (!t || (t->dtype != ST_BF16 && t->dtype != ST_F16 && t->dtype != ST_F32)) return false;
+    size_t each = st_dtype_size(t->dtype);
+    *out = (ParamPlace){.bytes = p->count * each, .dtype = t->dtype};
+    out->path = st_place(f, t, &out->offset);
+    out->offset += from * each;
+    return true;
+}
+
 /* The layer of "model.layers.N....", or -1. */
 static int layer_of(const char *name)
 {

@@ -4,6 +4,7 @@
 
 #include "core/params.h"
 #include "checkpoints/attachments.h"
+#include "checkpoints/hf/safetensors.h"
 #include "data/json.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -41,6 +42,15 @@ bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, 
 bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, const Param *p, float *w, Status *st);
 /* Its bf16 words as they lie in the mapping (at any address), or NULL when the file holds another type. */
 const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p);
+
+/* Where its data lie as they are, so that they can be read without the mapping. False: only hf_param_read understands it (FP8
+ * blocks, other types). */
+typedef struct ParamPlace {
+    const char *path;
+    uint64_t offset, bytes;
+    StDtype dtype; /* ST_BF16, ST_F16 or ST_F32 */
+} ParamPlace;
+bool hf_param_place(const StFile *f, const ModelConfig *c, const Param *p, ParamPlace *out);
 
 /* What an export carries along: the folder's small files, and the tensors of layers behind the last (MTP). FP8 tensors
  * become BF16. The attachments point into f for the others. */

@@ -365,6 +365,16 @@ const StTensor *st_find(const StFile *f, const char *name)
     return f->n ? bsearch(&key, f->tensors, f->n, sizeof *f->tensors, compare_names) : NULL;
 }
 
+const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset)
+{
+    const char *p = t->data;
+    size_t i = 0;
+    while (i < f->nmaps && (p < (char *)f->maps[i].base || p >= (char *)f->maps[i].base + f->maps[i].size)) i++;
+    CHECK(i < f->nmaps);
+    *offset = (uint64_t)(p - (char *)f->maps[i].base);
+    return f->maps[i].path;
+}
+
 /* E4M3 without infinities: exponent bias 7, 0x7f is NaN. */
 static float f32_of_e4m3(uint8_t b)
 {

@@ -49,6 +49,8 @@ void st_close(StFile *f);
 size_t st_count(const StFile *f);
 const StTensor *st_at(const StFile *f, size_t i);
 const StTensor *st_find(const StFile *f, const char *name); /* NULL when absent */
+/* Where a tensor's data lie: path (the file's own string) and *offset in it. */
+const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset);
 /* out[count] = the tensor as f32 (F32, F16, BF16, F64 and F8_E4M3 accepted). */
 bool st_read_f32(const StTensor *t, float *out, Status *st);
 /* Elements [from, from + n) of it. */

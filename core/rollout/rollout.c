@@ -498,16 +498,16 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
                  .broken = -1};
     r.prefills = calloc((size_t)n, sizeof *r.prefills);
     CHECK(r.prefills != NULL);
-    bool stopped = false, kept = s->e->ops->keep_packed(s->e->backend, true);
+    bool stopped = false, kept = s->e->ops->keep_packed(s->e->backend, !w->keeper);
     for (admit(&r); r.busy > 0 && !stopped; admit(&r)) {
         decode_step(&r);
-        stopped = (used.cancel && *used.cancel) || r.broken >= 0;
+        stopped = (used.cancel && *used.cancel) || r.broken >= 0 || !keeper_fault(w->keeper, st);
     }
     s->e->ops->keep_packed(s->e->backend, kept);
     close_run(&r);
     r.stats.occupancy = r.queued_steps ? r.busy_sum / ((double)r.queued_steps * used.slots) : 1.0;
     r.stats.cache_bytes = kv_cache_bytes(&s->cache);
     if (stats) *stats = r.stats;
-    if (!is_finite(&r, st)) return false;
+    if (st->failed || !keeper_fault(w->keeper, st) || !is_finite(&r, st)) return false;
     return stopped ? fail(st, "interrupted") : true;
 }

@@ -11,6 +11,7 @@
 #include "recipes/cli/commands.h"
 #include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
+#include "recipes/plan/plan.h"
 #include "recipes/cli/score_file.h"
 #include "recipes/cli/token_lines.h"
 
@@ -117,7 +118,7 @@ static int read_args(int argc, char **argv, ScoreArgs *a)
 static bool read_batch(const ScoreArgs *a, const OpenModel *m, BatchBuilder *batch, Status *st)
 {
     TokenLines lines;
-    int V = m->policy->config.V;
+    int V = m->file->config.V;
     bool ok = a->ids ? token_lines_read(&lines, a->ids, V, a->runtime.skip_bad, st)
                      : open_model_reads_text(m, a->model, st) &&
                            token_lines_encode(&lines, a->text, m->file->tokenizer, V, a->runtime.skip_bad, st);
@@ -125,9 +126,30 @@ static bool read_batch(const ScoreArgs *a, const OpenModel *m, BatchBuilder *bat
     if (lines.skipped) fprintf(stderr, "r1 score: %d broken lines were left out\n", lines.skipped);
     for (int i = 0; i < lines.n; i++) batch_add(batch, lines.lines[i].ids, lines.lines[i].n, 1);
     token_lines_free(&lines);
-    if (!batch_fits(batch, &m->policy->config, st)) return fail_prefix(st, "%s", a->ids ? a->ids : a->text);
+    if (!batch_fits(batch, &m->file->config, st)) return fail_prefix(st, "%s", a->ids ? a->ids : a->text);
     return batch->m > 0 ||
            fail(st, "%s: no sequence has two tokens, so nothing is predicted", a->ids ? a->ids : a->text);
+}
+
+/* The weights, beside what the batch takes: as many sequences of the longest one's length as hold its tokens. */
+static bool read_weights(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch, Status *st)
+{
+    int longest = 1, N = batch->offsets[batch->nseq];
+    for (int s = 0; s < batch->nseq; s++)
+        if (batch->offsets[s + 1] - batch->offsets[s] > longest) longest = batch->offsets[s + 1] - batch->offsets[s];
+    PlanWork work = {.config = &m->file->config,
+                     .sequences = (N + longest - 1) / longest,
+                     .length = longest,
+                     .predicted = longest - 1};
+    size_t bytes = plan_beside_weights(&m->machine, &work, st);
+    if (a->aux || (a->parts & (SCORE_HIDDEN | SCORE_ROUTER | SCORE_GRAD)))
+        bytes += (size_t)N * ((size_t)m->file->config.C + (size_t)m->file->config.E) * (size_t)m->file->config.L *
+                 sizeof(float);
+    if (st->failed || !open_model_weights(m, bytes, st)) return false;
+    return !m->placing.pool || !(a->parts & SCORE_GRAD) ||
+           fail(st,
+                "--with grad needs all weights and as much for gradients in memory; %s does not fit: raise --memory",
+                a->model);
 }
 
 /* Log-probs of all predictions, the tape of the forward (in the arena), values of the balance losses. */
@@ -213,11 +235,12 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
 {
     BatchBuilder batch = {0};
     ScoreResult r = {.policy = m->policy, .batch = &batch, .parts = a->parts, .balance = a->aux ? &a->balance : NULL};
-    bool ok = open_model_speaks(m, a->model, st) &&
-              (!a->aux || balance_validate(&a->balance, &m->policy->config, st)) && read_batch(a, m, &batch, st);
+    bool ok = open_model_speaks(m, a->model, st) && (!a->aux || balance_validate(&a->balance, &m->file->config, st)) &&
+              read_batch(a, m, &batch, st) && read_weights(a, m, &batch, st);
+    r.policy = m->policy;
     if (ok) {
         forward(a, m, &batch, &r);
-        ok = all_finite(&r, &batch, st);
+        ok = keeper_fault(m->policy->w.keeper, st) && all_finite(&r, &batch, st);
     }
     if (ok) {
         print_scores(&r, &batch);
@@ -244,7 +267,7 @@ int cmd_score(int argc, char **argv)
     OpenModel m;
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
-    if (!open_model(&m, a.model, &a.runtime, &st)) return command_failed(&st);
+    if (!open_model_file(&m, a.model, &a.runtime, &st)) return command_failed(&st);
     bool ok = score(&a, &m, &st);
     open_model_close(&m);
     return ok ? 0 : command_failed(&st);

@@ -1,6 +1,7 @@
 /* MODEL and TOKENIZER of a command line, opened. */
 #include "recipes/model/open_model.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,36 +20,71 @@ DType open_model_precision(const CheckpointMeta *meta)
     return bf16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
+bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
 {
-    *m = (OpenModel){.file = model_open(name, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
+    *m = (OpenModel){.file = model_open(name, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
     if (!m->file) return false;
     RuntimeOptions options = *o;
     if (!options.dtype_given)
         options.dtype = m->file->checkpoint ? open_model_precision(&m->file->checkpoint->meta) : DTYPE_F32;
-    if (!model_has_weights(m->file, name, st) || (o->adapter && !model_add_adapter(m->file, o->adapter, st)) ||
-        !model_finite(m->file, st) || !machine_open(&m->machine, &options, st)) {
-        model_close(m->file);
-        return false;
-    }
+    /* An adapter joins weights that are in memory. */
+    if (model_has_weights(m->file, name, st) &&
+        (!o->adapter || (model_read_weights(m->file, st) && model_add_adapter(m->file, o->adapter, st))) &&
+        machine_open(&m->machine, &options, st))
+        return true;
+    open_model_close(m);
+    return false;
+}
+
+static bool open_placed(OpenModel *m, size_t work, Status *st)
+{
+    char line[512];
+    PlacingPlan plan;
+    m->policy = policy_placed(machine_engine(&m->machine), &m->file->config);
+    if (!placing_open(&m->placing, &plan, &m->machine, m->file, m->policy, work, st)) return false;
+    placing_describe(&plan, &m->placing, line, sizeof line);
+    fprintf(stderr, "r1: %s is larger than its memory: %s\n", m->file->path, line);
+    return true;
+}
+
+bool open_model_weights(OpenModel *m, size_t work, Status *st)
+{
+    if (!m->file->weights && !placing_fits(&m->machine, m->file, work)) return open_placed(m, work, st);
+    if (!model_read_weights(m->file, st) || !model_finite(m->file, st)) return false;
     m->policy = policy_new(machine_engine(&m->machine), &m->file->config, 0, m->file->weights);
     m->file->weights = NULL;
     m->machine.ops->keep_packed(m->machine.backend, true); /* nobody trains it */
     return true;
 }
 
+/* Of sampling a few sequences: caches, logits, the process. Those who compute more say so. */
+enum { USUAL_WORK = 400000000 };
+
+bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
+{
+    if (!open_model_file(m, name, o, st)) return false;
+    if (open_model_weights(m, USUAL_WORK, st)) return true;
+    open_model_close(m);
+    return false;
+}
+
 void open_model_close(OpenModel *m)
 {
+    char line[512];
+    if (m->placing.pool && m->machine.options.verbose) {
+        placing_summary(&m->placing, line, sizeof line);
+        fprintf(stderr, "r1: %s\n", line);
+    }
     policy_free(m->policy);
-    machine_close(&m->machine);
+    placing_close(&m->placing);
+    if (m->machine.ops) machine_close(&m->machine);
     model_close(m->file);
     *m = (OpenModel){0};
 }
 
 bool open_model_speaks(const OpenModel *m, const char *name, Status *st)
 {
-    return m->policy->config.head == HEAD_LM ||
-           fail(st, "%s is a reward model: it gives one score, no log-probs", name);
+    return m->file->config.head == HEAD_LM || fail(st, "%s is a reward model: it gives one score, no log-probs", name);
 }
 
 bool open_model_reads_text(const OpenModel *m, const char *name, Status *st)

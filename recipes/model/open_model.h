@@ -6,10 +6,12 @@
 #include "checkpoints/model_file.h"
 #include "core/policy.h"
 #include "recipes/model/machine.h"
+#include "recipes/model/placing.h"
 
 typedef struct OpenModel {
     Machine machine;
     Policy *policy;
+    Placing placing;   /* pool NULL: all weights are in memory */
     LoadedModel *file; /* what came with it: tokenizer (NULL: none), checkpoint; its weights are the policy's */
 } OpenModel;
 
@@ -22,6 +24,10 @@ typedef struct OpenModel {
 /* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine, in the precision that was given or
  * else in that of the run which made the checkpoint. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
+/* The same in two steps: the file and the machine; then its weights, where `work` bytes are needed beside them. Weights of a
+ * folder or .gguf file that do not fit into the budget then stay on disk as far as they must, which is said on standard error. */
+bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
+bool open_model_weights(OpenModel *m, size_t work, Status *st);
 void open_model_close(OpenModel *m);
 
 /* The precision in which a checkpoint was trained: as the file says, in files of version 0.1 as its recipe says. */

@@ -31,7 +31,8 @@ void runtime_options(RuntimeTable *t, RuntimeOptions *o)
          "f32, or bf16: weights and activations in bf16, sums, norms, softmax and master weights in f32\n"
          "(default: a recipe's own; for a checkpoint of a run that run's; else f32)"},
         {"--memory", "GB", OPTION_REAL, &o->memory_gb, 0.001, 1e6,
-         "budget; layers that do not fit are recomputed in backward (default: 70 % of what is free,\n"
+         "budget; layers that do not fit are recomputed in backward, and experts of a model that does not fit are\n"
+         "read from its folder as they are needed (default: 70 % of what is free,\n"
          "in a container of what its limit leaves)"},
         {"--checkpoint-seconds", "S", OPTION_REAL, &o->checkpoint_seconds, 0, 1e6,
          "work between checkpoints (default 15)"},

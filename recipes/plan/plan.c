@@ -298,6 +298,21 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
                 (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));
 }
 
+size_t plan_beside_weights(const Machine *m, const PlanWork *w, Status *st)
+{
+    CacheKind kind;
+    Plan p = {.layers = w->config->L};
+    if ((double)w->sequences * w->length > PLAN_TOKENS) {
+        fail(st, "%d sequences of %d tokens are more than the %d tokens that a batch may have", w->sequences, w->length,
+             PLAN_TOKENS);
+        return 0;
+    }
+    ParamTable t = params_build(w->config);
+    size_t arena = dry_step(&p, m, w, 0, st), scratch = scratch_bytes(m, w, &t);
+    params_free(&t);
+    return st->failed ? 0 : resident() + arena + scratch + cache_bytes(m, w, &kind);
+}
+
 void plan_apply(const Plan *p, Engine *e)
 {
     e->keep_bytes = p->keep_bytes;

@@ -60,6 +60,10 @@ void plan_apply(const Plan *p, Engine *e);
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy where completions are drawn from it. */
 size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled);
 
+/* What computing `work` takes beside the weights, in place of packed copies of which there are none: the process, activations,
+ * caches and scratch. 0, with the sentence: more than can be planned. */
+size_t plan_beside_weights(const Machine *m, const PlanWork *work, Status *st);
+
 /* A line that says it ("peak 412 MB of 11.9 GB: ..."). */
 void plan_describe(const Plan *p, char *out, size_t size);
 /* The same as a table, a row a part. */

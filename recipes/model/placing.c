@@ -1,0 +1,177 @@
+/* From a budget to a plan: the ring first, then as many experts as fit, spread evenly. */
+#include "recipes/model/placing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/check.h"
+#include "cpu/memory_need.h"
+
+enum { LEAST_SLOTS = 4, SLOTS = 16, THREADS = 2 };
+
+bool placing_fits(const Machine *machine, const LoadedModel *m, size_t work)
+{
+    const ParamTable *t = &m->table;
+    size_t bytes = t->total * sizeof(float) + work;
+    for (int i = 0; i < t->n && machine->cpu; i++) {
+        const Param *p = &t->params[i];
+        size_t rows = p->ndim == 2 && (p->kind != PARAM_EMBED || m->config.tied) ? params_joined_rows(t, i) : 0;
+        if (rows)
+            bytes += cpu_packed_bytes(machine->cpu, p->split ? machine->options.dtype : DTYPE_F32, rows, p->cols, true);
+    }
+    return bytes <= machine->memory;
+}
+
+/* Weights that pass are multiplied with as they lie. */
+static bool multiplies_unpacked(const Machine *machine, const LoadedModel *m, Status *st)
+{
+    if (!machine->cpu)
+        return fail(
+            st,
+            "%s does not fit into the memory given, and experts pass through it on the CPU only: leave --device out",
+            m->path);
+    const ParamTable *t = &m->table;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        size_t rows = p->ndim == 2 && p->kind != PARAM_EMBED ? params_joined_rows(t, i) : 0;
+        if (rows && cpu_packed_bytes(machine->cpu, p->split ? machine->options.dtype : DTYPE_F32, rows, p->cols, false))
+            return fail(
+                st,
+                "--matmul %s makes a copy of every weight, and those of %s do not fit into memory: leave it out or "
+                "raise --memory",
+                machine->options.matmul ? machine->options.matmul : "", m->path);
+    }
+    return true;
+}
+
+static void measure(PlacingPlan *plan, const LoadedModel *m, const PartSource *s)
+{
+    const ParamTable *t = &m->table;
+    plan->slot = pool_slot_bytes(t, s);
+    for (int i = 0, layer = -1; i < t->n_parts; i++) {
+        if (t->parts[i].expert < 0) {
+            plan->trunk += pool_part_bytes(s, i);
+            continue;
+        }
+        plan->experts++;
+        plan->disk_pass += s->bytes(s, i);
+        plan->layers += t->parts[i].layer != layer;
+        layer = t->parts[i].layer;
+    }
+}
+
+/* Every layer's share of the pinned experts, spread over its ids. */
+static void choose_pinned(const PlacingPlan *plan, const ParamTable *t, uint8_t *pinned)
+{
+    int left = plan->pinned, layers = plan->layers;
+    for (int i = 0; i < t->n_parts; i++) {
+        if (t->parts[i].expert != 0) continue;
+        int n = 0, share = (left + layers - 1) / layers;
+        while (t->parts[i + n].layer == t->parts[i].layer) n++;
+        if (share > n) share = n;
+        for (int k = 0; k < share; k++) pinned[i + (int)((long)k * n / share)] = 1;
+        left -= share;
+        layers--;
+    }
+}
+
+/* "2.63 GB", "41 MB". */
+static const char *amount(char out[32], size_t bytes)
+{
+    if (bytes < 1000000000u) snprintf(out, 32, "%.0f MB", (double)bytes / 1e6);
+    else snprintf(out, 32, "%.2f GB", (double)bytes / 1e9);
+    return out;
+}
+
+static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
+{
+    size_t least = plan->work + plan->trunk + plan->staging, all = least + plan->slot * (size_t)plan->experts;
+    plan->slots = 2;
+    plan->pinned = plan->experts;
+    if (plan->experts && all + 2 * plan->slot > plan->budget) {
+        plan->slots = LEAST_SLOTS;
+        least += plan->slot * LEAST_SLOTS;
+        if (least <= plan->budget) {
+            size_t more = (plan->budget - least) / plan->slot;
+            int ring = (int)(more / 2 < SLOTS - LEAST_SLOTS ? more / 2 : SLOTS - LEAST_SLOTS);
+            plan->slots += ring;
+            more -= (size_t)ring;
+            plan->pinned = more < (size_t)plan->experts ? (int)more : plan->experts;
+        }
+    } else {
+        least = all + 2 * plan->slot * (plan->experts > 0);
+    }
+    if (least > plan->budget) {
+        char needs[32], trunk[32], work[32], ring[32], budget[32];
+        return fail(
+            st,
+            "%s needs %s at the very least (%s for what every token uses, %s to compute, %s for a ring of %d experts), "
+            "the budget is %s: --memory %.2f is the least",
+            m->path, amount(needs, least), amount(trunk, plan->trunk), amount(work, plan->work + plan->staging),
+            amount(ring, plan->slot * (size_t)plan->slots), plan->slots, amount(budget, plan->budget),
+            (double)(least / 10000000 + 2) / 100);
+    }
+    plan->total = plan->work + plan->trunk + plan->staging + plan->slot * (size_t)(plan->slots + plan->pinned);
+    return true;
+}
+
+bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Policy *p, size_t work,
+                  Status *st)
+{
+    Form form = p->engine.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
+    *out = (Placing){0};
+    /* Page tables, stacks and pages of the mapping that are still there: some MB, seen with 8 GB. */
+    size_t margin = machine->memory / 100;
+    *plan = (PlacingPlan){.work = work + margin, .budget = machine->memory};
+    if (!multiplies_unpacked(machine, m, st) || !(out->reader = reader_open(m, form, THREADS, st))) return false;
+    plan->staging = reader_memory(out->reader);
+    measure(plan, m, reader_source(out->reader));
+    uint8_t *pinned = calloc((size_t)m->table.n_parts, 1);
+    CHECK(pinned);
+    const char *strict = getenv("R1_STRICT"), *slots = getenv("R1_RING");
+    bool ok = choose(plan, m, st);
+    if (ok) {
+        if (slots && atoi(slots) >= 2) plan->slots = atoi(slots);
+        choose_pinned(plan, &m->table, pinned);
+        PoolPlan pool = {.slots = plan->slots, .pinned = pinned, .strict = strict && strcmp(strict, "0") != 0};
+        out->pool = pool_open(&m->table, &p->w, form, reader_source(out->reader), &pool, st);
+        ok = out->pool != NULL;
+    }
+    free(pinned);
+    if (!ok) placing_close(out);
+    return ok;
+}
+
+void placing_close(Placing *p)
+{
+    pool_close(p->pool);
+    reader_close(p->reader);
+    *p = (Placing){0};
+}
+
+void placing_describe(const PlacingPlan *plan, const Placing *p, char *out, size_t size)
+{
+    ReaderNotes notes = reader_notes(p->reader);
+    int passing = plan->experts - plan->pinned;
+    char budget[32], trunk[32], pinned[32], pass[32];
+    int n = snprintf(out, size, "of %s, %s hold what every token uses", amount(budget, plan->budget),
+                     amount(trunk, plan->trunk));
+    if (plan->experts)
+        n += snprintf(out + n, size - (size_t)n, " and %s hold %d of %d experts",
+                      amount(pinned, plan->slot * (size_t)plan->pinned), plan->pinned, plan->experts);
+    if (passing > 0)
+        n += snprintf(out + n, size - (size_t)n, "; the other %d stay on disk (%s a pass) and go through a ring of %d",
+                      passing, amount(pass, (size_t)((double)plan->disk_pass * passing / plan->experts)), plan->slots);
+    if (passing > 0 && notes.buffered)
+        snprintf(out + n, size - (size_t)n, " (through the page cache: this file system refuses direct reads)");
+}
+
+void placing_summary(const Placing *p, char *out, size_t size)
+{
+    PoolCounts c = pool_counts(p->pool);
+    ReaderNotes notes = reader_notes(p->reader);
+    snprintf(out, size, "read %ld experts, %.2f GB at %.2f GB/s, waited %.1f s for the disk; %ld of %ld were in memory",
+             c.reads, (double)c.bytes / 1e9, notes.seconds > 0 ? (double)c.bytes * THREADS / notes.seconds / 1e9 : 0.0,
+             c.waited, c.hits, c.needed);
+}

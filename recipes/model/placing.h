@@ -1,0 +1,37 @@
+/* A model whose weights do not fit into memory: what of it stays there and what passes through a ring (checkpoints/pool.h). */
+#ifndef RECIPES_PLACING_H
+#define RECIPES_PLACING_H
+
+#include "checkpoints/pool.h"
+#include "checkpoints/reader.h"
+#include "core/policy.h"
+#include "recipes/model/machine.h"
+
+typedef struct Placing {
+    Reader *reader;
+    Pool *pool;
+} Placing;
+
+/* Bytes of memory by what takes them, experts as counts. */
+typedef struct PlacingPlan {
+    size_t work;    /* what computing takes beside weights */
+    size_t trunk;   /* what is no expert */
+    size_t slot;    /* of an expert */
+    size_t staging; /* of the reader, where numbers are converted */
+    size_t total, budget;
+    int experts, pinned, slots, layers; /* layers with experts */
+    uint64_t disk_pass;                 /* read by a forward that visits every expert */
+} PlacingPlan;
+
+/* Whether the machine's budget holds all weights of m as policy_new would keep them and the backend's copies of them, beside
+ * `work` bytes. */
+bool placing_fits(const Machine *machine, const LoadedModel *m, size_t work);
+/* Places the weights of m, which must outlive it, in p (policy_placed) within the machine's budget. Fails with what would fit. */
+bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Policy *p, size_t work,
+                  Status *st);
+void placing_close(Placing *p);
+/* The plan in a line, and what was read so far in another. */
+void placing_describe(const PlacingPlan *plan, const Placing *p, char *out, size_t size);
+void placing_summary(const Placing *p, char *out, size_t size);
+
+#endif
