@@ -13,7 +13,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 
-enum { PAGE = 4096, PIECES = 3, MAX_THREADS = 8 };
+enum { PAGE = 4096, PIECES = 3, MAX_THREADS = 8, MOST_PARAMS = 64 };
 
 /* A file, open twice: for reads past the page cache (-1: refused) and for those through it. */
 typedef struct Shard {
@@ -178,6 +178,11 @@ static bool find_expert(Reader *r, int part, Status *st)
 static bool find_places(Reader *r, Status *st)
 {
     const ParamTable *t = &r->m->table;
+    ParamPlace its;
+    for (int i = 0; i < t->n; i++) /* every shard is open before a thread begins */
+        if (r->m->source && t->params[i].expert < 0 &&
+            hf_param_place(r->m->source, &r->m->config, &t->params[i], &its) && shard_of(r, its.path, st) < 0)
+            return false;
     for (int i = 0; i < t->n_parts; i++)
         if (t->parts[i].expert >= 0 && !find_expert(r, i, st)) return false;
     return true;
@@ -201,6 +206,14 @@ static bool read_run(int fd, char *to, size_t bytes, size_t least, uint64_t offs
     return true;
 }
 
+static bool fail_read(const Shard *shard, uint64_t offset, size_t bytes, int error, Status *st)
+{
+    if (error)
+        return fail(st, "%s: reading at byte %llu: %s", shard->path, (unsigned long long)offset, strerror(error));
+    return fail(st, "%s ends before byte %llu: it was cut while it was read", shard->path,
+                (unsigned long long)(offset + bytes));
+}
+
 static bool read_piece(const Reader *r, const Place *p, const Piece *piece, char *raw, Status *st)
 {
     const Shard *shard = &r->shards[piece->shard];
@@ -214,12 +227,7 @@ static bool read_piece(const Reader *r, const Place *p, const Piece *piece, char
         ok = read_run(shard->buffered, raw + piece->at, piece->bytes, piece->bytes, piece->offset, &error);
         posix_fadvise(shard->buffered, (off_t)piece->offset, (off_t)piece->bytes, POSIX_FADV_DONTNEED);
     }
-    if (ok) return true;
-    if (error)
-        return fail(st, "%s: reading at byte %llu: %s", shard->path, (unsigned long long)piece->offset,
-                    strerror(error));
-    return fail(st, "%s ends before byte %llu: it was cut while it was read", shard->path,
-                (unsigned long long)(piece->offset + piece->bytes));
+    return ok || fail_read(shard, piece->offset, piece->bytes, error, st);
 }
 
 static void expert_places(const Reader *r, int part, char *slot, void **at)
@@ -230,11 +238,46 @@ static void expert_places(const Reader *r, int part, char *slot, void **at)
         for (int i = 0; i < PIECES; i++) at[i] = slot + p->raw[i];
 }
 
+/* One parameter through the page cache, which forgets it. */
+static bool bring_param(const Reader *r, const ParamPlace *its, const Param *p, void *out, Status *st)
+{
+    bool half = r->form == FORM_BF16 && p->split, as_it_is = its->dtype == (half ? ST_BF16 : ST_F32);
+    const Shard *shard = r->shards;
+    int error = 0;
+    while (strcmp(shard->path, its->path)) shard++;
+    void *raw = as_it_is ? out : malloc(its->bytes);
+    CHECK(raw);
+    bool ok = read_run(shard->buffered, raw, its->bytes, its->bytes, its->offset, &error) ||
+              fail_read(shard, its->offset, its->bytes, error, st);
+    posix_fadvise(shard->buffered, (off_t)its->offset, (off_t)its->bytes, POSIX_FADV_DONTNEED);
+    if (as_it_is) return ok;
+    if (ok) numbers_convert(out, half, raw, its->dtype, p->count);
+    free(raw);
+    return ok;
+}
+
+/* A part that is no expert of plain tensors. A mapping would end the process where a file was cut. */
+static bool bring_params(const Reader *r, int part, char *slot, Status *st)
+{
+    const ParamTable *t = &r->m->table;
+    const Part *its = &t->parts[part];
+    void *at[MOST_PARAMS];
+    part_layout(t, part, r->form, slot, at);
+    for (int i = 0; i < its->n; i++) {
+        ParamPlace place;
+        if (!r->m->source || !hf_param_place(r->m->source, &r->m->config, &t->params[its->first + i], &place))
+            return part_copy(r->m, part, r->form, slot, st);
+        if (!bring_param(r, &place, &t->params[its->first + i], at[i], st)) return false;
+    }
+    return true;
+}
+
 static bool bring(const Reader *r, int part, char *slot, char *raw, Status *st)
 {
     const Place *p = &r->places[part];
     const ParamTable *t = &r->m->table;
-    if (p->n == 0) return part_copy(r->m, part, r->form, slot, st);
+    if (p->n == 0)
+        return t->parts[part].expert < 0 ? bring_params(r, part, slot, st) : part_copy(r->m, part, r->form, slot, st);
     char *to = p->convert ? raw : slot;
     for (int i = 0; i < p->n; i++)
         if (!read_piece(r, p, &p->pieces[i], to, st)) return false;
@@ -296,8 +339,8 @@ static size_t room(const PartSource *s, int part)
 {
     const Reader *r = reader_of(s);
     const Place *p = &r->places[part];
-    void *at[64];
-    CHECK(r->m->table.parts[part].n <= 64);
+    void *at[MOST_PARAMS];
+    CHECK(r->m->table.parts[part].n <= MOST_PARAMS);
     return pages(p->n && !p->convert ? p->raw_bytes : part_layout(&r->m->table, part, r->form, NULL, at));
 }
 

@@ -107,10 +107,10 @@ static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
         return fail(
             st,
             "%s needs %s at the very least (%s for what every token uses, %s to compute, %s for a ring of %d experts), "
-            "the budget is %s: --memory %.2f is the least",
+            "the budget is %s: --memory %.3f is the least",
             m->path, amount(needs, least), amount(trunk, plan->trunk), amount(work, plan->work + plan->staging),
             amount(ring, plan->slot * (size_t)plan->slots), plan->slots, amount(budget, plan->budget),
-            (double)(least / 10000000 + 2) / 100);
+            (double)((least - plan->budget / 100) / 99 * 100 / 1000000 + 2) / 1000);
     }
     plan->total = plan->work + plan->trunk + plan->staging + plan->slot * (size_t)(plan->slots + plan->pinned);
     return true;
