@@ -67,8 +67,10 @@ static void show(Pool *p, int part, void *const *at, bool passing)
     weights_place(p->w, p->t, part, p->form, at, passing);
 }
 
+/* The embedding, norm and head lie in Weights itself, of which there may be copies: they are shown all the time. */
 static void hide(Pool *p, int part)
 {
+    if (p->t->parts[part].layer < 0 || p->t->parts[part].layer == p->t->L) return;
     void *nowhere[MOST_PARAMS] = {0};
     show(p, part, nowhere, true);
 }
@@ -304,8 +306,8 @@ static bool read_stays(Pool *p, const PoolPlan *plan, Status *st)
         }
         ok = p->below->ready(p->below, i, p->stays[i], st) && ok;
         waiting--;
+        show(p, i, p->stays[i], false);
         if (p->strict) hide(p, i);
-        else show(p, i, p->stays[i], false);
     }
     return ok;
 }

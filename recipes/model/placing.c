@@ -110,7 +110,7 @@ static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
             "the budget is %s: --memory %.3f is the least",
             m->path, amount(needs, least), amount(trunk, plan->trunk), amount(work, plan->work + plan->staging),
             amount(ring, plan->slot * (size_t)plan->slots), plan->slots, amount(budget, plan->budget),
-            (double)((least - plan->budget / 100) / 99 * 100 / 1000000 + 2) / 1000);
+            (double)((least - plan->budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
     }
     plan->total = plan->work + plan->trunk + plan->staging + plan->slot * (size_t)(plan->slots + plan->pinned);
     return true;
