@@ -17,6 +17,7 @@
 #include "checkpoints/seal.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
+#include "core/params_select.h"
 #include "data/json.h"
 
 /* ---- Saving ---- */
@@ -90,9 +91,20 @@ static void write_attachments(H5Writer *w, Pieces *pieces, const Attachments *a)
     }
 }
 
-static void write_block(H5Writer *w, Pieces *pieces, const char *name, const float *block, const ParamTable *t)
+static void write_block(H5Writer *w, Pieces *pieces, const char *name, const float *block, size_t n)
 {
-    if (block) reserve(w, pieces, name, H5_F32, 1, (uint64_t[]){t->total}, (Piece){.data = block});
+    if (block) reserve(w, pieces, name, H5_F32, 1, (uint64_t[]){n}, (Piece){.data = block});
+}
+
+/* Which parameters are trained, by the table's order; nothing where all are. */
+static void write_chosen(H5Writer *w, const ParamTable *t)
+{
+    if (params_all_chosen(t)) return;
+    uint8_t *chosen = malloc((size_t)t->n);
+    CHECK(chosen);
+    for (int i = 0; i < t->n; i++) chosen[i] = t->params[i].chosen;
+    h5_write(w, "optim/chosen", H5_U8, 1, (uint64_t[]){(uint64_t)t->n}, chosen);
+    free(chosen);
 }
 
 /* The parameters: of a block, or of a source as bf16 words where it has them, else to be converted. */
@@ -139,9 +151,10 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     write_meta(w, c->meta, text);
     free(text);
     write_model(w, pieces, table, c->weights, c->source);
-    write_block(w, pieces, "optim/m", c->m, table);
-    write_block(w, pieces, "optim/v", c->v, table);
-    write_block(w, pieces, "reference", c->reference, table);
+    if (c->m) write_chosen(w, table);
+    write_block(w, pieces, "optim/m", c->m, table->state_total);
+    write_block(w, pieces, "optim/v", c->v, table->state_total);
+    write_block(w, pieces, "reference", c->reference, table->total);
     write_attachments(w, pieces, &c->meta->attached);
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
 }
@@ -374,10 +387,28 @@ static bool read_weights(H5Reader *r, const char *path, Checkpoint *c, Status *s
     return (c->weights = new_block(c->table.total, path, st)) && params_fill(&c->table, c->weights, read_param, r, st);
 }
 
-static bool read_block(H5Reader *r, const char *path, const char *name, const ParamTable *t, float **out, Status *st)
+static bool read_block(H5Reader *r, const char *path, const char *name, size_t n, float **out, Status *st)
 {
     if (!h5_has(r, name)) return true;
-    return (*out = new_block(t->total, path, st)) && h5_read(r, name, H5_F32, t->total, *out, st);
+    return (*out = new_block(n, path, st)) && h5_read(r, name, H5_F32, n, *out, st);
+}
+
+static bool read_chosen(H5Reader *r, ParamTable *t, Status *st)
+{
+    if (!h5_has(r, "optim/chosen")) return true;
+    uint8_t *chosen = malloc((size_t)t->n);
+    CHECK(chosen);
+    bool ok = h5_read(r, "optim/chosen", H5_U8, (uint64_t)t->n, chosen, st);
+    if (ok) params_choose(t, chosen);
+    free(chosen);
+    return ok;
+}
+
+static bool read_optimizer(H5Reader *r, const char *path, Checkpoint *c, Status *st)
+{
+    return read_chosen(r, &c->table, st) && read_block(r, path, "optim/m", c->table.state_total, &c->m, st) &&
+           read_block(r, path, "optim/v", c->table.state_total, &c->v, st) &&
+           read_block(r, path, "reference", c->table.total, &c->reference, st);
 }
 
 static bool read_attachments(H5Reader *r, const char *path, Attachments *out, Status *st)
@@ -395,9 +426,7 @@ static bool read_all(H5Reader *r, const char *path, unsigned parts, Checkpoint *
     if (!read_meta(r, path, &c->meta, st)) return false;
     if (parts & CHECKPOINT_WEIGHTS && !read_weights(r, path, c, st)) return false;
     if (parts & CHECKPOINT_ATTACHED && !read_attachments(r, path, &c->meta.attached, st)) return false;
-    return !(parts & CHECKPOINT_OPTIMIZER) || (read_block(r, path, "optim/m", &c->table, &c->m, st) &&
-                                               read_block(r, path, "optim/v", &c->table, &c->v, st) &&
-                                               read_block(r, path, "reference", &c->table, &c->reference, st));
+    return !(parts & CHECKPOINT_OPTIMIZER) || read_optimizer(r, path, c, st);
 }
 
 Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st)

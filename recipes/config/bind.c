@@ -12,6 +12,7 @@
 
 #include "core/base/check.h"
 #include "recipes/config/did_you_mean.h"
+#include "recipes/config/recipe.h"
 
 enum { PATH = 256 };
 
@@ -70,6 +71,10 @@ void field_expectation(const Field *f, char *out, size_t size)
         append(out, size, "an integer ");
         append_range(f, out, size);
         append(out, size, ", or {from, to, over}: two of these and a number of steps");
+        return;
+    case FIELD_TEXTS:
+        snprintf(text, sizeof text, "1 to %d names of at most %d bytes", RECIPE_NAMES, RECIPE_GLOB - 1);
+        append(out, size, text);
         return;
     case FIELD_REALS:
         snprintf(text, sizeof text, f->count == FIELD_NONE ? "a list of %d numbers " : "a list of at most %d numbers ",
@@ -224,6 +229,22 @@ static bool read_reals(const Place *p, char *base)
     return true;
 }
 
+static bool read_texts(const Place *p, RecipeNames *out)
+{
+    const Node *n = p->node;
+    bool one = n->kind == NODE_SCALAR;
+    int count = one ? 1 : n->n;
+    if (n->kind == NODE_MAP || count < 1 || count > RECIPE_NAMES) return wrong(p);
+    for (int i = 0; i < count; i++) {
+        const Node *item = one ? n : n->items[i];
+        if (item->kind != NODE_SCALAR || !item->text[0] || strlen(item->text) >= RECIPE_GLOB)
+            return wrong(&(Place){p->field, item, p->path, p->st});
+        strcpy(out->list[i], item->text);
+    }
+    out->n = count;
+    return true;
+}
+
 static bool read_text(const Place *p, char *out)
 {
     const Node *n = p->node;
@@ -287,6 +308,7 @@ static bool read_value(const Place *p, char *base, bool given)
     case FIELD_SET: return read_set(p, out);
     case FIELD_LEVELS: return read_levels(p, out);
     case FIELD_RAMP: return read_ramp(p, out);
+    case FIELD_TEXTS: return read_texts(p, out);
     case FIELD_REALS: return read_reals(p, base);
     case FIELD_SECTION: return read_section(p, base, given);
     case FIELD_LIST: return read_list(p, base);

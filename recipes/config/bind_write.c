@@ -10,6 +10,7 @@
 
 #include "core/base/check.h"
 #include "core/schedule.h"
+#include "recipes/config/recipe.h"
 
 static void write_real(FILE *f, double v)
 {
@@ -71,6 +72,16 @@ static void write_set(const Field *f, unsigned bits, FILE *out)
     fputc(']', out);
 }
 
+static void write_texts(const RecipeNames *names, FILE *out)
+{
+    fputc('[', out);
+    for (int i = 0; i < names->n; i++) {
+        fputs(i ? ", " : "", out);
+        write_text(out, names->list[i]);
+    }
+    fputc(']', out);
+}
+
 static void write_ramp(const BatchRamp *b, FILE *out)
 {
     if (b->over) fprintf(out, "{from: %d, to: %d, over: %d}", b->from, b->to, b->over);
@@ -114,6 +125,7 @@ static void write_scalar(const Field *f, const char *base, FILE *out)
     case FIELD_SET: write_set(f, *(const unsigned *)in, out); break;
     case FIELD_LEVELS: fprintf(out, "[%d, %d]", ((const int *)in)[0], ((const int *)in)[1]); break;
     case FIELD_RAMP: write_ramp(in, out); break;
+    case FIELD_TEXTS: write_texts(in, out); break;
     case FIELD_REALS: write_reals(f, base, out); break;
     default: CHECK(false);
     }

@@ -63,6 +63,13 @@ typedef struct RecipeTokenizer {
     int documents;                   /* bpe: corpus documents it is trained on */
 } RecipeTokenizer;
 
+/* Names or globs. */
+enum { RECIPE_NAMES = 16, RECIPE_GLOB = 96 };
+typedef struct RecipeNames {
+    char list[RECIPE_NAMES][RECIPE_GLOB];
+    int n;
+} RecipeNames;
+
 /* One source of problems: a built-in task or a user's JSONL file; exactly one of task, file is set. */
 typedef struct RecipeTask {
     char name[RECIPE_NAME]; /* how logs and evals call it: the task's or file's name unless set */
@@ -194,6 +201,7 @@ typedef struct Recipe {
     RecipeModel model, student;
     RecipeLora lora;
     RecipeTokenizer tokenizer;
+    RecipeNames train; /* which tensors are trained (core/params_select.h) */
     double zh_share;
     RecipeTasks tasks, general; /* reasoning families; helpful and refusal families */
     RecipeRewards rewards;      /* of rl and distill stages that name none */

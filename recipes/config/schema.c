@@ -89,6 +89,11 @@ static const char *name_block_of(int i) /* which model block a stage trains */
         .key = k, .type = FIELD_REALS, .offset = AT(f), .count = cnt, .size = sz, .initial = init, .low = lo,          \
         .high = hi, .only = o, .help = h                                                                               \
     }
+#define TEXTS(k, f, init, o, h)                                                                                        \
+    {                                                                                                                  \
+        .key = k, .type = FIELD_TEXTS, .offset = AT(f), .count = FIELD_NONE, .size = RECIPE_NAMES, .initial = init,    \
+        .only = o, .help = h                                                                                           \
+    }
 #define SECTION(k, f, cnt, b, o, h)                                                                                    \
     {                                                                                                                  \
         .key = k, .type = FIELD_SECTION, .offset = AT(f), .count = cnt, .initial = "{}", .section = b, .only = o,      \
@@ -517,6 +522,9 @@ static const Field recipe_fields[] = {
     SECTION("lora", lora, AT(lora.used), &lora_section, 0,
             "low-rank adapters: every stage trains them and the model's own weights stay as they are"),
     SECTION("tokenizer", tokenizer, FIELD_NONE, &tokenizer_section, 0, "text to ids"),
+    TEXTS("train", train, "[all]", 0,
+          "tensors that every stage trains, by names or globs between dots: self_attn, layers.2[4-6], experts.7.*; the "
+          "others are frozen; all: everything"),
     REAL("zh_share", zh_share, "0", 0, 1, 0, "share of prompts in Chinese"),
     LIST("tasks", tasks, &task_section, 0, "reasoning families"),
     LIST("general", general, &task_section, 0, "helpful and refusal families"),

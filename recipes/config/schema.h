@@ -16,6 +16,7 @@ typedef enum {
     FIELD_SET,     /* unsigned bit set of named bits, written as a list of names */
     FIELD_LEVELS,  /* int[2]: [min, max], or one number for both */
     FIELD_RAMP,    /* BatchRamp: an integer, or {from, to, over} */
+    FIELD_TEXTS,   /* RecipeNames: a list of texts, or one */
     FIELD_REALS,   /* double[size]; count: where their number goes (without: exactly size) */
     FIELD_SECTION, /* a nested mapping; count: a bool that says whether it is there (without: always) */
     FIELD_LIST     /* section[size] + count */

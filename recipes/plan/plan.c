@@ -14,6 +14,7 @@
 #include "core/train.h"
 #include "cpu/memory_need.h"
 #include "core/batches.h"
+#include "recipes/model/train_select.h"
 
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
 typedef struct Dry {
@@ -24,8 +25,14 @@ typedef struct Dry {
     Weights w, g;
 } Dry;
 
-static bool dry_open(Dry *d, const Machine *m, const ModelConfig *c, size_t keep_bytes, Status *st)
+static bool table_select(ParamTable *t, const PlanWork *w, Status *st)
 {
+    return !w->train || train_select(t, w->train, st);
+}
+
+static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+{
+    const ModelConfig *c = w->config;
     const Ops *ops;
     Backend *b = ops_dry_open(&ops, m->ops->device.slice_rows);
     d->times = ops_clocked_open(&ops, &b);
@@ -33,13 +40,15 @@ static bool dry_open(Dry *d, const Machine *m, const ModelConfig *c, size_t keep
     engine_open(&d->engine, c, &(EngineOptions){ops, b, m->options.dtype, chunk, keep_bytes});
     d->block_bytes = d->engine.table.total * sizeof(float);
     d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (d->block == MAP_FAILED) {
+    if (d->block == MAP_FAILED || !table_select(&d->engine.table, w, st)) {
+        if (d->block != MAP_FAILED) munmap(d->block, d->block_bytes);
         engine_close(&d->engine);
         ops->close(b);
-        return fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
+        return st->failed ||
+               fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
     }
     d->w = weights_view(c, &d->engine.table, d->block, m->options.dtype);
-    d->g = weights_view(c, &d->engine.table, d->block, DTYPE_F32);
+    d->g = weights_view_gradients(c, &d->engine.table, d->block);
     return true;
 }
 
@@ -98,7 +107,7 @@ static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *r)
 static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     Dry d;
-    if (!dry_open(&d, m, w->config, keep_bytes, st)) return 0;
+    if (!dry_open(&d, m, w, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
     for (int i = 0; i < w->n_rollouts; i++) dry_rollout(&d, w->config, &w->rollouts[i]);
@@ -214,25 +223,31 @@ static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTabl
     return cpu_scratch_bytes(m->cpu, &work);
 }
 
-static void add_blocks(Plan *p, const Machine *m, const PlanWork *w)
+static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 {
     ParamTable t = params_build(w->config);
-    size_t block = t.total * sizeof(float);
+    bool ok = table_select(&t, w, st);
+    size_t block = t.total * sizeof(float), states = t.state_total * sizeof(float);
+    p->lowest = t.lowest_trained > 0 ? t.lowest_trained : 0;
+    p->layers = w->config->L - p->lowest;
+    p->trained = t.trained_count;
+    p->count = t.count;
     p->weights = block;
-    p->gradients = w->trains ? t.state_total * sizeof(float) : 0;
-    p->optimizer = 2 * p->gradients;
+    p->gradients = w->trains ? states : 0;
+    p->optimizer = w->trains ? 2 * states : 0;
     p->reference = w->reference ? block : 0;
     p->packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w)) +
                 scratch_bytes(m, w, &t);
     if (w->reference) p->packed += packed_bytes(m->cpu, m->options.dtype, w->config, &t, false, false);
     params_free(&t);
+    return ok;
 }
 
-/* Interiors of the first `layers` layers. */
-static size_t interior_bytes(const PlanWork *w, DType dtype, int layers)
+/* Interiors of the first `layers` layers that backward visits. */
+static size_t interior_bytes(const Plan *p, const PlanWork *w, DType dtype, int layers)
 {
     size_t bytes = 0, n = (size_t)w->sequences * (size_t)w->length;
-    for (int l = 0; l < layers; l++) bytes += layer_acts_bytes(w->config, l, n, dtype);
+    for (int l = p->lowest; l < p->lowest + layers; l++) bytes += layer_acts_bytes(w->config, l, n, dtype);
     return bytes;
 }
 
@@ -240,8 +255,9 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
 {
     const ModelConfig *c = w->config;
     size_t N = (size_t)w->sequences * (size_t)w->length;
-    p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)c->L + 1) * sizeof(float) : 0;
-    p->kept = interior_bytes(w, dtype, p->layers_kept);
+    size_t below = p->lowest < 2 ? (size_t)p->lowest : 2; /* two take turns */
+    p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)p->layers + below + 1) * sizeof(float) : 0;
+    p->kept = interior_bytes(p, w, dtype, p->layers_kept);
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
     p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
                p->kept + p->workspace + p->cache + p->beside;
@@ -256,16 +272,16 @@ static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_
 /* As many layers as fit, by halving. */
 static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 {
-    int low = 0, high = w->config->L;
-    plan_with(p, m, w, interior_bytes(w, m->options.dtype, high), st);
+    int low = 0, high = p->layers;
+    plan_with(p, m, w, interior_bytes(p, w, m->options.dtype, high), st);
     if (p->total <= p->budget) return;
     while (low + 1 < high) {
         int middle = (low + high) / 2;
-        plan_with(p, m, w, interior_bytes(w, m->options.dtype, middle), st);
+        plan_with(p, m, w, interior_bytes(p, w, m->options.dtype, middle), st);
         if (p->total <= p->budget) low = middle;
         else high = middle;
     }
-    plan_with(p, m, w, interior_bytes(w, m->options.dtype, low), st);
+    plan_with(p, m, w, interior_bytes(p, w, m->options.dtype, low), st);
 }
 
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
@@ -275,13 +291,9 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
         return fail(st, "%s: %d sequences of %d tokens are more than the %d tokens that a step may have", what,
                     w->sequences, w->length, PLAN_TOKENS);
     CacheKind kind;
-    Plan p = {.process = resident(),
-              .beside = w->beside,
-              .cache = cache_bytes(m, w, &kind),
-              .budget = m->memory,
-              .layers = w->config->L};
+    Plan p = {.process = resident(), .beside = w->beside, .cache = cache_bytes(m, w, &kind), .budget = m->memory};
     p.cache_token = kv_cache_token_bytes(w->config, kind, m->options.dtype);
-    add_blocks(&p, m, w);
+    if (!add_blocks(&p, m, w, st)) return fail_prefix(st, "%s", what);
     if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
     else plan_with(&p, m, w, keep_bytes, st);
     *out = p;

@@ -6,6 +6,7 @@
 #include "core/losses/balance.h"
 #include "core/engine.h"
 #include "core/rollout/kv_cache.h"
+#include "recipes/config/recipe.h"
 #include "recipes/model/machine.h"
 
 /* One kind of sampling: `tokens` is of a completion at most. */
@@ -21,6 +22,7 @@ enum { PLAN_ROLLOUTS = 4, PLAN_TOKENS = 1 << 26 }; /* tokens of an update at mos
 typedef struct PlanWork {
     const ModelConfig *config;
     bool trains;                         /* gradients, moments, and a training step */
+    const RecipeNames *train;            /* what of it (train_select.h); NULL: all */
     bool reference;                      /* a second policy's weights */
     bool exact_kl;                       /* its states and logits beside the policy's in training */
     bool entropy;                        /* entropies are kept */
@@ -44,9 +46,11 @@ typedef struct Plan {
     size_t cache_token;                              /* of these, a token of the largest cache (not in the total) */
     size_t beside;
     size_t total, budget;
-    int layers, layers_kept;
-    size_t keep_bytes; /* what Engine.keep_bytes should be */
-    double flops;      /* of the training step, attention included, recomputed layers too */
+    int lowest;              /* layer where backward ends */
+    int layers, layers_kept; /* that backward visits: those below the lowest trained one it does not */
+    size_t keep_bytes;       /* what Engine.keep_bytes should be */
+    size_t trained, count;   /* parameters of the model: trained, all */
+    double flops;            /* of the training step, attention included, recomputed layers too */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Fills *out (total 0:

@@ -253,7 +253,7 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
 static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out, Status *st)
 {
     const RecipeStage *s = u->stage;
-    *out = (PlanWork){.config = config};
+    *out = (PlanWork){.config = config, .train = u->kind->makes_samples ? NULL : &r->recipe->train};
     if (u->kind->makes_samples) return samples_work(r, s, config, out, st);
     if (!config_of_stage(r, s, config, st)) return false;
     if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */

@@ -60,6 +60,7 @@ static char *reduced_recipe(const Recipe *recipe, const Unit *u)
     memset(&r->tokenizer, 0, sizeof r->tokenizer); /* its hash stands for it */
     memset(&r->rewards, 0, sizeof r->rewards);     /* each stage has its own copy */
     if (s->tasks.n) memset(&r->tasks, 0, sizeof r->tasks);
+    if (u->kind->makes_samples) memset(&r->train, 0, sizeof r->train);
     if (u->kind->makes_samples || (!s->eval_after && !s->eval_every)) memset(&r->eval, 0, sizeof r->eval);
     char *text = recipe_write(r);
     free(r);

@@ -8,6 +8,7 @@
 #include "core/base/clock.h"
 #include "checkpoints/hash.h"
 #include "core/ops/ops_clocked.h"
+#include "core/params_select.h"
 #include "core/policy.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/progress.h"
@@ -50,6 +51,8 @@ static bool summarise(UnitRun *u, Status *st)
         policy_master_close(u->policy, &host);
         json_set(entry, "weights_sha256", json_new_text(hash));
         json_set(entry, "parameters", json_new_int((int64_t)u->policy->engine.table.count));
+        if (!params_all_chosen(&u->policy->engine.table))
+            json_set(entry, "parameters_trained", json_new_int((int64_t)u->policy->engine.table.trained_count));
     }
     const Json *accuracy = json_get(u->extra, "accuracy"), *data = json_get(u->extra, "data");
     if (json_count(data)) json_set(entry, "data", json_copy(data));
@@ -187,6 +190,13 @@ static bool unit_loop(UnitRun *u, Status *st)
     return true;
 }
 
+static void say_trained(const Run *r, const char *unit, const ParamTable *t)
+{
+    if (t->trained_count < t->count && !params_all_chosen(t))
+        progress_note(r->progress, "%s: trains %zu of %zu parameters; backward visits %d of %d layers", unit,
+                      t->trained_count, t->count, t->L - (t->lowest_trained > 0 ? t->lowest_trained : 0), t->L);
+}
+
 static bool unit_work(UnitRun *u, Status *st)
 {
     if (unit_take_result(u, st)) return unit_conclude(u, st); /* only its evaluation is missing */
@@ -194,6 +204,7 @@ static bool unit_work(UnitRun *u, Status *st)
     json_set(u->extra, "data", json_new_array());
     if (!u->unit->kind->open(u, st)) return false;
     counts_say(u);
+    if (u->policy) say_trained(u->run, u->unit->name, &u->policy->engine.table);
     progress_stage(u->run->progress, u->unit->name, u->step, u->total < INT32_MAX ? u->total : 0);
     bool ok = unit_loop(u, st) && unit_end(u, st);
     progress_stage_end(u->run->progress);

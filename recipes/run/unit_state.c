@@ -13,6 +13,7 @@
 #include "core/ops/ops_clocked.h"
 #include "core/policy.h"
 #include "recipes/model/attached.h"
+#include "recipes/model/train_select.h"
 #include "recipes/run/models.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/warnings.h"
@@ -147,12 +148,24 @@ static bool same_machine(const UnitRun *u, const char *kind, const char *path, S
         path, kind, here);
 }
 
+/* Before gradients and moments are there. */
+static bool select_trained(UnitRun *u, Status *st)
+{
+    return train_select(&u->policy->engine.table, &u->run->recipe->train, st) || fail_prefix(st, "%s", u->unit->name);
+}
+
 /* The unit as the checkpoint says; its blocks become the policy's. */
 static bool take_checkpoint(UnitRun *u, Checkpoint *c, const char *path, Status *st)
 {
     u->policy = policy_new(machine_engine(&u->run->machine), &c->config, u->run->recipe->seed, c->weights);
+    c->weights = NULL;
+    if (!select_trained(u, st)) return false;
+    if (c->m && c->table.state_total != u->policy->engine.table.state_total)
+        return fail(st,
+                    "%s holds moments of other parameters than `train` names: take it away, and the stage starts again",
+                    path);
     if (c->m) policy_resume(u->policy, c->m, c->v, c->reference);
-    c->weights = c->m = c->v = c->reference = NULL;
+    c->m = c->v = c->reference = NULL;
     policy_attach(u->policy, &c->meta.attached, NULL);
     u->policy->optimizer_step = c->meta.optimizer_step;
     u->step = c->meta.step;
@@ -212,6 +225,7 @@ bool unit_begin(UnitRun *u, Status *st)
     else if (!samples) {
         u->policy = run_initial_policy(u->run, u->unit->stage, u->unit->kind->scalar_head, st);
         ok = u->policy != NULL;
+        ok = ok && select_trained(u, st);
         if (ok) policy_train_open(u->policy);
     }
     free(path);
