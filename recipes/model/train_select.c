@@ -52,6 +52,13 @@ static bool no_match(const ParamTable *t, const char *name, Status *st)
 
 bool train_select(ParamTable *t, const RecipeNames *names, Status *st)
 {
+    bool everything = names->n == 1 && !strcmp(names->list[0], "all");
+    if (t->lora && everything) return true; /* adapters alone, as the table was made */
+    if (t->lora)
+        return fail(st,
+                    "train: adapters (`lora`) are trained in place of the model's own tensors, so '%s' cannot be: "
+                    "take one of the two keys away",
+                    names->list[0]);
     const char *list[RECIPE_NAMES];
     for (int i = 0; i < names->n; i++) list[i] = names->list[i];
     int missed = params_select(t, list, names->n);
