@@ -6,20 +6,23 @@
 #include "core/base/check.h"
 #include "core/base/philox.h"
 
-static void keep(Documents *d, Sequence *s, int max_length)
+static bool keep(Documents *d, Sequence *s, int max_length, Status *st)
 {
     if (s->n > max_length || s->n_spans == 0) {
         d->dropped++;
         sequence_free(s);
-        return;
+        return true;
     }
     if (d->n == d->capacity) {
-        d->capacity = d->capacity ? 2 * d->capacity : 256;
-        d->list = realloc(d->list, (size_t)d->capacity * sizeof *d->list);
-        CHECK(d->list != NULL);
+        int capacity = d->capacity ? 2 * d->capacity : 256;
+        Sequence *list = realloc(d->list, (size_t)capacity * sizeof *d->list);
+        if (!list) return fail(st, "no memory for more than %d training documents: ask for fewer traces", d->n);
+        d->list = list;
+        d->capacity = capacity;
     }
     d->list[d->n++] = *s;
     *s = (Sequence){0};
+    return true;
 }
 
 bool documents_add(Documents *d, const Voice *v, const Document *doc, Turns turns, int max_length, Status *st)
@@ -30,7 +33,7 @@ bool documents_add(Documents *d, const Voice *v, const Document *doc, Turns turn
         return true;
     }
     bool ok = document_encode(v, doc, turns, &made, st);
-    for (int i = 0; i < made.n && ok; i++) keep(d, &made.list[i], max_length);
+    for (int i = 0; i < made.n && ok; i++) ok = keep(d, &made.list[i], max_length, st);
     sequences_free(&made);
     return ok;
 }

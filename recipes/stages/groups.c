@@ -27,8 +27,7 @@ static void keep_completion(Sample *s, const Completion *c, const Voice *v, cons
     s->language = s->thinks ? task_language_share(p, parsed.think, parsed.think_length) : 1.0f;
 }
 
-/* A model whose weights are no numbers must not pass for one that did not run. */
-static bool check_scores(const RewardModel *m, const float *score, int n, Status *st)
+bool reward_scores_finite(const RewardModel *m, const float *score, int n, Status *st)
 {
     for (int i = 0; i < n; i++)
         if (!isfinite(score[i]))
@@ -58,7 +57,7 @@ static bool model_scores(const GroupSource *s, RewardModel *m, const Group *grou
     float *score = calloc((size_t)count + 1, sizeof *score);
     CHECK(score != NULL);
     reward_model_scores(m, ids.ids, offsets, count, score);
-    bool ok = check_scores(m, score, count, st);
+    bool ok = reward_scores_finite(m, score, count, st);
     for (int i = 0; i < count; i++) *(helpful ? &in[of[i]].helpful : &in[of[i]].safe) = score[i];
     free(score);
     free(of);

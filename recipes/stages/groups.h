@@ -48,6 +48,8 @@ typedef struct GroupDraw {
     int n;
 } GroupDraw;
 
+/* Fails when a score of a reward model is no number: it must not pass for one that did not run. */
+bool reward_scores_finite(const RewardModel *m, const float *score, int n, Status *st);
 /* n groups, sampled from the policy; without rewards yet. */
 bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw *draw, RolloutStats *stats, Status *st);
 /* The rewards of every sample of n groups: rules, programs, reward models. Fails when one is no number that can be learned from

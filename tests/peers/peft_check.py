@@ -33,7 +33,8 @@ def compare(what, a, b, plain):
 
 def main(r1, base, folder, ours=None):
     def load():
-        return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+        return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager",
+                                                    experts_implementation="eager")
 
     plain = peer_scores(load())
     names = {n.rsplit(".", 1)[-1] for n, m in load().named_modules() if isinstance(m, torch.nn.Linear)}

@@ -308,6 +308,20 @@ static void bad_rewards(void **state)
     refused(1, 1, (float)INFINITY, "add up to inf");
 }
 
+/* A reward model that gives no number stops the step; it is not a model that does not apply. */
+static void reward_model_gives_nan(void **state)
+{
+    (void)state;
+    const RewardModel m = {.answer_only = true};
+    Status st = {0};
+    assert_true(reward_scores_finite(&m, (const float[]){-3, 0, 2}, 3, &st));
+    assert_false(reward_scores_finite(&m, (const float[]){-3, 0, NAN}, 3, &st));
+    assert_non_null(strstr(st.text, "helpful reward model gives"));
+    status_clear(&st);
+    assert_false(reward_scores_finite(&(RewardModel){0}, (const float[]){INFINITY}, 1, &st));
+    assert_non_null(strstr(st.text, "safety reward model gives inf"));
+}
+
 /* A sample whose reward could not be had has no advantage, no part in the others' baseline, and is not trained on. */
 static void failed_rewards(void **state)
 {
@@ -341,10 +355,11 @@ static void failed_rewards(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advantages),   cmocka_unit_test(picked),      cmocka_unit_test(masked),
-        cmocka_unit_test(mini_batches), cmocka_unit_test(rows),        cmocka_unit_test(refilled),
-        cmocka_unit_test(preferences),  cmocka_unit_test(budget),      cmocka_unit_test(numbers),
-        cmocka_unit_test(updates),      cmocka_unit_test(bad_rewards), cmocka_unit_test(failed_rewards),
+        cmocka_unit_test(advantages),     cmocka_unit_test(picked),      cmocka_unit_test(masked),
+        cmocka_unit_test(mini_batches),   cmocka_unit_test(rows),        cmocka_unit_test(refilled),
+        cmocka_unit_test(preferences),    cmocka_unit_test(budget),      cmocka_unit_test(numbers),
+        cmocka_unit_test(updates),        cmocka_unit_test(bad_rewards), cmocka_unit_test(reward_model_gives_nan),
+        cmocka_unit_test(failed_rewards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
