@@ -238,7 +238,8 @@ test-peers: deps ## round trips with transformers and llama.cpp (installs them i
 	@+$(BUILD_ALL) all
 	sh tests/peers/setup.sh llama
 	sh tests/peers/fetch_smollm2.sh
-	@dir=$$(mktemp -d) && { .venv/bin/python tests/peers/roundtrip.py $(R1) "$$dir"; code=$$?; rm -rf "$$dir"; exit $$code; }
+	@dir=$$(mktemp -d) && { .venv/bin/python tests/peers/roundtrip.py $(R1) "$$dir" && \
+	    .venv/bin/python tests/peers/peft_check.py $(abspath $(R1)) "$$dir" $(addprefix tests/golden/,llama qwen2 v2_lite); code=$$?; rm -rf "$$dir"; exit $$code; }
 
 test-mutants: deps ## small wrong changes, one at a time, each of which must turn a test red (T=pattern: some)
 	@CC='$(CC)' python3 tests/mutants/run.py '$(T)'

@@ -1,6 +1,7 @@
-"""Adapters in both directions: python tests/peers/peft_check.py R1 BASE FOLDER [ADAPTER]. peft loads an adapter that r1 wrote
-(ADAPTER), and r1 loads one that peft wrote to FOLDER; log-probs of BASE with it agree within 1e-5."""
+"""Adapters in both directions: python tests/peers/peft_check.py R1 FOLDER BASE... For every model folder BASE r1 loads an adapter
+that peft wrote to FOLDER, and peft loads it again as r1 writes it; log-probs of BASE with it agree within 1e-5."""
 import json
+import shutil
 import subprocess
 import sys
 
@@ -31,21 +32,26 @@ def compare(what, a, b, plain):
     assert gap < 1e-5 < moved
 
 
-def main(r1, base, folder, ours=None):
+def check(r1, folder, base):
     def load():
         return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager",
                                                     experts_implementation="eager")
 
+    print(base)
+    theirs, ours = f"{folder}/theirs", f"{folder}/ours"
+    for old in (theirs, ours):
+        shutil.rmtree(old, ignore_errors=True)
     plain = peer_scores(load())
     names = {n.rsplit(".", 1)[-1] for n, m in load().named_modules() if isinstance(m, torch.nn.Linear)}
     targets = sorted(names & {"q_proj", "k_proj", "v_proj", "o_proj", "kv_a_proj_with_mqa", "kv_b_proj"})
     torch.manual_seed(0)
     model = get_peft_model(load(), LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False))
-    model.save_pretrained(folder)
-    compare("peft's adapter in r1", r1_scores(r1, base, folder), peer_scores(model), plain)
-    if ours:
-        compare("r1's adapter in peft", r1_scores(r1, base, ours), peer_scores(PeftModel.from_pretrained(load(), ours)), plain)
+    model.save_pretrained(theirs)
+    compare("peft's adapter in r1", r1_scores(r1, base, theirs), peer_scores(model), plain)
+    subprocess.run([r1, "export", base, "--adapter", theirs, "--format", "peft", "-o", ours], check=True, capture_output=True)
+    compare("r1's adapter in peft", r1_scores(r1, base, theirs), peer_scores(PeftModel.from_pretrained(load(), ours)), plain)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for base in sys.argv[3:]:
+        check(sys.argv[1], sys.argv[2], base)
