@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2154 # device, out: exported by gpu-day.sh
 # The parts of tests/gpu-day.sh, which runs each by its name: sh tests/gpu_day_parts.sh PART. The last line that a part prints is its
 # note; exit code 77: skipped.
 set -eu

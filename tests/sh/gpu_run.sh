@@ -40,7 +40,7 @@ for model in tests/golden/*/model.safetensors; do
     case $family in */v*) aux="--aux expert=0.01,device=0.02,comm=0.03,seq=0.04,devices=2,limit=1" ;; esac
     # The CPU widens where it has no instruction for bf16.
     for device in cpu emulated; do
-        if [ $device = cpu ]; then isa=avx2 matmul=; else isa= matmul="--matmul widen"; fi
+        if [ $device = cpu ]; then isa=avx2 matmul=''; else isa='' matmul="--matmul widen"; fi
         R1_ISA=$isa "$R1" score "$family" --ids "$TEST_DIR/ids.jsonl" --with logits,logprobs,hidden,grad $aux --precision bf16 $matmul \
             --out "$TEST_DIR/$device.bf16" --device "$device" >"$TEST_DIR/$device.out"
     done

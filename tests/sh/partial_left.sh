@@ -1,3 +1,4 @@
+#!/bin/sh
 # A kill between a stage's summary and the removal of its state leaves STAGE.partial.h5: the next run takes it away, and repeats nothing.
 . tests/lib.sh
 run="$R1 run micro --threads 1 --out $TEST_DIR/m --until base --set base.steps=4 --set base.eval_after=false --set eval.n=2 --set base.lr_final=0.1"
