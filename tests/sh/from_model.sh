@@ -39,3 +39,12 @@ run next.yaml --out next
 "$R1" export next/zero --format hf -o back >out
 for f in generation_config.json special_tokens_map.json tokenizer.json; do cmp "hf/$f" "back/$f"; done
 if cmp -s hf/model.safetensors back/model.safetensors; then echo 'nothing was trained'; exit 1; fi
+
+# Balance keys meet the model's experts when it is opened, whatever `from:` is.
+for m in hf base/base; do
+    for n in 3 8; do
+        code=0
+        "$R1" run next.yaml --set model.from=$m --set balance.device=0.1 --set balance.devices=$n --threads 1 --out refused >out 2>said || code=$?
+        [ $code = 1 ] && grep -q "must be a multiple of them" said || { echo "$m with $n devices of 4 experts: exit code $code"; cat said; exit 1; }
+    done
+done
