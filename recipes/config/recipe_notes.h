@@ -10,4 +10,7 @@
  * of another family. Returns their number. Nothing is said where a model comes `from` elsewhere. */
 int recipe_print_notes(const Recipe *r, FILE *out);
 
+/* The same once the one model that comes `from` elsewhere is open. */
+int recipe_print_notes_of(const Recipe *r, const ModelConfig *opened, FILE *out);
+
 #endif

@@ -61,6 +61,7 @@ typedef struct Run {
     Reuse *reuse;   /* NULL: every unit is computed */
     const volatile int *cancel;
     double last_pass1; /* of the last evaluation, for the progress line; < 0: none */
+    bool noted;        /* recipe_print_notes_of was asked */
     bool saved;        /* after an interruption: everything done is on disk */
 } Run;
 

@@ -12,6 +12,7 @@
 #include "core/base/durable.h"
 #include "core/ops/ops_clocked.h"
 #include "core/policy.h"
+#include "recipes/config/recipe_notes.h"
 #include "recipes/model/attached.h"
 #include "recipes/model/train_select.h"
 #include "recipes/run/models.h"
@@ -226,6 +227,8 @@ bool unit_begin(UnitRun *u, Status *st)
         u->policy = run_initial_policy(u->run, u->unit->stage, u->unit->kind->scalar_head, st);
         ok = u->policy != NULL;
         ok = ok && select_trained(u, st);
+        if (ok && !u->run->noted) recipe_print_notes_of(u->run->recipe, &u->policy->config, stderr);
+        u->run->noted = true;
         if (ok) policy_train_open(u->policy);
     }
     free(path);

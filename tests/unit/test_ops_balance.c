@@ -196,7 +196,8 @@ static void run_heads(const Ops *ops, Backend *b, const LabTrial *t, float *out)
         return;
     }
     for (size_t h = 0; h < HEADS; h++) {
-        Mat head = mat_rows(w, h * STEP + FIRST, OUT), in = {c->x + h * from, DTYPE_F32, ROWS, from, HEADS * from, false};
+        Mat head = mat_rows(w, h * STEP + FIRST, OUT),
+            in = {c->x + h * from, DTYPE_F32, ROWS, from, HEADS * from, false};
         Mat o = {lab_at(t, out, 0) + h * to, DTYPE_F32, ROWS, to, t->outs[0].stride, false};
         if (c->transposed) ops->linear_bwd_x(b, o, in, head, false);
         else ops->linear_fwd(b, o, in, head, NULL, false);
