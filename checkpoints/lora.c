@@ -51,6 +51,16 @@ bool lora_config_read(const Json *config, ModelConfig *c, Status *st)
     return config_validate(c, st);
 }
 
+/* The model holds `block` of `table` instead of what it held. */
+static void replace_weights(LoadedModel *m, float *block, ParamTable table, const ModelConfig *config)
+{
+    memory_free(m->weights);
+    params_free(&m->table);
+    m->weights = block;
+    m->table = table;
+    m->config = *config;
+}
+
 /* Room for adapters behind m's weights. */
 static bool grow(LoadedModel *m, const LoraConfig *l, Status *st)
 {
@@ -66,11 +76,7 @@ static bool grow(LoadedModel *m, const LoraConfig *l, Status *st)
                     (double)table.total * sizeof *block / 1e9);
     }
     memcpy(block, m->weights, m->table.total * sizeof *block);
-    memory_free(m->weights);
-    params_free(&m->table);
-    m->weights = block;
-    m->table = table;
-    m->config = config;
+    replace_weights(m, block, table, &config);
     return true;
 }
 
@@ -153,10 +159,6 @@ bool model_merge_lora(LoadedModel *m, Status *st)
         params_free(&table);
         return false;
     }
-    memory_free(m->weights);
-    params_free(&m->table);
-    m->weights = block;
-    m->table = table;
-    m->config = config;
+    replace_weights(m, block, table, &config);
     return true;
 }

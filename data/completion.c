@@ -137,6 +137,16 @@ Parsed completion_parse(const char *text)
     return c;
 }
 
+char *parsed_answer(Parsed parsed)
+{
+    if (!parsed.has_answer) return NULL;
+    const char *from = parsed.answer;
+    size_t n = parsed.answer_length;
+    while (n && (*from == ' ' || *from == '\n')) from++, n--;
+    while (n && (from[n - 1] == ' ' || from[n - 1] == '\n')) n--;
+    return n ? strndup(from, n) : NULL;
+}
+
 /* ---- languages ---- */
 
 typedef enum { LETTER_NONE, LETTER_DIGIT, LETTER_LATIN, LETTER_HAN, LETTER_OTHER, LETTER_OTHER_SIGN } LetterClass;

@@ -154,6 +154,8 @@ typedef struct Parsed {
     Reason format_reason;
 } Parsed;
 Parsed completion_parse(const char *text);
+/* A malloc'ed copy of the answer without white space around it; NULL when there is none. */
+char *parsed_answer(Parsed parsed);
 
 /* Accuracy verdict of a completion: truncated, a missing, empty, second or not final answer first, then the task's
  * verifier (or the row's). It judges the answer only: what stands before it is the format's business. */

@@ -55,17 +55,6 @@ static int all_problems(const EvalSpec *s)
     return n;
 }
 
-/* The answer between the tags, trimmed; NULL when there is none. */
-static char *copy_answer(Parsed parsed)
-{
-    if (!parsed.has_answer) return NULL;
-    const char *from = parsed.answer;
-    size_t n = parsed.answer_length;
-    while (n && (*from == ' ' || *from == '\n')) from++, n--;
-    while (n && (from[n - 1] == ' ' || from[n - 1] == '\n')) n--;
-    return n ? strndup(from, n) : NULL;
-}
-
 static void tally_sample(Tally *t, const JudgedText *judged, const Completion *c, Parsed parsed)
 {
     const Problem *p = judged->problem;
@@ -127,7 +116,7 @@ static float tally_problem(Tally *t, const EvalRun *r, const Completion *c, cons
         const char *text = judged[i].completion;
         Parsed parsed = completion_parse(text);
         Verdict v = judged[i].verdict;
-        samples[i] = (CurveSample){copy_answer(parsed), v.score, mean_logprob(&c[i])};
+        samples[i] = (CurveSample){parsed_answer(parsed), v.score, mean_logprob(&c[i])};
         correct += v.score;
         any = any || v.score >= 1.0f;
         tally_sample(t, &judged[i], &c[i], parsed);
@@ -445,7 +434,7 @@ static bool eval_family(EvalRun *r, int source, Tally *tally, Status *st)
 static float general_score(const EvalRun *r, const JudgedText *judged, int sample)
 {
     const Problem *p = judged->problem;
-    char *answer = copy_answer(completion_parse(judged->completion));
+    char *answer = parsed_answer(completion_parse(judged->completion));
     float score = p->task->oracle && answer ? p->task->oracle(p, answer) : judged->verdict.score;
     if (r->spec->on_sample) r->spec->on_sample(r->spec->on_sample_ctx, sample, judged);
     free(answer);

@@ -77,15 +77,6 @@ static void begin_row(EvalRows *e, const Problem *p, const char *completion, Ver
     json_set(e->row, "reason", json_new_text(reason_name(v.reason)));
 }
 
-static char *trimmed_answer(Parsed parsed)
-{
-    const char *from = parsed.answer;
-    size_t n = parsed.has_answer ? parsed.answer_length : 0;
-    while (n && (*from == ' ' || *from == '\n')) from++, n--;
-    while (n && (from[n - 1] == ' ' || from[n - 1] == '\n')) n--;
-    return n ? strndup(from, n) : NULL;
-}
-
 static double count_tokens(const Tokenizer *t, const char *text)
 {
     Ids ids = {0};
@@ -97,7 +88,7 @@ static double count_tokens(const Tokenizer *t, const char *text)
 
 static void add_general(EvalRows *e, const Problem *p, Parsed parsed, Verdict v)
 {
-    char *answer = trimmed_answer(parsed);
+    char *answer = parsed_answer(parsed);
     double score = p->task->oracle && answer ? (double)p->task->oracle(p, answer) : (double)v.score;
     if (v.reason == REASON_TRUNCATED) score = 0;
     set_number(e->row, p->kind == KIND_SAFETY ? "safe" : "helpful", score);
@@ -114,7 +105,7 @@ void eval_rows_add(EvalRows *e, const Problem *p, int sample, const char *comple
         return;
     }
     CHECK(sample == e->k && e->k < e->of);
-    e->samples[e->k++] = (CurveSample){.answer = trimmed_answer(parsed), .score = v.score};
+    e->samples[e->k++] = (CurveSample){.answer = parsed_answer(parsed), .score = v.score};
     e->correct += (double)v.score;
     if (v.score >= 1) e->any = 1;
     e->format += parsed.format_ok;
