@@ -109,7 +109,7 @@ void eval_rows_add(EvalRows *e, const Problem *p, int sample, const char *comple
     e->correct += (double)v.score;
     if (v.score >= 1) e->any = 1;
     e->format += parsed.format_ok;
-    e->language += parsed.think_length ? (double)language_share(parsed.think, parsed.think_length, p->language) : 1.0;
+    e->language += parsed.think_length ? (double)task_language_share(p, parsed.think, parsed.think_length) : 1.0;
     e->length += count_tokens(e->tokenizer, completion);
     e->truncated += v.reason == REASON_TRUNCATED;
     if (e->k == e->of) set_shares(e, p);

@@ -25,10 +25,11 @@ assert c["ci95"][0] <= c["difference"] <= c["ci95"][1]
 assert c["verdict"] in ("higher", "lower", "not resolved")
 means = [a["metrics"]["pass@1"]["mean"] for a in o["arms"]]
 assert abs(means[1] - means[0] - c["difference"]) < 1e-9
-per_seed = o["arms"][0]["metrics"]["pass@1"]["per_seed"]
 summary = json.load(open("abl/language=0-s1/summary.json"))
-own = [s for s in summary["stages"] if s["name"] == "rl_reason"][0]["eval"]["all"]["pass@1"]
-assert abs(own - per_seed[0]) < 1e-6, (own, per_seed)
+own = [s for s in summary["stages"] if s["name"] == "rl_reason"][0]["eval"]["all"]
+for metric in ("pass@1", "format", "language"):  # one rule for each, in the summary and problem by problem
+    value = o["arms"][0]["metrics"][metric]["per_seed"][0]
+    assert abs(own[metric] - value) < 1e-6, (metric, own[metric], value)
 rows = list(csv.DictReader(open("abl/ablate.csv")))
 assert {r["arm"] for r in rows} == {"language=0", "language=1"} and len(rows) >= 4 * 7
 P
