@@ -154,7 +154,7 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     if (c->m) write_chosen(w, table);
     write_block(w, pieces, "optim/m", c->m, table->state_total);
     write_block(w, pieces, "optim/v", c->v, table->state_total);
-    write_block(w, pieces, "reference", c->reference, table->total);
+    write_block(w, pieces, "reference", c->reference, table->state_total);
     write_attachments(w, pieces, &c->meta->attached);
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
 }
@@ -404,11 +404,27 @@ static bool read_chosen(H5Reader *r, ParamTable *t, Status *st)
     return ok;
 }
 
+/* What has a Param.state; older files hold the whole model also where only a part of it was trained. */
+static bool read_reference(H5Reader *r, const char *path, Checkpoint *c, Status *st)
+{
+    const ParamTable *t = &c->table;
+    int ndim;
+    uint64_t shape[8];
+    if (!h5_shape(r, "reference", H5_F32, &ndim, shape) || shape[0] != t->total)
+        return read_block(r, path, "reference", t->state_total, &c->reference, st);
+    if (!read_block(r, path, "reference", t->total, &c->reference, st)) return false;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        if (p->state != SIZE_MAX) /* which is never above the offset */
+            memmove(c->reference + p->state, c->reference + p->offset, p->count * sizeof(float));
+    }
+    return true;
+}
+
 static bool read_optimizer(H5Reader *r, const char *path, Checkpoint *c, Status *st)
 {
     return read_chosen(r, &c->table, st) && read_block(r, path, "optim/m", c->table.state_total, &c->m, st) &&
-           read_block(r, path, "optim/v", c->table.state_total, &c->v, st) &&
-           read_block(r, path, "reference", c->table.total, &c->reference, st);
+           read_block(r, path, "optim/v", c->table.state_total, &c->v, st) && read_reference(r, path, c, st);
 }
 
 static bool read_attachments(H5Reader *r, const char *path, Attachments *out, Status *st)

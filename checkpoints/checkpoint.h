@@ -1,7 +1,7 @@
 /* HDF5 checkpoints. Layout (docs/formats.md 7): root attributes format, format_version, endianness, layout_sha256,
  * complete; /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a
  * tensor (an import keeps bf16 ones as they are); /optim/m, /optim/v and /reference f32, whole blocks in the order of the
- * parameter table (layout_sha256 is of its names, places and sizes); of a partly trained model m and v hold what has a
+ * parameter table (layout_sha256 is of its names, places and sizes); of a partly trained model they hold what has a
  * Param.state, and /optim/chosen u8 has a flag a parameter; /files/NAME and /tensors/NAME: the attachments.
  *
  * A checkpoint appears whole or not at all (durable.h). Its first 512 bytes are a block
@@ -36,7 +36,8 @@ typedef struct Checkpoint {
     ParamTable table;
     float *weights, *m,
         *v; /* blocks of table.total elements, m and v of table.state_total; m, v NULL when the file has none */
-    float *reference; /* RL: weights of the reference policy, NULL when none */
+    float *
+        reference; /* RL: those of the reference policy that have a Param.state, table.state_total elements; NULL when none */
     CheckpointMeta meta;
     bool has_f32, has_bf16; /* types of the tensors in the file */
 } Checkpoint;

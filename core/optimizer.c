@@ -39,7 +39,7 @@ static int run_end(const Engine *e, int i)
         if (updated(e, p) != updated(e, first) || p->decay != first->decay) break;
         if (dtype == DTYPE_F32) continue;
         if (p->split != first->split) break;
-        if (p->split && (p->cols != first->cols || p->offset != before->offset + before->count)) break;
+        if (p->split && (p->cols != first->cols || param_place(p) != param_place(before) + before->count)) break;
     }
     return end;
 }
@@ -73,7 +73,7 @@ bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig 
         end = run_end(e, i);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!updated(e, first)) continue;
-        size_t from = first->offset, state = first->state, count = last->offset + last->count - from;
+        size_t from = param_place(first), state = first->state, count = param_place(last) + last->count - from;
         args.weight_decay = first->decay ? config->weight_decay : 0.0f;
         size_t row = e->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
         ops->adamw(b, blocks->w + from, blocks->m + state, blocks->v + state, blocks->g + state, count, row, args);

@@ -10,8 +10,8 @@ typedef struct OptimizerConfig {
     float max_norm;     /* g *= min(1, max_norm / (norm + 1e-6)); 0: no clipping */
 } OptimizerConfig;
 
-/* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h); moments and
- * gradients of what is trained, at Param.state. */
+/* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h) at param_place; moments
+ * and gradients of what is trained, at Param.state. */
 typedef struct ParamBlocks {
     float *w, *m, *v;
     const float *g;

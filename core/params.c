@@ -340,12 +340,14 @@ int params_find_name(const ParamTable *t, const char *name)
 
 void params_init_adapters(const ParamTable *t, float *block, uint32_t seed)
 {
-    size_t from = t->adapters < t->n ? t->params[t->adapters].offset : t->total;
-    memset(block + from, 0, (t->total - from) * sizeof *block);
+    if (t->adapters == t->n) return;
+    const Param *first = &t->params[t->adapters];
+    size_t from = param_place(first), end = first->apart ? t->state_total : t->total;
+    memset(block + from, 0, (end - from) * sizeof *block);
     for (int i = t->adapters; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (p->init == INIT_UNIFORM)
-            rng_fill_uniform(block + p->offset, p->count, 1.0f / sqrtf((float)p->cols), seed, p->name);
+            rng_fill_uniform(block + param_place(p), p->count, 1.0f / sqrtf((float)p->cols), seed, p->name);
     }
 }
 

@@ -82,7 +82,14 @@ typedef struct Param {
     bool trained; /* chosen, and by its gradient: not e_score_correction_bias */
     size_t
         state; /* of its first element in the blocks of gradients and moments; SIZE_MAX: it has none. All trained: offset */
+    bool apart; /* its weights lie at `state` of a block of their own, not with its part (params_set_apart) */
 } Param;
+
+/* Where a parameter begins in the block that holds its weights. */
+static inline size_t param_place(const Param *p)
+{
+    return p->apart ? p->state : p->offset;
+}
 
 /* Parameters that come and go together: a contiguous run of the table. In order: the embedding; of each layer its trunk (all but
  * the routed experts), then its experts; the final norm with the head; all adapters. */
@@ -131,7 +138,7 @@ size_t params_joined_rows(const ParamTable *t, int i);
 
 /* Fills block (table->total elements) with initial values: each tensor by Philox keyed with its name. */
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed);
-/* The adapters alone: A uniform, B 0, so that they change nothing yet. */
+/* The adapters alone, at their param_place: A uniform, B 0, so that they change nothing yet. */
 void params_init_adapters(const ParamTable *t, float *block, uint32_t seed);
 
 /* Fills block tensor by tensor, with zeros between them: read writes p->count values to w, or fails. */

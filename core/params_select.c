@@ -104,6 +104,11 @@ int params_select(ParamTable *t, const char *const *patterns, int n)
     return missed;
 }
 
+void params_set_apart(ParamTable *t)
+{
+    for (int i = 0; i < t->n; i++) t->params[i].apart = t->params[i].state != SIZE_MAX;
+}
+
 bool params_all_chosen(const ParamTable *t)
 {
     for (int i = 0; i < t->n; i++)

@@ -16,6 +16,10 @@ int params_select(ParamTable *t, const char *const *patterns, int n);
  * trained_count and lowest_trained. */
 void params_choose(ParamTable *t, const uint8_t *chosen);
 
+/* From now on the weights of whatever has a Param.state lie in a block of state_total elements: what is trained, and beside it
+ * vectors and routers. */
+void params_set_apart(ParamTable *t);
+
 /* Whether everything is trained, as after params_build. */
 bool params_all_chosen(const ParamTable *t);
 

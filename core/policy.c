@@ -6,6 +6,7 @@
 
 #include "core/base/check.h"
 #include "core/base/memory.h"
+#include "core/params_select.h"
 #include "core/split_master.h"
 
 static size_t block_bytes(const Policy *p)
@@ -13,10 +14,15 @@ static size_t block_bytes(const Policy *p)
     return p->engine.table.total * sizeof(float);
 }
 
-/* Of gradients and of a moment. */
+/* Of gradients, of a moment and of the reference's own values. */
 static size_t state_bytes(const Policy *p)
 {
     return p->engine.table.state_total * sizeof(float);
+}
+
+static size_t weights_bytes(const Policy *p)
+{
+    return !p->weights ? 0 : p->placed ? state_bytes(p) : block_bytes(p);
 }
 
 /* On the device, zeros, written by all threads: page faults, which take longest here, are shared. */
@@ -82,9 +88,19 @@ Policy *policy_placed(EngineOptions o, const ModelConfig *config)
     CHECK(p != NULL);
     p->config = *config;
     engine_open(&p->engine, &p->config, &o);
+    p->placed = true;
     p->w = weights_new(&p->config, &p->engine.table);
     p->sampler = sampler_new(&p->engine);
     return p;
+}
+
+void policy_place_trained(Policy *p, float *weights)
+{
+    CHECK(p->placed && !p->weights);
+    params_set_apart(&p->engine.table);
+    if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, weights);
+    p->weights = block_to_device(p, weights, state_bytes(p));
+    policy_weights_changed(p);
 }
 
 void policy_free(Policy *p)
@@ -120,18 +136,28 @@ void policy_train_open(Policy *p)
     p->v = block_new(p, state_bytes(p));
 }
 
+/* What the policy does not train is the reference's as well. */
 static void view_reference(Policy *p)
 {
-    p->ref = weights_view(&p->config, &p->engine.table, p->reference, p->engine.dtype);
+    const ParamTable *t = &p->engine.table;
+    if (p->placed) p->ref = weights_new(&p->config, t);
+    else p->ref = weights_view_beside(&p->config, t, p->weights, p->reference, p->engine.dtype);
+    if (p->placed) p->show_reference(p);
 }
 
 void policy_reference_set(Policy *p)
 {
+    const ParamTable *t = &p->engine.table;
     if (!p->reference) {
-        p->reference = block_new(p, block_bytes(p));
+        p->reference = block_new(p, state_bytes(p));
         view_reference(p);
     }
-    p->engine.ops->device.copy(p->engine.backend, p->reference, p->weights, block_bytes(p));
+    for (int i = 0; i < t->n; i++) {
+        const Param *q = &t->params[i];
+        if (q->state != SIZE_MAX)
+            p->engine.ops->device.copy(p->engine.backend, p->reference + q->state, p->weights + param_place(q),
+                                       q->count * sizeof(float));
+    }
     policy_weights_changed(p);
 }
 
@@ -142,20 +168,20 @@ void policy_resume(Policy *p, float *m, float *v, float *reference)
     p->m = block_to_device(p, m, state_bytes(p));
     p->v = block_to_device(p, v, state_bytes(p));
     if (!reference) return;
-    if (p->engine.dtype == DTYPE_BF16) split_block(&p->engine.table, reference);
-    p->reference = block_to_device(p, reference, block_bytes(p));
+    if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, reference);
+    p->reference = block_to_device(p, reference, state_bytes(p));
     view_reference(p);
 }
 
 PolicyMaster policy_master_open(Policy *p)
 {
-    PolicyMaster host = {.weights = block_to_host(p, p->weights, block_bytes(p)),
+    PolicyMaster host = {.weights = block_to_host(p, p->weights, weights_bytes(p)),
                          .m = block_to_host(p, p->m, state_bytes(p)),
                          .v = block_to_host(p, p->v, state_bytes(p)),
-                         .reference = block_to_host(p, p->reference, block_bytes(p))};
+                         .reference = block_to_host(p, p->reference, state_bytes(p))};
     if (p->engine.dtype == DTYPE_F32) return host;
-    join_block(&p->engine.table, host.weights);
-    if (host.reference) join_block(&p->engine.table, host.reference);
+    (p->placed ? join_states : join_block)(&p->engine.table, host.weights);
+    if (host.reference) join_states(&p->engine.table, host.reference);
     return host;
 }
 
@@ -167,8 +193,8 @@ void policy_master_close(Policy *p, PolicyMaster *host)
         memory_free(host->v);
         memory_free(host->reference);
     } else if (p->engine.dtype == DTYPE_BF16) {
-        split_block(&p->engine.table, p->weights);
-        if (p->reference) split_block(&p->engine.table, p->reference);
+        (p->placed ? split_states : split_block)(&p->engine.table, p->weights);
+        if (p->reference) split_states(&p->engine.table, p->reference);
     }
     *host = (PolicyMaster){0};
 }
@@ -227,8 +253,8 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 
 size_t policy_bytes(const Policy *p)
 {
-    size_t blocks = (p->weights ? 1u : 0u) + (p->reference ? 1u : 0u) + (p->half ? 1u : 0u), states = p->grads ? 3 : 0;
+    size_t halves = p->half ? block_bytes(p) : 0, states = (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u);
     size_t arenas = p->engine.arena.peak + p->engine.host.peak;
     if (p->half) arenas += p->half->engine.arena.peak + p->half->engine.host.peak;
-    return blocks * block_bytes(p) + states * state_bytes(p) + arenas + p->engine.ops->bytes(p->engine.backend);
+    return weights_bytes(p) + halves + states * state_bytes(p) + arenas + p->engine.ops->bytes(p->engine.backend);
 }

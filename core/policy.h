@@ -9,11 +9,13 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    /* On the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference. NULL: placed
-     * part by part (policy_placed). */
+    /* On the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference. A placed policy
+     * (policy_placed) has only what is trained in it, at Param.state; NULL: nothing is. */
     float *weights;
     float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
-    float *reference;     /* NULL until policy_reference_set */
+    float *reference;     /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
+    bool placed;
+    void (*show_reference)(struct Policy *p); /* placed: makes the views of ref hold, from whoever places those of w */
     Weights w, g, ref;
     Sampler *sampler;
     struct Policy *half; /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
@@ -29,6 +31,9 @@ Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, fl
 /* A policy whose weights lie elsewhere: p->w has room for them (weights_new), and the caller places them or keeps them by a
  * Keeper. It samples and gives log-probs. */
 Policy *policy_placed(EngineOptions o, const ModelConfig *config);
+/* What it trains (params_select.h, on p->engine.table, decided before) it then has itself: takes over a block of state_total
+ * floats (plain f32 on the host, memory_block), before the caller places the rest. */
+void policy_place_trained(Policy *p, float *weights);
 void policy_free(Policy *p);
 
 /* Gradient and moment blocks, zeroed (kept when there already). What is trained is decided before (params_select.h, on

@@ -37,19 +37,34 @@ void join_row(float *row, const void *split, size_t n)
     if (copy != kept) free(copy);
 }
 
+static void split_param(const Param *p, float *w)
+{
+    for (size_t r = 0; p->split && r < p->rows; r++) split_row(w + r * p->cols, p->cols);
+}
+
+static void join_param(const Param *p, float *w)
+{
+    for (size_t r = 0; p->split && r < p->rows; r++) join_row(w + r * p->cols, w + r * p->cols, p->cols);
+}
+
 void split_block(const ParamTable *t, float *block)
 {
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        for (size_t r = 0; p->split && r < p->rows; r++) split_row(block + p->offset + r * p->cols, p->cols);
-    }
+    for (int i = 0; i < t->n; i++) split_param(&t->params[i], block + t->params[i].offset);
 }
 
 void join_block(const ParamTable *t, float *block)
 {
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        float *w = block + p->offset;
-        for (size_t r = 0; p->split && r < p->rows; r++) join_row(w + r * p->cols, w + r * p->cols, p->cols);
-    }
+    for (int i = 0; i < t->n; i++) join_param(&t->params[i], block + t->params[i].offset);
+}
+
+void split_states(const ParamTable *t, float *block)
+{
+    for (int i = 0; i < t->n; i++)
+        if (t->params[i].state != SIZE_MAX) split_param(&t->params[i], block + t->params[i].state);
+}
+
+void join_states(const ParamTable *t, float *block)
+{
+    for (int i = 0; i < t->n; i++)
+        if (t->params[i].state != SIZE_MAX) join_param(&t->params[i], block + t->params[i].state);
 }

@@ -15,5 +15,8 @@ void join_row(float *row, const void *split, size_t n);
 /* A whole block in place. */
 void split_block(const ParamTable *t, float *block);
 void join_block(const ParamTable *t, float *block);
+/* The same of a block of t->state_total floats: what has a Param.state. */
+void split_states(const ParamTable *t, float *block);
+void join_states(const ParamTable *t, float *block);
 
 #endif

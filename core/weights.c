@@ -40,7 +40,14 @@ static const Member members[PARAM_KINDS] = {
 
 size_t param_bytes(const Param *p, Form form)
 {
-    return p->count * (form == FORM_BF16 && p->split ? sizeof(uint16_t) : sizeof(float));
+    return p->count * (form == FORM_BF16 && p->split && !p->apart ? sizeof(uint16_t) : sizeof(float));
+}
+
+/* The matrix of rows of p at `at`. */
+static Mat placed_as(const Param *p, Form form, void *at, size_t rows, bool passing)
+{
+    bool half = form != FORM_F32 && p->split, split = half && (form == FORM_SPLIT || p->apart);
+    return (Mat){at, half ? DTYPE_BF16 : DTYPE_F32, rows, p->cols, split ? 2 * p->cols : p->cols, passing && !p->apart};
 }
 
 static Mat *matrix_view(Weights *w, const Param *p)
@@ -69,9 +76,7 @@ static void place_matrix(Weights *w, const ParamTable *t, int i, Form form, void
 {
     const Param *p = &t->params[i];
     Mat *view = matrix_view(w, p);
-    bool half = form != FORM_F32 && p->split;
-    size_t rows = params_joined_rows(t, i), stride = half && form == FORM_SPLIT ? 2 * p->cols : p->cols;
-    *view = (Mat){at, half ? DTYPE_BF16 : DTYPE_F32, rows, p->cols, stride, passing};
+    *view = placed_as(p, form, at, params_joined_rows(t, i), passing);
     if (p->kind == PARAM_EMBED && w->tied) w->head = *view;
 }
 
@@ -98,9 +103,7 @@ static Lora *lora_view(Weights *w, const Param *p)
 static void place_adapter(Weights *w, const ParamTable *t, int i, Form form, void *at)
 {
     const Param *p = &t->params[i];
-    bool half = form != FORM_F32 && p->split;
-    Mat m = {at,   half ? DTYPE_BF16 : DTYPE_F32, p->rows, p->cols, half && form == FORM_SPLIT ? 2 * p->cols : p->cols,
-             false};
+    Mat m = placed_as(p, form, at, p->rows, false);
     int first = p->base, number = 0;
     size_t column = 0;
     while (param_joins(t->params[first].kind)) first--;
@@ -166,16 +169,17 @@ void weights_keep(Weights *w, Keeper *k)
     for (int l = 0; l < w->L; l++) w->layers[l].keeper = k;
 }
 
-/* Every part in one block, at its offsets or its states. */
-static Weights view(const ModelConfig *c, const ParamTable *t, float *block, Form form, bool states)
+/* Every part: what has a state in `states` (NULL: in block), the rest in block (NULL: nowhere). */
+static Weights view(const ModelConfig *c, const ParamTable *t, float *block, float *states, Form form)
 {
     Weights w = weights_new(c, t);
     void **at = calloc((size_t)t->n, sizeof *at);
     CHECK(at);
-    w.block = block;
+    w.block = block ? block : states;
     for (int i = 0; i < t->n; i++) {
-        size_t offset = states ? t->params[i].state : t->params[i].offset;
-        if (offset != SIZE_MAX) at[i] = block + offset;
+        const Param *p = &t->params[i];
+        if (states && p->state != SIZE_MAX) at[i] = states + p->state;
+        else if (block) at[i] = block + p->offset;
     }
     for (int p = 0; p < t->n_parts; p++) weights_place(&w, t, p, form, at + t->parts[p].first, false);
     free(at);
@@ -184,12 +188,17 @@ static Weights view(const ModelConfig *c, const ParamTable *t, float *block, For
 
 Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype)
 {
-    return view(c, t, block, dtype == DTYPE_BF16 ? FORM_SPLIT : FORM_F32, false);
+    return view(c, t, block, NULL, dtype == DTYPE_BF16 ? FORM_SPLIT : FORM_F32);
+}
+
+Weights weights_view_beside(const ModelConfig *c, const ParamTable *t, float *block, float *states, DType dtype)
+{
+    return view(c, t, block, states, dtype == DTYPE_BF16 ? FORM_SPLIT : FORM_F32);
 }
 
 Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block)
 {
-    return view(c, t, block, FORM_F32, true);
+    return view(c, t, NULL, block, FORM_F32);
 }
 
 void weights_free(Weights *w)

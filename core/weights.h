@@ -49,8 +49,9 @@ typedef struct Weights {
 
 /* How a part's weights lie where they can be computed with. */
 typedef enum {
-    FORM_F32,  /* f32, as in a block of the table */
-    FORM_BF16, /* frozen: matrices with Param.split are bf16, rows one after another; the others (norms, router) f32 */
+    FORM_F32, /* f32, as in a block of the table */
+    FORM_BF16, /* frozen: matrices with Param.split are bf16, rows one after another; the others (norms, router) f32. What lies
+                * apart (Param.apart) is FORM_SPLIT all the same */
     FORM_SPLIT /* trained in bf16 mode: matrices with Param.split in split rows (core/split_master.h); the others f32 */
 } Form;
 
@@ -68,6 +69,8 @@ void weights_keep(Weights *w, Keeper *k);
 /* block holds table->total floats and must outlive the views. dtype bf16: it is split (split_master.h), and the views of matrices
  * see the bf16 halves. Free with weights_free (the block is the caller's). */
 Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype);
+/* The same model with other values of whatever has a Param.state, which are in `states` (table->state_total floats). */
+Weights weights_view_beside(const ModelConfig *c, const ParamTable *t, float *block, float *states, DType dtype);
 /* Views of a block of table->state_total floats, gradients: matrices that are not trained are NULL. */
 Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block);
 void weights_free(Weights *w);

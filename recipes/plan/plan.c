@@ -10,6 +10,7 @@
 #include "core/base/check.h"
 #include "core/ops/ops_clocked.h"
 #include "core/ops/ops_dry.h"
+#include "core/params_select.h"
 #include "core/rollout/rollout_need.h"
 #include "core/train.h"
 #include "cpu/memory_need.h"
@@ -235,10 +236,12 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     p->weights = block;
     p->gradients = w->trains ? states : 0;
     p->optimizer = w->trains ? 2 * states : 0;
-    p->reference = w->reference ? block : 0;
+    p->reference = w->reference ? states : 0;
     p->packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w)) +
                 scratch_bytes(m, w, &t);
-    if (w->reference) p->packed += packed_bytes(m->cpu, m->options.dtype, w->config, &t, false, false);
+    /* What is not trained is one for both. */
+    if (w->reference && params_all_chosen(&t))
+        p->packed += packed_bytes(m->cpu, m->options.dtype, w->config, &t, false, false);
     params_free(&t);
     return ok;
 }

@@ -348,6 +348,50 @@ static void base_stays(void **state)
     }
 }
 
+/* Log-probs of the fixed batch under w. */
+static float *log_probs(Setup *s, const Weights *w, size_t *bytes)
+{
+    BatchBuilder b = {0};
+    random_batch(&b, 4, 40);
+    Predictions predict = batch_predictions(&b);
+    *bytes = (size_t)b.m * sizeof(float);
+    float *lp = malloc(*bytes);
+    CHECK(lp);
+    train_log_probs(&s->policy->engine, w, batch_view(&b), &predict, 1.0f, lp, NULL);
+    batch_free(&b);
+    return lp;
+}
+
+/* The reference is the base with the adapters of then: no other copy of the base, the log-probs of then to the bit. */
+static void reference(void **state)
+{
+    (void)state;
+    OptimizerConfig o = {0.9f, 0.95f, 1e-8f, 0.01f, 1.0f};
+    for (int p = 0; p < 2; p++) {
+        ModelConfig l = with_lora(model(1), false);
+        Setup s = open_with(l, (DType)p, initial(&l, 0.1f), 0);
+        Status st = {0};
+        size_t n, states = s.policy->engine.table.state_total * sizeof(float);
+        float *then = log_probs(&s, &s.policy->w, &n);
+        loss_of(&s, true, NULL, NULL);
+        size_t before = policy_bytes(s.policy);
+        policy_reference_set(s.policy);
+        assert_int_equal(policy_bytes(s.policy) - before, states);
+        assert_true(4 * states < 3 * s.policy->engine.table.total * sizeof(float));
+        for (int i = 0; i < 2; i++)
+            if (!policy_update(s.policy, &o, 1e-2f, NULL, &st)) fail_msg("%s", st.text);
+        float *now = log_probs(&s, &s.policy->w, &n), *ref = log_probs(&s, &s.policy->ref, &n);
+        assert_memory_equal(ref, then, n);
+        assert_memory_not_equal(now, then, n);
+        policy_reference_set(s.policy);
+        free(ref);
+        ref = log_probs(&s, &s.policy->ref, &n);
+        assert_memory_equal(ref, now, n);
+        free(then), free(now), free(ref);
+        close_setup(&s);
+    }
+}
+
 enum { PROMPTS = 3, SAMPLES = 2, MAX_TOKENS = 40 };
 
 /* Largest and root mean square difference between the sampler's log-probs and the trainer's. */
@@ -438,9 +482,10 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table),       cmocka_unit_test(no_effect_at_first), cmocka_unit_test(gradients),
-        cmocka_unit_test(differences), cmocka_unit_test(base_stays),         cmocka_unit_test(gap),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(table),      cmocka_unit_test(no_effect_at_first),
+        cmocka_unit_test(gradients),  cmocka_unit_test(differences),
+        cmocka_unit_test(base_stays), cmocka_unit_test(gap),
+        cmocka_unit_test(reference),  cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
