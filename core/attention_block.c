@@ -72,7 +72,7 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
     {
         Mat out = mat_rows(h, from, rows);
         e->ops->copy(e->backend, out, mat_rows(in, from, rows));
-        e->ops->linear_fwd(e->backend, out, mat_rows(o, from, rows), w->o, NULL, true);
+        e->ops->linear_fwd(e->backend, out, mat_rows(o, from, rows), w->o, w->o_bias, true);
         lora_fwd(e, &w->lora.o, out, mat_rows(o, from, rows));
     }
 }
@@ -123,7 +123,7 @@ void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g
     EACH_SLICE(e, from, rows, n)
     {
         Mat dy = mat_rows(dh, from, rows), x_o = mat_rows(o, from, rows), dx_o = mat_rows(d_o, from, rows);
-        weight_grad(e, g->o, NULL, dy, x_o);
+        weight_grad(e, g->o, g->o_bias, dy, x_o);
         ops->linear_bwd_x(b, dx_o, dy, w->o, false);
         lora_bwd(e, &w->lora.o, &g->lora.o, dx_o, dy, x_o);
     }

@@ -228,6 +228,11 @@ static bool check_attention(const ModelConfig *c, Status *st)
     if (mla && (c->qkv_bias || c->qk_norm))
         return fail(st, "attention_bias is set in the model's config, but latent attention has no biases here: set it "
                         "to false");
+    if (c->arch == ARCH_QWEN2 && !c->qkv_bias)
+        return fail(st, "attention_bias is false in the model's config, but a qwen2 always has biases: take a llama, "
+                        "which is the same without them");
+    if (c->mlp_bias && c->arch != ARCH_LLAMA)
+        return fail(st, "mlp_bias is set in the model's config, but only a llama has such biases: set it to false");
     if (c->H % c->Hkv)
         return fail(st, "num_attention_heads is %d in the model's config, not a multiple of num_key_value_heads, %d",
                     c->H, c->Hkv);

@@ -84,7 +84,8 @@ typedef struct ModelConfig {
     int V, C, L, H, Hkv; /* Hkv = H for MLA */
     int Rq, Rkv;         /* MLA ranks; Rq = 0: a plain q_proj */
     int Dn, Dr, Dv; /* MLA: nope, rope, value dims of a head. GQA: Dn = 0, Dr = Dv = head_dim (rope covers all of it) */
-    bool qkv_bias, qk_norm; /* Qwen2; Qwen3 */
+    bool qkv_bias, qk_norm; /* attention_bias, plain heads only; Qwen3's norms of queries and keys */
+    bool mlp_bias;          /* Llama: of gate, up and down */
     int F;                  /* dense FFN width */
     int E, S, K, moe_F;     /* E = 0: all layers dense */
     int first_dense, moe_freq;
@@ -127,6 +128,13 @@ const char *lora_target_name(int k);
 float lora_scale(const LoraConfig *l);
 /* The targets that a model of this config has; 0 for a config without sizes. */
 unsigned lora_targets_of(const ModelConfig *c);
+
+/* Whether attention_bias means the output projection's too: as transformers and the remote code of DeepSeek's first models have
+ * it; Qwen2 and GLM-4.5 have none there. */
+static inline bool config_o_bias(const ModelConfig *c)
+{
+    return c->qkv_bias && c->arch != ARCH_QWEN2 && c->arch != ARCH_GLM4_MOE;
+}
 
 /* Blocks with parameters: the layers, then the modules of multi-token prediction. */
 static inline int config_blocks(const ModelConfig *c)

@@ -30,6 +30,7 @@ static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, si
  * none. */
 typedef struct Mlp {
     Mat gate_up, down, gu, act;
+    float *gate_up_bias, *down_bias;
     const Lora *lora_gate_up, *lora_down;
 } Mlp;
 
@@ -38,8 +39,9 @@ static Mlp mlp_of(const Engine *e, const LayerWeights *w, const FfnActs *a, bool
     const ModelConfig *c = e->config;
     size_t F = moe ? (size_t)c->S * (size_t)c->moe_F : (size_t)c->F;
     Mat gu = act_mat(e, moe ? a->sgu : a->gu, n, 2 * F), act = act_mat(e, moe ? a->sact : a->act, n, F);
-    if (moe) return (Mlp){w->shared_gate_up, w->shared_down, gu, act, &w->lora.shared_gate_up, &w->lora.shared_down};
-    return (Mlp){w->gate_up, w->down, gu, act, &w->lora.gate_up, &w->lora.down};
+    if (!moe)
+        return (Mlp){w->gate_up, w->down, gu, act, w->gate_up_bias, w->down_bias, &w->lora.gate_up, &w->lora.down};
+    return (Mlp){w->shared_gate_up, w->shared_down, gu, act, NULL, NULL, &w->lora.shared_gate_up, &w->lora.shared_down};
 }
 
 static Mlp mlp_rows(Mlp m, size_t from, size_t rows)
@@ -51,10 +53,10 @@ static Mlp mlp_rows(Mlp m, size_t from, size_t rows)
 
 static void mlp_fwd(Engine *e, Mlp m, Mat y, Mat xn, bool add)
 {
-    e->ops->linear_fwd(e->backend, m.gu, xn, m.gate_up, NULL, false);
+    e->ops->linear_fwd(e->backend, m.gu, xn, m.gate_up, m.gate_up_bias, false);
     lora_fwd(e, m.lora_gate_up, m.gu, xn);
     e->ops->swiglu_fwd(e->backend, m.act, m.gu);
-    e->ops->linear_fwd(e->backend, y, m.act, m.down, NULL, add);
+    e->ops->linear_fwd(e->backend, y, m.act, m.down, m.down_bias, add);
     lora_fwd(e, m.lora_down, y, m.act);
 }
 
@@ -166,11 +168,11 @@ static void mlp_bwd(Engine *e, Mlp m, Mlp g, Mat dxn, Mat dy, Mat xn, bool add)
     size_t n = xn.rows, F = m.down.cols;
     Mat dact = mat_f32(arena_floats(&e->arena, n * F), n, F),
         dgu = mat_f32(arena_floats(&e->arena, n * 2 * F), n, 2 * F);
-    weight_grad(e, g.down, NULL, dy, m.act);
+    weight_grad(e, g.down, g.down_bias, dy, m.act);
     e->ops->linear_bwd_x(e->backend, dact, dy, m.down, false);
     lora_bwd(e, m.lora_down, g.lora_down, dact, dy, m.act);
     e->ops->swiglu_bwd(e->backend, dgu, dact, m.gu);
-    weight_grad(e, g.gate_up, NULL, dgu, xn);
+    weight_grad(e, g.gate_up, g.gate_up_bias, dgu, xn);
     e->ops->linear_bwd_x(e->backend, dxn, dgu, m.gate_up, add);
     lora_bwd(e, m.lora_gate_up, g.lora_gate_up, dxn, dgu, xn);
 }

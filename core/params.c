@@ -103,6 +103,10 @@ static void dense_ffn(Builder *b, const ModelConfig *c)
     matrix(b, PARAM_GATE, "mlp.gate_proj.weight", c->F, c->C);
     matrix(b, PARAM_UP, "mlp.up_proj.weight", c->F, c->C);
     matrix(b, PARAM_DOWN, "mlp.down_proj.weight", c->C, c->F);
+    if (!c->mlp_bias) return;
+    vector(b, PARAM_GATE_BIAS, "mlp.gate_proj.bias", c->F, INIT_ZEROS);
+    vector(b, PARAM_UP_BIAS, "mlp.up_proj.bias", c->F, INIT_ZEROS);
+    vector(b, PARAM_DOWN_BIAS, "mlp.down_proj.bias", c->C, INIT_ZEROS);
 }
 
 /* The experts come last in their layer: params_find counts back from its end. */
@@ -136,6 +140,7 @@ static void layer(Builder *b, const ModelConfig *c)
     if (c->attention == ATTENTION_MLA) latent_attention(b, c);
     else grouped_attention(b, c);
     matrix(b, PARAM_O, "self_attn.o_proj.weight", c->C, c->H * c->Dv);
+    if (config_o_bias(c)) vector(b, PARAM_O_BIAS, "self_attn.o_proj.bias", c->C, INIT_ZEROS);
     vector(b, PARAM_FFN_NORM, "post_attention_layernorm.weight", c->C, INIT_ONES);
     if (config_is_moe(c, b->layer)) expert_ffn(b, c);
     else dense_ffn(b, c);
@@ -171,6 +176,20 @@ int params_part(const ParamTable *t, int layer, int expert)
     if (layer < 0) return 0;
     CHECK(layer <= t->L);
     return t->layer_part[layer] + 1 + expert;
+}
+
+int param_bias_of(ParamKind kind)
+{
+    switch (kind) {
+    case PARAM_Q:
+    case PARAM_K:
+    case PARAM_V: return PARAM_Q_BIAS;
+    case PARAM_O: return PARAM_O_BIAS;
+    case PARAM_GATE:
+    case PARAM_UP: return PARAM_GATE_BIAS;
+    case PARAM_DOWN: return PARAM_DOWN_BIAS;
+    default: return -1;
+    }
 }
 
 int param_lora_target(ParamKind kind)

@@ -6,8 +6,9 @@
  * layers, final norm, head, adapters. Every offset is a
  * multiple of 16, except where parameters follow each other without padding because products see them as one: the
  * projections of attention's input (q | k | v, q | kv_a or q_a | kv_a) and their biases; the gate | up of an MLP (dense,
- * shared or an expert), which together with its down is one slab. The padding is zero in every role. Where only some
- * parameters are trained (params_select.h), gradients and moments lie at Param.state in smaller blocks. */
+ * shared or an expert), which together with its down is one slab; the biases of gate | up. The padding is zero in every
+ * role. Where only some parameters are trained (params_select.h), gradients and moments lie at Param.state in smaller
+ * blocks. */
 #ifndef CORE_PARAMS_H
 #define CORE_PARAMS_H
 
@@ -32,10 +33,14 @@ typedef enum {
     PARAM_Q_NORM,
     PARAM_K_NORM,
     PARAM_O,
+    PARAM_O_BIAS,
     PARAM_FFN_NORM,
     PARAM_GATE,
     PARAM_UP,
     PARAM_DOWN,
+    PARAM_GATE_BIAS,
+    PARAM_UP_BIAS,
+    PARAM_DOWN_BIAS,
     PARAM_ROUTER,
     PARAM_ROUTER_BIAS,
     PARAM_EXPERT_GATE,
@@ -60,7 +65,7 @@ typedef enum {
 static inline bool param_joins(ParamKind kind)
 {
     return kind == PARAM_KV_A || kind == PARAM_K || kind == PARAM_V || kind == PARAM_K_BIAS || kind == PARAM_V_BIAS ||
-           kind == PARAM_UP || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
+           kind == PARAM_UP || kind == PARAM_UP_BIAS || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
 }
 
 typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS, INIT_UNIFORM } ParamInit; /* uniform: +-1 / sqrt(cols) */
@@ -118,6 +123,9 @@ typedef struct ParamTable {
     int n_parts;
     int *layer_part; /* [L + 1] the trunk of layer l; [L] the last part */
 } ParamTable;
+
+/* The kind of the bias that is added to a matrix's product, the first one where several are one vector; -1: there is no such. */
+int param_bias_of(ParamKind kind);
 
 /* The target (LoraTarget) that a kind belongs to; -1: it can have no adapter. */
 int param_lora_target(ParamKind kind);

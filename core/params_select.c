@@ -43,9 +43,7 @@ static bool has_state(const ParamTable *t, int i)
 {
     const Param *p = &t->params[i];
     if (p->ndim == 1 || p->kind == PARAM_ROUTER || joined_trained(t, i)) return true;
-    int bias = p->kind == PARAM_Q || p->kind == PARAM_K || p->kind == PARAM_V
-                   ? params_find(t, PARAM_Q_BIAS, p->layer, -1)
-                   : -1;
+    int kind = param_bias_of(p->kind), bias = kind < 0 ? -1 : params_find(t, (ParamKind)kind, p->layer, -1);
     return bias >= 0 && joined_trained(t, bias);
 }
 

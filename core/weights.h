@@ -16,11 +16,13 @@ typedef struct Lora {
 } Lora;
 
 /* One layer. Members that the config lacks have a NULL pointer. in: all that multiplies attention's input, with rows
- * [q | k | v] (in_bias likewise), [q | kv_a] or [q_a | kv_a]. gate_up is [2F, C], gate first. */
+ * [q | k | v] (in_bias likewise), [q | kv_a] or [q_a | kv_a]. gate_up is [2F, C], gate first (gate_up_bias
+ * likewise). */
 typedef struct LayerWeights {
-    float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm, *q_norm, *k_norm, *in_bias, *router_bias;
+    float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm, *q_norm, *k_norm, *in_bias, *o_bias, *router_bias;
     Mat in, q_b, kv_b, o;
     Mat gate_up, down; /* dense FFN */
+    float *gate_up_bias, *down_bias;
     Mat router, shared_gate_up, shared_down;
     Mat *expert_gate_up, *expert_down; /* [E] */
     float *enorm, *hnorm, *mtp_norm;   /* a module of multi-token prediction */

@@ -171,7 +171,10 @@ static void read_grouped_attention(Keys *k, ModelConfig *c)
 {
     c->attention = ATTENTION_GQA;
     c->Dr = c->Dv = get_int(k, "attention.key_length", c->H > 0 ? c->C / c->H : 0);
-    c->qkv_bias = c->arch == ARCH_QWEN2;
+    /* Which biases a llama has is told by its tensors alone. */
+    bool llama = c->arch == ARCH_LLAMA;
+    c->qkv_bias = c->arch == ARCH_QWEN2 || (llama && gguf_find(k->f, "blk.0.attn_q.bias"));
+    c->mlp_bias = llama && gguf_find(k->f, "blk.0.ffn_gate.bias");
     c->qk_norm = c->arch == ARCH_QWEN3;
     if (!k->ok) return;
     if (get_int(k, "rope.dimension_count", c->Dr) != c->Dr || get_int(k, "attention.value_length", c->Dv) != c->Dv)
@@ -260,7 +263,7 @@ static const GgufTensor *find_shaped(const GgufFile *f, const char *path, const 
     return NULL;
 }
 
-/* llama's Q and K: row r of ours is row gguf_permuted_row(r) of the file. */
+/* llama's Q and K and their biases: row r of ours is row gguf_permuted_row(r) of the file. */
 static bool read_permuted(const GgufTensor *t, const Param *p, size_t D, float *w, Status *st)
 {
     for (size_t row = 0; row < p->rows; row++)
@@ -300,7 +303,7 @@ bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, 
     uint64_t stack = p->expert >= 0 ? (uint64_t)c->E : 1, row = p->ndim == 1 ? p->rows : p->cols;
     const GgufTensor *t = find_shaped(f, path, name, row, p->ndim == 1 ? 1 : p->rows, stack, st);
     if (!t || !w) return t != NULL;
-    bool permuted = c->arch == ARCH_LLAMA && (p->kind == PARAM_Q || p->kind == PARAM_K);
+    bool permuted = gguf_permuted(c->arch, p->kind);
     uint64_t from = p->expert >= 0 ? (uint64_t)p->expert * p->count : 0;
     bool ok = permuted ? read_permuted(t, p, (size_t)c->Dr, w, st) : gguf_read_f32(t, from, p->count, w, st);
     gguf_forget(t, from, p->count);

@@ -21,10 +21,14 @@ static const char *const names[PARAM_KINDS] = {
     [PARAM_Q_NORM] = "attn_q_norm.weight",
     [PARAM_K_NORM] = "attn_k_norm.weight",
     [PARAM_O] = "attn_output.weight",
+    [PARAM_O_BIAS] = "attn_output.bias",
     [PARAM_FFN_NORM] = "ffn_norm.weight",
     [PARAM_GATE] = "ffn_gate.weight",
     [PARAM_UP] = "ffn_up.weight",
     [PARAM_DOWN] = "ffn_down.weight",
+    [PARAM_GATE_BIAS] = "ffn_gate.bias",
+    [PARAM_UP_BIAS] = "ffn_up.bias",
+    [PARAM_DOWN_BIAS] = "ffn_down.bias",
     [PARAM_ROUTER] = "ffn_gate_inp.weight",
     [PARAM_ROUTER_BIAS] = "exp_probs_b.bias",
     [PARAM_EXPERT_GATE] = "ffn_gate_exps.weight",
@@ -48,6 +52,11 @@ bool gguf_name(const Param *p, char *name, size_t size)
 const char *gguf_arch(Arch arch)
 {
     return arch == ARCH_DEEPSEEK_V2 || arch == ARCH_DEEPSEEK_V3 ? "deepseek2" : arch_name(arch);
+}
+
+bool gguf_permuted(Arch arch, ParamKind kind)
+{
+    return arch == ARCH_LLAMA && (kind == PARAM_Q || kind == PARAM_K || kind == PARAM_Q_BIAS || kind == PARAM_K_BIAS);
 }
 
 size_t gguf_permuted_row(size_t row, size_t D)

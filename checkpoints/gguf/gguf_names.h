@@ -9,6 +9,8 @@
 bool gguf_name(const Param *p, char *name, size_t size);
 /* The architecture's name in the file: both DeepSeeks are deepseek2. */
 const char *gguf_arch(Arch arch);
+/* Whether its rows lie in another order in the file: queries and keys of a llama, and their biases. */
+bool gguf_permuted(Arch arch, ParamKind kind);
 /* Row `row` of a [rows, cols] llama Q or K of the HF checkpoint is this row of the file: in each head of D rows the
  * halves [2, D/2] become neighbours [D/2, 2]. */
 size_t gguf_permuted_row(size_t row, size_t D);

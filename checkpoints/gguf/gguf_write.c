@@ -82,6 +82,7 @@ static void list_tensors(Job *job, GgufTarget target)
         char name[96];
         if (p->layer >= c->L) continue; /* modules of multi-token prediction have no place */
         CHECK(gguf_name(p, name, sizeof name));
+        Gather gather = gguf_permuted(c->arch, p->kind) ? PERMUTED : PLAIN;
         if (p->kind == PARAM_KV_B) {
             snprintf(name, sizeof name, "blk.%d.attn_k_b.weight", p->layer);
             add(job, i, K_HALF, name, (uint64_t)c->Dn, (uint64_t)c->Rkv, (uint64_t)c->H, target);
@@ -90,10 +91,9 @@ static void list_tensors(Job *job, GgufTarget target)
         } else if (p->expert >= 0) {
             if (p->expert == 0) add(job, i, STACK, name, p->cols, p->rows, (uint64_t)c->E, target);
         } else if (p->ndim == 1) {
-            add(job, i, PLAIN, name, p->rows, 1, 0, target);
+            add(job, i, gather, name, p->rows, 1, 0, target);
         } else {
-            bool permuted = c->arch == ARCH_LLAMA && (p->kind == PARAM_Q || p->kind == PARAM_K);
-            add(job, i, permuted ? PERMUTED : PLAIN, name, p->cols, p->rows, 0, target);
+            add(job, i, gather, name, p->cols, p->rows, 0, target);
         }
     }
 }

@@ -85,6 +85,8 @@ static bool expressible(const ModelConfig *c, Status *st)
         return fail(st, "a reward model's scalar head has no place in GGUF: export it with --format hf");
     if (c->attention == ATTENTION_GQA && arch_has_experts(c->arch))
         return fail(st, "a %s model is not written as GGUF: export it with --format hf", arch_name(c->arch));
+    if (c->arch == ARCH_QWEN3 && c->qkv_bias)
+        return fail(st, "attention_bias of a qwen3 has no place in GGUF: export it with --format hf");
     if (c->E && c->moe_freq != 1)
         return fail(st, "moe_layer_freq %d has no place in GGUF: export with --format hf", c->moe_freq);
     if (c->rope.scaling == ROPE_DYNAMIC)

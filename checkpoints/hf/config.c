@@ -99,8 +99,8 @@ static void read_sizes(Reader *r, ModelConfig *c)
     const char *act = json_get_string(r->object, "hidden_act", "silu");
     if (r->ok && strcmp(act, "silu"))
         r->ok = fail(r->st, "config.json: hidden_act %.60s is not supported, only silu", act);
-    refuse_true(r, "mlp_bias");
-    if (c->arch != ARCH_QWEN2) refuse_true(r, "attention_bias");
+    if (c->arch == ARCH_LLAMA && !is_mistral(r)) c->mlp_bias = read_bool(r, "mlp_bias", false);
+    else refuse_true(r, "mlp_bias");
 }
 
 /* There, but null: the model has no such part. */
@@ -113,6 +113,7 @@ static bool is_null(const Reader *r, const char *key)
 static void read_latent_attention(Reader *r, ModelConfig *c)
 {
     c->attention = ATTENTION_MLA;
+    refuse_true(r, "attention_bias");
     c->Hkv = c->H;
     c->Rq = is_null(r, "q_lora_rank") ? 0 : read_int(r, "q_lora_rank", 1536);
     c->Rkv = read_int(r, "kv_lora_rank", 512);
@@ -181,7 +182,8 @@ static void read_grouped_attention(Reader *r, ModelConfig *c)
         c->arch != ARCH_QWEN3)
         r->ok =
             fail(r->st, "config.json: num_attention_heads is %d, which does not divide hidden_size, %d", c->H, c->C);
-    c->qkv_bias = c->arch == ARCH_QWEN2;
+    if (is_mistral(r)) refuse_true(r, "attention_bias"); /* transformers' Mistral has no such key */
+    c->qkv_bias = c->arch == ARCH_QWEN2 || read_bool(r, "attention_bias", false);
     c->qk_norm = c->arch == ARCH_QWEN3;
     read_window(r, c);
     if (c->arch == ARCH_GLM4_MOE) refuse_true(r, "use_qk_norm");
@@ -410,8 +412,8 @@ Json *hf_config_json(const ModelConfig *c)
     json_set(o, "rope_theta", number(c->rope.theta));
     json_set(o, "rope_scaling", rope_scaling(c));
     set_int(o, "max_position_embeddings", c->max_positions);
-    if (c->arch != ARCH_QWEN2) json_set(o, "attention_bias", json_new_bool(false));
-    if (c->arch == ARCH_LLAMA) json_set(o, "mlp_bias", json_new_bool(false));
+    if (c->arch != ARCH_QWEN2) json_set(o, "attention_bias", json_new_bool(c->qkv_bias));
+    if (c->arch == ARCH_LLAMA) json_set(o, "mlp_bias", json_new_bool(c->mlp_bias));
     if (c->arch == ARCH_QWEN2 || c->arch == ARCH_QWEN3) json_set(o, "use_sliding_window", json_new_bool(false));
     json_set(o, "attention_dropout", json_new_number(0.0));
     json_set(o, "tie_word_embeddings", json_new_bool(c->tied));

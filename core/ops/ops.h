@@ -196,7 +196,7 @@ typedef struct Ops {
     /* Linear layers, w [out, in], x [N, in], y [N, out]; bias may be NULL.
      * fwd: y = x w^T + bias.  bwd_x: dx = dy w.  bwd_w: dw += dy^T x, dbias += sum_n dy (blocks of TOKEN_BLOCK rows).
      * Every output element is one chain of FMAs over the inner index in ascending order, started at 0 (native provider);
-     * with add the chain's result is added to what was there. */
+     * with add the chain's result plus the bias is added to what was there. */
     void (*linear_fwd)(Backend *b, Mat y, Mat x, Mat w, const float *bias, bool add);
     void (*linear_bwd_x)(Backend *b, Mat dx, Mat dy, Mat w, bool add);
     void (*linear_bwd_w)(Backend *b, Mat dw, float *dbias, Mat dy, Mat x);

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-CASES = "v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"
+CASES = "v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama", "llama_bias", "qwen3_bias"
 
 
 def to_hub(name, t):

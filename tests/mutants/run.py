@@ -81,6 +81,8 @@ def copy_tree():
 
 def make(*targets):
     compiler = os.environ.get("CC", "gcc")
+    if shutil.which("ccache") and "ccache" not in compiler:
+        compiler = "ccache " + compiler  # a mutant is tried again whenever its test changed
     return subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"CC={compiler}", *targets], cwd=TREE, capture_output=True, text=True)
 
 

@@ -8,7 +8,7 @@ void linear_run_fwd(const Ops *ops, Backend *b, const LabTrial *t, float *out)
 {
     const LinearCase *c = t->in;
     Mat y = c->y_bf16 ? lab_bf16(t, out, 0, c->w.rows) : lab_mat(t, out, 0);
-    ops->linear_fwd(b, y, c->x, c->w, c->add ? NULL : c->bias, c->add);
+    ops->linear_fwd(b, y, c->x, c->w, c->bias, c->add);
 }
 
 void linear_run_bwd_x(const Ops *ops, Backend *b, const LabTrial *t, float *out)

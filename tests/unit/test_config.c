@@ -227,6 +227,8 @@ static void validation(void **state)
     REFUSES(v2, rope.original_positions, 0, "rope_scaling.original_max_position_embeddings");
     REFUSES(v2, rope.mscale_all_dim, INFINITY, "rope_scaling.mscale_all_dim");
     REFUSES(qwen, H, 3, "num_attention_heads");
+    REFUSES(qwen, qkv_bias, false, "attention_bias");
+    REFUSES(qwen, mlp_bias, true, "mlp_bias");
     REFUSES(qwen, Dr, 15, "head_dim");
     REFUSES(qwen, Dv, 8, "head_dim");
     c.topk = TOPK_NOAUX;

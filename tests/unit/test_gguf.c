@@ -13,7 +13,8 @@
 #include "core/base/philox.h"
 #include "tests/unit/scratch.h"
 
-static const char *const cases[] = {"v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"};
+static const char *const cases[] = {"v2_lite", "v2_full", "v2_yarn",     "v3",          "qwen2",
+                                    "qwen3",   "llama",   "llama3_rope", "linear_rope", "llama_bias"};
 enum { CASES = sizeof cases / sizeof *cases };
 
 /* A fixture's model. */
@@ -121,7 +122,8 @@ static void assert_same_model(const ModelConfig *a, const ModelConfig *b)
                 a->rope.factor == b->rope.factor);
     assert_true(a->rope.mscale == b->rope.mscale && a->rope.mscale_all_dim == b->rope.mscale_all_dim);
     assert_true(a->rope.original_positions == b->rope.original_positions && a->rope.interleaved == b->rope.interleaved);
-    assert_true(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm && a->max_positions == b->max_positions);
+    assert_true(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm && a->mlp_bias == b->mlp_bias);
+    assert_true(a->max_positions == b->max_positions);
 }
 
 static void test_round_trip_f32(void **state)
@@ -171,6 +173,40 @@ static void test_round_trip_narrow(void **state)
         free(got);
         free_model(&m);
     }
+}
+
+/* A llama's biases under llama.cpp's names, those of q and k in the order of their rows (its convert_hf_to_gguf.py). */
+static void test_biases(void **state)
+{
+    (void)state;
+    static const struct {
+        ParamKind kind;
+        const char *name;
+        bool permuted;
+    } biases[] = {{PARAM_Q_BIAS, "blk.1.attn_q.bias", true},       {PARAM_K_BIAS, "blk.1.attn_k.bias", true},
+                  {PARAM_V_BIAS, "blk.1.attn_v.bias", false},      {PARAM_O_BIAS, "blk.1.attn_output.bias", false},
+                  {PARAM_GATE_BIAS, "blk.1.ffn_gate.bias", false}, {PARAM_UP_BIAS, "blk.1.ffn_up.bias", false},
+                  {PARAM_DOWN_BIAS, "blk.1.ffn_down.bias", false}};
+    Model m = load_case("llama_bias");
+    Status st = {0};
+    assert_true(write_case(&m, GGUF_WRITE_F16, NULL, &st));
+    GgufFile *f = gguf_open(scratch_path("m.gguf"), &st);
+    assert_non_null(f);
+    for (size_t i = 0; i < sizeof biases / sizeof *biases; i++) {
+        const GgufTensor *t = gguf_find(f, biases[i].name);
+        const Param *p = &m.t.params[params_find(&m.t, biases[i].kind, 1, -1)];
+        float got[64];
+        assert_true(t && t->type == GGML_F32 && t->ne[0] == p->rows && p->rows <= 64);
+        assert_true(gguf_read_f32(t, 0, p->rows, got, &st));
+        for (size_t row = 0; row < p->rows; row++)
+            assert_true(got[biases[i].permuted ? gguf_permuted_row(row, 16) : row] == m.w[p->offset + row]);
+    }
+    gguf_close(f);
+    free_model(&m);
+    m = load_case("qwen3_bias");
+    assert_false(write_case(&m, GGUF_WRITE_F32, NULL, &st));
+    assert_true(says(&st, "attention_bias of a qwen3"));
+    free_model(&m);
 }
 
 /* The keys that llama.cpp's loader looks for. */
@@ -452,10 +488,15 @@ static void test_damaged_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dequantise),     cmocka_unit_test(test_permutation),
-        cmocka_unit_test(test_round_trip_f32), cmocka_unit_test(test_round_trip_narrow),
-        cmocka_unit_test(test_keys),           cmocka_unit_test(test_inexpressible),
-        cmocka_unit_test(test_tokenizer),      cmocka_unit_test(test_hostile_headers),
+        cmocka_unit_test(test_dequantise),
+        cmocka_unit_test(test_permutation),
+        cmocka_unit_test(test_biases),
+        cmocka_unit_test(test_round_trip_f32),
+        cmocka_unit_test(test_round_trip_narrow),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_inexpressible),
+        cmocka_unit_test(test_tokenizer),
+        cmocka_unit_test(test_hostile_headers),
         cmocka_unit_test(test_damaged_model),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

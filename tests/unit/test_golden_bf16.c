@@ -261,10 +261,12 @@ static void run_case_emulated(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {CASE("v2_lite"), CASE("v2_full"), CASE("v2_yarn"), CASE("v3"),
-                                       CASE("qwen2"),   CASE("qwen3"),   CASE("llama")};
-    const struct CMUnitTest emulated[] = {EMULATED("v2_lite"), EMULATED("v2_full"), EMULATED("v2_yarn"), EMULATED("v3"),
-                                          EMULATED("qwen2"),   EMULATED("qwen3"),   EMULATED("llama")};
+    const struct CMUnitTest tests[] = {CASE("v2_lite"), CASE("v2_full"),    CASE("v2_yarn"),
+                                       CASE("v3"),      CASE("qwen2"),      CASE("qwen3"),
+                                       CASE("llama"),   CASE("llama_bias"), CASE("qwen3_bias")};
+    const struct CMUnitTest emulated[] = {EMULATED("v2_lite"), EMULATED("v2_full"),    EMULATED("v2_yarn"),
+                                          EMULATED("v3"),      EMULATED("qwen2"),      EMULATED("qwen3"),
+                                          EMULATED("llama"),   EMULATED("llama_bias"), EMULATED("qwen3_bias")};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     Status st = {0};
     if (lab_plugin(&st)) return failed + cmocka_run_group_tests(emulated, NULL, NULL);

@@ -9,7 +9,9 @@
 #include "checkpoints/hf/hf.h"
 #include "tests/unit/scratch.h"
 
-static const char *const cases[] = {"v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama"};
+static const char *const cases[] = {"v2_lite",    "v2_full",    "v2_yarn",     "v3",          "qwen2",
+                                    "qwen3",      "llama",      "llama3_rope", "linear_rope", "dynamic_rope",
+                                    "llama_bias", "qwen3_bias", "glm4_moe"};
 enum { CASES = sizeof cases / sizeof *cases };
 
 static const char *case_path(const char *name)
@@ -40,7 +42,8 @@ static void assert_same(const ModelConfig *a, const ModelConfig *b)
 {
     const RopeConfig *r = &a->rope, *s = &b->rope;
     assert_true(a->arch == b->arch && a->attention == b->attention && a->head == b->head && a->topk == b->topk &&
-                a->score == b->score && a->tied == b->tied && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm);
+                a->score == b->score && a->tied == b->tied && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm &&
+                a->mlp_bias == b->mlp_bias);
     assert_true(a->V == b->V && a->C == b->C && a->L == b->L && a->H == b->H && a->Hkv == b->Hkv && a->Rq == b->Rq &&
                 a->Rkv == b->Rkv && a->Dn == b->Dn && a->Dr == b->Dr && a->Dv == b->Dv && a->F == b->F && a->E == b->E);
     assert_true(a->S == b->S && a->K == b->K && a->moe_F == b->moe_F && a->first_dense == b->first_dense &&
@@ -73,6 +76,10 @@ static void test_fixtures_parse(void **state)
     assert_true(c.Dr == 24 && c.qk_norm && !c.qkv_bias && !c.rope.interleaved && c.E == 0);
     c = config_of("llama");
     assert_true(c.Hkv == 2 && !c.tied && c.eps == 1e-5f && c.rope.theta == 100000.0f);
+    c = config_of("llama_bias");
+    assert_true(c.qkv_bias && c.mlp_bias && config_o_bias(&c));
+    c = config_of("glm4_moe");
+    assert_true(c.qkv_bias && !c.mlp_bias && !config_o_bias(&c));
 }
 
 static void test_config_round_trip(void **state)
@@ -240,8 +247,9 @@ static void test_refusals(void **state)
         {"{\"model_type\":\"gpt2\"}", "known are deepseek_v2"},
         {"{\"model_type\":\"llama\"}", "vocab_size"},
         {LLAMA(",\"hidden_act\":\"gelu\""), "hidden_act"},
-        {LLAMA(",\"attention_bias\":true"), "attention_bias"},
-        {LLAMA(",\"mlp_bias\":true"), "mlp_bias"},
+        {MISTRAL(",\"attention_bias\":true"), "attention_bias"},
+        {MISTRAL(",\"mlp_bias\":true"), "mlp_bias"},
+        {V2(",\"mlp_bias\":true"), "mlp_bias"},
         {LLAMA(",\"use_sliding_window\":true"), "sliding_window"},
         {LLAMA(",\"use_sliding_window\":true,\"sliding_window\":0"), "at least 1"},
         {LLAMA(",\"partial_rotary_factor\":0.5"), "partial_rotary_factor"},

@@ -48,7 +48,8 @@ static void check_fwd(Layer *l)
     for (size_t i = 0; i < l->M; i++) {
         for (size_t j = 0; j < l->N; j++) {
             float sum = linear_chain(false, mat_row(l->c.x, i), 1, mat_row(l->c.w, j), 1, l->K);
-            float want = l->c.add ? l->was[i * l->N + j] + sum : sum + l->bias[j];
+            sum += l->bias[j];
+            float want = l->c.add ? l->was[i * l->N + j] + sum : sum;
             linear_expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i)[j], want, i, j);
         }
     }

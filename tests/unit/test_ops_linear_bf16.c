@@ -97,7 +97,7 @@ static void check_fwd(Layer *l)
     lab_out(&t, l->M, l->N, l->gap);
     float *out = lab_run(&t), *sums = forward_sums(l);
     for (size_t i = 0; i < l->M * l->N; i++) {
-        float want = l->c.add ? l->was[i] + sums[i] : sums[i] + l->bias[i % l->N];
+        float sum = sums[i] + l->bias[i % l->N], want = l->c.add ? l->was[i] + sum : sum;
         linear_expect("linear_fwd", mat_row(lab_mat(&t, out, 0), i / l->N)[i % l->N], want, i / l->N, i % l->N);
     }
     free(out), free(sums);
@@ -113,7 +113,8 @@ static void check_fwd_to_bf16(Layer *l)
     for (size_t i = 0; i < l->M; i++)
         for (size_t j = 0; j < l->N; j++) {
             float *sum = &sums[i * l->N + j];
-            *sum = l->c.add ? lab_widen(l->was_half[i * row + j]) + *sum : *sum + l->bias[j];
+            *sum += l->bias[j];
+            if (l->c.add) *sum += lab_widen(l->was_half[i * row + j]);
         }
     Mat y = lab_bf16(&t, out, 0, l->N);
     lab_is_rounded("linear_fwd to bf16", y, sums);
@@ -309,7 +310,7 @@ static void tiles_agree(void **state)
         lab_out(&y, l.M, l.N, l.gap), lab_out(&y_half, l.M, lab_halves(l.N), l.gap), lab_out(&dx, l.M, l.K, l.gap);
         lab_out(&dw, l.N, l.K, l.gap), lab_out(&dw, 1, l.N, 0);
         float *out = lab_run(&y), *sums = forward_sums(&l);
-        for (size_t i = 0; i < l.M * l.N; i++) sums[i] += l.c.add ? l.was[i] : l.bias[i % l.N];
+        for (size_t i = 0; i < l.M * l.N; i++) sums[i] += l.bias[i % l.N] + (l.c.add ? l.was[i] : 0);
         double *want = lab_doubles(sums, l.M * l.N);
         lab_near("linear_fwd", lab_mat(&y, out, 0), want, TOL_ROW_SUM);
         free(want), free(sums), free(out);

@@ -108,7 +108,7 @@ static bool inside_slab(ParamKind kind)
 {
     return kind == PARAM_UP || kind == PARAM_DOWN || kind == PARAM_SHARED_UP || kind == PARAM_SHARED_DOWN ||
            kind == PARAM_EXPERT_UP || kind == PARAM_EXPERT_DOWN || kind == PARAM_KV_A || kind == PARAM_K ||
-           kind == PARAM_V || kind == PARAM_K_BIAS || kind == PARAM_V_BIAS;
+           kind == PARAM_V || kind == PARAM_K_BIAS || kind == PARAM_V_BIAS || kind == PARAM_UP_BIAS;
 }
 
 static void offsets(void **state)

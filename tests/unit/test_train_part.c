@@ -156,6 +156,9 @@ static void test_dense(void **state)
     (void)state;
     const char *const parts[][MOST] = {{"v_proj"}, {"q_proj.bias"}, {"mlp.up_proj"}, {"layers.1"}};
     part_of("qwen2", parts, 4);
+    const char *const biases[][MOST] = {
+        {"o_proj.bias"}, {"up_proj.bias"}, {"layers.1.mlp.down_proj.bias"}, {"gate_proj.weight"}};
+    part_of("llama_bias", biases, 4);
 }
 
 static void test_no_match(void **state)
