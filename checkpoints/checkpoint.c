@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/base/durable.h"
+#include "checkpoints/base.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/float16.h"
 #include "checkpoints/hash.h"
@@ -63,6 +65,10 @@ static void write_meta(H5Writer *w, const CheckpointMeta *m, const char *config)
     write_text(w, "meta/recipe", m->recipe, m->recipe ? strlen(m->recipe) : 0);
     write_text(w, "meta/tokenizer", m->tokenizer, m->tokenizer_length);
     write_text(w, "meta/extra", m->extra, m->extra ? strlen(m->extra) : 0);
+    if (!m->base) return;
+    char *base = base_text(m->base);
+    write_text(w, "meta/base", base, strlen(base));
+    free(base);
 }
 
 /* A dataset whose bytes seal_write writes. */
@@ -73,14 +79,15 @@ static void reserve(H5Writer *w, Pieces *pieces, const char *name, H5Type type, 
     if (piece.bytes) pieces_add(pieces, piece);
 }
 
-static void write_attachments(H5Writer *w, Pieces *pieces, const Attachments *a)
+/* tensors: those too, which a base has itself. */
+static void write_attachments(H5Writer *w, Pieces *pieces, const Attachments *a, bool tensors)
 {
     char name[512];
     for (int i = 0; i < a->nfiles; i++) {
         snprintf(name, sizeof name, "files/%s", a->files[i].name);
         h5_write_bytes(w, name, a->files[i].bytes, a->files[i].length);
     }
-    for (int i = 0; i < a->ntensors; i++) {
+    for (int i = 0; tensors && i < a->ntensors; i++) {
         const StTensor *t = &a->tensors[i].tensor;
         uint64_t head[10] = {t->dtype, (uint64_t)t->ndim};
         memcpy(head + 2, t->shape, sizeof t->shape);
@@ -109,11 +116,12 @@ static void write_chosen(H5Writer *w, const ParamTable *t)
 
 /* The parameters: of a block, or of a source as bf16 words where it has them, else to be converted. */
 static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const float *weights,
-                        const WeightSource *source)
+                        const WeightSource *source, const CheckpointMeta *m)
 {
     char name[128];
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
+        if (!checkpoint_holds(m, i)) continue;
         const void *words = source ? source->bf16(source->from, p) : NULL;
         Piece piece = {.data = source ? words : weights + p->offset, .mapped = words, .param = p};
         snprintf(name, sizeof name, "model/%s", p->name);
@@ -150,12 +158,12 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     h5_attr_text(w, "/", "layout_sha256", layout);
     write_meta(w, c->meta, text);
     free(text);
-    write_model(w, pieces, table, c->weights, c->source);
+    write_model(w, pieces, table, c->weights, c->source, c->meta);
     if (c->m) write_chosen(w, table);
     write_block(w, pieces, "optim/m", c->m, table->state_total);
     write_block(w, pieces, "optim/v", c->v, table->state_total);
     write_block(w, pieces, "reference", c->reference, table->state_total);
-    write_attachments(w, pieces, &c->meta->attached);
+    write_attachments(w, pieces, &c->meta->attached, !c->meta->base);
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
 }
 
@@ -275,7 +283,27 @@ static bool read_text(H5Reader *r, const char *path, const char *name, char **ou
     return *out || !h5_has(r, name) || fail(st, "%s: its %s is damaged: take an earlier copy", path, name);
 }
 
-static bool read_meta(H5Reader *r, const char *path, CheckpointMeta *m, Status *st)
+/* The base, and which tensors the file holds itself. */
+static bool read_base(H5Reader *r, const char *path, const ParamTable *t, CheckpointMeta *m, Status *st)
+{
+    char *text, name[128];
+    size_t length = 0;
+    if (!read_text(r, path, "meta/base", &text, &length, st)) return false;
+    if (!text) return true;
+    m->base = calloc(1, sizeof *m->base);
+    m->held = calloc((size_t)t->n, 1);
+    CHECK(m->base && m->held);
+    for (int i = 0; i < t->n; i++) {
+        snprintf(name, sizeof name, "model/%s", t->params[i].name);
+        m->held[i] = h5_has(r, name);
+    }
+    bool ok = base_parse(text, length, m->base) ||
+              fail(st, "%s: what it says of its base is damaged: take an earlier copy", path);
+    free(text);
+    return ok;
+}
+
+static bool read_meta(H5Reader *r, const char *path, const ParamTable *t, CheckpointMeta *m, Status *st)
 {
     size_t length;
     h5_read_attr_text(r, "meta", "stage", m->stage, sizeof m->stage);
@@ -292,7 +320,7 @@ static bool read_meta(H5Reader *r, const char *path, CheckpointMeta *m, Status *
     m->seed = (uint32_t)read_i64(r, "seed");
     return read_text(r, path, "meta/recipe", &m->recipe, &length, st) &&
            read_text(r, path, "meta/tokenizer", &m->tokenizer, &m->tokenizer_length, st) &&
-           read_text(r, path, "meta/extra", &m->extra, &length, st);
+           read_text(r, path, "meta/extra", &m->extra, &length, st) && read_base(r, path, t, m, st);
 }
 
 typedef struct Attaching {
@@ -382,9 +410,20 @@ static bool read_param(void *from, const Param *p, float *w, Status *st)
     return true;
 }
 
+/* What the file does not hold becomes zeros. */
+static bool read_held(void *from, const Param *p, float *w, Status *st)
+{
+    char name[128];
+    snprintf(name, sizeof name, "model/%s", p->name);
+    if (h5_has(from, name)) return read_param(from, p, w, st);
+    memset(w, 0, p->count * sizeof *w);
+    return true;
+}
+
 static bool read_weights(H5Reader *r, const char *path, Checkpoint *c, Status *st)
 {
-    return (c->weights = new_block(c->table.total, path, st)) && params_fill(&c->table, c->weights, read_param, r, st);
+    return (c->weights = new_block(c->table.total, path, st)) &&
+           params_fill(&c->table, c->weights, c->meta.base ? read_held : read_param, r, st);
 }
 
 static bool read_block(H5Reader *r, const char *path, const char *name, size_t n, float **out, Status *st)
@@ -438,8 +477,9 @@ static bool read_attachments(H5Reader *r, const char *path, Attachments *out, St
 static bool read_all(H5Reader *r, const char *path, unsigned parts, Checkpoint *c, Status *st)
 {
     if (!read_head(r, path, c, st)) return false;
-    for (int i = 0; i < c->table.n; i++) *(is_bf16(r, &c->table.params[i]) ? &c->has_bf16 : &c->has_f32) = true;
-    if (!read_meta(r, path, &c->meta, st)) return false;
+    if (!read_meta(r, path, &c->table, &c->meta, st)) return false;
+    for (int i = 0; i < c->table.n; i++)
+        if (checkpoint_holds(&c->meta, i)) *(is_bf16(r, &c->table.params[i]) ? &c->has_bf16 : &c->has_f32) = true;
     if (parts & CHECKPOINT_WEIGHTS && !read_weights(r, path, c, st)) return false;
     if (parts & CHECKPOINT_ATTACHED && !read_attachments(r, path, &c->meta.attached, st)) return false;
     return !(parts & CHECKPOINT_OPTIMIZER) || read_optimizer(r, path, c, st);
@@ -465,9 +505,21 @@ Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st)
             c = NULL;
         }
     }
-    h5_reader_close(r);
+    if (c && parts & CHECKPOINT_OPEN) c->open = r;
+    else h5_reader_close(r);
     close(fd);
     return c;
+}
+
+/* HDF5 is for one thread at a time. */
+static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
+
+bool checkpoint_param_read(const Checkpoint *c, const Param *p, float *out, Status *st)
+{
+    pthread_mutex_lock(&reading);
+    bool ok = read_param(c->open, p, out, st);
+    pthread_mutex_unlock(&reading);
+    return ok;
 }
 
 void checkpoint_free(Checkpoint *c)
@@ -481,6 +533,9 @@ void checkpoint_free(Checkpoint *c)
     free(c->meta.recipe);
     free(c->meta.tokenizer);
     free(c->meta.extra);
+    free(c->meta.base);
+    free(c->meta.held);
+    h5_reader_close(c->open);
     attachments_free(&c->meta.attached);
     free(c);
 }

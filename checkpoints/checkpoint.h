@@ -4,6 +4,9 @@
  * parameter table (layout_sha256 is of its names, places and sizes); of a partly trained model they hold what has a
  * Param.state, and /optim/chosen u8 has a flag a parameter; /files/NAME and /tensors/NAME: the attachments.
  *
+ * Where only a part of a model from a file is trained, /meta/base (JSON: path, tensors, sha256) names that file, its base; /model
+ * holds the tensors that are not the base's, and attached tensors stay in the base.
+ *
  * A checkpoint appears whole or not at all (durable.h). Its first 512 bytes are a block
  * that HDF5 skips and h5py reads over, the seal (seal.h). Loading compares all of it with what it must be, so no changed,
  * missing or added byte anywhere in the file passes. */
@@ -12,6 +15,13 @@
 
 #include "checkpoints/attachments.h"
 #include "core/params.h"
+
+/* The file or folder that the tensors come from which a checkpoint does not hold (checkpoints/base.h). */
+typedef struct ModelBase {
+    char path[4096];
+    int64_t tensors; /* in its file(s) */
+    char sha256[65]; /* its fingerprint */
+} ModelBase;
 
 /* What a checkpoint holds besides the model: everything that resuming needs. Strings may be NULL. */
 typedef struct CheckpointMeta {
@@ -29,6 +39,8 @@ typedef struct CheckpointMeta {
     size_t tokenizer_length;
     char *extra;          /* JSON of the stage's own state (RL: prompt index, history of warnings, ...) */
     Attachments attached; /* of a model that was imported */
+    ModelBase *base;      /* NULL: the file holds every tensor */
+    uint8_t *held;        /* with a base: [table.n] the tensors that the file holds */
 } CheckpointMeta;
 
 typedef struct Checkpoint {
@@ -40,6 +52,7 @@ typedef struct Checkpoint {
         reference; /* RL: those of the reference policy that have a Param.state, table.state_total elements; NULL when none */
     CheckpointMeta meta;
     bool has_f32, has_bf16; /* types of the tensors in the file */
+    struct H5Reader *open;  /* CHECKPOINT_OPEN */
 } Checkpoint;
 
 /* Writes; m, v, reference may be NULL. */
@@ -56,12 +69,25 @@ typedef struct WeightSource {
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
                        const CheckpointMeta *meta, Status *st);
 
-/* What to read besides config, table and meta. */
-enum { CHECKPOINT_WEIGHTS = 1, CHECKPOINT_OPTIMIZER = 2, CHECKPOINT_ATTACHED = 4, CHECKPOINT_ALL = 7 };
+/* What to read besides config, table and meta. OPEN: the file stays open for checkpoint_param_read. */
+enum {
+    CHECKPOINT_WEIGHTS = 1,
+    CHECKPOINT_OPTIMIZER = 2,
+    CHECKPOINT_ATTACHED = 4,
+    CHECKPOINT_ALL = 7,
+    CHECKPOINT_OPEN = 8
+};
 
 /* Verifies the whole file, whatever is read of it; fails with one sentence on anything truncated, flipped, foreign. Free with
- * checkpoint_free. Parts not asked for, or not in the file, are NULL or empty. */
+ * checkpoint_free. Parts not asked for, or not in the file, are NULL or empty; tensors of the base are zeros in its blocks. */
 Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st);
+/* out[p->count] = a parameter that an open file holds. From any thread. */
+bool checkpoint_param_read(const Checkpoint *c, const Param *p, float *out, Status *st);
+/* Whether the file itself holds parameter i of the table. */
+static inline bool checkpoint_holds(const CheckpointMeta *m, int i)
+{
+    return !m->held || m->held[i];
+}
 void checkpoint_free(Checkpoint *c);
 
 #endif

@@ -4,6 +4,12 @@
 
 #include <stddef.h>
 
+/* A file that is mapped whole; header: the bytes before the first tensor's. */
+typedef struct MappedFile {
+    const void *data;
+    size_t size, header;
+} MappedFile;
+
 /* Maps the pages of [p, p + n) at once. Works on any memory; does nothing where the kernel cannot. */
 void mapping_need(const void *p, size_t n);
 /* Gives the pages of [p, p + n) back: a later access maps them again. p lies in a read-only mapping of a file; anything else

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "checkpoints/base.h"
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/hf/hf.h"
 #include "checkpoints/known_models.h"
@@ -77,30 +78,47 @@ static bool cut_layers(LoadedModel *m, Status *st)
 
 /* ---- The four kinds ---- */
 
-static bool open_checkpoint(LoadedModel *m, unsigned parts, Status *st)
+/* The base of a checkpoint has every tensor that it does not hold, and the attached tensors. */
+static bool join_base(LoadedModel *m, const char *moved, unsigned parts, Status *st)
+{
+    const CheckpointMeta *meta = &m->checkpoint->meta;
+    m->base = base_open(meta->base, m->path, moved, MODEL_IN_PLACE | (parts & MODEL_ATTACHMENTS), st);
+    if (!m->base) return false;
+    for (int i = 0; i < m->table.n; i++) {
+        const Param *p = &m->table.params[i];
+        int k = params_find_name(&m->base->table, p->name);
+        const Param *its = k < 0 ? NULL : &m->base->table.params[k];
+        if (!checkpoint_holds(meta, i) && (!its || its->rows != p->rows || its->cols != p->cols))
+            return fail(st, "%s: its base %s has no tensor %s of %zu x %zu", m->path, m->base->path, p->name, p->rows,
+                        p->cols);
+    }
+    for (int i = 0; i < m->base->attached.ntensors; i++)
+        attach_tensor(&m->attached, &m->base->attached.tensors[i].tensor, false);
+    return true;
+}
+
+static bool open_checkpoint(LoadedModel *m, const char *base, unsigned parts, Status *st)
 {
     m->origin = MODEL_CHECKPOINT;
     if (m->layers)
         return fail(st, "%s is a checkpoint: only a folder or a .gguf file can be cut to its first layers", m->path);
-    unsigned read = (parts & (MODEL_WEIGHTS | MODEL_IN_PLACE) ? CHECKPOINT_WEIGHTS : 0) |
-                    (parts & MODEL_OPTIMIZER ? CHECKPOINT_OPTIMIZER : 0) |
+    unsigned read = CHECKPOINT_OPEN | (parts & MODEL_OPTIMIZER ? CHECKPOINT_OPTIMIZER : 0) |
                     (parts & MODEL_ATTACHMENTS ? CHECKPOINT_ATTACHED : 0);
     Checkpoint *c = m->checkpoint = checkpoint_load(m->path, read, st);
     if (!c) return false;
     m->config = c->config;
     m->table = c->table;
-    m->weights = c->weights;
     m->attached = c->meta.attached;
     c->table = (ParamTable){0};
-    c->weights = NULL;
     c->meta.attached = (Attachments){0};
-    m->file_tensors = m->table.n;
+    for (int i = 0; i < m->table.n; i++) m->file_tensors += checkpoint_holds(&c->meta, i);
     if (c->has_bf16) note_type(m, "BF16");
     if (c->has_f32) note_type(m, "F32");
     Status ignored = {0};
     if (parts & MODEL_TOKENIZER && c->meta.tokenizer)
         keep_tokenizer(m, tokenizer_parse(c->meta.tokenizer, c->meta.tokenizer_length, m->path, &ignored), &ignored);
-    return true;
+    bool weights = parts & MODEL_WEIGHTS, any = weights || parts & MODEL_IN_PLACE;
+    return (!any || !c->meta.base || join_base(m, base, parts, st)) && (!weights || model_read_weights(m, st));
 }
 
 static bool open_hf(LoadedModel *m, unsigned parts, Status *st)
@@ -188,7 +206,7 @@ static bool open_folder(LoadedModel *m, unsigned parts, Status *st)
 }
 
 /* By the first bytes, not by the name's ending. */
-static bool open_file(LoadedModel *m, unsigned parts, Status *st)
+static bool open_file(LoadedModel *m, const char *base, unsigned parts, Status *st)
 {
     char magic[4] = "";
     FILE *in = fopen(m->path, "rb");
@@ -198,16 +216,16 @@ static bool open_file(LoadedModel *m, unsigned parts, Status *st)
     size_t length = strlen(m->path);
     if (length > 12 && !strcmp(m->path + length - 12, ".safetensors"))
         return fail(st, "%s is one file of a model: give the folder that holds it and config.json", m->path);
-    return open_checkpoint(m, parts, st) || stand_in(m->path, st);
+    return open_checkpoint(m, base, parts, st) || stand_in(m->path, st);
 }
 
-static bool open_any(LoadedModel *m, const char *name, unsigned parts, Status *st)
+static bool open_any(LoadedModel *m, const char *name, const char *base, unsigned parts, Status *st)
 {
     if (strlen(name) >= sizeof m->path) return fail(st, "path %.60s... is too long", name);
     strcpy(m->path, name);
     if (is_folder(name)) return open_folder(m, parts, st);
-    if (access(name, F_OK) == 0) return open_file(m, parts, st);
-    if (model_stage_path(name, m->path, sizeof m->path)) return open_checkpoint(m, parts, st);
+    if (access(name, F_OK) == 0) return open_file(m, base, parts, st);
+    if (model_stage_path(name, m->path, sizeof m->path)) return open_checkpoint(m, base, parts, st);
     strcpy(m->path, name);
     if (!known_model(name, &m->config)) return fail_unknown(name, st);
     m->origin = MODEL_KNOWN;
@@ -215,19 +233,19 @@ static bool open_any(LoadedModel *m, const char *name, unsigned parts, Status *s
     return true;
 }
 
-LoadedModel *model_open(const char *name, unsigned parts, Status *st)
-{
-    return model_open_layers(name, 0, parts, st);
-}
-
-LoadedModel *model_open_layers(const char *name, int layers, unsigned parts, Status *st)
+LoadedModel *model_open_as(const char *name, int layers, const char *base, unsigned parts, Status *st)
 {
     LoadedModel *m = calloc(1, sizeof *m);
     CHECK(m);
     m->layers = layers;
-    if (open_any(m, name, parts, st)) return m;
+    if (open_any(m, name, base, parts, st)) return m;
     model_close(m);
     return NULL;
+}
+
+LoadedModel *model_open(const char *name, unsigned parts, Status *st)
+{
+    return model_open_as(name, 0, NULL, parts, st);
 }
 
 void model_close(LoadedModel *m)
@@ -240,7 +258,15 @@ void model_close(LoadedModel *m)
     attachments_free(&m->attached);
     st_close(m->source);
     gguf_close(m->gguf);
+    model_close(m->base);
     free(m);
+}
+
+StFile *model_take_source(LoadedModel *m)
+{
+    StFile **from = m->base ? &m->base->source : &m->source, *f = m->attached.ntensors ? *from : NULL;
+    if (f) *from = NULL;
+    return f;
 }
 
 static bool read_one(void *from, const Param *p, float *w, Status *st)
@@ -261,9 +287,20 @@ bool model_read_weights(LoadedModel *m, Status *st)
     return ok;
 }
 
+/* The base's parameter that p is; NULL: m's file has its own. */
+static const Param *of_base(const LoadedModel *m, const Param *p)
+{
+    int i = m->base ? params_find_name(&m->table, p->name) : -1;
+    if (i < 0 || checkpoint_holds(&m->checkpoint->meta, i)) return NULL;
+    return &m->base->table.params[params_find_name(&m->base->table, p->name)];
+}
+
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st)
 {
+    const Param *its = m->weights ? NULL : of_base(m, p);
     if (m->weights) memcpy(out, m->weights + p->offset, p->count * sizeof *out);
+    else if (its) return model_param_read(m->base, its, out, st);
+    else if (m->checkpoint) return checkpoint_param_read(m->checkpoint, p, out, st);
     else if (m->gguf) return gguf_param_read(m->gguf, m->path, &m->config, p, out, st);
     else return hf_param_read(m->source, m->path, &m->config, p, out, st);
     return true;
@@ -271,6 +308,8 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
 
 const void *model_param_bf16(const LoadedModel *m, const Param *p)
 {
+    const Param *its = m->weights ? NULL : of_base(m, p);
+    if (its) return model_param_bf16(m->base, its);
     return m->source ? hf_param_bf16(m->source, &m->config, p) : NULL;
 }
 

@@ -9,8 +9,7 @@
 
 typedef enum { MODEL_CHECKPOINT, MODEL_HF, MODEL_GGUF, MODEL_KNOWN } ModelOrigin;
 
-/* What to read besides config and table. IN_PLACE: weights only where they are in memory anyway (a checkpoint's, which is
- * always read whole); those of others stay in their file, for model_param_read. */
+/* What to read besides config and table. IN_PLACE: weights stay in their file, for model_param_read or model_read_weights. */
 enum { MODEL_WEIGHTS = 1, MODEL_OPTIMIZER = 2, MODEL_TOKENIZER = 4, MODEL_ATTACHMENTS = 8, MODEL_IN_PLACE = 16 };
 
 typedef struct LoadedModel {
@@ -28,15 +27,20 @@ typedef struct LoadedModel {
     int layers;     /* what was asked for: 0 all */
     StFile *source; /* MODEL_HF, MODEL_GGUF: what is still mapped */
     GgufFile *gguf;
+    struct LoadedModel
+        *base; /* with WEIGHTS or IN_PLACE: what has the tensors that a checkpoint does not hold; NULL: it holds all */
 } LoadedModel;
 
 /* Opens `name` with `parts` of MODEL_*. Tensors are checked for presence and shape even when weights are not asked for;
  * a checkpoint is always verified whole. A model whose tokenizer is missing or unreadable opens all the same. */
 LoadedModel *model_open(const char *name, unsigned parts, Status *st);
-/* The same model cut to its first layers (0: all), then norm and head; of a folder or a .gguf file. */
-LoadedModel *model_open_layers(const char *name, int layers, unsigned parts, Status *st);
+/* The same, of a folder or a .gguf file cut to its first layers (0: all), then norm and head; base: where the base of a
+ * checkpoint that holds only what was trained lies now (NULL: where it was). */
+LoadedModel *model_open_as(const char *name, int layers, const char *base, unsigned parts, Status *st);
 /* Reads the weights of a model that was opened without (MODEL_IN_PLACE). */
 bool model_read_weights(LoadedModel *m, Status *st);
+/* The open file that m->attached may point into, the caller's from now on (st_close); NULL: there is none. */
+StFile *model_take_source(LoadedModel *m);
 void model_close(LoadedModel *m);
 
 /* Parameters one by one, from the mapping or from m->weights, so that a copy from file to file never holds a model in

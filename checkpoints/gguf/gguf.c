@@ -370,6 +370,19 @@ const GgufTensor *gguf_find(const GgufFile *f, const char *name)
     return NULL;
 }
 
+bool gguf_mapped(const GgufFile *f, size_t i, MappedFile *out)
+{
+    if (i > (size_t)f->n_parts) return false;
+    const GgufFile *part = i ? f->parts[i - 1] : f;
+    size_t header = part->size;
+    for (size_t k = 0; k < f->ntensors; k++) {
+        const uint8_t *data = f->tensors[k].data;
+        if (data >= part->base && (size_t)(data - part->base) < header) header = (size_t)(data - part->base);
+    }
+    *out = (MappedFile){part->base, part->size, header};
+    return true;
+}
+
 bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, Status *st)
 {
     unsigned elements = 1, bytes = 1;

@@ -3,6 +3,7 @@
 #ifndef CHECKPOINTS_GGUF_H
 #define CHECKPOINTS_GGUF_H
 
+#include "checkpoints/mapping.h"
 #include "core/params.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -22,6 +23,8 @@ void gguf_close(GgufFile *f);
 size_t gguf_count(const GgufFile *f);
 const GgufTensor *gguf_at(const GgufFile *f, size_t i); /* in the file's order */
 const GgufTensor *gguf_find(const GgufFile *f, const char *name);
+/* File i of its parts; false: there are no more. */
+bool gguf_mapped(const GgufFile *f, size_t i, MappedFile *out);
 /* out[n] = elements [from, from + n) as f32; both multiples of ne[0], or the whole. F32, F16, BF16, Q8_0, Q4_0, Q4_1,
  * Q5_0, Q5_1, Q2_K .. Q6_K, IQ4_NL, IQ4_XS. */
 bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, Status *st);

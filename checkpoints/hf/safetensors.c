@@ -172,11 +172,19 @@ static bool parse_tensors(StFile *f, const Json *header, const char *data, size_
     return check_tiling(f, first, data, size, path, st);
 }
 
-static bool parse_header(StFile *f, const Mapping *m, Status *st)
+/* The eight bytes at the front; 0 where there are not so many. */
+static uint64_t header_length(const Mapping *m)
 {
     uint64_t length = 0;
     const unsigned char *bytes = m->base;
     for (int i = 0; i < 8 && m->size >= 8; i++) length |= (uint64_t)bytes[i] << (8 * i);
+    return length;
+}
+
+static bool parse_header(StFile *f, const Mapping *m, Status *st)
+{
+    uint64_t length = header_length(m);
+    const unsigned char *bytes = m->base;
     if (m->size < 10 || length < 2 || length > HEADER_LIMIT || length > m->size - 8 || bytes[8] != '{')
         return fail(st, "%s is no safetensors file, or it is truncated: its header length does not fit its size",
                     m->path);
@@ -363,6 +371,13 @@ const StTensor *st_find(const StFile *f, const char *name)
 {
     StTensor key = {.name = name};
     return f->n ? bsearch(&key, f->tensors, f->n, sizeof *f->tensors, compare_names) : NULL;
+}
+
+bool st_mapped(const StFile *f, size_t i, MappedFile *out)
+{
+    if (i >= f->nmaps) return false;
+    *out = (MappedFile){f->maps[i].base, f->maps[i].size, 8 + (size_t)header_length(&f->maps[i])};
+    return true;
 }
 
 const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset)

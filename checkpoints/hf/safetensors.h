@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "checkpoints/mapping.h"
 #include "core/base/status.h"
 
 typedef enum {
@@ -49,6 +50,8 @@ void st_close(StFile *f);
 size_t st_count(const StFile *f);
 const StTensor *st_at(const StFile *f, size_t i);
 const StTensor *st_find(const StFile *f, const char *name); /* NULL when absent */
+/* Shard i; false: there are no more. */
+bool st_mapped(const StFile *f, size_t i, MappedFile *out);
 /* Where a tensor's data lie: path (the file's own string) and *offset in it. */
 const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset);
 /* out[count] = the tensor as f32 (F32, F16, BF16, F64 and F8_E4M3 accepted). */

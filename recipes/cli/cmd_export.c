@@ -56,8 +56,9 @@ static int read_args(int argc, char **argv, ExportArgs *a)
          "f32 (default), f16, bf16; gguf also q8_0"},
         {"--adapter", "DIR", OPTION_TEXT, &a->adapter, 0, 0,
          "adds the LoRA adapter that peft wrote to this folder, so that it is merged"},
-        {"--base", "NAME", OPTION_TEXT, &a->base, 0, 0,
-         "peft: how the adapter names its base model (default: model.from of the run's recipe)"},
+        {"--base", "DIR", OPTION_TEXT, &a->base, 0, 0,
+         "hf, gguf: where the base of the checkpoint lies now, when it was moved; peft: how the adapter names its\n"
+         "base model (default: model.from of the run's recipe)"},
         {"-o", "OUT", OPTION_TEXT, &a->out, 0, 0, "the folder (new or empty) or the file to write"},
     };
     const Usage usage = {.name = "export",
@@ -76,7 +77,6 @@ static int read_args(int argc, char **argv, ExportArgs *a)
     if (code != COMMAND_GO) return code;
     if (!formatted || !a->out) return command_usage(&usage, "it needs --format hf|gguf|peft and -o OUT");
     a->type = &types[type];
-    if (a->base && a->format != EXPORT_PEFT) return command_usage(&usage, "--base is for --format peft");
     if (a->format != EXPORT_GGUF && a->type->hf == ST_OTHER)
         return command_usage(&usage, "--dtype %s is for --format gguf", a->type->name);
     return COMMAND_GO;
@@ -213,7 +213,8 @@ int cmd_export(int argc, char **argv)
     Status st = {0};
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
-    LoadedModel *m = model_open(a.model, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
+    LoadedModel *m = model_open_as(a.model, 0, a.format == EXPORT_PEFT ? NULL : a.base,
+                                   MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
     if (!m) return command_failed(&st);
     bool ok = model_has_weights(m, a.model, &st);
     ok = ok &&

@@ -8,7 +8,7 @@
 #include "recipes/cli/commands.h"
 
 typedef struct ImportArgs {
-    const char *model, *out;
+    const char *model, *out, *base;
     int layers;
 } ImportArgs;
 
@@ -18,6 +18,7 @@ static int read_args(int argc, char **argv, ImportArgs *a)
         {"-o", "CKPT", OPTION_TEXT, &a->out, 0, 0, "the checkpoint to write (.h5)"},
         {"--layers", "N", OPTION_INT, &a->layers, 1, 1 << 16,
          "only the first N layers, to try a model that is too large for this machine"},
+        {"--base", "DIR", OPTION_TEXT, &a->base, 0, 0, "where the base of a checkpoint lies now, when it was moved"},
     };
     const Usage usage = {
         .name = "import",
@@ -65,7 +66,8 @@ int cmd_import(int argc, char **argv)
     Status st = {0};
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
-    LoadedModel *m = model_open_layers(a.model, a.layers, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
+    LoadedModel *m =
+        model_open_as(a.model, a.layers, a.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
     if (!m) return command_failed(&st);
     bool ok = model_has_weights(m, a.model, &st);
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 import: without its tokenizer: %s\n", m->tokenizer_fault);

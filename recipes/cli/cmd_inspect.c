@@ -14,7 +14,8 @@ int cmd_inspect(int argc, char **argv)
         {"--prompt", "P", OPTION_INT, &prompt, 0, 1 << 24, "a prompt of the step (default 0, the first)"},
         {"--tensors", NULL, OPTION_FLAG, &o.tensors, 0, 0, "every tensor in a row of its own"},
         {"--sha256", NULL, OPTION_FLAG, &o.sha256, 0, 0,
-         "hash the weights of folders and .gguf files too (reads them all)"},
+         "hash the weights of folders, .gguf files and checkpoints with a base too (reads them all)"},
+        {"--base", "DIR", OPTION_TEXT, &o.base, 0, 0, "where the base of a checkpoint lies now, when it was moved"},
         {"--json", NULL, OPTION_FLAG, &o.json, 0, 0, "JSON instead of tables"},
     };
     const Usage usage = {

@@ -7,10 +7,11 @@
 
 typedef struct InspectOptions {
     bool json, tensors, sha256;
+    const char *base; /* where the base of a checkpoint lies now; NULL: where it was */
 } InspectOptions;
 
 /* Config, parameter table (tensors of one kind and shape in a row, or each), counts; the sha256 of the weights of a
- * checkpoint, of other models when asked for. */
+ * checkpoint that holds all of them, of other models when asked for. */
 bool inspect_model(const char *name, const InspectOptions *o, Status *st);
 
 /* The stages of a run's folder, from its summary.json; false (no sentence) when name is no run's folder. */

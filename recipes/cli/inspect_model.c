@@ -121,10 +121,23 @@ static void print_model(const LoadedModel *m, const Row *rows, int n, const char
            grouped(m->table.active, active));
     if (m->config.head == HEAD_LM) print_cache(&m->config);
     if (m->file_types[0]) printf("in the file: %d tensors, %s\n", m->file_tensors, m->file_types);
+    if (m->base)
+        printf("the other %d tensors are those of %s (fingerprint %s)\n", m->table.n - m->file_tensors, m->base->path,
+               m->checkpoint->meta.base->sha256);
     if (m->checkpoint) print_meta(&m->checkpoint->meta);
     if (sha256[0]) printf("weights_sha256 %s\n", sha256);
     free(config);
     json_free(object);
+}
+
+static Json *base_json(const LoadedModel *m)
+{
+    Json *o = json_new_object();
+    json_set(o, "path", json_new_text(m->base->path));
+    json_set(o, "tensors", json_new_int(m->checkpoint->meta.base->tensors));
+    json_set(o, "sha256", json_new_text(m->checkpoint->meta.base->sha256));
+    json_set(o, "held", json_new_int(m->file_tensors));
+    return o;
 }
 
 static void print_model_json(const LoadedModel *m, const Row *rows, int n, const char *sha256)
@@ -152,6 +165,7 @@ static void print_model_json(const LoadedModel *m, const Row *rows, int n, const
         json_set(o, "finished", json_new_bool(m->checkpoint->meta.finished));
         json_set(o, "seed", json_new_int(m->checkpoint->meta.seed));
     }
+    if (m->base) json_set(o, "base", base_json(m));
     if (sha256[0]) json_set(o, "weights_sha256", json_new_text(sha256));
     json_line_print(o);
 }
@@ -159,8 +173,12 @@ static void print_model_json(const LoadedModel *m, const Row *rows, int n, const
 bool inspect_model(const char *name, const InspectOptions *o, Status *st)
 {
     char sha256[65] = "";
-    LoadedModel *m = model_open(name, o->sha256 ? MODEL_WEIGHTS : MODEL_IN_PLACE, st);
+    LoadedModel *m = model_open_as(name, 0, o->base, o->sha256 ? MODEL_WEIGHTS : MODEL_IN_PLACE, st);
     if (!m) return false;
+    if (m->checkpoint && !m->base && !model_read_weights(m, st)) {
+        model_close(m);
+        return false;
+    }
     if (m->weights) weights_sha256(&m->table, m->weights, sha256);
     Row *rows;
     int n = collect(&m->table, o->tensors, &rows);

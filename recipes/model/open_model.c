@@ -22,7 +22,7 @@ DType open_model_precision(const CheckpointMeta *meta)
 
 bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
 {
-    *m = (OpenModel){.file = model_open(name, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
+    *m = (OpenModel){.file = model_open_as(name, 0, o->base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st)};
     if (!m->file) return false;
     RuntimeOptions options = *o;
     if (!options.dtype_given)
@@ -47,9 +47,16 @@ static bool open_placed(OpenModel *m, size_t work, Status *st)
     return true;
 }
 
+/* Weights of a checkpoint are read whole, and so is a base that adapters are added to. */
+static bool may_be_placed(const LoadedModel *m)
+{
+    return !m->checkpoint || (m->base && !m->config.lora.rank);
+}
+
 bool open_model_weights(OpenModel *m, size_t work, Status *st)
 {
-    if (!m->file->weights && !placing_fits(&m->machine, m->file, work)) return open_placed(m, work, st);
+    if (!m->file->weights && may_be_placed(m->file) && !placing_fits(&m->machine, m->file, work))
+        return open_placed(m, work, st);
     if (!model_read_weights(m->file, st) || !model_finite(m->file, st)) return false;
     m->policy = policy_new(machine_engine(&m->machine), &m->file->config, 0, m->file->weights);
     m->file->weights = NULL;

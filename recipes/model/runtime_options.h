@@ -17,6 +17,7 @@ typedef struct RuntimeOptions {
     double checkpoint_seconds; /* of work between checkpoints */
     bool skip_bad;             /* JSONL: count and skip broken lines */
     bool verbose;
+    const char *base; /* where the base of a checkpoint lies now; NULL: where it was (checkpoints/base.h) */
     const char
         *adapter; /* a PEFT folder on top of the model; NULL: none. An option of the commands that open one model */
     bool other_machine; /* resume although the checkpoint was made by another machine kind */
@@ -24,7 +25,7 @@ typedef struct RuntimeOptions {
 
 RuntimeOptions runtime_defaults(void);
 
-enum { RUNTIME_OPTIONS = 10 };
+enum { RUNTIME_OPTIONS = 11 };
 typedef struct RuntimeTable {
     OptionChoice precision;
     Option rows[RUNTIME_OPTIONS];

@@ -101,13 +101,15 @@ static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status
 static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeStage *trains, char **extra, Status *st)
 {
     char *path = resolve(r, from);
-    LoadedModel *m = model_open(path, MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    LoadedModel *m =
+        model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
     bool own = strcmp(path, from) != 0;
     free(path);
     if (!m) return NULL;
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
-    if (!st->failed && model_has_weights(m, from, st) && model_finite(m, st) && fits_tokenizer(r, m, from, st) &&
+    if (!st->failed && model_has_weights(m, from, st) && model_read_weights(m, st) && model_finite(m, st) &&
+        fits_tokenizer(r, m, from, st) &&
         (!trains || trains->extend <= 1 || config_extend(&m->config, trains->extend, st) ||
          fail_prefix(st, "extend: %s", from)) &&
         (!trains || give_adapters(r, m, from, st))) {
@@ -117,8 +119,12 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeSt
         } else {
             p = policy_new(machine_engine(&r->machine), &m->config, r->recipe->seed, m->weights);
             m->weights = NULL; /* the policy's now */
-            policy_attach(p, &m->attached, m->source);
-            m->source = NULL;
+        }
+        bool noted = !trains || policy_note_base(p, m, !own, st);
+        if (m->config.head == p->config.head) policy_attach(p, m);
+        if (!noted) {
+            policy_free(p);
+            p = NULL;
         }
     }
     model_close(m);

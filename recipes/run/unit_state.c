@@ -66,12 +66,14 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     snprintf(meta.precision, sizeof meta.precision, "%s", dtype_name(r->recipe->precision));
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
     const char *before = ops_clocked_phase(r->machine.times, "checkpoint");
+    policy_base(p, &meta);
     PolicyMaster host = policy_master_open(p);
     bool ok = checkpoint_save(path, &p->config, &p->engine.table, host.weights, finished ? NULL : host.m,
                               finished ? NULL : host.v, finished ? NULL : host.reference, &meta, st);
     policy_master_close(p, &host);
     ops_clocked_phase(r->machine.times, before);
     free(extra);
+    free(meta.held);
     return ok;
 }
 
@@ -155,19 +157,26 @@ static bool select_trained(UnitRun *u, Status *st)
     return train_select(&u->policy->engine.table, &u->run->recipe->train, st) || fail_prefix(st, "%s", u->unit->name);
 }
 
-/* The unit as the checkpoint says; its blocks become the policy's. */
-static bool take_checkpoint(UnitRun *u, Checkpoint *c, const char *path, Status *st)
+static LoadedModel *open_checkpoint(const Run *r, const char *path, Status *st)
 {
-    u->policy = policy_new(machine_engine(&u->run->machine), &c->config, u->run->recipe->seed, c->weights);
-    c->weights = NULL;
-    if (!select_trained(u, st)) return false;
-    if (c->m && c->table.state_total != u->policy->engine.table.state_total)
+    return model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_OPTIMIZER | MODEL_ATTACHMENTS, st);
+}
+
+/* The unit as the checkpoint says; its blocks become the policy's. */
+static bool take_checkpoint(UnitRun *u, LoadedModel *m, const char *path, Status *st)
+{
+    Checkpoint *c = m->checkpoint;
+    if (!model_read_weights(m, st)) return false;
+    u->policy = policy_new(machine_engine(&u->run->machine), &m->config, u->run->recipe->seed, m->weights);
+    m->weights = NULL;
+    if (!select_trained(u, st) || !policy_note_base(u->policy, m, false, st)) return false;
+    if (c->m && m->table.state_total != u->policy->engine.table.state_total)
         return fail(st,
                     "%s holds moments of other parameters than `train` names: take it away, and the stage starts again",
                     path);
     if (c->m) policy_resume(u->policy, c->m, c->v, c->reference);
     c->m = c->v = c->reference = NULL;
-    policy_attach(u->policy, &c->meta.attached, NULL);
+    policy_attach(u->policy, m);
     u->policy->optimizer_step = c->meta.optimizer_step;
     u->step = c->meta.step;
     u->cursor = c->meta.cursor;
@@ -185,13 +194,14 @@ static bool is_of_unit(const Checkpoint *c, const Unit *u)
 
 static bool load_model(UnitRun *u, const char *path, Status *st)
 {
-    Checkpoint *c = checkpoint_load(path, CHECKPOINT_ALL, st);
-    if (!c) return false;
+    LoadedModel *m = open_checkpoint(u->run, path, st);
+    if (!m) return false;
+    const Checkpoint *c = m->checkpoint;
     bool ok = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
     if (ok && (!is_of_unit(c, u->unit) || !c->m))
         ok = fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
-    ok = ok && take_checkpoint(u, c, path, st);
-    checkpoint_free(c);
+    ok = ok && take_checkpoint(u, m, path, st);
+    model_close(m);
     return ok;
 }
 
@@ -271,12 +281,13 @@ bool unit_take_result(UnitRun *u, Status *st)
 {
     if (u->unit->kind->makes_samples) return false;
     char *path = unit_result_path(u->run, u->unit);
-    Checkpoint *c = access(path, F_OK) ? NULL : checkpoint_load(path, CHECKPOINT_ALL, st);
+    LoadedModel *m = access(path, F_OK) ? NULL : open_checkpoint(u->run, path, st);
+    const Checkpoint *c = m ? m->checkpoint : NULL;
     Status other = {0};
     bool ours = c && c->meta.finished && is_of_unit(c, u->unit) && run_owns(u->run, &c->meta, path, &other);
-    bool ok = ours && take_checkpoint(u, c, path, st) && cut_back(u, st);
+    bool ok = ours && take_checkpoint(u, m, path, st) && cut_back(u, st);
     if (ok) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
-    if (c) checkpoint_free(c);
+    model_close(m);
     free(path);
     return ok;
 }
