@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/hash.h"
 #include "data/dataset_row.h"
 #include "data/sandbox/sandbox.h"
 #include "data/text.h"

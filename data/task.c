@@ -7,6 +7,7 @@
 
 #include "core/base/check.h"
 #include "core/base/clock.h"
+#include "core/base/hash.h"
 #include "data/conversation.h"
 #include "data/sandbox/code_tests.h"
 #include "data/text.h"

@@ -19,9 +19,4 @@ char *text_take(Text *t);
 /* A malloc'ed copy of n bytes, NUL-terminated. */
 char *text_copy(const char *bytes, size_t n);
 
-/* FNV-1a, 64 bits, of n bytes, started at `seed` (0: the usual offset). */
-uint64_t hash_bytes(const void *bytes, size_t n, uint64_t seed);
-/* Spreads a hash over all 64 bits (the finaliser of splitmix64), for taking its remainder or its share of the range. */
-uint64_t hash_spread(uint64_t h);
-
 #endif

@@ -67,6 +67,7 @@ static void backend_close(Backend *b)
     if (!b) return;
     cublas_close(b);
     if (b->stream) {
+        gpu_recordings_free(b);
         gpu_free(b, b->scratch);
         gpu_free(b, b->table);
         cudaStreamDestroy(b->stream);
@@ -88,8 +89,11 @@ static void fill_table(Ops *ops)
                            .download = gpu_download,
                            .copy = gpu_move,
                            .wait = gpu_wait};
+    const char *replay = getenv("R1_REPLAY");
+    if (!replay || strcmp(replay, "no")) ops->device.replay = gpu_replay, ops->device.recorded = gpu_recorded;
 #if defined(R1_EMULATED)
-    if (emu_is_checked()) ops->device.note = gpu_note;
+    /* Arrays of an arena that a recorded step uses are not told of again: nothing is recorded where they are checked. */
+    if (emu_is_checked()) ops->device.note = gpu_note, ops->device.replay = NULL, ops->device.recorded = NULL;
 #endif
 #define USE_OP(op) ops->op = gpu_##op;
     OPS_COMPUTE(USE_OP)
@@ -239,6 +243,7 @@ const GpuPlugin *r1_gpu_plugin(void)
         .probe_bf16 = gpu_probe_mma,
         .probe_read = gpu_probe_read,
         .probe_update = gpu_probe_update,
+        .replays = gpu_replays,
 #if defined(R1_EMULATED)
         .emulate = plugin_emulate,
         .reports = emu_reports,

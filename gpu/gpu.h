@@ -5,7 +5,7 @@
 
 #include "core/ops/ops.h"
 
-enum { R1_GPU_ABI = 2 };
+enum { R1_GPU_ABI = 3 };
 
 typedef struct GpuOptions {
     int device;
@@ -33,6 +33,8 @@ typedef struct GpuPlugin {
     double (*probe_bf16)(Backend *b, long rounds);
     double (*probe_read)(Backend *b, const float *x, size_t n);
     double (*probe_update)(Backend *b, float *x, size_t n);
+    /* How many times recorded calls were issued again (Device.replay). */
+    long (*replays)(const Backend *b);
     /* For tests of an emulated plugin, NULL on a card (gpu/emu/control.h). schedule: "forward", "reverse", "seed:N"; streams:
      * "eager", "lazy", "random:N"; foreign: kernels may be given the process's own memory. reports: faults found so far. */
     void (*emulate)(const char *schedule, const char *streams, bool foreign);

@@ -41,6 +41,7 @@ struct Backend {
     Status fault;
     const struct DriverCalls *driver; /* of memory.c */
     struct Range *ranges;
+    struct Recordings *recordings; /* of replay.c */
     char describe[400], machine_kind[160];
 };
 
@@ -58,6 +59,18 @@ void gpu_move(Backend *b, void *to, const void *from, size_t bytes);
 void gpu_wait(Backend *b);
 /* Bytes of scratch and of ranges. */
 size_t gpu_bytes(const Backend *b);
+
+/* gpu/replay.c: Device.replay and Device.recorded. */
+bool gpu_replay(Backend *b, uint64_t key);
+bool gpu_recorded(Backend *b);
+/* True while calls are recorded; what cannot be recorded makes the recording fail. */
+bool gpu_recording(const Backend *b);
+void gpu_recording_fails(Backend *b);
+/* Forgets all recordings: memory that they name goes. */
+void gpu_recordings_drop(Backend *b);
+void gpu_recordings_free(Backend *b);
+/* How many times recorded calls were issued again. */
+long gpu_replays(const Backend *b);
 
 /* Device memory for what an op leaves to its next launch: 256-byte aligned, uninitialised, good until the next op asks. One call
  * an op. NULL, and a fault, where there is not that much. */

@@ -75,6 +75,7 @@ void *gpu_alloc(Backend *b, size_t bytes)
 void gpu_free(Backend *b, void *p)
 {
     if (!p) return;
+    gpu_recordings_drop(b);
     cudaStreamSynchronize(b->stream);
     cudaFree(p);
 }
@@ -82,6 +83,10 @@ void gpu_free(Backend *b, void *p)
 static void *grown(Backend *b, void **block, size_t *size, size_t bytes)
 {
     if (bytes <= *size) return *block;
+    if (gpu_recording(b)) { /* what is recorded with the old block is thrown away */
+        gpu_recording_fails(b);
+        return *block;
+    }
     gpu_free(b, *block);
     *size = bytes + bytes / 4;
     *block = gpu_alloc(b, *size);
@@ -173,6 +178,7 @@ void gpu_range_close(Backend *b, void *range, size_t bytes)
     (void)bytes;
     if (!range) return;
     Range *r = find_range(b, range), **link = &b->ranges;
+    gpu_recordings_drop(b);
     cudaStreamSynchronize(b->stream);
     if (r->mapped) b->driver->unmap(r->at, r->mapped);
     b->driver->address_free(r->at, r->bytes);

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct Backend Backend; /* threads, scratch, packed weights: the backend's own */
 
@@ -33,6 +34,14 @@ typedef struct Device {
     void (*download)(Backend *b, void *to, const void *from, size_t bytes); /* from the device; waits */
     void (*copy)(Backend *b, void *to, const void *from, size_t bytes);     /* on the device */
     void (*wait)(Backend *b);                                               /* until all calls so far are done */
+
+    /* Calls that are made again with the same arguments and other contents of their arrays (NULL: every call is made).
+     * replay: true: the calls recorded under this key were issued again, and none is to be made; false: make them, then
+     * ask `recorded`: true: they are done or queued; false: make them once more (the recording failed, and nothing was
+     * done). Between the two nothing is uploaded, downloaded, allocated or freed. A recording ends with any block or
+     * range that is freed. */
+    bool (*replay)(Backend *b, uint64_t key);
+    bool (*recorded)(Backend *b);
 } Device;
 
 /* The process's memory, for backends that compute in it. */

@@ -8,6 +8,7 @@
 #include "core/base/check.h"
 #include "core/batches.h"
 #include "core/lora.h"
+#include "core/model.h"
 #include "core/rollout/draft.h"
 #include "core/rollout/rollout_need.h"
 #include "core/rollout/rollout_rows.h"
@@ -211,22 +212,51 @@ static void accept_rows(Rollout *r, Slot *slot, const int32_t *ids, const float 
     slot->pending = taken;
 }
 
-/* Samples the next tokens of m slots from logits of their rows, one after another: of the last token and of every guess. */
-static void sample_slots(Rollout *r, Slot **slots, int m, float *logits)
+/* The rows of m slots, one after another: of the last token and of every guess. */
+static size_t rows_of(Slot **slots, int m)
+{
+    size_t n = (size_t)m;
+    for (int i = 0; i < m; i++) n += (size_t)slots[i]->guessed;
+    return n;
+}
+
+/* Where the next tokens of n rows go, and the random numbers that choose them; on the device. */
+typedef struct Draws {
+    size_t n;
+    int32_t *ids;
+    float *lp;
+    const float *u;
+} Draws;
+
+static Draws draws_of(Rollout *r, Slot **slots, int m)
 {
     Engine *e = r->s->e;
-    size_t n = (size_t)m, at = 0;
-    for (int i = 0; i < m; i++) n += (size_t)slots[i]->guessed;
-    int32_t *ids = arena_ints(&e->arena, n);
-    float *lp = arena_floats(&e->arena, n), *u = arena_floats(&e->host, n);
+    size_t at = 0;
+    Draws d = {.n = rows_of(slots, m)};
+    d.ids = arena_ints(&e->arena, d.n);
+    d.lp = arena_floats(&e->arena, d.n);
+    float *u = arena_floats(&e->host, d.n);
     for (int i = 0; i < m; i++) {
         draw(r, slots[i], slots[i]->guessed + 1);
         for (int k = 0; k <= slots[i]->guessed; k++) u[at++] = slots[i]->u[k];
     }
-    e->ops->sample(e->backend, ids, lp, mat_f32(logits, n, (size_t)e->config->V), r->spec->sampling,
-                   engine_upload(e, u, n * sizeof *u));
-    const int32_t *id = engine_download(e, ids, n * sizeof *ids);
-    const float *logprob = engine_download(e, lp, n * sizeof *lp);
+    d.u = engine_upload(e, u, d.n * sizeof *u);
+    return d;
+}
+
+static void sample(Rollout *r, const Draws *d, float *logits)
+{
+    Engine *e = r->s->e;
+    Mat rows = mat_f32(logits, d->n, (size_t)e->config->V);
+    e->ops->sample(e->backend, d->ids, d->lp, rows, r->spec->sampling, d->u);
+}
+
+/* Takes what was sampled in the rows of m slots. */
+static void take(Rollout *r, Slot **slots, int m, const Draws *d)
+{
+    Engine *e = r->s->e;
+    const int32_t *id = engine_download(e, d->ids, d->n * sizeof *id);
+    const float *logprob = engine_download(e, d->lp, d->n * sizeof *logprob);
     for (int i = 0; i < m; i++) {
         int rows = slots[i]->guessed + 1;
         accept_rows(r, slots[i], id, logprob);
@@ -333,7 +363,9 @@ static void admit(Rollout *r)
         e->ops->gather_rows(e->backend, mat_f32(logits, (size_t)m, V),
                             mat_f32(r->s->prompt_logits, (size_t)r->s->n_rows, V),
                             engine_upload_ints(e, row, (size_t)m));
-        sample_slots(r, started, m, logits);
+        Draws d = draws_of(r, started, m);
+        sample(r, &d, logits);
+        take(r, started, m, &d);
         engine_release(e, mark);
     }
 }
@@ -398,6 +430,28 @@ static void keep_states(Rollout *r, Slot **slots, int m, const int *first, const
                                    xn + (size_t)first[i] * C, (size_t)slots[i]->pending * C * sizeof(float));
 }
 
+/* The step's rows through the model, and its samples: issued, or issued again as they were recorded. Returns the rows' final
+ * states; with drafts alone, which read them: their steps are not recorded. */
+static const float *decode(Rollout *r, const RolloutRows *rows, const Draws *d)
+{
+    Engine *e = r->s->e;
+    const Device *device = &e->ops->device;
+    Rows there = rollout_rows_there(e, rows, &r->s->cache);
+    const int32_t *ids = engine_upload_ints(e, rows->ids, (size_t)rows->n);
+    bool records = device->replay && !r->spec->draft && !r->w->keeper;
+    engine_reach(e, there.reach); /* before the tables' addresses are part of the key */
+    uint64_t key = records ? rollout_key(e, r->w, &there, &r->s->cache, r->spec->sampling) : 0;
+    if (records && device->replay(e->backend, key)) return NULL;
+    EngineMark mark = engine_mark(e);
+    const float *xn;
+    do {
+        engine_release(e, mark);
+        xn = model_forward_rows(e, r->w, ids, &there);
+        sample(r, d, rollout_logits(e, r->w, rows, xn));
+    } while (records && !device->recorded(e->backend));
+    return xn;
+}
+
 /* A step of every busy slot: one token, and with drafts as many more as were guessed rightly. */
 static void decode_step(Rollout *r)
 {
@@ -421,13 +475,14 @@ static void decode_step(Rollout *r)
         }
         memcpy(rows.pages + i * rows.tiles, slot->pages, (size_t)slot->tiles * sizeof *slot->pages);
     }
-    float *xn = rollout_states(e, r->w, &rows, &r->s->cache), *logits = rollout_logits(e, r->w, &rows, xn);
+    Draws d = draws_of(r, slots, m);
+    const float *xn = decode(r, &rows, &d);
     r->stats.steps++;
     if (r->next < r->items) {
         r->busy_sum += m;
         r->queued_steps++;
     }
-    sample_slots(r, slots, m, logits);
+    take(r, slots, m, &d);
     if (r->spec->draft) keep_states(r, slots, m, first, xn);
     engine_release(e, mark);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/base/hash.h"
 #include "core/head.h"
 #include "core/model.h"
 
@@ -50,4 +51,17 @@ float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, const f
     float *logits = arena_floats(&e->arena, count * (size_t)e->config->V);
     head_logits(e, w, logits, xn, count);
     return logits;
+}
+
+uint64_t rollout_key(const Engine *e, const Weights *w, const Rows *there, const KvCache *cache, SampleArgs sampling)
+{
+    const void *addresses[] = {
+        e->config,   w->embed.p, w->head.p,    w->norm,       w->layers,    w->expert_views,      e->rope.cos,
+        e->rope.sin, there->pos, there->pages, there->cached, cache->pages, (void *)e->arena.used};
+    int numbers[] = {there->n, cache->kind, cache->n_pages, sampling.top_k, sampling.vocab_used};
+    float reals[] = {sampling.temperature, sampling.top_p};
+    uint64_t h = hash_bytes(addresses, sizeof addresses, 0);
+    h = hash_bytes(numbers, sizeof numbers, h);
+    h = hash_bytes(reals, sizeof reals, h);
+    return hash_bytes(w->layers, (size_t)w->L * sizeof *w->layers, h);
 }

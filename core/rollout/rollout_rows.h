@@ -3,6 +3,7 @@
 #define CORE_ROLLOUT_ROWS_H
 
 #include "core/block.h"
+#include "core/head.h"
 
 /* Arrays in the engine's host arena, written by the caller. */
 typedef struct RolloutRows {
@@ -23,5 +24,9 @@ Rows rollout_rows_there(Engine *e, const RolloutRows *r, KvCache *cache);
 float *rollout_states(Engine *e, const Weights *w, const RolloutRows *r, KvCache *cache);
 /* Logits in the arena, of every prompt's last row [nseq, V], or of all rows [n, V], from the states of all rows. */
 float *rollout_logits(Engine *e, const Weights *w, const RolloutRows *r, const float *xn);
+
+/* A name for the calls of a decode step (rollout_states, rollout_logits, sample): equal when every argument that is passed by
+ * value is, the arrays' addresses among them. there: where the rows lie; they are deterministic in an arena. */
+uint64_t rollout_key(const Engine *e, const Weights *w, const Rows *there, const KvCache *cache, SampleArgs sampling);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/base/hash.h"
 #include "data/file.h"
 #include "data/text.h"
 

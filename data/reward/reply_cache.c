@@ -8,6 +8,7 @@
 
 #include "core/base/check.h"
 #include "core/base/durable.h"
+#include "core/base/hash.h"
 #include "data/json.h"
 #include "data/text.h"
 

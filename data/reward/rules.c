@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/hash.h"
 #include "data/text.h"
 #include "data/utf8.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/hash.h"
 #include "data/utf8.h"
 
 /* One cache line a piece, found by its hash; a newcomer takes the place of what was there. */

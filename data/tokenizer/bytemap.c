@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/hash.h"
 
 static uint32_t hash_of(const char *key, size_t length)
 {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/hash.h"
 #include "core/base/check.h"
 #include "data/tokenizer/byte_alphabet.h"
 #include "data/utf8.h"

@@ -374,11 +374,13 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+    recording_forbids("cudaMalloc");
     return block_new(p, current, bytes);
 }
 
 cudaError_t cudaFree(void *p)
 {
+    recording_forbids("cudaFree");
     return block_free(p, false);
 }
 

@@ -60,6 +60,8 @@ bool grid_run(const Grid &g);
 void stream_push(cudaStream_t s, std::function<void()> work, std::function<bool()> ready = nullptr);
 /* Until nothing is queued on the device's streams. */
 void device_drain(int device);
+/* Reports a call that ends a recording on a card. */
+void recording_forbids(const char *what);
 void device_count(int device, uint64_t EmuCounters::*counter, uint64_t by);
 int device_current();
 size_t launch_limit(const void *kernel);

@@ -82,6 +82,12 @@ void stream_push(cudaStream_t s, std::function<void()> work, std::function<bool(
         while (step(s)) {}
 }
 
+void recording_forbids(const char *what)
+{
+    for (auto s : streams)
+        if (s->queue->recording) report("streams: %s while calls are recorded", what);
+}
+
 bool launch_possible(dim3 grid, dim3 block, size_t shared, const void *kernel)
 {
     size_t n = (size_t)block.x * block.y * block.z;
@@ -123,6 +129,8 @@ static cudaError_t copy(void *to, const void *from, size_t bytes, cudaStream_t s
         report("a copy of %zu bytes leaves its allocation (to: %zu are left, from: %zu)", bytes, room_to, room_from);
         return failed(cudaErrorInvalidValue);
     }
+    if (s && s->queue->recording && (home_from == -2 || home_to == -2))
+        report("streams: a recorded copy reads or writes memory of the process when it is replayed");
     if (home_from == -2 && home_to != -2) {
         auto staged = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
         stream_push(s, [to, staged, bytes, home_to] {

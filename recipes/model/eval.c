@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/hash.h"
 #include "data/reflection.h"
 #include "data/text.h"
 #include "recipes/model/eval_numbers.h"

@@ -1,5 +1,5 @@
-/* core on a device: training, sampling, GRPO and a reward model in memory that the process may not touch end with the
- * bits of the CPU's own memory. */
+/* core on a device: training, sampling, GRPO and a reward model in memory that the process may not touch, and on the emulated
+ * GPU, whose decode steps are recorded and issued again, end with the bits of the CPU's own memory. */
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -11,6 +11,8 @@
 #include "core/policy.h"
 #include "core/scalar_head.h"
 #include "cpu/cpu.h"
+#include "gpu/gpu.h"
+#include "recipes/model/plugin.h"
 #include "tests/unit/far_backend.h"
 
 enum { VOCAB = 50, PROMPTS = 5, SAMPLES = 3, TOKENS = 12, ROWS = 400 };
@@ -118,8 +120,8 @@ static void pretrain(Policy *p, Rng *rng, Trace *t)
     batch_free(&b);
 }
 
-static void sample(Policy *p, CacheKind cache, int32_t prompts[PROMPTS][90], RolloutPrompt *list, Completion *out,
-                   Trace *t)
+static void sample(Policy *p, CacheKind cache, float temperature, int32_t prompts[PROMPTS][90], RolloutPrompt *list,
+                   Completion *out, Trace *t)
 {
     static const int32_t stop = 1;
     static const int lengths[PROMPTS] = {3, 64, 90, 1, 20};
@@ -127,7 +129,7 @@ static void sample(Policy *p, CacheKind cache, int32_t prompts[PROMPTS][90], Rol
                         .samples = SAMPLES,
                         .max_tokens = TOKENS,
                         .cache = cache,
-                        .sampling = {.temperature = 1, .top_p = 1},
+                        .sampling = {.temperature = temperature, .top_p = 1},
                         .stops = &stop,
                         .n_stops = 1,
                         .seed = 11,
@@ -213,14 +215,33 @@ static void reward_model(const EngineOptions *o, ModelConfig c, Rng *rng, Trace 
     policy_free(p);
 }
 
-static Trace run(bool far, size_t slice_rows, Arch arch, DType dtype)
+/* Where a run computes: in the process's memory, in memory that it may not touch (half blocks cut at slice_rows), or on the
+ * emulated GPU. */
+typedef struct Place {
+    bool far;
+    size_t slice_rows;
+    const GpuPlugin *plugin;
+    const char *matmul, *streams; /* of the plugin */
+} Place;
+
+static Backend *open_at(const Place *at, DType dtype, const Ops **ops)
+{
+    Status st = {0};
+    CpuOptions cpu = {.threads = 1, .dtype = dtype, .bf16 = "widen"}; /* a copy in bf16 samples: the GPU's form */
+    GpuOptions gpu = {.dtype = dtype, .matmul = at->matmul};
+    if (at->plugin) at->plugin->emulate("forward", at->streams, false);
+    Backend *b = at->plugin ? at->plugin->open(&gpu, ops, &st) : cpu_open(&cpu, ops, &st);
+    if (!b) fail_msg("%s", st.text);
+    if (at->far) far_open(ops, &b, at->slice_rows);
+    return b;
+}
+
+/* replays: how many decode steps were issued again as recorded. */
+static Trace run(const Place *at, Arch arch, DType dtype, long *replays)
 {
     const Ops *ops;
     Status st = {0};
-    CpuOptions cpu = {.threads = 1, .dtype = dtype};
-    Backend *b = cpu_open(&cpu, &ops, &st);
-    if (!b) fail_msg("%s", st.text);
-    if (far) far_open(&ops, &b, slice_rows);
+    Backend *b = open_at(at, dtype, &ops);
     ModelConfig c = model(arch);
     if (!config_validate(&c, &st)) fail_msg("%s", st.text);
     /* One layer's interior is kept, the others are computed again. */
@@ -234,10 +255,13 @@ static Trace run(bool far, size_t slice_rows, Arch arch, DType dtype)
     Completion out[PROMPTS * SAMPLES];
     Trace t = {0};
     pretrain(p, &rng, &t);
-    if (c.attention == ATTENTION_MLA) sample(p, CACHE_LATENT, prompts, list, out, &t);
-    sample(policy_that_samples(p, true), CACHE_EXACT, prompts, list, out, &t);
-    sample(p, CACHE_EXACT, prompts, list, out, &t);
+    if (c.attention == ATTENTION_MLA) sample(p, CACHE_LATENT, 1, prompts, list, out, &t);
+    sample(policy_that_samples(p, true), CACHE_EXACT, 1, prompts, list, out, &t);
+    sample(p, CACHE_EXACT, 1, prompts, list, out, &t);
+    sample(p, CACHE_EXACT, 0.7f, prompts, list, out, &t);
     grpo(p, list, out, &t);
+    sample(p, CACHE_EXACT, 1, prompts, list, out, &t);
+    *replays = at->plugin ? at->plugin->replays(b) : 0;
     reward_model(&o, c, &rng, &t);
     PolicyMaster host = policy_master_open(p);
     size_t bytes = p->engine.table.total * sizeof(float);
@@ -247,6 +271,14 @@ static Trace run(bool far, size_t slice_rows, Arch arch, DType dtype)
     policy_free(p);
     ops->close(b);
     return t;
+}
+
+static void check_equal(size_t number, Trace a, Trace b)
+{
+    assert_int_equal(a.n, b.n);
+    for (size_t k = 0; k < a.n; k++)
+        if (a.bytes[k] != b.bytes[k]) fail_msg("case %zu: byte %zu of %zu differs", number, k, a.n);
+    free(a.bytes), free(b.bytes);
 }
 
 static void same_bits(void **state)
@@ -261,17 +293,45 @@ static void same_bits(void **state)
                  {ARCH_QWEN3, DTYPE_F32, SIZE_MAX},
                  {ARCH_DEEPSEEK_V3, DTYPE_BF16, 2 * TOKEN_BLOCK}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Trace near = run(false, 0, cases[i].arch, cases[i].dtype);
-        Trace far = run(true, cases[i].slice_rows, cases[i].arch, cases[i].dtype);
-        assert_int_equal(near.n, far.n);
-        for (size_t k = 0; k < near.n; k++)
-            if (near.bytes[k] != far.bytes[k]) fail_msg("case %zu: byte %zu of %zu differs", i, k, near.n);
-        free(near.bytes), free(far.bytes);
+        long none;
+        Place near = {0}, far = {.far = true, .slice_rows = cases[i].slice_rows};
+        check_equal(i, run(&near, cases[i].arch, cases[i].dtype, &none),
+                    run(&far, cases[i].arch, cases[i].dtype, &none));
     }
+}
+
+/* Recorded steps against the CPU's, and on tensor cores, which have bits of their own, against steps that are all issued.
+ * Rollouts of other sizes come between, after which memory and with it the recordings went; weights change between rollouts
+ * of a size, and the temperature does. */
+static void replayed(void **state)
+{
+    (void)state;
+    Status st = {0};
+    const GpuPlugin *plugin = plugin_load(DEVICE_EMULATED, &st);
+    if (!plugin) skip();
+    static const struct {
+        Arch arch;
+        DType dtype;
+        const char *matmul, *streams;
+    } cases[] = {{ARCH_DEEPSEEK_V3, DTYPE_F32, "native", "random:3"}, {ARCH_DEEPSEEK_V2, DTYPE_BF16, "mma", "lazy"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool own_bits = cases[i].dtype == DTYPE_BF16;
+        Place recorded = {.plugin = plugin, .matmul = cases[i].matmul, .streams = cases[i].streams},
+              issued = own_bits ? recorded : (Place){0};
+        long replays, none;
+        setenv("R1_REPLAY", "no", 1);
+        Trace expected = run(&issued, cases[i].arch, cases[i].dtype, &none);
+        unsetenv("R1_REPLAY");
+        Trace seen = run(&recorded, cases[i].arch, cases[i].dtype, &replays);
+        assert_int_equal(none, 0);
+        assert_true(replays > 5);
+        check_equal(i, expected, seen);
+    }
+    assert_int_equal(plugin->reports(), 0);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(replayed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
