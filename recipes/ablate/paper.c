@@ -7,6 +7,7 @@
 
 #include "core/base/check.h"
 #include "recipes/ablate/ablate.h"
+#include "recipes/ablate/results.h"
 #include "recipes/config/embedded.h"
 #include "recipes/config/yaml.h"
 #include "recipes/run/run_folder.h"
@@ -49,8 +50,28 @@ static bool parse_test(Claim *c, const Node *n, Status *st)
     if (!parse_side(&t->a, n, "a", c, st) || !parse_side(&t->b, n, "b", c, st) ||
         !take_text(n, "expect", expect, sizeof expect, st))
         return false;
+    const Node *within = node_get(n, "within");
+    bool equal = !strcmp(expect, "equal");
     t->expect = !strcmp(expect, "higher") ? 1 : !strcmp(expect, "lower") ? -1 : 0;
-    return t->expect ? true : fail(st, "%s: expect is higher or lower, not %s", n->where, expect);
+    t->within = within && within->text ? strtod(within->text, NULL) : 0;
+    if (!t->expect && !equal) return fail(st, "%s: expect is higher, lower or equal, not %s", n->where, expect);
+    return !within || equal ? true : fail(st, "%s: within belongs to expect: equal", n->where);
+}
+
+/* `evals: {NAME: STAGE OPTIONS}` */
+static bool parse_evals(Claim *c, const Node *evals, Status *st)
+{
+    for (int i = 0; evals && i < evals->n; i++) {
+        const Node *n = evals->items[i];
+        if (i == CLAIM_EVALS || !n->key || !n->text)
+            return fail(st, "%s: at most %d evaluations, each NAME: STAGE OPTIONS", evals->where, CLAIM_EVALS);
+        ClaimEval *e = &c->evals[c->n_evals++];
+        size_t stage = strcspn(n->text, " ");
+        snprintf(e->name, sizeof e->name, "%s", n->key);
+        snprintf(e->stage, sizeof e->stage, "%.*s", (int)stage, n->text);
+        snprintf(e->options, sizeof e->options, "%s", n->text + stage + strspn(n->text + stage, " "));
+    }
+    return true;
 }
 
 static bool add_sets(char list[][SET_TEXT], int *n, const Node *sets, Status *st)
@@ -93,7 +114,8 @@ static bool parse_tree(Claim *c, const Node *tree, Status *st)
     c->minutes = strtod(minutes, NULL);
     snprintf(a->recipe_file, sizeof a->recipe_file, "%s", recipe);
     const Node *tests = node_get(tree, "tests");
-    if (!parse_arms(c, node_get(tree, "arms"), st) || !add_sets(a->shared, &a->n_shared, node_get(tree, "set"), st))
+    if (!parse_evals(c, node_get(tree, "evals"), st) || !parse_arms(c, node_get(tree, "arms"), st) ||
+        !add_sets(a->shared, &a->n_shared, node_get(tree, "set"), st))
         return false;
     if (!tests || !tests->n) return fail(st, "%s: the claim has no tests", tree->where);
     for (int i = 0; i < tests->n; i++)
@@ -154,6 +176,24 @@ static double window_mean(const char *folder, const char *unit, const char *key,
     return kept ? sum / kept : (double)NAN;
 }
 
+/* The weights of a unit as a number, 52 bits of their hash: equal ones are equal weights. NAN: not there. */
+static double weights_number(const char *folder, const char *unit)
+{
+    char path[FOLDER + 16], digits[14];
+    Status ignored = {0};
+    double found = NAN;
+    snprintf(path, sizeof path, "%s/summary.json", folder);
+    Json *summary = json_read(path, &ignored);
+    const Json *stages = json_get(summary, "stages");
+    for (size_t i = 0; i < json_count(stages); i++) {
+        const Json *entry = json_at(stages, i);
+        snprintf(digits, sizeof digits, "%.13s", json_get_string(entry, "weights_sha256", ""));
+        if (!strcmp(json_get_string(entry, "name", ""), unit) && digits[0]) found = (double)strtoull(digits, NULL, 16);
+    }
+    json_free(summary);
+    return found;
+}
+
 /* The side's values under seed s, problem by problem; caller frees. NULL: not there. */
 static double *side_values(const Claim *c, const ClaimSide *side, int s, int *n)
 {
@@ -161,12 +201,13 @@ static double *side_values(const Claim *c, const ClaimSide *side, int s, int *n)
     seed_folder(c, side->arm, s, folder);
     snprintf(key, sizeof key, "%.*s", (int)strcspn(side->metric, "@"), side->metric);
     bool first = strstr(side->metric, "@first") != NULL, last = strstr(side->metric, "@last") != NULL;
+    bool weights = !strcmp(side->metric, "weights");
     double *v;
-    if (first || last) {
+    if (first || last || weights) {
         v = malloc(sizeof *v);
         CHECK(v);
         *n = 1;
-        v[0] = window_mean(folder, side->unit, key, last);
+        v[0] = weights ? weights_number(folder, side->unit) : window_mean(folder, side->unit, key, last);
         if (!isnan(v[0])) return v;
         free(v);
         return NULL;
@@ -216,22 +257,51 @@ bool claim_measure(Claim *c, Status *st)
             return fail(st, "%s: no run has both %s and %s, problem by problem", c->id,
                         claim_side_text(&c->tests[i].a, a), claim_side_text(&c->tests[i].b, b));
     }
-    stats_holm(list, c->n_tests);
-    for (int i = 0; i < c->n_tests; i++) c->tests[i].found = list[i];
+    Compared directed[CLAIM_TESTS]; /* equality is no test of a difference: its interval is looked at as it is */
+    int n = 0;
+    for (int i = 0; i < c->n_tests; i++)
+        if (c->tests[i].expect) directed[n++] = list[i];
+    stats_holm(directed, n);
+    n = 0;
+    for (int i = 0; i < c->n_tests; i++) c->tests[i].found = c->tests[i].expect ? directed[n++] : list[i];
     return true;
 }
 
 /* ---- Verdicts ---- */
 
+int claim_test_verdict(const ClaimTest *t)
+{
+    if (t->expect) return (int)stats_verdict(&t->found) * t->expect;
+    double within = t->within / claim_unit(t), low = t->found.low, high = t->found.high;
+    if (low >= -within && high <= within) return 1;
+    return within == 0 || low > within || high < -within ? -1 : 0;
+}
+
+const char *claim_test_text(const ClaimTest *t, char out[96])
+{
+    int v = claim_test_verdict(t);
+    if (t->expect) return results_verdict(&t->found, out);
+    snprintf(out, 96, "%s", v > 0 ? "equal" : v < 0 ? "different" : "not resolved");
+    if (v > 0 && t->within > 0) snprintf(out, 96, "equal within %g%s", t->within, claim_unit(t) > 1 ? " points" : "");
+    return out;
+}
+
+const char *claim_expected(const ClaimTest *t, char out[64])
+{
+    snprintf(out, 64, "%s", t->expect > 0 ? "higher" : t->expect < 0 ? "lower" : "equal");
+    if (!t->expect && t->within > 0)
+        snprintf(out, 64, "equal within %g%s", t->within, claim_unit(t) > 1 ? " points" : "");
+    return out;
+}
+
 ClaimVerdict claim_verdict(const Claim *c)
 {
     bool all = true;
     for (int i = 0; i < c->n_tests; i++) {
-        const ClaimTest *t = &c->tests[i];
-        if (!t->found.seeds) return CLAIM_UNRUN;
-        int v = (int)stats_verdict(&t->found);
-        if (v == -t->expect) return CLAIM_OPPOSITE;
-        all = all && v == t->expect;
+        if (!c->tests[i].found.seeds) return CLAIM_UNRUN;
+        int v = claim_test_verdict(&c->tests[i]);
+        if (v < 0) return CLAIM_OPPOSITE;
+        all = all && v > 0;
     }
     return all ? CLAIM_REPRODUCED : CLAIM_OPEN;
 }
@@ -252,7 +322,7 @@ const char *claim_side_text(const ClaimSide *s, char out[256])
 
 double claim_unit(const ClaimTest *t)
 {
-    static const char *const numbers[] = {"length", "loss", "checks", "slips", "revisions"};
+    static const char *const numbers[] = {"length", "loss", "checks", "slips", "revisions", "weights"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!strncmp(t->a.metric, numbers[i], strlen(numbers[i]))) return 1;
     return 100;

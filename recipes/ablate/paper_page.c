@@ -28,13 +28,17 @@ Json *claim_json(const Claim *c)
         Json *test = json_new_object(), *ci = json_new_array();
         json_set(test, "a", json_new_text(claim_side_text(&t->a, side)));
         json_set(test, "b", json_new_text(claim_side_text(&t->b, side)));
-        json_set(test, "expect", json_new_text(t->expect > 0 ? "higher" : "lower"));
+        json_set(test, "expect", json_new_text(t->expect > 0 ? "higher" : t->expect < 0 ? "lower" : "equal"));
+        if (!t->expect) json_set(test, "within", json_new_number(t->within / claim_unit(t)));
         json_set(test, "difference", json_new_number(t->found.difference));
         json_append(ci, json_new_number(t->found.low));
         json_append(ci, json_new_number(t->found.high));
         json_set(test, "ci95", ci);
         json_set(test, "p_adjusted", json_new_number(t->found.adjusted));
-        json_set(test, "verdict", json_new_text(stats_verdict_name(stats_verdict(&t->found))));
+        const char *verdict = stats_verdict_name(stats_verdict(&t->found));
+        if (!t->expect)
+            verdict = (const char *const[]){"different", "not resolved", "equal"}[claim_test_verdict(t) + 1];
+        json_set(test, "verdict", json_new_text(verdict));
         json_append(tests, test);
     }
     json_set(o, "tests", tests);
@@ -43,7 +47,7 @@ Json *claim_json(const Claim *c)
 
 void claim_print(const Claim *c, FILE *out)
 {
-    char a[256], b[256], verdict[96];
+    char a[256], b[256], verdict[96], expected[64];
     fprintf(out, "\n%s: %s\n  %s\n  %s\n  the paper: %s\n", c->id, claim_verdict_name(claim_verdict(c)), c->sentence,
             c->source, c->reported);
     for (int i = 0; i < c->n_tests; i++) {
@@ -51,29 +55,29 @@ void claim_print(const Claim *c, FILE *out)
         double unit = claim_unit(t);
         fprintf(out, "  %s against %s: %+.1f [%+.1f, %+.1f] %s, expected %s: %s\n", claim_side_text(&t->b, b),
                 claim_side_text(&t->a, a), unit * t->found.difference, unit * t->found.low, unit * t->found.high,
-                unit > 1 ? "points" : "", t->expect > 0 ? "higher" : "lower", results_verdict(&t->found, verdict));
+                unit > 1 ? "points" : "", claim_expected(t, expected), claim_test_text(t, verdict));
     }
 }
 
 static void tests_forest(FILE *out, const Claim *c)
 {
     SvgInterval rows[CLAIM_TESTS];
-    char labels[CLAIM_TESTS][600], notes[CLAIM_TESTS][160], a[256], b[256], verdict[96];
+    char labels[CLAIM_TESTS][600], notes[CLAIM_TESTS][160], a[256], b[256], verdict[96], expected[64];
     for (int percent = 1; percent >= 0; percent--) {
         int n = 0;
         for (int i = 0; i < c->n_tests; i++) {
             const ClaimTest *t = &c->tests[i];
             if ((claim_unit(t) > 1) != percent) continue;
-            int v = (int)stats_verdict(&t->found);
+            int v = claim_test_verdict(t);
             snprintf(labels[n], sizeof labels[n], "%s", claim_side_text(&t->b, b));
             fputs("<p><small>", out);
             html_text(out, b);
             fputs(" against ", out);
             html_text(out, claim_side_text(&t->a, a));
-            fprintf(out, ": expected %s</small></p>\n", t->expect > 0 ? "higher" : "lower");
-            snprintf(notes[n], sizeof notes[n], "%s", results_verdict(&t->found, verdict));
+            fprintf(out, ": expected %s</small></p>\n", claim_expected(t, expected));
+            snprintf(notes[n], sizeof notes[n], "%s", claim_test_text(t, verdict));
             rows[n] = (SvgInterval){labels[n],    notes[n],      t->found.difference,
-                                    t->found.low, t->found.high, v == 0 ? 7 : v == t->expect ? 2 : 4};
+                                    t->found.low, t->found.high, v == 0 ? 7 : v > 0 ? 2 : 4};
             n++;
         }
         if (!n) continue;

@@ -11,7 +11,9 @@
 #include "recipes/model/eval_numbers.h"
 #include "recipes/model/eval_text.h"
 #include "recipes/model/needle_grid.h"
+#include "recipes/run/eval_rows.h"
 #include "recipes/run/interrupt.h"
+#include "recipes/run/run_folder.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/model/open_model.h"
 #include "recipes/model/shots.h"
@@ -22,7 +24,7 @@
 enum { PROBLEMS = 200, SAMPLES = 16 }; /* of a built-in task, of a problem */
 
 typedef struct EvalArgs {
-    const char *model, *text, *tasks, *levels, *dump, *template_name, *effort, *rm;
+    const char *model, *text, *tasks, *levels, *dump, *problems, *template_name, *effort, *rm;
     int cache;                                /* CacheKind */
     int n, k, max_tokens, seed;               /* n, k, max_tokens 0, seed -1: not given */
     int best_of, by, shots, refine, feedback; /* by: BestBy, feedback: Feedback */
@@ -42,6 +44,7 @@ typedef struct Evaluation {
     int n_sources;
     CorpusSpec reasoning, general;
     FILE *dump;
+    EvalRows *rows; /* --problems */
     NeedleGrid needles;
     OpenModel judge; /* --rm */
 } Evaluation;
@@ -127,6 +130,8 @@ static void see_sample(void *ctx, int sample, const JudgedText *judged)
 {
     Evaluation *e = ctx;
     needle_grid_add(&e->needles, judged);
+    if (e->rows && (judged->problem->kind == KIND_REASONING || sample == 0))
+        eval_rows_add(e->rows, judged->problem, sample, judged->completion, judged->verdict);
     if (e->dump) dump_sample(e->dump, sample, judged);
 }
 
@@ -327,6 +332,15 @@ static bool run_text(Evaluation *e, Status *st)
     return true;
 }
 
+static bool write_rows(Evaluation *e, const EvalResult *r, Status *st)
+{
+    if (!e->rows) return true;
+    char *text = eval_rows_text(e->rows, r);
+    bool ok = run_write_file(e->args->problems, text, strlen(text), st);
+    free(text);
+    return ok;
+}
+
 static bool run(Evaluation *e, Status *st)
 {
     const EvalArgs *a = e->args;
@@ -344,10 +358,12 @@ static bool run(Evaluation *e, Status *st)
     const char *effort = a->effort ? a->effort : e->recipe ? e->recipe->eval.effort : "";
     if (effort[0] && !effort_read(effort, spec.max_tokens, &spec.effort))
         return fail(st, "--effort %s: expected low, medium, high, TOKENS or +TOKENS", effort);
+    if (a->problems) e->rows = eval_rows_new(file->tokenizer, spec.k);
     bool ok = evaluate(e->model.policy, &voice, &spec, &r, st);
     if (e->dump && fclose(e->dump) && ok)
         ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
     if (!ok) return false;
+    ok = write_rows(e, &r, st);
     if (a->json) {
         Json *o = eval_json(&r), *needles = needle_grid_json(&e->needles);
         if (needles) json_set(o, "needle", needles);
@@ -356,8 +372,8 @@ static bool run(Evaluation *e, Status *st)
         print_table(&r);
         needle_grid_print(&e->needles);
     }
-    free(r.problems);
-    return true;
+    eval_result_free(&r);
+    return ok;
 }
 
 /* "A,B", or "A" for A alone. */
@@ -413,6 +429,8 @@ static int read_args(int argc, char **argv, EvalArgs *a)
         {"--json", NULL, OPTION_FLAG, &a->json, 0, 0, "one JSON object instead of the table"},
         {"--dump", "FILE", OPTION_TEXT, &a->dump, 0, 0,
          "JSON lines: prompt, completion, answer, correct, reason, of a program its tests"},
+        {"--problems", "FILE", OPTION_TEXT, &a->problems, 0, 0,
+         "JSON lines, one a problem, as a run's evals/STAGE.jsonl: pass@1, cons@k, best, refined@1, .."},
     };
     const Usage usage = {
         .name = "eval",
@@ -456,6 +474,7 @@ int cmd_eval(int argc, char **argv)
     bool ok = a.text ? run_text(&e, &st) : run(&e, &st);
     for (int i = 0; i < e.n_sources; i++) task_source_close(&e.sources[i]);
     free(e.recipe);
+    eval_rows_free(e.rows);
     if (e.judge.policy) open_model_close(&e.judge);
     open_model_close(&e.model);
     return ok ? 0 : command_failed(&st);

@@ -22,16 +22,33 @@ typedef struct PaperArgs {
     ScheduleOptions schedule;
 } PaperArgs;
 
-static int find(const Claim *list, int n, const char *id, Status *st)
+/* Swaps the claim of that name to place `at`. */
+static bool bring(Claim *list, int n, const char *id, int at, Status *st)
 {
     char hint[128];
     Nearest near = nearest_start(id);
-    for (int i = 0; i < n; i++) {
-        if (!strcmp(list[i].id, id)) return i;
+    for (int i = at; i < n; i++) {
         nearest_try(&near, list[i].id);
+        if (strcmp(list[i].id, id)) continue;
+        Claim keep = list[at];
+        list[at] = list[i];
+        list[i] = keep;
+        return true;
     }
-    fail(st, "there is no claim '%s'%s; `r1 paper` lists them", id, nearest_hint(&near, hint, sizeof hint));
-    return -1;
+    return fail(st, "there is no claim '%s'%s%s; `r1 paper` lists them", id, at ? " beside the others named" : "",
+                nearest_hint(&near, hint, sizeof hint));
+}
+
+/* The claims of "ID,ID" first; returns how many. */
+static int choose(Claim *list, int n, const char *ids, Status *st)
+{
+    int chosen = 0;
+    char *copy = strdup(ids), *rest = NULL;
+    CHECK(copy);
+    for (char *id = strtok_r(copy, ",", &rest); id && !st->failed; id = strtok_r(NULL, ",", &rest))
+        chosen += bring(list, n, id, chosen, st);
+    free(copy);
+    return chosen;
 }
 
 static void print_list(const Claim *list, int n)
@@ -109,7 +126,7 @@ static bool run_one(Claim *c, const PaperArgs *a, Sharing *sharing, Status *st)
     char only[CLAIM_TEXT];
     schedule.only = stages_of(c, only);
     if (!ablate_folder(a->out, st) || !schedule_run(&c->ablation, &schedule, sharing, &interrupted, st) ||
-        !claim_measure(c, st))
+        !claim_evaluate(c, sharing, &interrupted, st) || !claim_measure(c, st))
         return false;
     Json *o = claim_json(c);
     if (!a->json) claim_print(c, stdout);
@@ -142,9 +159,10 @@ static bool run_claims(Claim *list, int n, const PaperArgs *a, Status *st)
         fprintf(stderr, "%s could not be run: %s\n", list[i].id, one.text);
     }
     Status page = {0};
-    bool written = write_text(a->out, a->all ? "paper" : a->id, ".html", claims_page(list, n, a->command), &page);
+    const char *name = n > 1 ? "paper" : list[0].id;
+    bool written = write_text(a->out, name, ".html", claims_page(list, n, a->command), &page);
     if (written && a->json) print_json(list, n);
-    else if (written) printf("\npage: %s/%s.html\n", a->out, a->all ? "paper" : a->id);
+    else if (written) printf("\npage: %s/%s.html\n", a->out, name);
     if (interrupted) return fail(st, "interrupted; what is done is kept. Go on with: %s", a->command);
     if (failed) return fail(st, "%d of %d claims could not be run; their reasons are above", failed, n);
     return written ? true : fail(st, "%s", page.text);
@@ -167,7 +185,7 @@ int cmd_paper(int argc, char **argv)
     };
     const Usage usage = {
         .name = "paper",
-        .arguments = "[ID | --all] [options]",
+        .arguments = "[ID[,ID..] | --all] [options]",
         .text = "Without ID lists claims of the DeepSeek papers: source, sentence, what is run, minutes. With one runs "
                 "it and\n"
                 "says: reproduced, not reproduced at this size, or not resolved, with sign, size and interval.\n",
@@ -186,13 +204,13 @@ int cmd_paper(int argc, char **argv)
     if (a.id && a.all) return command_usage(&usage, "give ID or --all");
     Claim *list = claims_read(&n, &st);
     if (!list) return command_failed(&st);
-    int at = a.id ? find(list, n, a.id, &st) : 0;
+    if (a.id) n = choose(list, n, a.id, &st);
     bool ok = !st.failed;
     if (ok && !a.id && !a.all) {
         if (a.json) print_json(list, n);
         else print_list(list, n);
     } else if (ok) {
-        ok = run_claims(list + at, a.id ? 1 : n, &a, &st);
+        ok = run_claims(list, n, &a, &st);
     }
     free(list);
     free(a.command);

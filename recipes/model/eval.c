@@ -20,8 +20,6 @@ typedef struct EvalRun {
     EvalResult *out;
     uint64_t *keys;                            /* [problems so far] */
     float (*curve)[CURVE_POINTS][CURVE_KINDS]; /* the same; NULL: not asked for */
-    float *best;                               /* the same: the chosen sample's score */
-    float (*refined)[REFINE_ROUNDS];           /* the same: share correct after each round */
     int n;
 } EvalRun;
 
@@ -129,7 +127,7 @@ static float tally_problem(Tally *t, const EvalRun *r, const Completion *c, cons
     t->n++;
     t->k = k;
     if (r->curve) curve_problem(r->curve[r->n], p, samples, k);
-    if (r->spec->best_of > 0) r->best[r->n] = best_of(r->spec, samples, rm, k);
+    if (r->spec->best_of > 0) r->out->chosen[r->n] = best_of(r->spec, samples, rm, k);
     for (int i = 0; i < k; i++) free((char *)samples[i].answer);
     free(samples);
     return (float)(correct / k);
@@ -195,7 +193,7 @@ static void finish_refine(const EvalRun *r, const Tally *t, TaskEval *e)
     e->rounds = r->spec->refine;
     for (int round = 0; round < e->rounds; round++) {
         Refinement *out = &e->refine[round];
-        for (int i = 0; i < r->n; i++) x[i] = r->refined[i][round];
+        for (int i = 0; i < r->n; i++) x[i] = r->out->refined[i][round];
         out->score = mean_of(r, t, x, &out->se);
         out->asked = t->asked[round] / (samples > 0 ? samples : 1);
         out->fixed = t->fixed[round] / (samples > 0 ? samples : 1);
@@ -228,7 +226,7 @@ static TaskEval finish(const EvalRun *r, const Tally *t, const char *name)
     e.closed = (double)t->closed / samples;
     e.continued = (double)t->continued / samples;
     if (r->curve) finish_curve(r, t, &e.curve);
-    if (r->spec->best_of > 0) e.best = mean_of(r, t, r->best, &e.best_se);
+    if (r->spec->best_of > 0) e.best = mean_of(r, t, r->out->chosen, &e.best_se);
     if (r->spec->refine > 0) finish_refine(r, t, &e);
     return e;
 }
@@ -399,7 +397,7 @@ static bool refine_family(const EvalRun *r, JudgedText *list, int n, uint32_t st
         for (int i = 0; i < n; i++) {
             double sum = 0;
             for (int g = 0; g < k; g++) sum += (double)list[i * k + g].verdict.score;
-            r->refined[t->first + i][round] = (float)(sum / k);
+            r->out->refined[t->first + i][round] = (float)(sum / k);
         }
     }
     return true;
@@ -524,10 +522,10 @@ bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Sta
     size_t most = (size_t)all_problems(s) + 1;
     EvalRun r = {.policy = p, .voice = v, .spec = s, .out = &result, .keys = calloc(most, sizeof *r.keys)};
     if (s->curve) r.curve = calloc(most, sizeof *r.curve);
-    r.best = calloc(most, sizeof *r.best);
-    r.refined = calloc(most, sizeof *r.refined);
-    CHECK(r.best && r.refined && s->best_of <= s->k && s->refine <= REFINE_ROUNDS);
+    result.chosen = calloc(most, sizeof *result.chosen);
+    result.refined = calloc(most, sizeof *result.refined);
     result.problems = calloc(most, sizeof *result.problems);
+    CHECK(result.chosen && result.refined && s->best_of <= s->k && s->refine <= REFINE_ROUNDS);
     CHECK(r.keys && result.problems && (r.curve || !s->curve));
     Tally all = {0};
     bool ok = true;
@@ -550,9 +548,16 @@ bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Sta
     result.zh_language = all.zh ? all.zh_language / (double)all.zh : 1.0;
     free(r.keys);
     free(r.curve);
-    free(r.best);
-    free(r.refined);
     if (ok) *out = result;
-    else free(result.problems);
+    else eval_result_free(&result);
     return ok;
+}
+
+void eval_result_free(EvalResult *r)
+{
+    free(r->problems);
+    free(r->chosen);
+    free(r->refined);
+    r->problems = r->chosen = NULL;
+    r->refined = NULL;
 }

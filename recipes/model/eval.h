@@ -91,8 +91,10 @@ typedef struct EvalResult {
     int best_of;
     BestBy by;
     Feedback feedback;
-    bool forced;     /* thoughts had a budget */
-    float *problems; /* [all.n] share correct of each problem, in order: for paired comparisons; free() */
+    bool forced; /* thoughts had a budget */
+    /* [all.n] of each problem, in order, for paired comparisons: share correct, score of the chosen sample (best_of),
+     * share correct after each round (refine). eval_result_free. */
+    float *problems, *chosen, (*refined)[REFINE_ROUNDS];
 } EvalResult;
 
 /* Problems that a source gives: n, or of a file file_n of its held-out rows (of all, where it holds none out), or as
@@ -101,5 +103,6 @@ int eval_problems(const Source *s, int n, int file_n);
 
 /* Fails only on interruption or lack of memory. */
 bool evaluate(Policy *p, const Voice *v, const EvalSpec *s, EvalResult *out, Status *st);
+void eval_result_free(EvalResult *r);
 
 #endif

@@ -16,9 +16,8 @@ struct EvalRows {
     CurveSample *samples; /* [of] */
     int k, of;            /* samples of the problem so far, and in all */
     double correct, any, format, language, length, truncated;
-    char *text; /* the lines so far */
-    size_t size;
-    FILE *lines;
+    Json **list; /* the rows so far, [n] */
+    int n;
 };
 
 EvalRows *eval_rows_new(const Tokenizer *t, int k)
@@ -28,8 +27,7 @@ EvalRows *eval_rows_new(const Tokenizer *t, int k)
     e->tokenizer = t;
     e->of = k;
     e->samples = calloc((size_t)k, sizeof *e->samples);
-    e->lines = open_memstream(&e->text, &e->size);
-    CHECK(e->lines && e->samples);
+    CHECK(e->samples);
     return e;
 }
 
@@ -53,11 +51,10 @@ static void set_shares(EvalRows *e, const Problem *p)
 static void finish_row(EvalRows *e)
 {
     if (e->row) {
-        char *line = json_write(e->row, false);
-        fprintf(e->lines, "%s\n", line);
-        free(line);
+        e->list = realloc(e->list, (size_t)(e->n + 1) * sizeof *e->list);
+        CHECK(e->list);
+        e->list[e->n++] = e->row;
     }
-    json_free(e->row);
     e->row = NULL;
     for (int i = 0; i < e->k; i++) free((char *)e->samples[i].answer);
     e->k = 0;
@@ -115,14 +112,38 @@ void eval_rows_add(EvalRows *e, const Problem *p, int sample, const char *comple
     if (e->k == e->of) set_shares(e, p);
 }
 
-bool eval_rows_write(EvalRows *e, const Run *r, const char *unit, Status *st)
+char *eval_rows_text(EvalRows *e, const EvalResult *r)
 {
-    char *folder = run_folder_file(r->folder, "evals", "", ""),
-         *path = run_folder_file(r->folder, "evals", unit, ".jsonl");
-    mkdir(folder, 0777); /* a failure shows when the file is written */
+    char *text = NULL, key[32];
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out);
     finish_row(e);
-    CHECK(!fflush(e->lines));
-    bool ok = run_write_file(path, e->text, e->size, st);
+    for (int i = 0, problem = 0; i < e->n; i++) {
+        Json *row = e->list[i];
+        if (json_get(row, "pass@1")) {
+            if (r->best_of > 0) set_number(row, "best", (double)r->chosen[problem]);
+            for (int round = 0; round < r->all.rounds; round++) {
+                snprintf(key, sizeof key, "refined@%d", round + 1);
+                set_number(row, key, (double)r->refined[problem][round]);
+            }
+            problem++;
+        }
+        char *line = json_write(row, false);
+        fprintf(out, "%s\n", line);
+        free(line);
+    }
+    CHECK(!fclose(out));
+    return text;
+}
+
+bool eval_rows_write(EvalRows *e, const EvalResult *r, const Run *run, const char *unit, Status *st)
+{
+    char *folder = run_folder_file(run->folder, "evals", "", ""),
+         *path = run_folder_file(run->folder, "evals", unit, ".jsonl"), *text = eval_rows_text(e, r);
+    mkdir(folder, 0777); /* a failure shows when the file is written */
+    bool ok = run_write_file(path, text, strlen(text), st);
+    free(text);
     free(folder);
     free(path);
     return ok;
@@ -132,8 +153,8 @@ void eval_rows_free(EvalRows *e)
 {
     if (!e) return;
     finish_row(e);
-    fclose(e->lines);
-    free(e->text);
+    for (int i = 0; i < e->n; i++) json_free(e->list[i]);
+    free(e->list);
     free(e->samples);
     free(e);
 }

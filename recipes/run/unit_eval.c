@@ -63,7 +63,7 @@ bool unit_evaluate_during(UnitRun *u, bool *stop, Status *st)
     u->run->last_pass1 = e.all.pass1;
     Json *line = json_new_object();
     json_set(line, "eval", eval_json(&e));
-    free(e.problems);
+    eval_result_free(&e);
     double pass1 = u->run->last_pass1;
     if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && pass1 >= s->stop_at_pass1[0]) {
         *stop = true;
@@ -118,7 +118,7 @@ static bool write_evaluation(UnitRun *u, const EvalResult *e, SampleKeeper *keep
     json_set(entry, "eval", eval_json(e));
     Json *needles = needle_grid_json(&keeper->needles);
     if (needles) json_set(entry, "needle", needles);
-    bool ok = eval_rows_write(keeper->rows, u->run, u->unit->name, st) &&
+    bool ok = eval_rows_write(keeper->rows, e, u->run, u->unit->name, st) &&
               run_samples_write(u->run->folder, u->unit->name, json_copy(keeper->list), st);
     if (ok) return run_metrics_append(u->run->folder, u->unit->name, u->step, line, st);
     json_free(line);
@@ -133,7 +133,7 @@ bool unit_evaluate_after(UnitRun *u, Json *entry, Status *st)
     bool ok = run_evaluate(u, false, &listener, &e, st);
     if (ok) {
         ok = write_evaluation(u, &e, &keeper, entry, st);
-        free(e.problems);
+        eval_result_free(&e);
     }
     eval_rows_free(keeper.rows);
     json_free(keeper.list);

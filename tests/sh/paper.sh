@@ -5,8 +5,13 @@ cd "$TEST_DIR"
 "$R1" paper >list
 [ "$(grep -c 'minutes)$' list)" -ge 11 ] && grep -q '^zero-gains' list
 
-"$R1" paper --all --recipe micro --seeds 1 --out p --jobs 2 --set base.eval_every=0 --set zero.eval_every=0 \
-    --set student_base.steps=10 >out 2>err || { tail -5 err; exit 1; }
+# The stage that one of them adds is made short; all others together, as `r1 paper --all` runs them.
+claims=$(sed -n 's/^\([a-z0-9-]*\)  (about .*/\1/p' list | grep -v '^rl-after-distill$' | paste -sd, -)
+for one in "$claims" 'rl-after-distill --set student_rl.steps=4'; do
+    # shellcheck disable=SC2086
+    "$R1" paper $one --recipe micro --seeds 1 --out p --jobs 2 --set base.eval_every=0 --set zero.eval_every=0 \
+        --set student_base.steps=10 >out 2>err || { tail -5 err; exit 1; }
+done
 python3 - <<'P'
 import glob, json
 claims = {f[2:-5]: json.load(open(f)) for f in glob.glob("p/*.json")}
@@ -24,10 +29,23 @@ want = mean([window(s, True) - window(s, False) for s in (1,)])
 assert abs(claims["zero-length"]["tests"][0]["difference"] - want) < 1e-9
 for c in claims.values():
     assert c["verdict"] in ("reproduced", "not reproduced at this size", "not resolved"), c
-    signs = [{"higher": 1, "lower": -1, "not resolved": 0}[t["verdict"]] for t in c["tests"]]
-    wants = [{"higher": 1, "lower": -1}[t["expect"]] for t in c["tests"]]
-    verdict = "not reproduced at this size" if any(a == -b for a, b in zip(signs, wants)) else "reproduced" if signs == wants else "not resolved"
+    other = {"higher": "lower", "lower": "higher", "equal": "different"}
+    verdicts, wants = [t["verdict"] for t in c["tests"]], [t["expect"] for t in c["tests"]]
+    verdict = "not reproduced at this size" if any(v == other[w] for v, w in zip(verdicts, wants)) else "reproduced" if verdicts == wants else "not resolved"
     assert c["verdict"] == verdict, c
+    for t in c["tests"]:  # equality is the interval's, all of it inside or outside of what is allowed
+        if t["expect"] != "equal": continue
+        low, high, within = *t["ci95"], t["within"]
+        inside, outside = low >= -within and high <= within, low > within or high < -within or within == 0
+        assert t["verdict"] == ("equal" if inside else "different" if outside else "not resolved"), t
+# further evaluations of one checkpoint, on the problems of the run's own
+own, none = (values("few-shot-hurts.run-s1", u, "pass@1") for u in ("rl_reason", "rl_reason.none"))
+assert own == none and len(own) == 8, (own, none)
+one = values("few-shot-hurts.run-s1", "rl_reason.one", "pass@1")
+assert abs(claims["few-shot-hurts"]["tests"][0]["difference"] - (mean(one) - mean(none))) < 1e-9
+again = values("self-correction.run-s1", "rl_reason.again", "refined@1")
+assert abs(claims["self-correction"]["tests"][0]["difference"] - (mean(again) - mean(own))) < 1e-9
+assert len(values("vote-beats-likelihood.run-s1", "rl_reason.best", "best")) == 8
 # base and zero of a seed are computed once for all claims that have the same
 reused = sum('"reused"' in json.dumps(s) for f in glob.glob("p/*/summary.json") for s in json.load(open(f))["stages"] if s["name"] == "base")
 assert reused >= 7, reused
@@ -37,3 +55,6 @@ P
 code=0
 "$R1" paper zero-gain 2>err || code=$?
 [ $code = 1 ] && grep -q "there is no claim 'zero-gain', did you mean 'zero-gains'" err || { cat err; exit 1; }
+code=0
+"$R1" paper zero-gains,zero-gains 2>err || code=$?
+[ $code = 1 ] && grep -q "there is no claim 'zero-gains' beside the others named" err || { cat err; exit 1; }
