@@ -76,13 +76,14 @@ static void chunk_logits(const HeadCall *r, const Weights *w, const float *xn, s
     logits_of(r->e, w, logits, x);
 }
 
-/* ref_lp[i] = log q[i, targets[i]]; logq [n, V]. */
+/* ref_lp[i] = log q[i, targets[i]]; logq [n, V]; targets on the host, at: room for n. */
 static void pick_targets(const HeadCall *r, float *ref_lp, Mat logq, const int32_t *targets, int32_t *at)
 {
     size_t n = logq.rows, V = logq.cols;
     CHECK(n * V <= INT32_MAX);
     for (size_t i = 0; i < n; i++) at[i] = (int32_t)(i * V) + (targets[i] < 0 ? 0 : targets[i]);
-    r->e->ops->gather_rows(r->e->backend, mat_f32(ref_lp, n, 1), mat_f32(logq.p, n * V, 1), at);
+    r->e->ops->gather_rows(r->e->backend, mat_f32(ref_lp, n, 1), mat_f32(logq.p, n * V, 1),
+                           engine_upload_ints(r->e, at, n));
 }
 
 /* What head_stats wrote of n rows, to the host's array (or nothing: it wrote there). */

@@ -143,10 +143,11 @@ static void sample(Policy *p, CacheKind cache, float temperature, int32_t prompt
     }
 }
 
-/* A GRPO step on the completions of the first two prompts, with the exact KL to a reference and an entropy bonus. */
+/* GRPO steps on the completions of the first two prompts, with the exact KL to a reference and an entropy bonus, and one of
+ * distillation on the reference's logits. */
 static void grpo(Policy *p, const RolloutPrompt *prompts, const Completion *completions, Trace *t)
 {
-    static float weight[ROWS], advantage[ROWS], old[ROWS], ratio[ROWS], kl[ROWS];
+    static float weight[ROWS], advantage[ROWS], old[ROWS], ratio[ROWS], kl[ROWS], ref_lp[ROWS];
     static uint8_t flags[ROWS];
     BatchBuilder b = {0};
     int32_t ids[ROWS];
@@ -181,13 +182,19 @@ static void grpo(Policy *p, const RolloutPrompt *prompts, const Completion *comp
                    .inv_temperature = 1,
                    .loss = &loss,
                    .reference = &p->ref,
+                   .reference_lp = ref_lp,
                    .entropy = true};
-    for (int step = 0; step < 2; step++) {
+    KlLoss distilled = {weight};
+    Loss forward = kl_loss(&distilled);
+    for (int step = 0; step < 3; step++) {
         TrainOut out;
+        if (step == 2)
+            s.loss = &forward, s.forward_kl = true, s.entropy = false; /* distillation on the reference's logits */
         train_gradients(&p->engine, &p->w, &p->g, &s, &out);
         trace(t, out.rows.lp, (size_t)b.m * sizeof(float));
-        trace(t, out.rows.entropy, (size_t)b.m * sizeof(float));
+        if (s.entropy) trace(t, out.rows.entropy, (size_t)b.m * sizeof(float));
         trace(t, out.rows.kl, (size_t)b.m * sizeof(float));
+        trace(t, ref_lp, (size_t)b.m * sizeof(float));
         update(p, &out, t);
     }
     batch_free(&b);
