@@ -42,6 +42,7 @@ struct Pool {
     int *queue, n_queue, next;   /* parts to be read ahead, in the order of their use */
     Sweep sweep;
     int layer, first_moe, last_moe; /* layer: the last one that was routed, -1 at a sweep's start */
+    double began, last_done;        /* of the sweep; last_done 0: nothing yet */
     bool back, dense; /* back: in the second half of a training sweep; dense: few experts were idle last time */
     PoolCounts counts;
     Status fault;
@@ -165,9 +166,19 @@ static void queue_layer(Pool *p, int layer, bool all)
         if (!stays(p, part) && (all || p->rows[part])) p->queue[p->n_queue++] = part;
 }
 
+/* The seconds of the sweep that is going on. */
+static void end_sweep(PoolCounts *c, const Pool *p)
+{
+    if (p->last_done > 0) c->sweeps[p->sweep].seconds += p->last_done - p->began;
+}
+
 static void pool_sweep(Keeper *k, Sweep kind)
 {
     Pool *p = pool_of(k);
+    end_sweep(&p->counts, p);
+    p->counts.sweeps[kind].n++;
+    p->began = clock_seconds();
+    p->last_done = 0;
     for (Slot *s = p->slots; s < p->slots + p->n_slots; s++)
         if (s->state != SLOT_AHEAD) slot_free(p, s);
     p->sweep = kind;
@@ -264,6 +275,7 @@ static void pool_done(Keeper *k, int part, int n)
         if (!turn) slot_free(p, s);
     }
     read_ahead(p);
+    p->last_done = clock_seconds();
 }
 
 static bool pool_fault(Keeper *k, Status *st)
@@ -376,7 +388,9 @@ void pool_close(Pool *p)
 
 PoolCounts pool_counts(const Pool *p)
 {
-    return p->counts;
+    PoolCounts c = p->counts;
+    end_sweep(&c, p);
+    return c;
 }
 
 size_t pool_bytes(const Pool *p)

@@ -15,12 +15,19 @@ typedef struct PoolPlan {
     bool strict;           /* a slot that nobody may use is NaN and has no access rights */
 } PoolPlan;
 
+/* Sweeps of a kind (core/keeper.h), and the seconds from their beginning to the last part that was done. */
+typedef struct PoolSweeps {
+    long n;
+    double seconds;
+} PoolSweeps;
+
 typedef struct PoolCounts {
-    long needed;      /* experts with rows that core asked for */
-    long hits;        /* of them those that were pinned */
-    long reads, vain; /* experts read since the pool was opened; of them those that nobody asked for in the end */
-    uint64_t bytes;   /* read for them */
-    double waited;    /* seconds core waited */
+    long needed;          /* experts with rows that core asked for */
+    long hits;            /* of them those that were pinned */
+    long reads, vain;     /* experts read since the pool was opened; of them those that nobody asked for in the end */
+    uint64_t bytes;       /* read for them */
+    double waited;        /* seconds core waited */
+    PoolSweeps sweeps[3]; /* [Sweep] */
 } PoolCounts;
 
 typedef struct Pool Pool;

@@ -9,27 +9,12 @@
 
 enum { PROBE_FLOATS = 64 << 20, PROBE_ROUNDS = 1000000, GPU_ROUNDS = 100000, EMULATED_FLOATS = 1 << 14 };
 
-/* "model name" of /proc/cpuinfo, where there is one. */
-static void cpu_name(char *out, size_t size)
-{
-    snprintf(out, size, "unknown");
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (f && fgets(line, sizeof line, f)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (f) fclose(f);
-}
-
 bool bench_limits(Bench *b, Status *st)
 {
     if (b->machine.cpu) {
         b->limits = (BenchLimits){cpu_probe_fma, cpu_probe_bf16, cpu_probe_read, cpu_probe_update,
                                   PROBE_ROUNDS,  PROBE_FLOATS,   false};
-        cpu_name(b->name, sizeof b->name);
+        machine_cpu_name(b->name, sizeof b->name);
         return true;
     }
     DeviceName device;

@@ -8,6 +8,7 @@
 #include "core/rollout/draft.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
+#include "recipes/plan/placement.h"
 #include "recipes/run/interrupt.h"
 #include "recipes/cli/json_lines.h"
 #include "recipes/cli/sampling.h"
@@ -179,6 +180,7 @@ int cmd_generate(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     if (!open_model(&m, a.model, &a.runtime, &st)) return command_failed(&st);
     bool ok = open_model_speaks(&m, a.model, &st) && (a.ids ? continue_ids(&a, &m, &st) : answer_prompt(&a, &m, &st));
+    if (ok && !a.ids) placement_compare(&m.machine, m.file, &m.placing, NULL);
     open_model_close(&m);
     return ok ? 0 : command_failed(&st);
 }

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/model_file.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
+#include "recipes/cli/plan_model.h"
 #include "recipes/stages/pipeline.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
@@ -13,11 +13,6 @@
 #include "recipes/config/recipe_notes.h"
 
 enum { MAX_SETS = 128 };
-
-typedef struct PlanOptions {
-    int sequences, length, samples, tokens;
-    bool reference, latent;
-} PlanOptions;
 
 static bool plan_recipe(const Recipe *recipe, const RuntimeOptions *runtime, Status *st)
 {
@@ -33,41 +28,9 @@ static bool plan_recipe(const Recipe *recipe, const RuntimeOptions *runtime, Sta
     return ok;
 }
 
-static bool plan_model(const char *name, const PlanOptions *o, const RuntimeOptions *runtime, Status *st)
-{
-    LoadedModel *model = model_open(name, 0, st);
-    Machine m = {0};
-    bool ok = model && machine_open(&m, runtime, st);
-    if (ok) {
-        PlanWork work = {.config = &model->config,
-                         .trains = true,
-                         .sequences = o->sequences,
-                         .length = o->length,
-                         .predicted = o->length - 1,
-                         .reference = o->reference};
-        if (o->samples) {
-            int tokens = o->tokens < o->length ? o->tokens : o->length - 1;
-            work.predicted = tokens;
-            work.rollouts[work.n_rollouts++] = (PlanRollout){(o->sequences + o->samples - 1) / o->samples,
-                                                             o->length - tokens,
-                                                             o->samples,
-                                                             tokens,
-                                                             o->sequences,
-                                                             o->latent ? CACHE_LATENT : CACHE_EXACT,
-                                                             0};
-        }
-        Plan plan;
-        ok = plan_make(&plan, &m, &work, SIZE_MAX, name, st);
-        if (plan.total) plan_print(&plan, name);
-    }
-    machine_close(&m);
-    if (model) model_close(model);
-    return ok;
-}
-
 int cmd_plan(int argc, char **argv)
 {
-    PlanOptions o = {.sequences = 8, .length = 512, .tokens = 256};
+    PlanOptions o = {.sequences = 8, .length = 512, .tokens = 256, .rank = 16};
     const char *arguments[1], *sets[MAX_SETS], *unused_set = NULL;
     int count;
     RuntimeOptions runtime = runtime_defaults();
@@ -80,14 +43,24 @@ int cmd_plan(int argc, char **argv)
         {"--tokens", "N", OPTION_INT, &o.tokens, 1, 1 << 24, "tokens of a completion (default 256)"},
         {"--reference", NULL, OPTION_FLAG, &o.reference, 0, 0, "with a reference model"},
         {"--latent", NULL, OPTION_FLAG, &o.latent, 0, 0, "sampled with the latent cache"},
+        {"--lora", "NAMES", OPTION_TEXT, &o.lora, 0, 0,
+         "adapters are trained: attention, mlp, experts, or modules of config.json, with commas"},
+        {"--rank", "R", OPTION_INT, &o.rank, 1, 4096, "of these adapters (default 16)"},
+        {"--train", "NAMES", OPTION_TEXT, &o.train, 0, 0,
+         "only these tensors are trained: names or globs as of the key `train`, with commas"},
+        {"--measure", NULL, OPTION_FLAG, &o.measure, 0, 0,
+         "measures this machine again (about 6 seconds; else once, and kept in ~/.cache/r1)"},
+        {"--json", NULL, OPTION_FLAG, &o.json, 0, 0, "a model's plan as JSON"},
     };
     const Usage usage = {
         "plan",
         "RECIPE|MODEL [options]",
         "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
-        "model folder, a known model's name), before anything is allocated. Fails when it does not fit.\n",
+        "model folder, a known model's name), before anything is allocated. Fails when it does not fit. Of a folder\n"
+        "larger than memory it says what rests where, and how long a pass, a step and a token take.\n",
         "  r1 plan tiny --set zero.group=32\n"
-        "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n",
+        "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n"
+        "  r1 plan DeepSeek-V2-Lite/ --lora attention --memory 16 --precision bf16\n",
         options,
         sizeof options / sizeof options[0],
         1,

@@ -11,7 +11,7 @@
 #include "recipes/cli/commands.h"
 #include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
-#include "recipes/plan/plan.h"
+#include "recipes/plan/placement.h"
 #include "recipes/cli/score_file.h"
 #include "recipes/cli/token_lines.h"
 
@@ -132,16 +132,20 @@ static bool read_batch(const ScoreArgs *a, const OpenModel *m, BatchBuilder *bat
 }
 
 /* The weights, beside what the batch takes: as many sequences of the longest one's length as hold its tokens. */
-static bool read_weights(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch, Status *st)
+static bool read_weights(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batch, PlanWork *of, Status *st)
 {
     int longest = 1, N = batch->offsets[batch->nseq];
     for (int s = 0; s < batch->nseq; s++)
         if (batch->offsets[s + 1] - batch->offsets[s] > longest) longest = batch->offsets[s + 1] - batch->offsets[s];
-    PlanWork work = {.config = &m->file->config,
-                     .sequences = (N + longest - 1) / longest,
-                     .length = longest,
-                     .predicted = longest - 1};
+    PlanWork work = *of = (PlanWork){.config = &m->file->config,
+                                     .sequences = (N + longest - 1) / longest,
+                                     .length = longest,
+                                     .predicted = longest - 1};
     size_t bytes = plan_beside_weights(&m->machine, &work, st);
+    if (!m->file->weights && !placing_fits(&m->machine, m->file, bytes)) {
+        m->machine.options.chunk = placing_chunk(&m->machine);
+        bytes = plan_beside_weights(&m->machine, &work, st);
+    }
     if (a->aux || (a->parts & (SCORE_HIDDEN | SCORE_ROUTER | SCORE_GRAD)))
         bytes += (size_t)N * ((size_t)m->file->config.C + (size_t)m->file->config.E) * (size_t)m->file->config.L *
                  sizeof(float);
@@ -234,12 +238,14 @@ static void print_scores(const ScoreResult *r, const BatchBuilder *batch)
 static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
 {
     BatchBuilder batch = {0};
+    PlanWork work;
     ScoreResult r = {.policy = m->policy, .batch = &batch, .parts = a->parts, .balance = a->aux ? &a->balance : NULL};
     bool ok = open_model_speaks(m, a->model, st) && (!a->aux || balance_validate(&a->balance, &m->file->config, st)) &&
-              read_batch(a, m, &batch, st) && read_weights(a, m, &batch, st);
+              read_batch(a, m, &batch, st) && read_weights(a, m, &batch, &work, st);
     r.policy = m->policy;
     if (ok) {
         forward(a, m, &batch, &r);
+        placement_compare(&m->machine, m->file, &m->placing, &work);
         ok = keeper_fault(m->policy->w.keeper, st) && all_finite(&r, &batch, st);
     }
     if (ok) {

@@ -78,6 +78,20 @@ int machine_processors(void)
     return n > 0 ? n : 1;
 }
 
+void machine_cpu_name(char *out, size_t size)
+{
+    snprintf(out, size, "unknown");
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (f && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (f) fclose(f);
+}
+
 static bool open_device(Machine *m, DeviceName device, const RuntimeOptions *o, Status *st)
 {
     size_t bytes;

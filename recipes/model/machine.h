@@ -27,6 +27,9 @@ void machine_close(Machine *m);
 /* Engines on this machine: half of its memory for layers that are kept. */
 EngineOptions machine_engine(const Machine *m);
 
+/* "model name" of /proc/cpuinfo, or "unknown". */
+void machine_cpu_name(char *out, size_t size);
+
 /* Bytes that could be had without swapping, and within the limits of a container and of `ulimit -v`. */
 size_t machine_free_memory(void);
 /* Processors that this process may use: its affinity, and the quota of a container in whole processors. */

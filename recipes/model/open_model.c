@@ -64,13 +64,10 @@ bool open_model_weights(OpenModel *m, size_t work, Status *st)
     return true;
 }
 
-/* Of sampling a few sequences: caches, logits, the process. Those who compute more say so. */
-enum { USUAL_WORK = 400000000 };
-
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st)
 {
     if (!open_model_file(m, name, o, st)) return false;
-    if (open_model_weights(m, USUAL_WORK, st)) return true;
+    if (open_model_weights(m, OPEN_MODEL_WORK, st)) return true;
     open_model_close(m);
     return false;
 }
@@ -78,7 +75,7 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
 void open_model_close(OpenModel *m)
 {
     char line[512];
-    if (m->placing.pool && m->machine.options.verbose) {
+    if (m->placing.pool) {
         placing_summary(&m->placing, line, sizeof line);
         fprintf(stderr, "r1: %s\n", line);
     }

@@ -21,6 +21,10 @@ typedef struct OpenModel {
         "--adapter", "DIR", OPTION_TEXT, &(o).adapter, 0, 0, "adds the LoRA adapter that peft wrote to this folder"    \
     }
 
+/* Bytes beside the weights that open_model counts with: of sampling a few sequences, caches, logits, the process. Those who
+ * compute more say so. */
+enum { OPEN_MODEL_WORK = 400000000 };
+
 /* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine, in the precision that was given or
  * else in that of the run which made the checkpoint. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);

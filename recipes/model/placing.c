@@ -8,7 +8,7 @@
 #include "core/base/check.h"
 #include "cpu/memory_need.h"
 
-enum { LEAST_SLOTS = 4, SLOTS = 16, THREADS = 2 };
+enum { LEAST_SLOTS = 4, SLOTS = 16 };
 
 bool placing_fits(const Machine *machine, const LoadedModel *m, size_t work)
 {
@@ -84,7 +84,14 @@ static const char *amount(char out[32], size_t bytes)
     return out;
 }
 
-static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
+int placing_chunk(const Machine *machine)
+{
+    enum { FEW = 1024 }; /* the head's weights are read once for so many rows */
+    int chunk = machine->options.chunk;
+    return chunk && chunk < FEW ? chunk : FEW;
+}
+
+size_t placing_choose(PlacingPlan *plan)
 {
     size_t least = plan->work + plan->trunk + plan->staging, all = least + plan->slot * (size_t)plan->experts;
     plan->slots = 2;
@@ -102,43 +109,83 @@ static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
     } else {
         least = all + 2 * plan->slot * (plan->experts > 0);
     }
-    if (least > plan->budget) {
-        char needs[32], trunk[32], work[32], ring[32], budget[32];
-        return fail(
-            st,
-            "%s needs %s at the very least (%s for what every token uses, %s to compute, %s for a ring of %d experts), "
-            "the budget is %s: --memory %.3f is the least",
-            m->path, amount(needs, least), amount(trunk, plan->trunk), amount(work, plan->work + plan->staging),
-            amount(ring, plan->slot * (size_t)plan->slots), plan->slots, amount(budget, plan->budget),
-            (double)((least - plan->budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
-    }
     plan->total = plan->work + plan->trunk + plan->staging + plan->slot * (size_t)(plan->slots + plan->pinned);
+    return least;
+}
+
+static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
+{
+    size_t least = placing_choose(plan);
+    if (least <= plan->budget) return true;
+    char needs[32], trunk[32], work[32], ring[32], budget[32];
+    return fail(
+        st,
+        "%s needs %s at the very least (%s for what every token uses, %s to compute, %s for a ring of %d experts), "
+        "the budget is %s: --memory %.3f is the least",
+        m->path, amount(needs, least), amount(trunk, plan->trunk), amount(work, plan->work + plan->staging),
+        amount(ring, plan->slot * (size_t)plan->slots), plan->slots, amount(budget, plan->budget),
+        (double)((least - plan->budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
+}
+
+/* Of the experts that pass: a forward reads all of them; its backward again, but for those of the last layer that the ring still
+ * holds at the turn (docs/placement.md). */
+static void count_reads(PlacingPlan *plan, const LoadedModel *m, const PartSource *s, const uint8_t *pinned)
+{
+    const ParamTable *t = &m->table;
+    int last = -1, of_last = 0;
+    for (int i = 0; i < t->n_parts; i++)
+        if (t->parts[i].expert >= 0) last = t->parts[i].layer;
+    for (int i = 0; i < t->n_parts; i++) of_last += t->parts[i].expert >= 0 && !pinned[i] && t->parts[i].layer == last;
+    int kept = of_last <= plan->slots ? of_last : plan->slots - plan->slots / 2;
+    plan->pass = plan->step = (PlacingReads){0};
+    for (int i = t->n_parts - 1; i >= 0; i--) {
+        if (t->parts[i].expert < 0 || pinned[i]) continue;
+        unsigned visits = t->parts[i].layer == last && kept-- > 0 ? 1 : 2;
+        plan->pass.experts++;
+        plan->pass.bytes += s->bytes(s, i);
+        plan->step.experts += visits;
+        plan->step.bytes += visits * s->bytes(s, i);
+    }
+}
+
+bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Reader *r, size_t work, Status *st)
+{
+    /* Page tables, stacks and pages of the mapping that are still there: some MB, seen with 8 GB. */
+    *plan = (PlacingPlan){.work = work + machine->memory / 100, .budget = machine->memory};
+    if (!multiplies_unpacked(machine, m, st)) return false;
+    plan->staging = reader_memory(r);
+    measure(plan, m, reader_source(r));
     return true;
+}
+
+/* Of a plan whose experts in memory were counted: which, and what is then read. */
+uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, Reader *r)
+{
+    const char *slots = getenv("R1_RING");
+    uint8_t *pinned = calloc((size_t)m->table.n_parts, 1);
+    CHECK(pinned);
+    if (slots && atoi(slots) >= 2) plan->slots = atoi(slots);
+    choose_pinned(plan, &m->table, pinned);
+    count_reads(plan, m, reader_source(r), pinned);
+    return pinned;
 }
 
 bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Policy *p, size_t work,
                   Status *st)
 {
     Form form = p->engine.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
-    *out = (Placing){0};
-    /* Page tables, stacks and pages of the mapping that are still there: some MB, seen with 8 GB. */
-    size_t margin = machine->memory / 100;
-    *plan = (PlacingPlan){.work = work + margin, .budget = machine->memory};
-    if (!multiplies_unpacked(machine, m, st) || !(out->reader = reader_open(m, form, THREADS, st))) return false;
-    plan->staging = reader_memory(out->reader);
-    measure(plan, m, reader_source(out->reader));
-    uint8_t *pinned = calloc((size_t)m->table.n_parts, 1);
-    CHECK(pinned);
-    const char *strict = getenv("R1_STRICT"), *slots = getenv("R1_RING");
-    bool ok = choose(plan, m, st);
+    const char *strict = getenv("R1_STRICT");
+    *out = (Placing){.reader = reader_open(m, form, PLACING_THREADS, st)};
+    bool ok = out->reader && placing_fill(plan, machine, m, out->reader, work, st) && choose(plan, m, st);
     if (ok) {
-        if (slots && atoi(slots) >= 2) plan->slots = atoi(slots);
-        choose_pinned(plan, &m->table, pinned);
+        uint8_t *pinned = placing_pinned(plan, m, out->reader);
         PoolPlan pool = {.slots = plan->slots, .pinned = pinned, .strict = strict && strcmp(strict, "0") != 0};
+        out->plan = *plan;
         out->pool = pool_open(&m->table, &p->w, form, reader_source(out->reader), &pool, st);
         ok = out->pool != NULL;
+        out->opening = reader_notes(out->reader).seconds;
+        free(pinned);
     }
-    free(pinned);
     if (!ok) placing_close(out);
     return ok;
 }
@@ -167,11 +214,21 @@ void placing_describe(const PlacingPlan *plan, const Placing *p, char *out, size
         snprintf(out + n, size - (size_t)n, " (through the page cache: this file system refuses direct reads)");
 }
 
+double placing_disk_rate(const Placing *p)
+{
+    double seconds = reader_notes(p->reader).seconds - p->opening;
+    return seconds > 0 ? (double)pool_counts(p->pool).bytes * PLACING_THREADS / seconds : 0;
+}
+
 void placing_summary(const Placing *p, char *out, size_t size)
 {
+    static const char *const words[] = {"passes", "steps", "decode steps"};
     PoolCounts c = pool_counts(p->pool);
-    ReaderNotes notes = reader_notes(p->reader);
-    snprintf(out, size, "read %ld experts, %.2f GB at %.2f GB/s, waited %.1f s for the disk; %ld of %ld were in memory",
-             c.reads, (double)c.bytes / 1e9, notes.seconds > 0 ? (double)c.bytes * THREADS / notes.seconds / 1e9 : 0.0,
-             c.waited, c.hits, c.needed);
+    int n = snprintf(out, size,
+                     "read %ld experts, %.2f GB at %.2f GB/s, waited %.1f s for the disk; %ld of %ld were in memory",
+                     c.reads, (double)c.bytes / 1e9, placing_disk_rate(p) / 1e9, c.waited, c.hits, c.needed);
+    for (int k = SWEEP_FORWARD; k <= SWEEP_DECODE; k++)
+        if (c.sweeps[k].n && n < (int)size)
+            n += snprintf(out + n, size - (size_t)n, "; %ld %s of %.3g s", c.sweeps[k].n, words[k],
+                          c.sweeps[k].seconds / (double)c.sweeps[k].n);
 }

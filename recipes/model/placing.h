@@ -7,10 +7,12 @@
 #include "core/policy.h"
 #include "recipes/model/machine.h"
 
-typedef struct Placing {
-    Reader *reader;
-    Pool *pool;
-} Placing;
+enum { PLACING_THREADS = 2 }; /* that read */
+
+typedef struct PlacingReads {
+    long experts;
+    uint64_t bytes;
+} PlacingReads;
 
 /* Bytes of memory by what takes them, experts as counts. */
 typedef struct PlacingPlan {
@@ -20,8 +22,16 @@ typedef struct PlacingPlan {
     size_t staging; /* of the reader, where numbers are converted */
     size_t total, budget;
     int experts, pinned, slots, layers; /* layers with experts */
-    uint64_t disk_pass;                 /* read by a forward that visits every expert */
+    uint64_t disk_pass;                 /* bytes of all experts on the disk */
+    PlacingReads pass, step; /* read by a forward, and by a forward and its backward, that visit every expert */
 } PlacingPlan;
+
+typedef struct Placing {
+    Reader *reader;
+    Pool *pool;
+    PlacingPlan plan;
+    double opening; /* seconds its threads read until the pool was open */
+} Placing;
 
 /* Whether the machine's budget holds all weights of m as policy_new would keep them and the backend's copies of them, beside
  * `work` bytes. */
@@ -30,6 +40,17 @@ bool placing_fits(const Machine *machine, const LoadedModel *m, size_t work);
 bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Policy *p, size_t work,
                   Status *st);
 void placing_close(Placing *p);
+
+/* Rows of a head chunk where nothing is trained and not all weights fit: few, so that more experts stay. */
+int placing_chunk(const Machine *machine);
+
+/* The parts of it, for those who plan: sizes for a work of so many bytes; how many experts then stay (returns the least budget,
+ * which may be above the plan's); and which (free()), with what is read. */
+bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Reader *r, size_t work, Status *st);
+size_t placing_choose(PlacingPlan *plan);
+uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, Reader *r);
+/* Bytes a second that the disk gave so far while it was busy; 0: nothing was read. */
+double placing_disk_rate(const Placing *p);
 /* The plan in a line, and what was read so far in another. */
 void placing_describe(const PlacingPlan *plan, const Placing *p, char *out, size_t size);
 void placing_summary(const Placing *p, char *out, size_t size);

@@ -104,8 +104,15 @@ static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *r)
     rollout_dry(&d->engine, &d->w, &size, &cache);
 }
 
+static void note_ops(PlanOps *out, const OpTimes *t)
+{
+    if (!out) return;
+    const OpTime *list = ops_clocked_list(t, &out->n);
+    memcpy(out->list, list, (size_t)out->n * sizeof *list);
+}
+
 /* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
-static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, Status *st)
 {
     Dry d;
     if (!dry_open(&d, m, w, keep_bytes, st)) return 0;
@@ -127,11 +134,15 @@ static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep
         TrainOut out;
         float *lp = malloc((size_t)predict.M * sizeof *lp);
         CHECK(lp != NULL);
+        ops_clocked_reset(d.times);
         if (!w->trains || (w->reference && !w->exact_kl))
             train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
         free(lp);
-        ops_clocked_reset(d.times);
-        if (w->trains) train_gradients(e, &d.w, &d.g, &task, &out);
+        if (w->trains) {
+            ops_clocked_reset(d.times);
+            train_gradients(e, &d.w, &d.g, &task, &out);
+        }
+        note_ops(ops, d.times);
         p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;
     }
@@ -269,7 +280,7 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
 static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     p->keep_bytes = keep_bytes;
-    add_step(p, w, m->options.dtype, dry_step(p, m, w, keep_bytes, st));
+    add_step(p, w, m->options.dtype, dry_step(p, m, w, keep_bytes, NULL, st));
 }
 
 /* As many layers as fit, by halving. */
@@ -315,17 +326,33 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
 
 size_t plan_beside_weights(const Machine *m, const PlanWork *w, Status *st)
 {
+    Beside b;
+    return plan_beside(&b, m, w, 0, NULL, st) ? b.process + b.arena + b.scratch + b.cache : 0;
+}
+
+/* Rounded, so that a command that plans and the one that computes, whose sizes differ a little, count alike. */
+enum { PROCESS_STEP = 1 << 25 };
+
+bool plan_beside(Beside *out, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, Status *st)
+{
     CacheKind kind;
     Plan p = {.layers = w->config->L};
-    if ((double)w->sequences * w->length > PLAN_TOKENS) {
-        fail(st, "%d sequences of %d tokens are more than the %d tokens that a batch may have", w->sequences, w->length,
-             PLAN_TOKENS);
-        return 0;
-    }
+    if ((double)w->sequences * w->length > PLAN_TOKENS)
+        return fail(st, "%d sequences of %d tokens are more than the %d tokens that a batch may have", w->sequences,
+                    w->length, PLAN_TOKENS);
     ParamTable t = params_build(w->config);
-    size_t arena = dry_step(&p, m, w, 0, st), scratch = scratch_bytes(m, w, &t);
+    *out = (Beside){.process = (resident() + PROCESS_STEP - 1) / PROCESS_STEP * PROCESS_STEP,
+                    .arena = table_select(&t, w, st) ? dry_step(&p, m, w, keep_bytes, ops, st) : 0,
+                    .scratch = scratch_bytes(m, w, &t),
+                    .cache = cache_bytes(m, w, &kind),
+                    .state = w->trains ? 3 * t.state_total * sizeof(float) : 0,
+                    .layers_kept = p.layers_kept,
+                    .lowest = t.lowest_trained > 0 ? t.lowest_trained : 0,
+                    .trained = t.trained_count,
+                    .count = t.count,
+                    .flops = p.flops};
     params_free(&t);
-    return st->failed ? 0 : resident() + arena + scratch + cache_bytes(m, w, &kind);
+    return !st->failed;
 }
 
 void plan_apply(const Plan *p, Engine *e)
@@ -353,28 +380,54 @@ void plan_describe(const Plan *p, char *out, size_t size)
              total, budget, fixed, step, p->layers_kept, p->layers, cache, p->cache_token);
 }
 
+enum { PLAN_PARTS = 13 };
+typedef struct PlanPart {
+    const char *name;
+    size_t bytes;
+} PlanPart;
+
+static void parts_of_plan(const Plan *p, PlanPart out[PLAN_PARTS])
+{
+    const PlanPart parts[PLAN_PARTS] = {{"process now", p->process},
+                                        {"weights", p->weights},
+                                        {"gradients", p->gradients},
+                                        {"optimizer", p->optimizer},
+                                        {"reference", p->reference},
+                                        {"packed weights", p->packed},
+                                        {"boundary activations", p->boundaries},
+                                        {"kept interiors", p->kept},
+                                        {"workspace", p->workspace},
+                                        {"key/value cache", p->cache},
+                                        {"other models", p->beside},
+                                        {"peak", p->total},
+                                        {"budget", p->budget}};
+    memcpy(out, parts, sizeof parts);
+}
+
 void plan_print(const Plan *p, const char *what)
 {
-    const struct {
-        const char *name;
-        size_t bytes;
-    } parts[] = {{"process now", p->process},
-                 {"weights", p->weights},
-                 {"gradients", p->gradients},
-                 {"optimizer", p->optimizer},
-                 {"reference", p->reference},
-                 {"packed weights", p->packed},
-                 {"boundary activations", p->boundaries},
-                 {"kept interiors", p->kept},
-                 {"workspace", p->workspace},
-                 {"key/value cache", p->cache},
-                 {"other models", p->beside},
-                 {"peak", p->total},
-                 {"budget", p->budget}};
+    PlanPart parts[PLAN_PARTS];
+    parts_of_plan(p, parts);
     printf("%s\n", what);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    for (int i = 0; i < PLAN_PARTS; i++)
         if (parts[i].bytes) printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
     printf("  key/value cache: %zu bytes a token\n", p->cache_token);
     if (p->boundaries)
         printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
+}
+
+Json *plan_json(const Plan *p, const char *what)
+{
+    PlanPart parts[PLAN_PARTS];
+    Json *o = json_new_object(), *bytes = json_new_object();
+    parts_of_plan(p, parts);
+    for (int i = 0; i < PLAN_PARTS; i++) json_set(bytes, parts[i].name, json_new_int((int64_t)parts[i].bytes));
+    json_set(o, "plan_of", json_new_text(what));
+    json_set(o, "bytes", bytes);
+    json_set(o, "fits", json_new_bool(p->total <= p->budget));
+    json_set(o, "cache_bytes_per_token", json_new_int((int64_t)p->cache_token));
+    json_set(o, "layers", json_new_int(p->layers));
+    json_set(o, "layers_kept", json_new_int(p->layers_kept));
+    json_set(o, "flops", json_new_number(p->flops));
+    return o;
 }

@@ -5,7 +5,9 @@
 
 #include "core/losses/balance.h"
 #include "core/engine.h"
+#include "core/ops/ops_clocked.h"
 #include "core/rollout/kv_cache.h"
+#include "data/json.h"
 #include "recipes/config/recipe.h"
 #include "recipes/model/machine.h"
 
@@ -64,13 +66,30 @@ void plan_apply(const Plan *p, Engine *e);
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy where completions are drawn from it. */
 size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled);
 
+/* The ops of a work's step (of its forward, where it does not train), as a backend that computes nothing counted them. */
+typedef struct PlanOps {
+    OpTime list[OP_TIMES];
+    int n;
+} PlanOps;
+
+/* What a step takes beside the weights of the model. Bytes. */
+typedef struct Beside {
+    size_t process, arena, scratch, cache;
+    size_t state; /* gradients and two moments of what is trained */
+    int layers_kept, lowest;
+    size_t trained, count; /* parameters: trained, all */
+    double flops;
+} Beside;
+bool plan_beside(Beside *out, const Machine *m, const PlanWork *work, size_t keep_bytes, PlanOps *ops, Status *st);
+
 /* What computing `work` takes beside the weights, in place of packed copies of which there are none: the process, activations,
  * caches and scratch. 0, with the sentence: more than can be planned. */
 size_t plan_beside_weights(const Machine *m, const PlanWork *work, Status *st);
 
 /* A line that says it ("peak 412 MB of 11.9 GB: ..."). */
 void plan_describe(const Plan *p, char *out, size_t size);
-/* The same as a table, a row a part. */
+/* The same as a table, a row a part; and as an object. */
 void plan_print(const Plan *p, const char *what);
+Json *plan_json(const Plan *p, const char *what);
 
 #endif

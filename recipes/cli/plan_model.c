@@ -1,0 +1,164 @@
+/* A model's step in memory; where that does not fit, its pass or step with experts on disk. */
+#include "recipes/cli/plan_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/check.h"
+#include "recipes/config/did_you_mean.h"
+#include "recipes/model/open_model.h"
+#include "recipes/plan/placement.h"
+
+typedef struct ModelPlan {
+    const PlanOptions *o;
+    LoadedModel *file;
+    ModelConfig config; /* with adapters */
+    RecipeNames names;
+    Machine machine;
+    PlanWork work;
+    Rates rates;
+} ModelPlan;
+
+static bool split(const char *list, RecipeNames *out, const char *option, Status *st)
+{
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        if (out->n == RECIPE_NAMES || n >= RECIPE_GLOB)
+            return fail(st, "%s takes at most %d names of %d letters", option, RECIPE_NAMES, RECIPE_GLOB - 1);
+        snprintf(out->list[out->n++], RECIPE_GLOB, "%.*s", (int)n, list);
+        list += n + (list[n] == ',');
+    }
+    return out->n > 0 || fail(st, "%s needs a name", option);
+}
+
+/* The config with the adapters that --lora means. */
+static bool add_lora(ModelPlan *p, Status *st)
+{
+    RecipeNames names = {.n = 0};
+    Recipe *r = calloc(1, sizeof *r);
+    CHECK(r);
+    bool ok = split(p->o->lora, &names, "--lora", st);
+    r->lora = (RecipeLora){.used = true, .rank = p->o->rank, .alpha = 2.0f * (float)p->o->rank};
+    for (int i = 0; i < names.n && ok; i++) {
+        char hint[80];
+        int k = 0;
+        Nearest near = nearest_start(names.list[i]);
+        for (; recipe_lora_target_name(k) && strcmp(recipe_lora_target_name(k), names.list[i]); k++)
+            nearest_try(&near, recipe_lora_target_name(k));
+        if (!recipe_lora_target_name(k))
+            ok = fail(st, "--lora %s: unknown%s", names.list[i], nearest_hint(&near, hint, sizeof hint));
+        else r->lora.targets |= 1u << k;
+    }
+    ok = ok && recipe_lora(r, &p->config, st);
+    free(r);
+    return ok;
+}
+
+static bool set_work(ModelPlan *p, Status *st)
+{
+    const PlanOptions *o = p->o;
+    p->config = p->file->config;
+    p->work = (PlanWork){.config = &p->config,
+                         .trains = true,
+                         .sequences = o->sequences,
+                         .length = o->length,
+                         .predicted = o->length - 1,
+                         .reference = o->reference};
+    if (o->lora && o->train)
+        return fail(st, "--lora trains adapters in place of the model's own tensors: leave --train out");
+    if (o->lora && !add_lora(p, st)) return false;
+    if (o->train && !split(o->train, &p->names, "--train", st)) return false;
+    if (o->train) p->work.train = &p->names;
+    if (!o->samples) return true;
+    int tokens = o->tokens < o->length ? o->tokens : o->length - 1;
+    p->work.predicted = tokens;
+    p->work.rollouts[p->work.n_rollouts++] = (PlanRollout){(o->sequences + o->samples - 1) / o->samples,
+                                                           o->length - tokens,
+                                                           o->samples,
+                                                           tokens,
+                                                           o->sequences,
+                                                           o->latent ? CACHE_LATENT : CACHE_EXACT,
+                                                           0};
+    return true;
+}
+
+/* Kept rates, or measured ones, which are then kept. */
+static bool know_rates(ModelPlan *p, const PlacingPlan *sizes, Form form, Status *st)
+{
+    RateKeys keys;
+    rates_assume(&p->rates, &p->machine);
+    rates_keys(&keys, &p->machine, p->file, NULL, sizes->slot);
+    bool kept = rates_load(&p->rates, &keys);
+    if (kept && !p->o->measure) return true;
+    bool cpu = p->o->measure || p->rates.cpu_assumed, disk = p->o->measure || p->rates.disk_assumed;
+    fprintf(stderr, "r1: measuring this machine, some seconds\n");
+    if (cpu && !rates_measure_cpu(&p->rates, &p->machine, st)) return false;
+    if (disk && sizes->experts && !rates_measure_model(&p->rates, p->file, form, st)) return false;
+    Status not_kept = {0};
+    if (!rates_keep(&p->rates, &keys, NULL, 0, &not_kept)) fprintf(stderr, "r1: %s\n", not_kept.text);
+    return true;
+}
+
+static void print_json(Json *o)
+{
+    char *text = json_write(o, true);
+    puts(text);
+    free(text);
+    json_free(o);
+}
+
+static bool plan_placed(ModelPlan *p, Status *st)
+{
+    Form form = p->machine.options.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
+    Placement *placement = calloc(1, sizeof *placement);
+    PlacingPlan sizes;
+    CHECK(placement);
+    Reader *reader = reader_open(p->file, form, PLACING_THREADS, st);
+    bool ok = reader && placing_fill(&sizes, &p->machine, p->file, reader, 0, st) && know_rates(p, &sizes, form, st) &&
+              placement_make(placement, &p->machine, p->file, reader, &p->work, OPEN_MODEL_WORK, &p->rates, st);
+    if (ok && p->o->json) print_json(placement_json(placement, p->file, &p->machine, &p->work, &p->rates));
+    else if (ok) placement_print(placement, p->file, &p->machine, &p->work, &p->rates);
+    reader_close(reader);
+    free(placement);
+    return ok;
+}
+
+/* Only the files of a folder or a .gguf can be read while it is computed. */
+static bool can_stream(const LoadedModel *m)
+{
+    return m->origin == MODEL_HF || m->origin == MODEL_GGUF;
+}
+
+static bool plan_it(ModelPlan *p, const char *name, Status *st)
+{
+    const PlanOptions *o = p->o;
+    Status whole = {0};
+    Plan plan;
+    bool fits = plan_make(&plan, &p->machine, &p->work, SIZE_MAX, name, &whole);
+    if (fits || !plan.total || !can_stream(p->file)) {
+        if (plan.total && o->json) print_json(plan_json(&plan, name));
+        else if (plan.total) plan_print(&plan, name);
+        return fits || fail(st, "%s", whole.text);
+    }
+    model_close(p->file);
+    p->file = model_open(name, MODEL_IN_PLACE, st);
+    bool asked = o->lora || o->train || o->reference || o->samples;
+    p->work.trains = asked;
+    if (!p->file || !plan_placed(p, st)) return false;
+    if (!asked && !o->json) printf("  training all of it: %s; see --lora and --train\n", whole.text);
+    return true;
+}
+
+bool plan_model(const char *name, const PlanOptions *o, const RuntimeOptions *runtime, Status *st)
+{
+    ModelPlan *p = calloc(1, sizeof *p);
+    CHECK(p);
+    p->o = o;
+    p->file = model_open(name, 0, st);
+    bool ok = p->file && machine_open(&p->machine, runtime, st) && set_work(p, st) && plan_it(p, name, st);
+    if (p->machine.ops) machine_close(&p->machine);
+    if (p->file) model_close(p->file);
+    free(p);
+    return ok;
+}

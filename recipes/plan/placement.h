@@ -1,0 +1,71 @@
+/* The plan object of a model larger than memory: what rests where, what a pass, a step and a token cost, what bounds
+ * them. The pool obeys its part of it (recipes/model/placing.h), `r1 plan` prints it. */
+#ifndef RECIPES_PLACEMENT_H
+#define RECIPES_PLACEMENT_H
+
+#include "data/json.h"
+#include "recipes/plan/rates.h"
+
+/* A pass (forward), a step (forward and backward) or a token of decoding. Experts and bytes are those read, as they are
+ * expected for that many tokens. */
+typedef struct PlaceCost {
+    double tokens, flops, experts, bytes;
+    double compute, disk, seconds;
+} PlaceCost;
+
+enum { PLACE_CHUNKS = 4, PLACE_LAYERS = 512, LEAST_CHUNK = 1024 };
+
+/* What the search knows of a work: bytes and seconds by the number of kept layers and the rows of a head chunk. */
+typedef struct PlaceModel {
+    PlacingPlan fit;                 /* sizes; its work, experts in memory and ring are chosen */
+    size_t fixed;                    /* of work: process, scratch, cache, state, margin */
+    int layers;                      /* that backward visits; 0: nothing is trained */
+    size_t interior[PLACE_LAYERS];   /* of the i-th of them */
+    int chunks, chunk[PLACE_CHUNKS]; /* falling */
+    size_t arena_none[PLACE_CHUNKS], arena_all[PLACE_CHUNKS]; /* no layer kept (interiors of one are in it); all kept */
+    double trunk_none, trunk_all, experts_none, experts_all;  /* seconds of ops on experts, and of the others */
+    double slab;                                              /* seconds to read an expert */
+    double busy;                                              /* experts of a layer that have rows, of E */
+    int E, trains;
+} PlaceModel;
+
+typedef struct Placement {
+    PlaceModel model;
+    PlacingPlan fit;
+    Beside beside;
+    int layers_kept, chunk;
+    size_t kept, keep_bytes; /* interiors; Engine.keep_bytes */
+    PlaceCost cost, token;   /* of the pass or step; of a token decoded alone, with a plan of its own */
+    PlacingPlan token_fit;
+    long holes; /* experts that lie in holes of their files */
+    bool trains;
+} Placement;
+
+/* Seconds with `kept` layers kept and chunk number `chunk`, by the closed form of docs/placement.md, and *fit then;
+ * INFINITY: more than the budget. */
+double placement_seconds(const PlaceModel *m, int kept, int chunk, PlacingPlan *fit);
+/* The smallest of these; among equals the most experts in memory, then the most kept layers, then the largest chunk. False:
+ * nothing fits; *kept and *chunk are then what takes the least. */
+bool placement_search(const PlaceModel *m, int *kept, int *chunk, PlacingPlan *fit);
+
+/* Plans a work on the experts of `file`, whose reader is r, within m->memory. token_work: bytes beside the weights when one
+ * sequence is sampled. Fails with what would fit. */
+bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, Reader *r, const PlanWork *work,
+                    size_t token_work, const Rates *rates, Status *st);
+
+/* Of a placed model that has computed: says on standard error when a pass of `work` (NULL: a token of one sequence) took
+ * 25 % more or less than kept rates say, and what the disk gave. Silent where no rates are kept. */
+void placement_compare(const Machine *m, const LoadedModel *file, const Placing *placing, const PlanWork *work);
+/* The sentence of it, for a sweep or step that took `seconds`; "": within 25 %. */
+const char *placement_off(char *out, size_t size, const char *what, double seconds, double planned, double disk,
+                          double planned_disk);
+
+/* What a person reads. */
+void placement_print(const Placement *p, const LoadedModel *file, const Machine *m, const PlanWork *work,
+                     const Rates *rates);
+Json *placement_json(const Placement *p, const LoadedModel *file, const Machine *m, const PlanWork *work,
+                     const Rates *rates);
+/* "measured 3 min ago", "modelled". */
+const char *rates_word(char *out, size_t size, bool assumed, double age);
+
+#endif
