@@ -27,7 +27,7 @@ static const Command commands[] = {
     {"report", cmd_report, "one page of a run, or of several compared"},
     {"paper", cmd_paper, "claims of the DeepSeek papers, run and judged"},
     {"reward", cmd_reward, "a reward before training: on stored rollouts, under attack"},
-    {"doctor", cmd_doctor, "which warnings the metrics of a run hold"},
+    {"doctor", cmd_doctor, "this machine; or which warnings the metrics of a run hold"},
     {"bench", cmd_bench, "how close each part is to what the machine can do"},
     {"plan", cmd_plan, "the memory that a recipe or a model will take"},
     {"data", cmd_data, "the tasks, and their problems with worked traces"},

@@ -29,3 +29,26 @@ head -n 5 run/metrics.jsonl >half/metrics.jsonl
 code=0
 "$R1" doctor half 2>err || code=$?
 [ $code = 1 ] && grep -q 'half has no step of an rl stage yet' err
+
+# without a run: the machine. Rates are measured once and kept; a broken file of them is no obstacle
+export XDG_CACHE_HOME=$TEST_DIR/cache
+mkdir -p cache/r1
+echo '{"machines": 3' >cache/r1/rates.json
+"$R1" doctor --json >machine.json 2>err
+grep -q 'measuring this machine' err
+"$R1" doctor --json >again.json 2>err
+[ ! -s err ]
+python3 - <<'P'
+import json
+page, again, kept = (json.load(open(f)) for f in ("machine.json", "again.json", "cache/r1/rates.json"))
+assert page["processor"]["threads"] >= 1 and 0 < page["memory"]["free"] <= page["memory"]["installed"]
+assert page["models"]["smollm2-135m"]["score"] == "yes" and page["models"]["deepseek-v3"]["train"] == "no"
+(cpu,), (disk,) = kept["machines"].values(), kept["disks"].values()
+assert len(cpu["forward"]) == len(cpu["rows"]) == 6 and min(cpu["forward"] + cpu["backward_x"] + cpu["backward_w"]) > 0
+for p in (page, again):
+    assert abs(p["rates"]["products"] * 1e9 - cpu["forward"][-1]) < 1 and abs(p["disk"]["read"] * 1e9 - disk["read"]) < 1
+P
+"$R1" doctor | grep -q 'measured now'
+code=0
+"$R1" doctor run --machine 2>err || code=$?
+[ $code = 2 ]
