@@ -122,7 +122,7 @@ static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const 
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (!checkpoint_holds(m, i)) continue;
-        const void *words = source ? source->bf16(source->from, p) : NULL;
+        const void *words = source && source->bf16 ? source->bf16(source->from, p) : NULL;
         Piece piece = {.data = source ? words : weights + p->offset, .mapped = words, .param = p};
         snprintf(name, sizeof name, "model/%s", p->name);
         reserve(w, pieces, name, words ? H5_BF16 : H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, piece);
@@ -185,7 +185,8 @@ static bool stream_open(Stream *s, const Content *c, Status *st)
     *s = (Stream){.source = c->source};
     for (int i = 0; c->source && i < c->table->n; i++) {
         const Param *p = &c->table->params[i];
-        if (p->count > largest && !c->source->bf16(c->source->from, p)) largest = p->count;
+        bool words = c->source->bf16 && c->source->bf16(c->source->from, p);
+        if (p->count > largest && !words && checkpoint_holds(c->meta, i)) largest = p->count;
     }
     if (largest) s->buffer = memory_block(largest * sizeof(float));
     return !largest || s->buffer ||
@@ -392,22 +393,27 @@ static bool is_bf16(H5Reader *r, const Param *p)
     return h5_shape(r, name, H5_BF16, &ndim, shape);
 }
 
-/* A parameter in the type the file has it in. bf16 words go to the end of the place and are widened from its front. */
-static bool read_param(void *from, const Param *p, float *w, Status *st)
+/* Rows of a parameter in the type the file has it in. bf16 words go to the end of the place and are widened from its front. */
+static bool read_rows(H5Reader *r, const Param *p, size_t row, size_t n, float *w, Status *st)
 {
-    H5Reader *r = from;
     char name[128];
     uint16_t part[1024];
+    H5Rows rows = {p->count, row * p->cols, n * p->cols};
     snprintf(name, sizeof name, "model/%s", p->name);
-    if (!is_bf16(r, p)) return h5_read(r, name, H5_F32, p->count, w, st);
-    const char *words = (const char *)w + 2 * p->count;
-    if (!h5_read(r, name, H5_BF16, p->count, (void *)words, st)) return false;
-    for (size_t from = 0; from < p->count; from += 1024) {
-        size_t n = p->count - from < 1024 ? p->count - from : 1024;
-        memcpy(part, words + 2 * from, 2 * n);
-        for (size_t i = 0; i < n; i++) w[from + i] = f32_of_bf16(part[i]);
+    if (!is_bf16(r, p)) return h5_read_rows(r, name, H5_F32, rows, w, st);
+    const char *words = (const char *)w + 2 * rows.n;
+    if (!h5_read_rows(r, name, H5_BF16, rows, (void *)words, st)) return false;
+    for (size_t from = 0; from < rows.n; from += 1024) {
+        size_t some = rows.n - from < 1024 ? rows.n - from : 1024;
+        memcpy(part, words + 2 * from, 2 * some);
+        for (size_t i = 0; i < some; i++) w[from + i] = f32_of_bf16(part[i]);
     }
     return true;
+}
+
+static bool read_param(void *from, const Param *p, float *w, Status *st)
+{
+    return read_rows(from, p, 0, p->rows, w, st);
 }
 
 /* What the file does not hold becomes zeros. */
@@ -514,10 +520,10 @@ Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st)
 /* HDF5 is for one thread at a time. */
 static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
 
-bool checkpoint_param_read(const Checkpoint *c, const Param *p, float *out, Status *st)
+bool checkpoint_rows_read(const Checkpoint *c, const Param *p, size_t row, size_t n, float *out, Status *st)
 {
     pthread_mutex_lock(&reading);
-    bool ok = read_param(c->open, p, out, st);
+    bool ok = read_rows(c->open, p, row, n, out, st);
     pthread_mutex_unlock(&reading);
     return ok;
 }

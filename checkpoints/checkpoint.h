@@ -14,6 +14,7 @@
 #define CHECKPOINTS_CHECKPOINT_H
 
 #include "checkpoints/attachments.h"
+#include "checkpoints/weight_source.h"
 #include "core/params.h"
 
 /* The file or folder that the tensors come from which a checkpoint does not hold (checkpoints/base.h). */
@@ -59,13 +60,7 @@ typedef struct Checkpoint {
 bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
                      const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st);
 
-/* Weights tensor by tensor, so that no more than one of them is in memory: out[p->count] = the parameter as f32; or its bf16
- * words in a file's mapping, at any address, NULL when they are not at hand. */
-typedef struct WeightSource {
-    bool (*read)(const void *from, const Param *p, float *out, Status *st);
-    const void *(*bf16)(const void *from, const Param *p);
-    const void *from;
-} WeightSource;
+/* From a source: no more than one tensor is in memory. */
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
                        const CheckpointMeta *meta, Status *st);
 
@@ -81,8 +76,8 @@ enum {
 /* Verifies the whole file, whatever is read of it; fails with one sentence on anything truncated, flipped, foreign. Free with
  * checkpoint_free. Parts not asked for, or not in the file, are NULL or empty; tensors of the base are zeros in its blocks. */
 Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st);
-/* out[p->count] = a parameter that an open file holds. From any thread. */
-bool checkpoint_param_read(const Checkpoint *c, const Param *p, float *out, Status *st);
+/* out[n * p->cols] = rows [row, row + n) of a parameter that an open file holds. From any thread. */
+bool checkpoint_rows_read(const Checkpoint *c, const Param *p, size_t row, size_t n, float *out, Status *st);
 /* Whether the file itself holds parameter i of the table. */
 static inline bool checkpoint_holds(const CheckpointMeta *m, int i)
 {

@@ -298,8 +298,36 @@ bool h5_shape(H5Reader *r, const char *name, H5Type type, int *ndim, uint64_t sh
 
 bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *out, Status *st)
 {
+    return h5_read_rows(r, name, type, (H5Rows){count, 0, count}, out, st);
+}
+
+/* Rows of a dataset as a selection of its space; false: they are no whole rows. */
+static bool select_rows(hid_t space, int ndim, const uint64_t *shape, H5Rows rows)
+{
+    hsize_t start[8] = {0}, size[8];
+    uint64_t each = shape[0] ? rows.count / shape[0] : 1;
+    for (int i = 1; i < ndim; i++) size[i] = shape[i];
+    start[0] = rows.from / each;
+    size[0] = rows.n / each;
+    return rows.from % each == 0 && rows.n % each == 0 && start[0] + size[0] <= shape[0] &&
+           H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL) >= 0;
+}
+
+static bool read_rows(hid_t set, int ndim, const uint64_t *shape, hid_t type, H5Rows rows, void *out)
+{
+    hsize_t n = rows.n;
+    if (n == rows.count) return H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0;
+    hid_t space = H5Dget_space(set), memory = H5Screate_simple(1, &n, NULL);
+    bool ok = select_rows(space, ndim, shape, rows) && H5Dread(set, type, memory, space, H5P_DEFAULT, out) >= 0;
+    H5Sclose(memory);
+    H5Sclose(space);
+    return ok;
+}
+
+bool h5_read_rows(H5Reader *r, const char *name, H5Type type, H5Rows rows, void *out, Status *st)
+{
     int ndim;
-    uint64_t shape[8], found = 1;
+    uint64_t shape[8], found = 1, count = rows.count;
     if (!h5_shape(r, name, type, &ndim, shape))
         return fail(
             st,
@@ -309,9 +337,9 @@ bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *o
     if (found != count)
         return fail(st, "%s: %s has %llu elements where %llu are needed: the file belongs to another model", r->shown,
                     name, (unsigned long long)found, (unsigned long long)count);
-    if (count == 0) return true;
+    if (rows.n == 0) return true;
     hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT);
-    bool ok = H5Dread(set, type_of(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0;
+    bool ok = read_rows(set, ndim, shape, type_of(type), rows, out);
     H5Dclose(set);
     return ok ? true : fail(st, "%s: %s cannot be read: the disk or the file is damaged", r->shown, name);
 }

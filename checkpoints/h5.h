@@ -45,6 +45,11 @@ bool h5_has(H5Reader *r, const char *name);
 bool h5_shape(H5Reader *r, const char *name, H5Type type, int *ndim, uint64_t shape[8]);
 /* The whole dataset, which must have this type and `count` elements. */
 bool h5_read(H5Reader *r, const char *name, H5Type type, uint64_t count, void *out, Status *st);
+/* Of a dataset of `count` elements, the n from `from` on: whole rows of a matrix. */
+typedef struct H5Rows {
+    uint64_t count, from, n;
+} H5Rows;
+bool h5_read_rows(H5Reader *r, const char *name, H5Type type, H5Rows rows, void *out, Status *st);
 /* A vector of U8, NUL-terminated for convenience; NULL when absent or not sound (no failure). Caller frees. */
 char *h5_read_bytes(H5Reader *r, const char *name, size_t *length);
 /* False when absent. */

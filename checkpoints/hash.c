@@ -52,19 +52,46 @@ static void add_u64(Sha256 *h, uint64_t v)
     sha256_add(h, bytes, sizeof bytes);
 }
 
+static void add_head(Sha256 *h, const Param *p)
+{
+    sha256_add(h, p->name, strlen(p->name) + 1);
+    sha256_add(h, "F32", 4);
+    add_u64(h, (uint64_t)p->ndim);
+    add_u64(h, p->rows);
+    if (p->ndim == 2) add_u64(h, p->cols);
+}
+
 void weights_sha256(const ParamTable *t, const float *weights, char hex[65])
 {
-    Sha256 *h = sha256_new();
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[t->by_name[i]];
-        sha256_add(h, p->name, strlen(p->name) + 1);
-        sha256_add(h, "F32", 4);
-        add_u64(h, (uint64_t)p->ndim);
-        add_u64(h, p->rows);
-        if (p->ndim == 2) add_u64(h, p->cols);
-        sha256_add(h, weights + p->offset, p->count * sizeof *weights);
+    WeightSource s = block_source(weights);
+    Status never = {0};
+    CHECK(weights_sha256_of(t, &s, hex, &never));
+}
+
+typedef struct Hashing {
+    Sha256 *h;
+    const Param *p;
+} Hashing;
+
+static bool add_rows(void *to, const float *w, size_t row, size_t n, Status *st)
+{
+    const Hashing *k = to;
+    (void)row, (void)st;
+    sha256_add(k->h, w, n * k->p->cols * sizeof *w);
+    return true;
+}
+
+bool weights_sha256_of(const ParamTable *t, const WeightSource *s, char hex[65], Status *st)
+{
+    Hashing k = {.h = sha256_new()};
+    bool ok = true;
+    for (int i = 0; ok && i < t->n; i++) {
+        k.p = &t->params[t->by_name[i]];
+        add_head(k.h, k.p);
+        ok = source_rows(s, k.p, add_rows, &k, st);
     }
-    sha256_finish(h, hex);
+    sha256_finish(k.h, hex);
+    return ok;
 }
 
 const char *hash_library(void)

@@ -113,12 +113,12 @@ ModelConfig lora_merged_config(const ModelConfig *c)
     return merged;
 }
 
-/* w += s B A. */
-static void add_product(float *w, const Param *p, const float *a, const float *b, const LoraConfig *l)
+/* Rows [row, row + n) of a matrix: w += s B A, the sum over the rank in ascending order. */
+static void add_product(float *w, const Param *p, size_t n, const float *a, const float *b, const LoraConfig *l)
 {
     size_t rank = (size_t)l->rank;
     float s = lora_scale(l);
-    for (size_t o = 0; o < p->rows; o++)
+    for (size_t o = 0; o < n; o++)
         for (size_t k = 0; k < rank; k++) {
             float factor = s * b[o * rank + k];
             float *row = w + o * p->cols;
@@ -127,38 +127,28 @@ static void add_product(float *w, const Param *p, const float *a, const float *b
         }
 }
 
-bool lora_merged_read(const LoadedModel *m, const Param *p, float *out, Status *st)
+static bool merged_rows(const void *of, const Param *p, size_t row, size_t n, float *out, Status *st)
 {
-    int i = params_find_name(&m->table, p->name);
-    CHECK(i >= 0 && m->table.params[i].count == p->count);
-    if (!model_param_read(m, &m->table.params[i], out, st)) return false;
-    if (!m->table.lora || m->table.lora[i][0] < 0) return true;
-    const Param *pa = &m->table.params[m->table.lora[i][0]], *pb = &m->table.params[m->table.lora[i][1]];
-    float *a = malloc(pa->count * sizeof *a), *b = malloc(pb->count * sizeof *b);
-    CHECK(a && b);
-    bool ok = model_param_read(m, pa, a, st) && model_param_read(m, pb, b, st);
-    if (ok) add_product(out, p, a, b, &m->config.lora);
+    const LoadedModel *m = of;
+    const ParamTable *t = &m->table;
+    WeightSource own = model_source(m);
+    int i = params_find_name(t, p->name);
+    CHECK(i >= 0 && t->params[i].count == p->count);
+    bool ok = n == p->rows ? own.read(m, &t->params[i], out, st) : own.rows(m, &t->params[i], row, n, out, st);
+    if (!ok || t->lora[i][0] < 0) return ok;
+    const Param *pa = &t->params[t->lora[i][0]], *pb = &t->params[t->lora[i][1]];
+    float *a = source_read(&own, pa, st), *b = a ? source_read(&own, pb, st) : NULL;
+    if (b) add_product(out, p, n, a, b + row * pb->cols, &m->config.lora);
     free(a), free(b);
-    return ok;
+    return b != NULL;
 }
 
-static bool read_merged(void *from, const Param *p, float *w, Status *st)
+static bool merged_read(const void *m, const Param *p, float *out, Status *st)
 {
-    return lora_merged_read(from, p, w, st);
+    return merged_rows(m, p, 0, p->rows, out, st);
 }
 
-bool model_merge_lora(LoadedModel *m, Status *st)
+WeightSource merged_source(const LoadedModel *m)
 {
-    if (!m->config.lora.rank) return true;
-    ModelConfig config = lora_merged_config(&m->config);
-    ParamTable table = params_build(&config);
-    float *block = memory_block(table.total * sizeof *block);
-    bool ok = block || fail(st, "no memory for the merged weights, %.1f GB", (double)table.total * sizeof *block / 1e9);
-    if (!ok || !params_fill(&table, block, read_merged, m, st)) {
-        memory_free(block);
-        params_free(&table);
-        return false;
-    }
-    replace_weights(m, block, table, &config);
-    return true;
+    return m->table.lora ? (WeightSource){.read = merged_read, .from = m, .rows = merged_rows} : model_source(m);
 }

@@ -16,11 +16,8 @@ bool model_add_lora(LoadedModel *m, const LoraConfig *l, uint32_t seed, Status *
  * stderr and stay zero. Fails where m has adapters already. */
 bool model_add_adapter(LoadedModel *m, const char *folder, Status *st);
 
-/* The same model without adapters: its config, and out[p->count] = W + s B A (f32; the sum over the rank in ascending order) of
- * parameter p of a table without adapters, read one at a time. */
+/* The same model without adapters: its config, and as a source of the parameters of its table W + s B A in f32. */
 ModelConfig lora_merged_config(const ModelConfig *c);
-bool lora_merged_read(const LoadedModel *m, const Param *p, float *out, Status *st);
-/* m itself becomes that model. */
-bool model_merge_lora(LoadedModel *m, Status *st);
+WeightSource merged_source(const LoadedModel *m);
 
 #endif

@@ -300,7 +300,7 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
     const Param *its = m->weights ? NULL : of_base(m, p);
     if (m->weights) memcpy(out, m->weights + p->offset, p->count * sizeof *out);
     else if (its) return model_param_read(m->base, its, out, st);
-    else if (m->checkpoint) return checkpoint_param_read(m->checkpoint, p, out, st);
+    else if (m->checkpoint) return checkpoint_rows_read(m->checkpoint, p, 0, p->rows, out, st);
     else if (m->gguf) return gguf_param_read(m->gguf, m->path, &m->config, p, out, st);
     else return hf_param_read(m->source, m->path, &m->config, p, out, st);
     return true;
@@ -313,20 +313,55 @@ const void *model_param_bf16(const LoadedModel *m, const Param *p)
     return m->source ? hf_param_bf16(m->source, &m->config, p) : NULL;
 }
 
+static bool model_rows(const LoadedModel *m, const Param *p, size_t row, size_t n, float *out, Status *st)
+{
+    const Param *its = m->weights ? NULL : of_base(m, p);
+    if (m->weights) memcpy(out, m->weights + p->offset + row * p->cols, n * p->cols * sizeof *out);
+    else if (its) return model_rows(m->base, its, row, n, out, st);
+    else if (m->checkpoint) return checkpoint_rows_read(m->checkpoint, p, row, n, out, st);
+    else if (m->gguf) return gguf_rows_read(m->gguf, &m->config, p, row, n, out, st);
+    else return hf_rows_read(m->source, &m->config, p, row, n, out, st);
+    return true;
+}
+
+static bool source_param(const void *m, const Param *p, float *out, Status *st)
+{
+    return model_param_read(m, p, out, st);
+}
+
+static const void *source_bf16(const void *m, const Param *p)
+{
+    return model_param_bf16(m, p);
+}
+
+static bool source_part(const void *m, const Param *p, size_t row, size_t n, float *out, Status *st)
+{
+    return model_rows(m, p, row, n, out, st);
+}
+
+WeightSource model_source(const LoadedModel *m)
+{
+    return (WeightSource){source_param, source_bf16, m, source_part};
+}
+
+bool model_rows_finite(const LoadedModel *m, const Param *p, size_t row, size_t n, const float *w, Status *st)
+{
+    /* x - x is 0 for a finite x and NaN for every other; sums of zeros stay 0. */
+    float odd = 0.0f;
+    for (size_t j = 0; j < n * p->cols; j++) odd += w[j] - w[j];
+    if (odd == 0.0f) return true;
+    size_t at = 0;
+    while (isfinite(w[at])) at++;
+    return fail(st,
+                "%s: tensor %s holds %f at [%zu, %zu], no finite number: the weights are damaged, take an earlier copy",
+                m->path, p->name, (double)w[at], row + at / p->cols, at % p->cols);
+}
+
 bool model_finite(const LoadedModel *m, Status *st)
 {
     for (int i = 0; m->weights && i < m->table.n; i++) {
         const Param *p = &m->table.params[i];
-        const float *w = m->weights + p->offset;
-        /* x - x is 0 for a finite x and NaN for every other; sums of zeros stay 0. */
-        float odd = 0.0f;
-        for (size_t j = 0; j < p->count; j++) odd += w[j] - w[j];
-        if (odd == 0.0f) continue;
-        size_t at = 0;
-        while (isfinite(w[at])) at++;
-        return fail(
-            st, "%s: tensor %s holds %f at [%zu, %zu], no finite number: the weights are damaged, take an earlier copy",
-            m->path, p->name, (double)w[at], at / p->cols, at % p->cols);
+        if (!model_rows_finite(m, p, 0, p->rows, m->weights + p->offset, st)) return false;
     }
     return true;
 }

@@ -47,8 +47,11 @@ void model_close(LoadedModel *m);
  * memory: out[p->count] = the parameter; its bf16 words as they lie in a folder's file, or NULL. */
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st);
 const void *model_param_bf16(const LoadedModel *m, const Param *p);
-/* False, naming the first tensor of m->weights that holds NaN or an infinity. */
+/* The same as a source. */
+WeightSource model_source(const LoadedModel *m);
+/* False, naming the first tensor of m->weights that holds NaN or an infinity; and the same of rows of a parameter. */
 bool model_finite(const LoadedModel *m, Status *st);
+bool model_rows_finite(const LoadedModel *m, const Param *p, size_t row, size_t n, const float *w, Status *st);
 /* False, with a sentence, for a known model's name. */
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st);
 

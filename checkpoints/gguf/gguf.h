@@ -4,6 +4,7 @@
 #define CHECKPOINTS_GGUF_H
 
 #include "checkpoints/mapping.h"
+#include "checkpoints/weight_source.h"
 #include "core/params.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -52,6 +53,9 @@ bool gguf_weights(const GgufFile *f, const char *path, const ModelConfig *c, con
                   Status *st);
 /* One parameter of the table: w[p->count]; NULL: only checks. */
 bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, const Param *p, float *w, Status *st);
+/* Rows [row, row + n) of it; false without a sentence where they lie in another order: read it whole. */
+bool gguf_rows_read(const GgufFile *f, const ModelConfig *c, const Param *p, size_t row, size_t n, float *w,
+                    Status *st);
 /* Fails naming the first tensor that the model has no use for (a bias, a later block). */
 bool gguf_all_used(const GgufFile *f, const char *path, const ModelConfig *c, const ParamTable *t, Status *st);
 /* The tokenizer of the metadata with its chat template; NULL with a sentence when it is of a kind that is not read. */
@@ -61,6 +65,6 @@ typedef enum { GGUF_WRITE_F32, GGUF_WRITE_F16, GGUF_WRITE_BF16, GGUF_WRITE_Q8_0 
 /* A file that llama.cpp loads. Vectors, norms, the router and its bias stay F32; a matrix whose rows are no multiple of
  * 32 is F16 instead of Q8_0. tokenizer NULL, or one that tokenizer_to_gguf fails for: no vocabulary is written. */
 bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t,
-                const float *weights, GgufTarget target, const Tokenizer *tokenizer, Status *st);
+                WeightSource weights, GgufTarget target, const Tokenizer *tokenizer, Status *st);
 
 #endif

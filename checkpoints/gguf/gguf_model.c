@@ -310,6 +310,17 @@ bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, 
     return ok || fail_prefix(st, "%s", path);
 }
 
+bool gguf_rows_read(const GgufFile *f, const ModelConfig *c, const Param *p, size_t row, size_t n, float *w, Status *st)
+{
+    char name[96];
+    const GgufTensor *t = gguf_name(p, name, sizeof name) ? gguf_find(f, name) : NULL;
+    if (!t || p->ndim == 1 || gguf_permuted(c->arch, p->kind)) return false;
+    uint64_t from = (p->expert >= 0 ? (uint64_t)p->expert * p->count : 0) + row * p->cols;
+    bool ok = gguf_read_f32(t, from, n * p->cols, w, st);
+    gguf_forget(t, from, n * p->cols);
+    return ok;
+}
+
 typedef struct Source {
     const GgufFile *f;
     const char *path;

@@ -28,7 +28,7 @@ typedef struct Out {
 typedef struct Job {
     const ModelConfig *c;
     const ParamTable *t;
-    const float *weights;
+    const WeightSource *weights;
     FILE *out;
     Out *list;
     int n;
@@ -167,19 +167,36 @@ static bool emit_frequencies(const Job *job, const Out *o, Status *st)
     return ok;
 }
 
+typedef struct Emitting {
+    const Job *job;
+    const Out *o;
+    size_t cols;
+} Emitting;
+
+static bool emit_rows(void *to, const float *w, size_t row, size_t n, Status *st)
+{
+    const Emitting *k = to;
+    (void)row;
+    return emit(k->job, k->o, w, n * k->cols, st);
+}
+
+static bool emit_in_order(const Job *job, const Out *o, const Param *p, Status *st)
+{
+    return source_rows(job->weights, p, emit_rows, &(Emitting){job, o, p->cols}, st);
+}
+
 static bool emit_tensor(const Job *job, const Out *o, Status *st)
 {
     if (o->gather == FREQUENCIES) return emit_frequencies(job, o, st);
     const Param *p = &job->t->params[o->first];
-    const float *w = job->weights + p->offset;
-    if (o->gather == PERMUTED) return emit_permuted(job, o, p, w, st);
-    if (o->gather == K_HALF || o->gather == V_HALF) return emit_kv_half(job, o, w, st);
-    if (o->gather == PLAIN) return emit(job, o, w, p->count, st);
+    if (o->gather == PLAIN) return emit_in_order(job, o, p, st);
     bool ok = true;
-    for (int e = 0; ok && e < job->c->E; e++) {
-        int i = params_find(job->t, p->kind, p->layer, e);
-        ok = emit(job, o, job->weights + job->t->params[i].offset, p->count, st);
-    }
+    for (int e = 0; o->gather == STACK && ok && e < job->c->E; e++)
+        ok = emit_in_order(job, o, &job->t->params[params_find(job->t, p->kind, p->layer, e)], st);
+    if (o->gather == STACK) return ok;
+    float *w = source_read(job->weights, p, st);
+    ok = w && (o->gather == PERMUTED ? emit_permuted(job, o, p, w, st) : emit_kv_half(job, o, w, st));
+    free(w);
     return ok;
 }
 
@@ -230,7 +247,7 @@ static bool write_file(Job *job, const char *path, const char *keys, size_t keys
 }
 
 bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, const ParamTable *t,
-                const float *weights, GgufTarget target, const Tokenizer *tokenizer, Status *st)
+                WeightSource weights, GgufTarget target, const Tokenizer *tokenizer, Status *st)
 {
     char *keys = NULL;
     size_t keys_n = 0;
@@ -239,7 +256,7 @@ bool gguf_write(const char *path, const char *model_name, const ModelConfig *c, 
     bool ok = gguf_put_keys(&k, model_name, c, target, tokenizer, st);
     CHECK(fclose(k.out) == 0);
     if (ok) {
-        Job job = {.c = c, .t = t, .weights = weights, .list = malloc(((size_t)t->n * 2 + 2) * sizeof(Out))};
+        Job job = {.c = c, .t = t, .weights = &weights, .list = malloc(((size_t)t->n * 2 + 2) * sizeof(Out))};
         CHECK(job.list);
         list_tensors(&job, target);
         ok = write_file(&job, path, keys, keys_n, k.n, st);

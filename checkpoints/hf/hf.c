@@ -90,6 +90,19 @@ bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, co
     return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
 
+bool hf_rows_read(const StFile *f, const ModelConfig *c, const Param *p, size_t row, size_t n, float *w, Status *st)
+{
+    uint64_t from = 0;
+    const StTensor *t = st_find(f, p->name);
+    if (!t) t = find_fused(f, c, p, &from);
+    if (!t || t->dtype == ST_F8_E4M3) return false;
+    size_t each = st_dtype_size(t->dtype);
+    from += row * p->cols;
+    bool ok = st_read_f32_part(t, from, n * p->cols, w, st);
+    mapping_forget((const char *)t->data + from * each, n * p->cols * each);
+    return ok;
+}
+
 const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
 {
     uint64_t from = 0;

@@ -5,6 +5,7 @@
 #include "core/params.h"
 #include "checkpoints/attachments.h"
 #include "checkpoints/hf/safetensors.h"
+#include "checkpoints/weight_source.h"
 #include "data/json.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -40,6 +41,8 @@ bool hf_weights_fill(const StFile *f, const char *folder, const ModelConfig *c, 
                      Status *st);
 /* One parameter of the table: w[p->count]; NULL: only checks. */
 bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, const Param *p, float *w, Status *st);
+/* Rows [row, row + n) of it; false without a sentence: FP8 blocks, read it whole. */
+bool hf_rows_read(const StFile *f, const ModelConfig *c, const Param *p, size_t row, size_t n, float *w, Status *st);
 /* Its bf16 words as they lie in the mapping (at any address), or NULL when the file holds another type. */
 const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p);
 
@@ -60,9 +63,9 @@ bool hf_attach(const StFile *f, const char *folder, const ModelConfig *c, Attach
 bool hf_make_folder(const char *folder, Status *st);
 /* A folder that transformers loads: config.json (last), generation_config.json, model.safetensors or shards of at most
  * shard_bytes (0: 5 GB) with their index, the tokenizer's files as they came. dtype: ST_F32, ST_F16 or ST_BF16; the
- * router's selection bias stays F32. The folder is made; one that holds something already is refused. tokenizer and
- * attached may be NULL. */
-bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
+ * router's selection bias stays F32. Weights are read a few rows at a time. The folder is made; one that holds something
+ * already is refused. tokenizer and attached may be NULL. */
+bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, WeightSource weights, StDtype dtype,
               uint64_t shard_bytes, const Tokenizer *tokenizer, const Attachments *attached, Status *st);
 
 #endif

@@ -5,7 +5,7 @@
 #define CHECKPOINTS_PEFT_H
 
 #include "checkpoints/hf/safetensors.h"
-#include "core/params.h"
+#include "checkpoints/weight_source.h"
 
 typedef struct Peft Peft;
 
@@ -22,9 +22,9 @@ const char *peft_base(const Peft *p);
  * they add nothing, and no gradient reaches them. Returns their number in *missing. */
 bool peft_fill(const Peft *p, const ParamTable *t, float *block, int *missing, Status *st);
 
-/* Writes the adapters of weights (table->total elements) to a folder (new or empty); those of zeros alone are left out.
+/* Writes the adapters of a model to a folder (new or empty); those of zeros alone are left out.
  * base: what base_model_name_or_path shall be. dtype: ST_F32, ST_F16 or ST_BF16. */
-bool peft_write(const char *folder, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
+bool peft_write(const char *folder, const ModelConfig *c, const ParamTable *t, WeightSource weights, StDtype dtype,
                 const char *base, Status *st);
 
 #endif

@@ -8,19 +8,34 @@
 #include "checkpoints/hf/peft.h"
 #include "core/base/check.h"
 
-static bool is_zero(const float *w, size_t n)
+/* What is written: of each of the model's own parameters, whether it has an adapter that adds something, or will. */
+typedef struct Adapters {
+    const ParamTable *t;
+    const WeightSource *weights;
+    bool *has; /* [t->adapters] */
+} Adapters;
+
+static bool is_zero(void *to, const float *w, size_t row, size_t n, Status *st)
 {
-    for (size_t i = 0; i < n; i++)
+    const Param *p = to;
+    (void)row, (void)st;
+    for (size_t i = 0; i < n * p->cols; i++)
         if (w[i] != 0.0f) return false;
     return true;
 }
 
-/* Whether parameter i has an adapter that adds something, or will. */
-static bool has_adapter(const ParamTable *t, const float *weights, int i)
+/* False where it could not be read. */
+static bool find_adapters(Adapters *a, Status *st)
 {
-    if (i >= t->adapters || t->lora[i][0] < 0) return false;
-    const Param *a = &t->params[t->lora[i][0]], *b = &t->params[t->lora[i][1]];
-    return !is_zero(weights + a->offset, a->count) || !is_zero(weights + b->offset, b->count);
+    const ParamTable *t = a->t;
+    a->has = calloc((size_t)t->n, sizeof *a->has);
+    CHECK(a->has);
+    for (int i = t->adapters; i < t->n; i++) {
+        Param p = t->params[i];
+        if (!a->has[p.base]) a->has[p.base] = !source_rows(a->weights, &p, is_zero, &p, st);
+        if (st->failed) return false;
+    }
+    return true;
 }
 
 /* The module's name between its layer and ".weight": "self_attn.q_proj"; an expert's without its number. */
@@ -40,8 +55,9 @@ static void escape(FILE *f, const char *name)
 /* The regular expression of exactly the modules that have an adapter; a list of names would also mean modules that have
  * none (the experts' gate_proj beside the dense one's). A kind of module that has one wherever it is becomes \d+, others
  * stand one by one. */
-static char *target_modules(const ParamTable *t, const float *weights)
+static char *target_modules(const Adapters *a)
 {
+    const ParamTable *t = a->t;
     char *text = NULL, module[96], other[96];
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
@@ -49,7 +65,7 @@ static char *target_modules(const ParamTable *t, const float *weights)
     const char *separator = "";
     for (int i = 0; i < t->adapters; i++) {
         const Param *p = &t->params[i];
-        if (!has_adapter(t, weights, i)) continue;
+        if (!a->has[i]) continue;
         bool first = true, everywhere = true;
         module_of(p, module, sizeof module);
         for (int k = 0; k < t->adapters; k++) {
@@ -57,8 +73,8 @@ static char *target_modules(const ParamTable *t, const float *weights)
             if (q->layer < 0 || (q->expert < 0) != (p->expert < 0)) continue;
             module_of(q, other, sizeof other);
             if (strcmp(module, other)) continue;
-            everywhere = everywhere && has_adapter(t, weights, k);
-            if (k < i && has_adapter(t, weights, k)) first = false;
+            everywhere = everywhere && a->has[k];
+            if (k < i && a->has[k]) first = false;
         }
         if (everywhere && !first) continue;
         fprintf(f, "%smodel\\.layers\\.", separator);
@@ -72,10 +88,10 @@ static char *target_modules(const ParamTable *t, const float *weights)
     return text;
 }
 
-static Json *config_json(const ModelConfig *c, const ParamTable *t, const float *weights, const char *base)
+static Json *config_json(const ModelConfig *c, const Adapters *a, const char *base)
 {
     Json *o = json_new_object();
-    char *targets = target_modules(t, weights);
+    char *targets = target_modules(a);
     json_set(o, "peft_type", json_new_text("LORA"));
     json_set(o, "task_type", json_new_text("CAUSAL_LM"));
     json_set(o, "base_model_name_or_path", base[0] ? json_new_text(base) : json_new_null());
@@ -92,59 +108,58 @@ static Json *config_json(const ModelConfig *c, const ParamTable *t, const float 
     return o;
 }
 
-/* Calls each for A and B of every adapter that adds something. */
-static bool each_tensor(const ParamTable *t, const float *weights,
-                        bool (*each)(void *to, const char *key, const Param *p, const float *values, Status *st),
-                        void *to, Status *st)
+/* The key of parameter i; false: it is not written. */
+static bool key_of(const Adapters *a, int i, char key[160])
+{
+    snprintf(key, 160, "base_model.model.%s", a->t->params[i].name);
+    return a->has[a->t->params[i].base];
+}
+
+static bool write_values(StWriter *w, const Adapters *a, int i, StDtype dtype, Status *st)
 {
     char key[160];
-    for (int i = t->adapters; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        if (!has_adapter(t, weights, p->base)) continue;
-        snprintf(key, sizeof key, "base_model.model.%s", p->name);
-        if (!each(to, key, p, weights + p->offset, st)) return false;
+    const Param *p = &a->t->params[i];
+    if (!key_of(a, i, key)) return true;
+    float *values = source_read(a->weights, p, st);
+    const float *over = values && dtype == ST_F16 ? beyond_f16(values, p->count) : NULL;
+    bool ok = values != NULL;
+    if (over) ok = fail(st, "%s holds %g, too large for f16: export as bf16 or f32", p->name, (double)*over);
+    ok = ok && st_writer_data(w, key, values, st);
+    free(values);
+    return ok;
+}
+
+static bool write_tensors(const char *folder, const Adapters *a, StDtype dtype, Status *st)
+{
+    char path[4400], key[160];
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
+    StWriter *w = st_writer_open(path, st);
+    if (!w) return false;
+    st_writer_metadata(w, "format", "pt");
+    for (int i = a->t->adapters; i < a->t->n; i++) {
+        const Param *p = &a->t->params[i];
+        if (key_of(a, i, key)) st_writer_add(w, key, dtype, 2, (uint64_t[]){p->rows, p->cols});
     }
-    return true;
+    bool ok = true;
+    for (int i = a->t->adapters; ok && i < a->t->n; i++) ok = write_values(w, a, i, dtype, st);
+    if (ok) return st_writer_close(w, st);
+    st_writer_abandon(w);
+    return false;
 }
 
-typedef struct Writing {
-    StWriter *w;
-    StDtype dtype;
-} Writing;
-
-static bool declare(void *to, const char *key, const Param *p, const float *values, Status *st)
-{
-    const Writing *k = to;
-    (void)values, (void)st;
-    st_writer_add(k->w, key, k->dtype, 2, (uint64_t[]){p->rows, p->cols});
-    return true;
-}
-
-static bool write_values(void *to, const char *key, const Param *p, const float *values, Status *st)
-{
-    const Writing *k = to;
-    const float *over = k->dtype == ST_F16 ? beyond_f16(values, p->count) : NULL;
-    if (over) return fail(st, "%s holds %g, too large for f16: export as bf16 or f32", p->name, (double)*over);
-    return st_writer_data(k->w, key, values, st);
-}
-
-bool peft_write(const char *folder, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
+bool peft_write(const char *folder, const ModelConfig *c, const ParamTable *t, WeightSource weights, StDtype dtype,
                 const char *base, Status *st)
 {
     char path[4400];
     CHECK(c->lora.rank > 0);
-    if (!hf_make_folder(folder, st)) return false;
-    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-    Writing k = {st_writer_open(path, st), dtype};
-    if (!k.w) return false;
-    st_writer_metadata(k.w, "format", "pt");
-    bool ok = each_tensor(t, weights, declare, &k, st) && each_tensor(t, weights, write_values, &k, st);
-    if (ok) ok = st_writer_close(k.w, st);
-    else st_writer_abandon(k.w);
-    if (!ok) return false;
-    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
-    Json *o = config_json(c, t, weights, base);
-    ok = json_write_file(o, path, st);
-    json_free(o);
+    Adapters a = {.t = t, .weights = &weights};
+    bool ok = find_adapters(&a, st) && hf_make_folder(folder, st) && write_tensors(folder, &a, dtype, st);
+    if (ok) {
+        snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+        Json *o = config_json(c, &a, base);
+        ok = json_write_file(o, path, st);
+        json_free(o);
+    }
+    free(a.has);
     return ok;
 }

@@ -69,6 +69,8 @@ void st_writer_metadata(StWriter *w, const char *key, const char *value);
 void st_writer_add(StWriter *w, const char *name, StDtype dtype, int ndim, const uint64_t *shape);
 /* data: count elements, f32 for the float types, int32 for ST_I32; keeps no pointer. Any order after the last add. */
 bool st_writer_data(StWriter *w, const char *name, const void *data, Status *st);
+/* Elements [from, from + n) of it; a tensor's parts come in order. */
+bool st_writer_part(StWriter *w, const char *name, uint64_t from, uint64_t n, const void *data, Status *st);
 /* The same for bytes as they lie in a file. */
 bool st_writer_raw(StWriter *w, const char *name, const void *bytes, Status *st);
 bool st_writer_close(StWriter *w,

@@ -19,7 +19,8 @@ typedef struct Entry {
     StDtype dtype;
     int ndim;
     uint64_t shape[8], count, offset;
-    bool written;
+    uint64_t written; /* elements */
+    bool whole;
 } Entry;
 
 struct StWriter {
@@ -153,44 +154,60 @@ static Entry *find_entry(StWriter *w, const char *name)
     return found;
 }
 
-static Entry *start_entry(StWriter *w, const char *name, Status *st)
+/* The entry that elements [from, from + n) are written of; NULL after a failure. */
+static Entry *go_on(StWriter *w, const char *name, uint64_t from, uint64_t n, Status *st)
 {
     if (!w->laid_out && !lay_out(w, st)) w->failed = true;
     Entry *e = find_entry(w, name);
-    CHECK(e && !e->written);
-    e->written = true;
+    CHECK(e && !e->whole && e->written == from && n <= e->count - from);
+    e->written = from + n;
+    e->whole = e->written == e->count;
     return w->failed ? NULL : e;
 }
 
-static bool write_halves(StWriter *w, const Entry *e, const float *data, Status *st)
+static bool write_halves(StWriter *w, const Entry *e, uint64_t start, uint64_t count, const float *data, Status *st)
 {
     uint16_t buffer[CHUNK];
-    for (uint64_t from = 0; from < e->count; from += CHUNK) {
-        size_t n = e->count - from < CHUNK ? (size_t)(e->count - from) : CHUNK;
+    for (uint64_t from = 0; from < count; from += CHUNK) {
+        size_t n = count - from < CHUNK ? (size_t)(count - from) : CHUNK;
         if (e->dtype == ST_BF16)
             for (size_t i = 0; i < n; i++) buffer[i] = bf16_of_f32(data[from + i]);
         else
             for (size_t i = 0; i < n; i++) buffer[i] = f16_of_f32(data[from + i]);
-        if (!durable_write_at(w->fd, buffer, 2 * n, w->data_at + e->offset + 2 * from, w->file.path, st)) return false;
+        uint64_t at = w->data_at + e->offset + 2 * (start + from);
+        if (!durable_write_at(w->fd, buffer, 2 * n, at, w->file.path, st)) return false;
     }
     return true;
 }
 
-bool st_writer_data(StWriter *w, const char *name, const void *data, Status *st)
+bool st_writer_part(StWriter *w, const char *name, uint64_t from, uint64_t n, const void *data, Status *st)
 {
-    Entry *e = start_entry(w, name, st);
+    Entry *e = go_on(w, name, from, n, st);
     if (!e) return false;
     CHECK(e->dtype == ST_F32 || e->dtype == ST_I32 || e->dtype == ST_BF16 || e->dtype == ST_F16);
     bool ok = e->dtype == ST_BF16 || e->dtype == ST_F16
-                  ? write_halves(w, e, data, st)
-                  : durable_write_at(w->fd, data, e->count * 4, w->data_at + e->offset, w->file.path, st);
+                  ? write_halves(w, e, from, n, data, st)
+                  : durable_write_at(w->fd, data, n * 4, w->data_at + e->offset + 4 * from, w->file.path, st);
     if (!ok) w->failed = true;
     return ok;
 }
 
+static uint64_t count_of(StWriter *w, const char *name, Status *st)
+{
+    if (!w->laid_out && !lay_out(w, st)) w->failed = true;
+    const Entry *e = find_entry(w, name);
+    CHECK(e);
+    return e->count;
+}
+
+bool st_writer_data(StWriter *w, const char *name, const void *data, Status *st)
+{
+    return st_writer_part(w, name, 0, count_of(w, name, st), data, st);
+}
+
 bool st_writer_raw(StWriter *w, const char *name, const void *bytes, Status *st)
 {
-    Entry *e = start_entry(w, name, st);
+    Entry *e = go_on(w, name, 0, count_of(w, name, st), st);
     if (!e) return false;
     size_t size = e->count * st_dtype_size(e->dtype);
     bool ok = durable_write_at(w->fd, bytes, size, w->data_at + e->offset, w->file.path, st);
@@ -219,7 +236,7 @@ bool st_writer_close(StWriter *w, Status *st)
     if (!w->laid_out && !lay_out(w, st)) w->failed = true;
     bool ok = !w->failed;
     for (size_t i = 0; ok && i < w->n; i++)
-        if (!w->entries[i].written)
+        if (!w->entries[i].whole)
             ok = fail(st, "%s: tensor %.200s was announced but never written", w->file.path, w->entries[i].name);
     if (!ok) {
         st_writer_abandon(w);

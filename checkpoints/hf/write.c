@@ -19,20 +19,21 @@ typedef struct Item {
     StDtype dtype;
     int ndim;
     uint64_t shape[8], bytes;
-    const float *values; /* NULL: raw holds the bytes */
+    const Param *param; /* NULL: raw holds the bytes */
     const void *raw;
     int shard;
 } Item;
 
 typedef struct Export {
     const char *folder;
+    const WeightSource *weights;
     Item *items;
     int n, shards;
     uint64_t total;
     char (*names)[96]; /* of what is written twice */
 } Export;
 
-static Item item_of_param(const Param *p, const float *weights, StDtype dtype)
+static Item item_of_param(const Param *p, StDtype dtype)
 {
     StDtype kept = p->kind == PARAM_ROUTER_BIAS ? ST_F32 : dtype;
     return (Item){.name = p->name,
@@ -40,7 +41,7 @@ static Item item_of_param(const Param *p, const float *weights, StDtype dtype)
                   .ndim = p->ndim,
                   .shape = {p->rows, p->cols},
                   .bytes = p->count * st_dtype_size(kept),
-                  .values = weights + p->offset};
+                  .param = p};
 }
 
 static Item item_of_tensor(const StTensor *t)
@@ -50,35 +51,44 @@ static Item item_of_tensor(const StTensor *t)
     return item;
 }
 
-static bool fits_f16(const Item *item, Status *st)
+typedef struct Writing {
+    StWriter *w;
+    const Item *item;
+} Writing;
+
+static bool write_rows(void *to, const float *w, size_t row, size_t n, Status *st)
 {
-    const float *over = item->dtype == ST_F16 && item->values ? beyond_f16(item->values, item->bytes / 2) : NULL;
-    return over ? fail(st, "%s holds %g, too large for f16: export as bf16 or f32", item->name, (double)*over) : true;
+    const Writing *k = to;
+    const Item *item = k->item;
+    size_t cols = item->param->cols;
+    const float *over = item->dtype == ST_F16 ? beyond_f16(w, n * cols) : NULL;
+    if (over) return fail(st, "%s holds %g, too large for f16: export as bf16 or f32", item->name, (double)*over);
+    return st_writer_part(k->w, item->name, row * cols, n * cols, w, st);
 }
 
 /* Released files have embedding and head again in every module of multi-token prediction, and readers look for them. */
-static void add_mtp_copies(Export *e, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype)
+static void add_mtp_copies(Export *e, const ModelConfig *c, const ParamTable *t, StDtype dtype)
 {
     for (int i = 0; i < c->mtp * HF_MTP_COPIES; i++) {
         int copy = i % HF_MTP_COPIES;
         const Param *p = &t->params[params_find(t, copy && !c->tied ? PARAM_HEAD : PARAM_EMBED, -1, -1)];
         hf_mtp_copy_name(c, i / HF_MTP_COPIES, copy, e->names[i]);
-        e->items[e->n] = item_of_param(p, weights, dtype);
+        e->items[e->n] = item_of_param(p, dtype);
         e->items[e->n++].name = e->names[i];
     }
 }
 
 /* Items in table order, cut into shards that each hold at most `limit` bytes (or one tensor). */
-static void plan(Export *e, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
-                 uint64_t limit, const Attachments *a)
+static void plan(Export *e, const ModelConfig *c, const ParamTable *t, StDtype dtype, uint64_t limit,
+                 const Attachments *a)
 {
     int attached = a ? a->ntensors : 0;
     size_t copies = (size_t)c->mtp * HF_MTP_COPIES;
     e->items = malloc(((size_t)(t->n + attached) + copies) * sizeof *e->items);
     e->names = malloc((copies + 1) * sizeof *e->names);
     CHECK(e->items && e->names);
-    for (int i = 0; i < t->n; i++) e->items[e->n++] = item_of_param(&t->params[i], weights, dtype);
-    add_mtp_copies(e, c, t, weights, dtype);
+    for (int i = 0; i < t->n; i++) e->items[e->n++] = item_of_param(&t->params[i], dtype);
+    add_mtp_copies(e, c, t, dtype);
     for (int i = 0; i < attached; i++) e->items[e->n++] = item_of_tensor(&a->tensors[i].tensor);
     uint64_t used = 0;
     for (int i = 0; i < e->n; i++) {
@@ -114,8 +124,8 @@ static bool write_shard(const Export *e, int shard, Status *st)
     for (int i = 0; ok && i < e->n; i++) {
         const Item *item = &e->items[i];
         if (item->shard != shard) continue;
-        ok = fits_f16(item, st) && (item->values ? st_writer_data(w, item->name, item->values, st)
-                                                 : st_writer_raw(w, item->name, item->raw, st));
+        ok = item->param ? source_rows(e->weights, item->param, write_rows, &(Writing){w, item}, st)
+                         : st_writer_raw(w, item->name, item->raw, st);
     }
     if (ok) return st_writer_close(w, st);
     st_writer_abandon(w);
@@ -199,7 +209,7 @@ static bool write_files(const char *folder, const ModelConfig *c, const Tokenize
     return write_json(folder, "generation_config.json", generation, st);
 }
 
-bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, const float *weights, StDtype dtype,
+bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, WeightSource weights, StDtype dtype,
               uint64_t shard_bytes, const Tokenizer *tokenizer, const Attachments *attached, Status *st)
 {
     CHECK(dtype == ST_F32 || dtype == ST_F16 || dtype == ST_BF16);
@@ -210,8 +220,8 @@ bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, con
                     "hidden_size %d: train with head_dim %d, or keep the checkpoint",
                     c->H, c->Dr, c->C, c->C / c->H);
     if (!hf_make_folder(folder, st)) return false;
-    Export e = {.folder = folder};
-    plan(&e, c, t, weights, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);
+    Export e = {.folder = folder, .weights = &weights};
+    plan(&e, c, t, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);
     bool ok = write_files(folder, c, tokenizer, attached, st);
     for (int s = 0; ok && s < e.shards; s++) ok = write_shard(&e, s, st);
     if (ok && e.shards > 1) ok = write_index(&e, st);

@@ -179,18 +179,13 @@ static bool save_adapters(const ExportArgs *a, const LoadedModel *m, Status *st)
                     "gguf",
                     a->model);
     char *base = a->base ? strdup(a->base) : base_of_recipe(m);
-    bool ok = peft_write(a->out, &m->config, &m->table, m->weights, a->type->hf, base ? base : "", st);
+    bool ok = peft_write(a->out, &m->config, &m->table, model_source(m), a->type->hf, base ? base : "", st);
     free(base);
     return ok;
 }
 
-static bool save(const ExportArgs *a, LoadedModel *m, Status *st)
+static void say_what_stays(const LoadedModel *m)
 {
-    if (a->format == EXPORT_PEFT) return save_adapters(a, m, st);
-    if (!model_merge_lora(m, st)) return false;
-    if (a->format == EXPORT_HF)
-        return hf_write(a->out, &m->config, &m->table, m->weights, a->type->hf, 0, m->tokenizer, &m->attached, st);
-    char *name = base_name(a->model);
     if (m->attached.ntensors)
         fprintf(stderr, "r1 export: GGUF has no place for the %d tensors of multi-token prediction; they stay behind\n",
                 m->attached.ntensors);
@@ -201,10 +196,32 @@ static bool save(const ExportArgs *a, LoadedModel *m, Status *st)
         fprintf(stderr,
                 "r1 export: llama.cpp scores groups of experts by their two best, DeepSeek-V2 by the best: it computes "
                 "other logits from this file (r1 does not)\n");
-    bool ok = gguf_write(a->out, name, &m->config, &m->table, m->weights, a->type->gguf, m->tokenizer, st);
-    if (ok) say_without_vocabulary(m);
-    free(name);
+}
+
+/* The model with its adapters merged, a few rows of a tensor at a time. */
+static bool save(const ExportArgs *a, const LoadedModel *m, Status *st)
+{
+    ModelConfig config = lora_merged_config(&m->config);
+    ParamTable table = params_build(&config);
+    bool ok;
+    if (a->format == EXPORT_HF) {
+        ok = hf_write(a->out, &config, &table, merged_source(m), a->type->hf, 0, m->tokenizer, &m->attached, st);
+    } else {
+        say_what_stays(m);
+        char *name = base_name(a->model);
+        ok = gguf_write(a->out, name, &config, &table, merged_source(m), a->type->gguf, m->tokenizer, st);
+        if (ok) say_without_vocabulary(m);
+        free(name);
+    }
+    params_free(&table);
     return ok;
+}
+
+static size_t count_written(const ExportArgs *a, const LoadedModel *m)
+{
+    size_t count[2] = {0, 0}; /* the model's own, its adapters' */
+    for (int i = 0; i < m->table.n; i++) count[i >= m->table.adapters] += m->table.params[i].count;
+    return count[a->format == EXPORT_PEFT];
 }
 
 int cmd_export(int argc, char **argv)
@@ -213,19 +230,19 @@ int cmd_export(int argc, char **argv)
     Status st = {0};
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
-    LoadedModel *m = model_open_as(a.model, 0, a.format == EXPORT_PEFT ? NULL : a.base,
-                                   MODEL_WEIGHTS | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
+    /* Adapters are read without their base, joined to one that is in memory. */
+    unsigned weights = a.format == EXPORT_PEFT ? 0 : MODEL_IN_PLACE;
+    LoadedModel *m = model_open_as(a.model, 0, a.base, weights | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
     if (!m) return command_failed(&st);
     bool ok = model_has_weights(m, a.model, &st);
     ok = ok &&
          (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
-    ok = ok && (!a.adapter || model_add_adapter(m, a.adapter, &st));
+    ok = ok && (!a.adapter || (model_read_weights(m, &st) && model_add_adapter(m, a.adapter, &st)));
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
     if (ok && a.format != EXPORT_PEFT) end_as_here(&a, m);
-    ok = ok && save(&a, m, &st);
-    size_t count = m->table.count;
-    for (int i = 0; ok && a.format == EXPORT_PEFT && i < m->table.adapters; i++) count -= m->table.params[i].count;
-    if (ok) printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), count, a.type->name);
+    ok = ok && (a.format == EXPORT_PEFT ? save_adapters(&a, m, &st) : save(&a, m, &st));
+    if (ok)
+        printf("%s: %s, %zu parameters in %s\n", a.out, arch_name(m->config.arch), count_written(&a, m), a.type->name);
     model_close(m);
     return ok ? 0 : command_failed(&st);
 }

@@ -40,21 +40,11 @@ static int read_args(int argc, char **argv, ImportArgs *a)
     return a->out ? COMMAND_GO : command_usage(&usage, "it needs -o CKPT");
 }
 
-static bool read_param(const void *model, const Param *p, float *out, Status *st)
-{
-    return model_param_read(model, p, out, st);
-}
-
-static const void *param_bf16(const void *model, const Param *p)
-{
-    return model_param_bf16(model, p);
-}
-
 static bool save(const LoadedModel *m, const char *out, Status *st)
 {
     CheckpointMeta meta = {.stage = "import", .finished = true, .attached = m->attached};
     if (m->tokenizer) meta.tokenizer = tokenizer_serialize(m->tokenizer, &meta.tokenizer_length);
-    WeightSource source = {read_param, param_bf16, m};
+    WeightSource source = model_source(m);
     bool ok = checkpoint_import(out, &m->config, &m->table, &source, &meta, st);
     free(meta.tokenizer);
     return ok;

@@ -170,22 +170,45 @@ static void print_model_json(const LoadedModel *m, const Row *rows, int n, const
     json_line_print(o);
 }
 
+/* Parameters as they are hashed, which are looked at too: the first that is not finite is the fault, and the hash goes on. */
+typedef struct Looking {
+    const LoadedModel *m;
+    WeightSource own;
+    Status *odd;
+} Looking;
+
+static bool look_read(const void *from, const Param *p, float *out, Status *st)
+{
+    const Looking *k = from;
+    if (!k->own.read(k->m, p, out, st)) return false;
+    model_rows_finite(k->m, p, 0, p->rows, out, k->odd);
+    return true;
+}
+
+static bool look_rows(const void *from, const Param *p, size_t row, size_t n, float *out, Status *st)
+{
+    const Looking *k = from;
+    if (!k->own.rows(k->m, p, row, n, out, st)) return false;
+    model_rows_finite(k->m, p, row, n, out, k->odd);
+    return true;
+}
+
 bool inspect_model(const char *name, const InspectOptions *o, Status *st)
 {
     char sha256[65] = "";
-    LoadedModel *m = model_open_as(name, 0, o->base, o->sha256 ? MODEL_WEIGHTS : MODEL_IN_PLACE, st);
+    Status odd = {0};
+    LoadedModel *m = model_open_as(name, 0, o->base, MODEL_IN_PLACE, st);
     if (!m) return false;
-    if (m->checkpoint && !m->base && !model_read_weights(m, st)) {
-        model_close(m);
-        return false;
-    }
-    if (m->weights) weights_sha256(&m->table, m->weights, sha256);
-    Row *rows;
-    int n = collect(&m->table, o->tensors, &rows);
-    if (o->json) print_model_json(m, rows, n, sha256);
-    else print_model(m, rows, n, sha256);
+    Looking look = {m, model_source(m), &odd};
+    WeightSource looked = {.read = look_read, .from = &look, .rows = look_rows};
+    bool hashed = m->origin != MODEL_KNOWN && (o->sha256 || (m->checkpoint && !m->base));
+    bool ok = !hashed || weights_sha256_of(&m->table, &looked, sha256, st);
+    Row *rows = NULL;
+    int n = ok ? collect(&m->table, o->tensors, &rows) : 0;
+    if (ok && o->json) print_model_json(m, rows, n, sha256);
+    else if (ok) print_model(m, rows, n, sha256);
     free(rows);
-    bool finite = model_finite(m, st);
     model_close(m);
-    return finite;
+    if (ok && odd.failed) *st = odd;
+    return ok && !odd.failed;
 }

@@ -94,7 +94,7 @@ static void test_permutation(void **state)
 
 static bool write_case(const Model *m, GgufTarget target, const Tokenizer *t, Status *st)
 {
-    return gguf_write(scratch_path("m.gguf"), "a model", &m->c, &m->t, m->w, target, t, st);
+    return gguf_write(scratch_path("m.gguf"), "a model", &m->c, &m->t, block_source(m->w), target, t, st);
 }
 
 static GgufFile *reopen(const Model *m, ModelConfig *c, float *weights)
@@ -267,7 +267,7 @@ static void test_inexpressible(void **state)
     m = load_case("llama");
     m.w[100] = 1e6f;
     status_clear(&st);
-    assert_false(gguf_write(scratch_path("big.gguf"), "x", &m.c, &m.t, m.w, GGUF_WRITE_F16, NULL, &st));
+    assert_false(gguf_write(scratch_path("big.gguf"), "x", &m.c, &m.t, block_source(m.w), GGUF_WRITE_F16, NULL, &st));
     assert_true(says(&st, "too large for f16"));
     assert_int_equal(scratch_count("big.gguf"), 0);
     free_model(&m);
@@ -290,7 +290,7 @@ static void test_tokenizer(void **state)
         c.L = 1;
         ParamTable t = params_build(&c);
         float *w = calloc(t.total, sizeof *w);
-        assert_true(gguf_write(scratch_path("t.gguf"), "x", &c, &t, w, GGUF_WRITE_F16, was, &st));
+        assert_true(gguf_write(scratch_path("t.gguf"), "x", &c, &t, block_source(w), GGUF_WRITE_F16, was, &st));
         GgufFile *f = gguf_open(scratch_path("t.gguf"), &st);
         assert_non_null(f);
         assert_string_equal(gguf_string(f, "tokenizer.ggml.pre"), pre[i]);

@@ -73,9 +73,10 @@ static void test_every_kind(void **state)
     CheckpointMeta meta = {.stage = "sft", .step = 9};
     assert_true(checkpoint_save(scratch_path("run/checkpoints/sft.h5"), &m->config, &m->table, m->weights, m->weights,
                                 NULL, NULL, &meta, &st));
-    assert_true(
-        gguf_write(scratch_path("v3.gguf"), "v3", &m->config, &m->table, m->weights, GGUF_WRITE_F32, NULL, &st));
-    assert_true(hf_write(scratch_path("shards"), &m->config, &m->table, m->weights, ST_F32, 100000, NULL, NULL, &st));
+    assert_true(gguf_write(scratch_path("v3.gguf"), "v3", &m->config, &m->table, block_source(m->weights),
+                           GGUF_WRITE_F32, NULL, &st));
+    assert_true(hf_write(scratch_path("shards"), &m->config, &m->table, block_source(m->weights), ST_F32, 100000, NULL,
+                         NULL, &st));
     model_close(m);
 
     hash_of(scratch_path("run/sft"), got);
@@ -139,7 +140,8 @@ static void test_attachments_travel(void **state)
         false);
     attach_file(&m->attached, "generation_config.json", "{\"top_p\": 0.9}\n", 15);
     Tokenizer *t = tokenizer_load("tests/tokenizers/qwen3", &st);
-    assert_true(hf_write(scratch_path("a"), &m->config, &m->table, m->weights, ST_BF16, 0, t, &m->attached, &st));
+    assert_true(
+        hf_write(scratch_path("a"), &m->config, &m->table, block_source(m->weights), ST_BF16, 0, t, &m->attached, &st));
     tokenizer_free(t);
     model_close(m);
 
@@ -156,8 +158,8 @@ static void test_attachments_travel(void **state)
     m = model_open(scratch_path("a.h5"), ALL, &st);
     assert_non_null(m);
     assert_true(m->tokenizer && m->attached.ntensors == 1);
-    assert_true(
-        hf_write(scratch_path("b"), &m->config, &m->table, m->weights, ST_BF16, 0, m->tokenizer, &m->attached, &st));
+    assert_true(hf_write(scratch_path("b"), &m->config, &m->table, block_source(m->weights), ST_BF16, 0, m->tokenizer,
+                         &m->attached, &st));
     model_close(m);
     assert_true(same_files(scratch_path("a/model.safetensors"), scratch_path("b/model.safetensors")));
     assert_true(same_files(scratch_path("a/generation_config.json"), scratch_path("b/generation_config.json")));
@@ -176,14 +178,17 @@ static void test_export_refusals(void **state)
     LoadedModel *m = model_open("tests/golden/llama", ALL, &st);
     mkdir(scratch_path("taken"), 0777);
     scratch_put("taken/x", "", 0);
-    assert_false(hf_write(scratch_path("taken"), &m->config, &m->table, m->weights, ST_F32, 0, NULL, NULL, &st));
+    assert_false(
+        hf_write(scratch_path("taken"), &m->config, &m->table, block_source(m->weights), ST_F32, 0, NULL, NULL, &st));
     assert_true(says(&st, "holds files already"));
     status_clear(&st);
-    assert_false(hf_write("/nowhere/at/all", &m->config, &m->table, m->weights, ST_F32, 0, NULL, NULL, &st));
+    assert_false(
+        hf_write("/nowhere/at/all", &m->config, &m->table, block_source(m->weights), ST_F32, 0, NULL, NULL, &st));
     assert_true(says(&st, "create the folder"));
     status_clear(&st);
     m->weights[5] = 1e9f;
-    assert_false(hf_write(scratch_path("f16"), &m->config, &m->table, m->weights, ST_F16, 0, NULL, NULL, &st));
+    assert_false(
+        hf_write(scratch_path("f16"), &m->config, &m->table, block_source(m->weights), ST_F16, 0, NULL, NULL, &st));
     assert_true(says(&st, "too large for f16"));
     assert_fails(scratch_path("f16"), "no config.json");
     model_close(m);

@@ -479,7 +479,8 @@ static void files(void **state)
     Setup s = setup(v3(), 1, 4096, (size_t)1 << 30, DTYPE_F32);
     const ParamTable *t = &s.policy->engine.table;
     Status st = {0};
-    if (!hf_write(scratch_path("out"), &s.policy->config, t, s.policy->weights, ST_F32, 0, NULL, NULL, &st))
+    if (!hf_write(scratch_path("out"), &s.policy->config, t, block_source(s.policy->weights), ST_F32, 0, NULL, NULL,
+                  &st))
         fail_msg("%s", st.text);
     static const char *const names[] = {"embed_tokens",
                                         "enorm",

@@ -120,7 +120,7 @@ static void sentencepiece_there_and_back(void **state)
     c.V = g.v.n + 3, c.C = 8, c.L = 1;
     ParamTable table = params_build(&c);
     float *w = calloc(table.total, sizeof *w);
-    assert_true(gguf_write(scratch_path("s.gguf"), "x", &c, &table, w, GGUF_WRITE_F16, was, &st));
+    assert_true(gguf_write(scratch_path("s.gguf"), "x", &c, &table, block_source(w), GGUF_WRITE_F16, was, &st));
     GgufFile *f = gguf_open(scratch_path("s.gguf"), &st);
     assert_string_equal(gguf_string(f, "tokenizer.ggml.model"), "llama");
     Tokenizer *now = gguf_tokenizer(f, "s.gguf", &st);
