@@ -44,18 +44,8 @@ template <class F> __global__ void __launch_bounds__(FLASH_THREADS, 1) flash(Seq
     flash_begin(f, ring, first);
     int row = t.first + first + (int)threadIdx.x % WARP / 4;
     f.pos[0] = row, f.pos[1] = row + 8;
-    __syncthreads(); /* the queries are in registers: keys may take their place */
-    load_keys<F>(ring, c, t, 0, h);
-    copy_async_commit();
-    for (int i = 0; i * TILE <= t.first; i++) {
-        if ((i + 1) * TILE <= t.first) load_keys<F>(ring + (i + 1) % 2 * F::STAGE, c, t, (i + 1) * TILE, h);
-        copy_async_commit();
-        copy_async_wait<1>();
-        __syncthreads();
-        uint16_t *stage = ring + i % 2 * F::STAGE;
-        flash_tile<F, false>(f, stage, stage + TILE * F::DQ, i * TILE, c.s.scale);
-        __syncthreads(); /* all have left the stage that is loaded next */
-    }
+    flash_keys<F, false>(f, ring, t.first, c.s.scale,
+                         [&](uint16_t *stage, int i) { load_keys<F>(stage, c, t, i * TILE, h); });
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         if (f.pos[i] >= t.length) continue;
@@ -138,19 +128,8 @@ template <class F> __global__ void __launch_bounds__(WARP, 1) flash_cached(Cache
     int mine = (int)threadIdx.x / 4, at = c.rows[r].at;
 #pragma unroll
     for (int i = 0; i < 2; i++) f.pos[i] = c.rows[r + (mine + 8 * i < count ? mine + 8 * i : 0)].pos;
-    __syncthreads(); /* the queries are in registers: keys may take their place */
-    load_page<F>(ring, c, at, 0, h, last + 1);
-    copy_async_commit();
-    for (int i = 0; i * TILE <= last; i++) {
-        if ((i + 1) * TILE <= last)
-            load_page<F>(ring + (i + 1) % 2 * F::STAGE, c, at, i + 1, h, last + 1 - (i + 1) * TILE);
-        copy_async_commit();
-        copy_async_wait<1>();
-        __syncthreads();
-        uint16_t *stage = ring + i % 2 * F::STAGE;
-        flash_tile<F, true>(f, stage, stage + TILE * F::DQ, i * TILE, c.s.scale);
-        __syncthreads(); /* all have left the stage that is loaded next */
-    }
+    flash_keys<F, true>(f, ring, last, c.s.scale,
+                        [&](uint16_t *stage, int i) { load_page<F>(stage, c, at, i, h, last + 1 - i * TILE); });
 #pragma unroll
     for (int i = 0; i < 2; i++)
         if (mine + 8 * i < count) flash_store(f, i, head_row(c.o, (size_t)(r + mine + 8 * i), (size_t)head), c.s.Dv);

@@ -165,6 +165,24 @@ DEVICE void flash_tile(FlashRows<F> &f, uint16_t *keys, uint16_t *values, int ke
     flash_add<F::DV>(f.acc, p, values);
 }
 
+/* All tiles of keys up to position `last`, in a ring of two stages: load(stage, i) begins to bring tile i. */
+template <class F, bool COLUMNS, class Load>
+DEVICE void flash_keys(FlashRows<F> &f, uint16_t *ring, int last, float scale, const Load &load)
+{
+    __syncthreads(); /* the queries are in registers: keys may take their place */
+    load(ring, 0);
+    copy_async_commit();
+    for (int i = 0; i * TILE <= last; i++) {
+        if ((i + 1) * TILE <= last) load(ring + (i + 1) % 2 * F::STAGE, i + 1);
+        copy_async_commit();
+        copy_async_wait<1>();
+        __syncthreads();
+        uint16_t *stage = ring + i % 2 * F::STAGE;
+        flash_tile<F, COLUMNS>(f, stage, stage + TILE * F::DQ, i * TILE, scale);
+        __syncthreads(); /* all have left the stage that is loaded next */
+    }
+}
+
 /* Row h of this thread's two: o = acc / l. */
 template <class F> DEVICE void flash_store(const FlashRows<F> &f, int h, Row o, int Dv)
 {
