@@ -219,6 +219,13 @@ bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTab
     return save(path, &(Content){config, table, weights, m, v, reference, NULL, meta}, st);
 }
 
+bool checkpoint_save_from(const char *path, const ModelConfig *config, const ParamTable *table,
+                          const WeightSource *source, const CheckpointBlocks *blocks, const CheckpointMeta *meta,
+                          Status *st)
+{
+    return save(path, &(Content){config, table, NULL, blocks->m, blocks->v, blocks->reference, source, meta}, st);
+}
+
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
                        const CheckpointMeta *meta, Status *st)
 {

@@ -64,6 +64,14 @@ bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTab
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
                        const CheckpointMeta *meta, Status *st);
 
+/* The same with what training needs, NULL where there is none. */
+typedef struct CheckpointBlocks {
+    const float *m, *v, *reference;
+} CheckpointBlocks;
+bool checkpoint_save_from(const char *path, const ModelConfig *config, const ParamTable *table,
+                          const WeightSource *source, const CheckpointBlocks *blocks, const CheckpointMeta *meta,
+                          Status *st);
+
 /* What to read besides config, table and meta. OPEN: the file stays open for checkpoint_param_read. */
 enum {
     CHECKPOINT_WEIGHTS = 1,

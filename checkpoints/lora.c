@@ -61,30 +61,40 @@ static void replace_weights(LoadedModel *m, float *block, ParamTable table, cons
     m->config = *config;
 }
 
-/* Room for adapters behind m's weights. */
-static bool grow(LoadedModel *m, const LoraConfig *l, Status *st)
+/* Room for adapters: behind m's weights, or where these stay in their file in m->adapters. NULL: none. */
+static float *grow(LoadedModel *m, const LoraConfig *l, Status *st)
 {
     ModelConfig config = m->config;
     config.lora = *l;
-    CHECK(m->weights && !m->config.lora.rank);
-    if (!config_validate(&config, st)) return fail_prefix(st, "%s", m->path);
+    CHECK(!m->config.lora.rank);
+    if (!config_validate(&config, st)) {
+        fail_prefix(st, "%s", m->path);
+        return NULL;
+    }
     ParamTable table = params_build(&config);
-    float *block = memory_block(table.total * sizeof *block);
+    size_t first, own = params_adapters(&table, &first), n = m->weights ? table.total : own;
+    float *block = memory_block(n * sizeof *block);
     if (!block) {
         params_free(&table);
-        return fail(st, "%s needs %.1f GB for its weights and adapters, which this machine does not give", m->path,
-                    (double)table.total * sizeof *block / 1e9);
+        fail(st, "%s needs %.1f GB for its weights and adapters, which this machine does not give", m->path,
+             (double)n * sizeof *block / 1e9);
+        return NULL;
     }
-    memcpy(block, m->weights, m->table.total * sizeof *block);
-    replace_weights(m, block, table, &config);
-    return true;
+    if (m->weights) {
+        memcpy(block, m->weights, m->table.total * sizeof *block);
+        replace_weights(m, block, table, &config);
+        return block + first;
+    }
+    m->adapters = block;
+    replace_weights(m, NULL, table, &config);
+    return block;
 }
 
 bool model_add_lora(LoadedModel *m, const LoraConfig *l, uint32_t seed, Status *st)
 {
-    if (!grow(m, l, st)) return false;
-    params_init_adapters(&m->table, m->weights, seed);
-    return true;
+    float *adapters = grow(m, l, st);
+    if (adapters) params_init_adapters(&m->table, adapters, seed);
+    return adapters != NULL;
 }
 
 bool model_add_adapter(LoadedModel *m, const char *folder, Status *st)
@@ -96,9 +106,9 @@ bool model_add_adapter(LoadedModel *m, const char *folder, Status *st)
                     m->path, m->path);
     Peft *p = peft_open(folder, &m->config, &l, st);
     if (!p) return false;
-    bool ok = grow(m, &l, st);
-    if (ok) params_init_adapters(&m->table, m->weights, 0); /* zeros between the tensors */
-    ok = ok && peft_fill(p, &m->table, m->weights, &missing, st);
+    float *adapters = grow(m, &l, st);
+    if (adapters) params_init_adapters(&m->table, adapters, 0); /* zeros between the tensors */
+    bool ok = adapters && peft_fill(p, &m->table, adapters, &missing, st);
     if (ok && missing)
         fprintf(stderr, "%s: %d matrices of the kinds that it adapts have no adapter in it; they stay as they are\n",
                 folder, missing);

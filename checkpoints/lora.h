@@ -10,7 +10,7 @@ void lora_config_write(Json *config, const LoraConfig *l);
 /* Reads it into c->lora and checks it against the rest of c. */
 bool lora_config_read(const Json *config, ModelConfig *c, Status *st);
 
-/* m, whose weights are in memory and which has no adapters, with new ones as l says: A of the seed, B 0. */
+/* m, which has no adapters, with new ones as l says: A of the seed, B 0. */
 bool model_add_lora(LoadedModel *m, const LoraConfig *l, uint32_t seed, Status *st);
 /* The same with the adapters of a folder that peft wrote (checkpoints/hf/peft.h); modules of one kind that it lacks are noted on
  * stderr and stay zero. Fails where m has adapters already. */

@@ -252,6 +252,7 @@ void model_close(LoadedModel *m)
 {
     if (!m) return;
     params_free(&m->table);
+    memory_free(m->adapters);
     memory_free(m->weights);
     tokenizer_free(m->tokenizer);
     checkpoint_free(m->checkpoint);
@@ -295,15 +296,31 @@ static const Param *of_base(const LoadedModel *m, const Param *p)
     return &m->base->table.params[params_find_name(&m->base->table, p->name)];
 }
 
+/* Of those that it was given. */
+static const float *adapter_of(const LoadedModel *m, const Param *p)
+{
+    size_t first;
+    params_adapters(&m->table, &first);
+    return m->adapters + (p->offset - first);
+}
+
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st)
 {
     const Param *its = m->weights ? NULL : of_base(m, p);
     if (m->weights) memcpy(out, m->weights + p->offset, p->count * sizeof *out);
+    else if (m->adapters && p->base >= 0) memcpy(out, adapter_of(m, p), p->count * sizeof *out);
     else if (its) return model_param_read(m->base, its, out, st);
     else if (m->checkpoint) return checkpoint_rows_read(m->checkpoint, p, 0, p->rows, out, st);
     else if (m->gguf) return gguf_param_read(m->gguf, m->path, &m->config, p, out, st);
     else return hf_param_read(m->source, m->path, &m->config, p, out, st);
     return true;
+}
+
+bool model_param_place(const LoadedModel *m, const Param *p, ParamPlace *out)
+{
+    const Param *its = m->weights ? NULL : of_base(m, p);
+    if (its) return model_param_place(m->base, its, out);
+    return !m->checkpoint && m->source && hf_param_place(m->source, &m->config, p, out);
 }
 
 const void *model_param_bf16(const LoadedModel *m, const Param *p)

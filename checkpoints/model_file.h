@@ -5,6 +5,7 @@
 
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/gguf/gguf.h"
+#include "checkpoints/hf/hf.h"
 #include "data/tokenizer/tokenizer.h"
 
 typedef enum { MODEL_CHECKPOINT, MODEL_HF, MODEL_GGUF, MODEL_KNOWN } ModelOrigin;
@@ -17,7 +18,9 @@ typedef struct LoadedModel {
     char path[4096]; /* what was opened: the checkpoint of RUN/stage, ... */
     ModelConfig config;
     ParamTable table;
-    float *weights;             /* table.total elements, 64-byte aligned; NULL when not asked for, and for a name */
+    float *weights; /* table.total elements, 64-byte aligned; NULL when not asked for, and for a name */
+    float *
+        adapters; /* of a model whose weights are in its file, given adapters (checkpoints/lora.h): theirs; NULL: none */
     Tokenizer *tokenizer;       /* NULL when there is none */
     char tokenizer_fault[1024]; /* why a tokenizer that is there could not be read; "" otherwise */
     Checkpoint *checkpoint;     /* the rest of an r1 checkpoint (its weights have moved here); NULL otherwise */
@@ -46,6 +49,8 @@ void model_close(LoadedModel *m);
 /* Parameters one by one, from the mapping or from m->weights, so that a copy from file to file never holds a model in
  * memory: out[p->count] = the parameter; its bf16 words as they lie in a folder's file, or NULL. */
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st);
+/* Where it lies in a folder's file; false: not as plain numbers side by side. */
+bool model_param_place(const LoadedModel *m, const Param *p, ParamPlace *out);
 const void *model_param_bf16(const LoadedModel *m, const Param *p);
 /* The same as a source. */
 WeightSource model_source(const LoadedModel *m);

@@ -13,6 +13,8 @@ size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **
     size_t bytes = 0;
     for (int i = 0; i < t->parts[part].n; i++) {
         const Param *p = &t->params[t->parts[part].first + i];
+        at[i] = NULL;
+        if (p->apart) continue;
         /* What is not joined begins at a cache line. */
         if (!param_joins(p->kind)) bytes = (bytes + 63) / 64 * 64;
         at[i] = base ? base + bytes : NULL;
@@ -72,7 +74,7 @@ bool part_copy(const LoadedModel *m, int part, Form form, char *base, Status *st
     part_layout(t, part, form, base, at);
     for (int i = 0; i < its->n && ok; i++) {
         const Param *p = &t->params[its->first + i];
-        ok = param_copy(m, p, form == FORM_BF16 && p->split, at[i], st);
+        if (!p->apart) ok = param_copy(m, p, form == FORM_BF16 && p->split, at[i], st);
     }
     free(at);
     return ok;

@@ -24,10 +24,17 @@ typedef struct Slot {
     bool closed;             /* strict: no access */
 } Slot;
 
+/* A policy or its reference. */
+typedef struct View {
+    Weights *w;
+    float *trained;
+} View;
+
 struct Pool {
     Keeper keeper;
     const ParamTable *t;
-    Weights *w;
+    View views[2];
+    int n_views;
     Form form;
     PartSource *below;
     bool strict;
@@ -36,7 +43,8 @@ struct Pool {
     size_t slot_bytes;
     char *ring, *stay;
     size_t stay_bytes;
-    void *(*stays)[MOST_PARAMS]; /* [parts] places of what is pinned; [0] NULL: passes through the ring */
+    bool *pinned;                /* [parts] stays in memory; if not, it passes through the ring */
+    void *(*stays)[MOST_PARAMS]; /* [parts] places of what is pinned */
     int *slot;                   /* [parts] NOWHERE */
     bool *rows;                  /* [parts] experts: the layer's last routing sent rows there */
     int *queue, n_queue, next;   /* parts to be read ahead, in the order of their use */
@@ -60,20 +68,39 @@ static bool is_expert(const Pool *p, int part)
 
 static bool stays(const Pool *p, int part)
 {
-    return p->stays[part][0] != NULL;
+    return p->pinned[part];
+}
+
+/* What lies apart each view has itself. */
+static void show_in(const Pool *p, const View *v, int part, void *const *at, bool passing)
+{
+    const Part *its = &p->t->parts[part];
+    void **all = malloc((size_t)its->n * sizeof *all);
+    CHECK(all);
+    for (int i = 0; i < its->n; i++) {
+        const Param *q = &p->t->params[its->first + i];
+        all[i] = !at ? NULL : q->apart ? (void *)(v->trained + q->state) : at[i];
+    }
+    weights_place(v->w, p->t, part, p->form, all, passing);
+    free(all);
 }
 
 static void show(Pool *p, int part, void *const *at, bool passing)
 {
-    weights_place(p->w, p->t, part, p->form, at, passing);
+    for (int i = 0; i < p->n_views; i++) show_in(p, &p->views[i], part, at, passing);
 }
 
-/* The embedding, norm and head lie in Weights itself, of which there may be copies: they are shown all the time. */
+/* The embedding, norm and head lie in Weights itself, of which there may be copies: they are shown all the time. So are adapters,
+ * which no one asks for. */
+static bool always_shown(const Pool *p, int part)
+{
+    return p->t->parts[part].layer < 0 || p->t->parts[part].layer >= p->t->L;
+}
+
 static void hide(Pool *p, int part)
 {
-    if (p->t->parts[part].layer < 0 || p->t->parts[part].layer == p->t->L) return;
-    void *nowhere[MOST_PARAMS] = {0};
-    show(p, part, nowhere, true);
+    if (always_shown(p, part)) return;
+    show(p, part, NULL, true);
 }
 
 /* ---- Slots ---- */
@@ -299,35 +326,43 @@ size_t pool_slot_bytes(const ParamTable *t, const PartSource *below)
     return largest;
 }
 
+/* Whether anything of a part that stays comes from below. */
+static bool is_read(const Pool *p, int part)
+{
+    return stays(p, part) && pool_part_bytes(p->below, part) > 0;
+}
+
 /* Reads what stays; a few parts are asked for before the first is waited for. */
-static bool read_stays(Pool *p, const PoolPlan *plan, Status *st)
+static bool read_stays(Pool *p, Status *st)
 {
     enum { ASKED = 4 };
     char *at = p->stay;
     bool ok = true;
     int n = p->t->n_parts, asked = 0, waiting = 0;
     for (int i = 0; i < n; i++) {
-        if (is_expert(p, i) && !plan->pinned[i]) continue;
+        if (!stays(p, i)) continue;
         while (asked < n && waiting < ASKED) {
-            if (!is_expert(p, asked) || plan->pinned[asked]) {
+            if (is_read(p, asked)) {
                 p->below->start(p->below, asked, at);
                 at += pool_part_bytes(p->below, asked);
                 waiting++;
             }
             asked++;
         }
-        ok = p->below->ready(p->below, i, p->stays[i], st) && ok;
-        waiting--;
+        if (is_read(p, i)) {
+            ok = p->below->ready(p->below, i, p->stays[i], st) && ok;
+            waiting--;
+        }
         show(p, i, p->stays[i], false);
         if (p->strict) hide(p, i);
     }
     return ok;
 }
 
-static bool reserve(Pool *p, const PoolPlan *plan, Status *st)
+static bool reserve(Pool *p, Status *st)
 {
     for (int i = 0; i < p->t->n_parts; i++)
-        if (!is_expert(p, i) || plan->pinned[i]) p->stay_bytes += pool_part_bytes(p->below, i);
+        if (stays(p, i)) p->stay_bytes += pool_part_bytes(p->below, i);
         else hide(p, i);
     p->slot_bytes = pool_slot_bytes(p->t, p->below);
     p->stay = memory_reserve(p->stay_bytes);
@@ -346,11 +381,15 @@ Pool *pool_open(const ParamTable *t, Weights *w, Form form, PartSource *below, c
     Pool *p = calloc(1, sizeof *p);
     CHECK(p);
     CHECK(plan->slots >= 2);
-    *p = (Pool){.t = t, .w = w, .form = form, .below = below, .strict = plan->strict, .n_slots = plan->slots};
+    *p = (Pool){.t = t, .form = form, .below = below, .strict = plan->strict, .n_slots = plan->slots};
+    p->views[p->n_views++] = (View){w, plan->trained};
     p->keeper = (Keeper){pool_sweep, pool_routed, pool_need, pool_done, pool_fault, plan->slots / 2};
     p->first_moe = p->last_moe = p->layer = NOWHERE;
+    p->pinned = calloc(n, sizeof *p->pinned);
+    CHECK(p->pinned);
     for (int i = 0; i < t->n_parts; i++) {
-        CHECK(t->parts[i].n <= MOST_PARAMS);
+        CHECK(t->parts[i].n <= MOST_PARAMS || !pool_part_bytes(below, i));
+        p->pinned[i] = t->parts[i].expert < 0 || plan->pinned[i];
         if (t->parts[i].expert < 0) continue;
         CHECK_EQ(t->parts[i].n, EXPERT_PARAMS);
         if (p->first_moe == NOWHERE) p->first_moe = t->parts[i].layer;
@@ -363,7 +402,7 @@ Pool *pool_open(const ParamTable *t, Weights *w, Form form, PartSource *below, c
     p->rows = calloc(n, sizeof *p->rows);
     CHECK(p->slots && p->stays && p->slot && p->queue && p->rows);
     for (size_t i = 0; i < n; i++) p->slot[i] = NOWHERE;
-    if (reserve(p, plan, st) && read_stays(p, plan, st)) {
+    if (reserve(p, st) && read_stays(p, st)) {
         weights_keep(w, &p->keeper);
         return p;
     }
@@ -380,10 +419,22 @@ void pool_close(Pool *p)
     memory_unreserve(p->ring, p->slot_bytes * (size_t)p->n_slots + 1);
     free(p->slots);
     free(p->stays);
+    free(p->pinned);
     free(p->slot);
     free(p->queue);
     free(p->rows);
     free(p);
+}
+
+void pool_show_also(Pool *p, Weights *also, float *trained)
+{
+    CHECK_EQ(p->n_views, 1);
+    p->views[p->n_views++] = (View){also, trained};
+    for (int i = 0; i < p->t->n_parts; i++) {
+        bool now = stays(p, i) && (!p->strict || always_shown(p, i));
+        show_in(p, &p->views[1], i, now ? p->stays[i] : NULL, !now);
+    }
+    weights_keep(also, &p->keeper);
 }
 
 PoolCounts pool_counts(const Pool *p)

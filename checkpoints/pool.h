@@ -10,9 +10,11 @@
 #include "checkpoints/part_source.h"
 
 typedef struct PoolPlan {
-    int slots;             /* of the ring, at least 2 */
-    const uint8_t *pinned; /* [parts] experts that stay; whatever is no expert stays anyway */
-    bool strict;           /* a slot that nobody may use is NaN and has no access rights */
+    int slots; /* of the ring, at least 2 */
+    const uint8_t
+        *pinned;    /* [parts] experts that stay; whatever is no expert stays anyway, and so must a trained one */
+    float *trained; /* the weights that lie apart (Param.apart), by Param.state; NULL: none do */
+    bool strict;    /* a slot that nobody may use is NaN and has no access rights */
 } PoolPlan;
 
 /* Sweeps of a kind (core/keeper.h), and the seconds from their beginning to the last part that was done. */
@@ -36,6 +38,8 @@ typedef struct Pool Pool;
  * false: it could not. Close with pool_close, after what computes. */
 Pool *pool_open(const ParamTable *t, Weights *w, Form form, PartSource *below, const PoolPlan *plan, Status *st);
 void pool_close(Pool *p);
+/* `also` (weights_new) shows them too from now on, with other values of what lies apart: the reference policy. */
+void pool_show_also(Pool *p, Weights *also, float *trained);
 PoolCounts pool_counts(const Pool *p);
 size_t pool_bytes(const Pool *p); /* of memory */
 

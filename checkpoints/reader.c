@@ -153,8 +153,7 @@ static bool find_expert(Reader *r, int part, Status *st)
     bool half = r->form == FORM_BF16;
     for (int i = 0; i < PIECES; i++) {
         const Param *param = &t->params[t->parts[part].first + i];
-        if (!r->m->source || !hf_param_place(r->m->source, &r->m->config, param, &its[i]) ||
-            its[i].dtype != its[0].dtype) {
+        if (param->apart || !model_param_place(r->m, param, &its[i]) || its[i].dtype != its[0].dtype) {
             r->notes.mapped++;
             return true;
         }
@@ -180,8 +179,8 @@ static bool find_places(Reader *r, Status *st)
     const ParamTable *t = &r->m->table;
     ParamPlace its;
     for (int i = 0; i < t->n; i++) /* every shard is open before a thread begins */
-        if (r->m->source && t->params[i].expert < 0 &&
-            hf_param_place(r->m->source, &r->m->config, &t->params[i], &its) && shard_of(r, its.path, st) < 0)
+        if (t->params[i].expert < 0 && !t->params[i].apart && model_param_place(r->m, &t->params[i], &its) &&
+            shard_of(r, its.path, st) < 0)
             return false;
     for (int i = 0; i < t->n_parts; i++)
         if (t->parts[i].expert >= 0 && !find_expert(r, i, st)) return false;
@@ -265,7 +264,8 @@ static bool bring_params(const Reader *r, int part, char *slot, Status *st)
     part_layout(t, part, r->form, slot, at);
     for (int i = 0; i < its->n; i++) {
         ParamPlace place;
-        if (!r->m->source || !hf_param_place(r->m->source, &r->m->config, &t->params[its->first + i], &place))
+        if (t->params[its->first + i].apart) continue;
+        if (!model_param_place(r->m, &t->params[its->first + i], &place))
             return part_copy(r->m, part, r->form, slot, st);
         if (!bring_param(r, &place, &t->params[its->first + i], at[i], st)) return false;
     }
@@ -335,11 +335,21 @@ static Reader *reader_of(const PartSource *s)
     return (Reader *)(void *)s;
 }
 
+/* Whether all of a part lies apart. */
+static bool nothing_of(const Reader *r, int part)
+{
+    const ParamTable *t = &r->m->table;
+    for (int i = 0; i < t->parts[part].n; i++)
+        if (!t->params[t->parts[part].first + i].apart) return false;
+    return true;
+}
+
 static size_t room(const PartSource *s, int part)
 {
     const Reader *r = reader_of(s);
     const Place *p = &r->places[part];
     void *at[MOST_PARAMS];
+    if (nothing_of(r, part)) return 0;
     CHECK(r->m->table.parts[part].n <= MOST_PARAMS);
     return pages(p->n && !p->convert ? p->raw_bytes : part_layout(&r->m->table, part, r->form, NULL, at));
 }

@@ -120,19 +120,20 @@ Weights lora_merge_latent(Engine *e, const Weights *w)
     merged.layers = arena_alloc(&e->host, blocks);
     memcpy(merged.layers, w->layers, blocks);
     for (size_t l = 0; l < L; l++) {
-        Mat base = w->layers[l].kv_b, *to = &merged.layers[l].kv_b_merged;
         const Lora *lora = &w->layers[l].lora.kv_b;
-        *to = temporary(e, base.dtype, base.rows, base.cols);
+        Mat base = w->layers[l].kv_b, to = temporary(e, base.dtype, base.rows, base.cols);
         EngineMark mark = engine_mark(e);
         Mat sum = temporary(e, DTYPE_F32, base.rows, base.cols),
             b = temporary(e, DTYPE_F32, base.rows, lora->b[0].cols);
         keeper_need(w->keeper, w->layers[l].part, 1);
+        merged.layers[l] = w->layers[l]; /* with views that hold: a part that stays lies where it is */
+        merged.layers[l].kv_b_merged = to;
         e->ops->copy(e->backend, sum, w->layers[l].kv_b);
         keeper_done(w->keeper, w->layers[l].part, 1);
         e->ops->copy(e->backend, b, lora->b[0]);
         e->ops->scale(e->backend, b, lora_scale(&e->config->lora));
         e->ops->linear_bwd_x(e->backend, sum, b, lora->a, true);
-        e->ops->copy(e->backend, *to, sum);
+        e->ops->copy(e->backend, to, sum);
         engine_release(e, mark);
     }
     e->ops->weights_changed(e->backend);

@@ -357,23 +357,28 @@ int params_find_name(const ParamTable *t, const char *name)
     return -1;
 }
 
-void params_init_adapters(const ParamTable *t, float *block, uint32_t seed)
+size_t params_adapters(const ParamTable *t, size_t *first)
 {
-    if (t->adapters == t->n) return;
-    const Param *first = &t->params[t->adapters];
-    size_t from = param_place(first), end = first->apart ? t->state_total : t->total;
-    memset(block + from, 0, (end - from) * sizeof *block);
+    *first = t->adapters < t->n ? t->params[t->adapters].offset : t->total;
+    return t->total - *first;
+}
+
+void params_init_adapters(const ParamTable *t, float *adapters, uint32_t seed)
+{
+    size_t first, n = params_adapters(t, &first);
+    memset(adapters, 0, n * sizeof *adapters);
     for (int i = t->adapters; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (p->init == INIT_UNIFORM)
-            rng_fill_uniform(block + param_place(p), p->count, 1.0f / sqrtf((float)p->cols), seed, p->name);
+            rng_fill_uniform(adapters + (p->offset - first), p->count, 1.0f / sqrtf((float)p->cols), seed, p->name);
     }
 }
 
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed)
 {
+    size_t first;
     memset(block, 0, t->total * sizeof *block);
-    params_init_adapters(t, block, seed);
+    if (params_adapters(t, &first)) params_init_adapters(t, block + first, seed);
     for (int i = 0; i < t->adapters; i++) {
         const Param *p = &t->params[i];
         float *w = block + p->offset;

@@ -146,8 +146,10 @@ size_t params_joined_rows(const ParamTable *t, int i);
 
 /* Fills block (table->total elements) with initial values: each tensor by Philox keyed with its name. */
 void params_init(const ParamTable *t, const ModelConfig *c, float *block, uint32_t seed);
-/* The adapters alone, at their param_place: A uniform, B 0, so that they change nothing yet. */
-void params_init_adapters(const ParamTable *t, float *block, uint32_t seed);
+/* The adapters alone, of which `adapters` is the first one's place: A uniform, B 0, so that they change nothing yet. */
+void params_init_adapters(const ParamTable *t, float *adapters, uint32_t seed);
+/* Their elements, padding included, and where they begin in a block of the table. */
+size_t params_adapters(const ParamTable *t, size_t *first);
 
 /* Fills block tensor by tensor, with zeros between them: read writes p->count values to w, or fails. */
 bool params_fill(const ParamTable *t, float *block, bool (*read)(void *from, const Param *p, float *w, Status *st),

@@ -118,6 +118,7 @@ void policy_free(Policy *p)
     block_free(p, p->v);
     block_free(p, p->reference);
     if (p->free_attached) p->free_attached(p->attached);
+    if (p->free_placer) p->free_placer(p->placer);
     engine_close(&p->engine);
     free(p);
 }
@@ -234,6 +235,7 @@ void policy_weights_changed(Policy *p)
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st)
 {
     Engine *e = &p->engine;
+    if (!keeper_fault(p->w.keeper, st)) return false;
     ParamBlocks blocks = {p->weights, p->m, p->v, p->grads};
     AdamWStep step = {p->optimizer_step + 1, lr};
     if (!optimizer_step(e, &blocks, o, step, norm, st)) return false;

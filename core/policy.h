@@ -15,7 +15,9 @@ typedef struct Policy {
     float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
     float *reference;     /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
     bool placed;
-    void (*show_reference)(struct Policy *p); /* placed: makes the views of ref hold, from whoever places those of w */
+    void *placer; /* placed: whose views of w are, the caller's; NULL or freed with the policy by free_placer */
+    void (*free_placer)(void *placer);
+    void (*show_reference)(struct Policy *p); /* makes the views of ref hold as those of w do */
     Weights w, g, ref;
     Sampler *sampler;
     struct Policy *half; /* a bf16 copy that samples for an f32 policy; NULL until policy_that_samples */
@@ -50,7 +52,7 @@ PolicyMaster policy_master_open(Policy *p);
 void policy_master_close(Policy *p, PolicyMaster *host);
 /* The reference policy becomes a copy of the present weights. */
 void policy_reference_set(Policy *p);
-/* One AdamW update from policy->grads. */
+/* One AdamW update from policy->grads. False, with everything as it was, where the keeper had a fault. */
 bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, Status *st);
 /* DeepSeek-V3's step without a loss: the selection bias of every layer by the tokens each expert was given (balance.h).
  * routing [L]: of the update's whole batch. Frozen biases stay. */

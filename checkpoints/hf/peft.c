@@ -181,18 +181,21 @@ void peft_close(Peft *p)
     free(p);
 }
 
-bool peft_fill(const Peft *p, const ParamTable *t, float *block, int *missing, Status *st)
+bool peft_fill(const Peft *p, const ParamTable *t, float *adapters, int *missing, Status *st)
 {
     char key[160];
+    size_t first;
+    params_adapters(t, &first);
     *missing = 0;
     for (int i = t->adapters; i < t->n; i++) {
         const Param *a = &t->params[i];
         snprintf(key, sizeof key, "%s%s", prefix, a->name);
         const StTensor *s = st_find(p->f, key);
+        float *to = adapters + (a->offset - first);
         if (!s) {
-            memset(block + a->offset, 0, a->count * sizeof *block);
+            memset(to, 0, a->count * sizeof *to);
             *missing += a->kind == PARAM_LORA_A;
-        } else if (!st_read_f32(s, block + a->offset, st)) {
+        } else if (!st_read_f32(s, to, st)) {
             return fail_prefix(st, "%s", p->folder);
         }
     }

@@ -18,9 +18,9 @@ Peft *peft_open(const char *folder, const ModelConfig *base, LoraConfig *lora, S
 void peft_close(Peft *p);
 /* The base model that the adapter names; "" where it names none. */
 const char *peft_base(const Peft *p);
-/* Fills the adapters of block, laid out by a table with the lora of peft_open. Modules that the file lacks get A = B = 0:
- * they add nothing, and no gradient reaches them. Returns their number in *missing. */
-bool peft_fill(const Peft *p, const ParamTable *t, float *block, int *missing, Status *st);
+/* Fills the adapters of a table with the lora of peft_open, of which `adapters` is the first one's place. Modules that the file
+ * lacks get A = B = 0: they add nothing, and no gradient reaches them. Returns their number in *missing. */
+bool peft_fill(const Peft *p, const ParamTable *t, float *adapters, int *missing, Status *st);
 
 /* Writes the adapters of a model to a folder (new or empty); those of zeros alone are left out.
  * base: what base_model_name_or_path shall be. dtype: ST_F32, ST_F16 or ST_BF16. */

@@ -37,7 +37,7 @@ void policy_attach(Policy *p, LoadedModel *m)
     Attached *a = attached_of(p);
     attachments_free(&a->list);
     if (a->source) st_close(a->source);
-    a->source = model_take_source(m);
+    a->source = p->placed ? NULL : model_take_source(m); /* the files of a placed policy's model stay open with it */
     a->list = m->attached;
     m->attached = (Attachments){0};
 }

@@ -45,12 +45,21 @@ static bool multiplies_unpacked(const Machine *machine, const LoadedModel *m, St
     return true;
 }
 
+/* Whether an expert may pass: it is not trained. */
+static bool may_pass(const ParamTable *t, int part)
+{
+    const Part *its = &t->parts[part];
+    for (int i = 0; i < its->n; i++)
+        if (t->params[its->first + i].apart) return false;
+    return its->expert >= 0;
+}
+
 static void measure(PlacingPlan *plan, const LoadedModel *m, const PartSource *s)
 {
     const ParamTable *t = &m->table;
     plan->slot = pool_slot_bytes(t, s);
     for (int i = 0, layer = -1; i < t->n_parts; i++) {
-        if (t->parts[i].expert < 0) {
+        if (!may_pass(t, i)) {
             plan->trunk += pool_part_bytes(s, i);
             continue;
         }
@@ -61,16 +70,27 @@ static void measure(PlacingPlan *plan, const LoadedModel *m, const PartSource *s
     }
 }
 
-/* Every layer's share of the pinned experts, spread over its ids. */
+/* Every layer's share of the pinned experts, spread over those of its ids that may pass; the others stay anyway. */
 static void choose_pinned(const PlacingPlan *plan, const ParamTable *t, uint8_t *pinned)
 {
     int left = plan->pinned, layers = plan->layers;
     for (int i = 0; i < t->n_parts; i++) {
         if (t->parts[i].expert != 0) continue;
-        int n = 0, share = (left + layers - 1) / layers;
-        while (t->parts[i + n].layer == t->parts[i].layer) n++;
+        int n = 0, own = 0;
+        for (; t->parts[i + own].layer == t->parts[i].layer; own++) {
+            bool passes = may_pass(t, i + own);
+            n += passes;
+            pinned[i + own] = !passes;
+        }
+        if (!n) continue;
+        int share = (left + layers - 1) / layers;
         if (share > n) share = n;
-        for (int k = 0; k < share; k++) pinned[i + (int)((long)k * n / share)] = 1;
+        /* The k-th of them is number k n / share. */
+        for (int e = 0, number = 0, k = 0; e < own; e++) {
+            if (!may_pass(t, i + e)) continue;
+            if (k < share && number == (int)((long)k * n / share)) pinned[i + e] = 1, k++;
+            number++;
+        }
         left -= share;
         layers--;
     }
@@ -179,7 +199,10 @@ bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const
     bool ok = out->reader && placing_fill(plan, machine, m, out->reader, work, st) && choose(plan, m, st);
     if (ok) {
         uint8_t *pinned = placing_pinned(plan, m, out->reader);
-        PoolPlan pool = {.slots = plan->slots, .pinned = pinned, .strict = strict && strcmp(strict, "0") != 0};
+        PoolPlan pool = {.slots = plan->slots,
+                         .pinned = pinned,
+                         .strict = strict && strcmp(strict, "0") != 0,
+                         .trained = p->weights};
         out->plan = *plan;
         out->pool = pool_open(&m->table, &p->w, form, reader_source(out->reader), &pool, st);
         ok = out->pool != NULL;
@@ -188,6 +211,25 @@ bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const
     }
     if (!ok) placing_close(out);
     return ok;
+}
+
+size_t placing_estimate(const ParamTable *t, DType dtype)
+{
+    enum { PAGE = 4096 };
+    size_t stays = 0, slot = 0, count = 0;
+    for (int i = 0; i < t->n_parts; i++) {
+        size_t bytes = 0;
+        for (int k = 0; k < t->parts[i].n; k++) {
+            const Param *p = &t->params[t->parts[i].first + k];
+            /* What is not joined begins at a cache line. */
+            if (!p->apart) bytes += param_bytes(p, dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32) + 64;
+        }
+        bytes = (bytes + PAGE - 1) / PAGE * PAGE +
+                2 * PAGE; /* an expert lies in the whole pages around it, in two runs at most */
+        if (!may_pass(t, i)) stays += bytes;
+        else if (bytes > slot) slot = bytes, count = t->parts[i].count;
+    }
+    return stays + (slot ? LEAST_SLOTS * slot + PLACING_THREADS * (count * sizeof(float) + 4 * PAGE) : 0);
 }
 
 void placing_close(Placing *p)

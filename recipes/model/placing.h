@@ -51,6 +51,8 @@ size_t placing_choose(PlacingPlan *plan);
 uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, Reader *r);
 /* Bytes a second that the disk gave so far while it was busy; 0: nothing was read. */
 double placing_disk_rate(const Placing *p);
+/* The least bytes that placing_open takes beside its work, from above, for a table where what is trained lies apart. */
+size_t placing_estimate(const ParamTable *t, DType dtype);
 /* The plan in a line, and what was read so far in another. */
 void placing_describe(const PlacingPlan *plan, const Placing *p, char *out, size_t size);
 void placing_summary(const Placing *p, char *out, size_t size);

@@ -15,6 +15,7 @@
 #include "core/train.h"
 #include "cpu/memory_need.h"
 #include "core/batches.h"
+#include "recipes/model/placing.h"
 #include "recipes/model/train_select.h"
 
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
@@ -45,8 +46,9 @@ static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_by
         if (d->block != MAP_FAILED) munmap(d->block, d->block_bytes);
         engine_close(&d->engine);
         ops->close(b);
-        return st->failed ||
-               fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
+        if (!st->failed)
+            fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
+        return false;
     }
     d->w = weights_view(c, &d->engine.table, d->block, m->options.dtype);
     d->g = weights_view_gradients(c, &d->engine.table, d->block);
@@ -244,14 +246,20 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     p->layers = w->config->L - p->lowest;
     p->trained = t.trained_count;
     p->count = t.count;
-    p->weights = block;
+    if (p->placed) {
+        params_set_apart(&t);
+        p->placing = placing_estimate(&t, m->options.dtype) + m->memory / 100;
+    }
+    p->weights = p->placed ? states + p->placing : block;
     p->gradients = w->trains ? states : 0;
     p->optimizer = w->trains ? 2 * states : 0;
     p->reference = w->reference ? states : 0;
-    p->packed = packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w)) +
-                scratch_bytes(m, w, &t);
+    /* Weights that are placed are multiplied with as they lie. */
+    p->packed =
+        p->placed ? 0 : packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w));
+    p->packed += scratch_bytes(m, w, &t);
     /* What is not trained is one for both. */
-    if (w->reference && params_all_chosen(&t))
+    if (w->reference && params_all_chosen(&t) && !p->placed)
         p->packed += packed_bytes(m->cpu, m->options.dtype, w->config, &t, false, false);
     params_free(&t);
     return ok;
@@ -298,27 +306,48 @@ static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     plan_with(p, m, w, interior_bytes(p, w, m->options.dtype, low), st);
 }
 
+/* One of the two ways to hold the weights. */
+static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, bool placed, Status *st)
+{
+    CacheKind kind;
+    Plan p = {.process = resident(),
+              .beside = w->beside,
+              .cache = cache_bytes(m, w, &kind),
+              .budget = m->memory,
+              .placed = placed};
+    p.cache_token = kv_cache_token_bytes(w->config, kind, m->options.dtype);
+    if (!add_blocks(&p, m, w, st)) return false;
+    if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
+    else plan_with(&p, m, w, keep_bytes, st);
+    *out = p;
+    return !st->failed;
+}
+
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
 {
     *out = (Plan){0};
     if ((double)w->sequences * w->length > PLAN_TOKENS)
         return fail(st, "%s: %d sequences of %d tokens are more than the %d tokens that a step may have", what,
                     w->sequences, w->length, PLAN_TOKENS);
-    CacheKind kind;
-    Plan p = {.process = resident(), .beside = w->beside, .cache = cache_bytes(m, w, &kind), .budget = m->memory};
-    p.cache_token = kv_cache_token_bytes(w->config, kind, m->options.dtype);
-    if (!add_blocks(&p, m, w, st)) return fail_prefix(st, "%s", what);
-    if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
-    else plan_with(&p, m, w, keep_bytes, st);
+    Plan p = {0};
+    bool ok = size_up(&p, m, w, keep_bytes, false, st);
+    if (ok && p.total > p.budget && w->rests) ok = size_up(&p, m, w, keep_bytes, true, st);
+    if (!ok) return fail_prefix(st, "%s", what);
     *out = p;
-    if (st->failed) return false;
     if (p.total <= p.budget) return true;
+    if (p.placed)
+        return fail(st,
+                    "%s needs %.2f GB with its frozen experts on disk (%.2f GB of that for what every token uses and a "
+                    "ring), the budget is %.2f GB: --memory %.3f is the least",
+                    what, (double)p.total / 1e9, (double)p.placing / 1e9, (double)p.budget / 1e9,
+                    (double)((p.total - p.budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
     size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
     if (fixed > p.budget)
         return fail(st,
                     "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
-                    "take a smaller model",
-                    what, (double)fixed / 1e9, (double)p.budget / 1e9);
+                    "take a smaller model%s%s",
+                    what, (double)fixed / 1e9, (double)p.budget / 1e9,
+                    w->why_not ? "; its weights cannot rest on disk, since " : "", w->why_not ? w->why_not : "");
     double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
     return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
                 (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));

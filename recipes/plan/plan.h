@@ -34,7 +34,9 @@ typedef struct PlanWork {
     int predicted;                       /* tokens of a sequence that are predicted, at its end */
     PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
     int n_rollouts;
-    size_t beside; /* bytes of other models in memory, and of anything else */
+    size_t beside;       /* bytes of other models in memory, and of anything else */
+    bool rests;          /* frozen weights may stay in the model's file as far as they must (model/placed_policy.h) */
+    const char *why_not; /* they cannot, as the end of a sentence; NULL: nothing is said of it */
 } PlanWork;
 
 /* Bytes. total = the sum of all but `budget`. */
@@ -53,6 +55,8 @@ typedef struct Plan {
     size_t keep_bytes;       /* what Engine.keep_bytes should be */
     size_t trained, count;   /* parameters of the model: trained, all */
     double flops;            /* of the training step, attention included, recomputed layers too */
+    bool placed;             /* frozen experts rest in the model's file: */
+    size_t placing;          /* of weights: what is frozen and stays, a small ring, and a margin */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Fills *out (total 0:

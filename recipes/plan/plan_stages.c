@@ -250,12 +250,37 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
     return !st->failed;
 }
 
+/* Whether a unit begins with the weights of a file. */
+static bool begins_with_file(const Run *r, const RecipeStage *s)
+{
+    const RecipeStage *before;
+    for (; s->from[0] && (before = recipe_stage_of(r->recipe, s->from)); s = before) continue;
+    return s->from[0] || (s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model)->from[0];
+}
+
+/* Whether a unit's frozen weights may rest in their file. */
+static void add_rests(const Run *r, const Unit *u, const ModelConfig *c, PlanWork *w)
+{
+    const RecipeStage *s = u->stage;
+    const RecipeNames *train = &r->recipe->train;
+    if (!begins_with_file(r, s) || u->kind->makes_samples) return;
+    if (!r->machine.cpu) w->why_not = "that needs --device cpu";
+    else if (u->kind->scalar_head) w->why_not = "a reward model has another head than its file";
+    else if (c->mtp) w->why_not = "modules of multi-token prediction stay in memory";
+    else if (s->kind == STAGE_RL && s->rl.rollout_bf16 && r->machine.options.dtype == DTYPE_F32)
+        w->why_not = "rollout_bf16 makes a copy of all of them: take `precision: bf16`";
+    else if (!c->lora.rank && train->n == 1 && !strcmp(train->list[0], "all"))
+        w->why_not = "all of them are trained: name a part with `train`, or train adapters with `lora`";
+    w->rests = !w->why_not;
+}
+
 static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out, Status *st)
 {
     const RecipeStage *s = u->stage;
     *out = (PlanWork){.config = config, .train = u->kind->makes_samples ? NULL : &r->recipe->train};
     if (u->kind->makes_samples) return samples_work(r, s, config, out, st);
     if (!config_of_stage(r, s, config, st)) return false;
+    add_rests(r, u, config, out);
     if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
     bool rl = s->kind == STAGE_RL || u->kind == &unit_rival;
     bool ok = rl ? rl_work(r, s, out, st) : s->kind == STAGE_DPO ? pairs_work(r, s, out, st) : sft_work(r, s, out, st);

@@ -11,6 +11,8 @@
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_longer.h"
 #include "recipes/model/attached.h"
+#include "recipes/model/placed_policy.h"
+#include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 
 /* The file a name stands for: a unit of this run, or anything model_file_open knows. */
@@ -97,23 +99,40 @@ static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status
                 from, is->rank, (double)is->alpha, from);
 }
 
+Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st)
+{
+    char line[512];
+    const Plan *plan = run_plan(r, s);
+    Policy *p = placed_policy_open(&r->machine, m, &r->recipe->train, plan->total - plan->placing, st);
+    if (!p || !policy_note_base(p, m, source, st)) {
+        policy_free(p);
+        return NULL;
+    }
+    const Placing *placing = policy_placing(p);
+    placing_describe(&placing->plan, placing, line, sizeof line);
+    progress_note(r->progress, "%s is larger than its memory: %s", m->path, line);
+    return p;
+}
+
 /* trains: the stage that will train it, with its adapters and its longer positions; NULL: it is used as it is. */
 static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeStage *trains, char **extra, Status *st)
 {
     char *path = resolve(r, from);
     LoadedModel *m =
         model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    bool placed = trains && run_plan(r, trains)->placed;
     bool own = strcmp(path, from) != 0;
     free(path);
     if (!m) return NULL;
     Policy *p = NULL;
     if (own && m->checkpoint) run_owns(r, &m->checkpoint->meta, m->path, st);
-    if (!st->failed && model_has_weights(m, from, st) && model_read_weights(m, st) && model_finite(m, st) &&
-        fits_tokenizer(r, m, from, st) &&
+    if (!st->failed && model_has_weights(m, from, st) &&
+        (placed || (model_read_weights(m, st) && model_finite(m, st))) && fits_tokenizer(r, m, from, st) &&
         (!trains || trains->extend <= 1 || config_extend(&m->config, trains->extend, st) ||
          fail_prefix(st, "extend: %s", from)) &&
         (!trains || give_adapters(r, m, from, st))) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
+        if (placed) return run_place(r, m, trains, !own, st);
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);
         } else {

@@ -2,7 +2,7 @@
 #ifndef RECIPES_RUN_MODELS_H
 #define RECIPES_RUN_MODELS_H
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/model_file.h"
 #include "core/policy.h"
 #include "recipes/run/run.h"
 
@@ -12,6 +12,10 @@ Policy *run_policy(Run *r, const char *from, bool scalar, Status *st);
 Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st);
 /* The same, or initial weights of the stage's model block when `from` is empty. */
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st);
+
+/* The policy of a stage whose plan says that its model is larger than memory. m was opened in place, and is the policy's from now
+ * on, whether this succeeds or not; source: no stage of this run made it. */
+Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st);
 
 /* Whether a checkpoint that stands in the run folder was made by this run's recipe. */
 bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st);

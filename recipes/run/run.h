@@ -65,6 +65,11 @@ typedef struct Run {
     bool saved;        /* after an interruption: everything done is on disk */
 } Run;
 
+static inline const Plan *run_plan(const Run *r, const RecipeStage *s)
+{
+    return &r->plans[s - r->recipe->stages];
+}
+
 /* A unit in progress. */
 typedef struct UnitRun {
     Run *run;

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
-#include "checkpoints/hash.h"
 #include "core/ops/ops_clocked.h"
 #include "core/params_select.h"
 #include "core/policy.h"
@@ -46,9 +45,10 @@ static bool summarise(UnitRun *u, Status *st)
     json_set(entry, "tokens_sampled", json_new_int(u->tokens_sampled));
     json_set(entry, "flops", json_new_number(u->flops));
     if (u->policy) {
-        PolicyMaster host = policy_master_open(u->policy);
-        weights_sha256(&u->policy->engine.table, host.weights, hash);
-        policy_master_close(u->policy, &host);
+        if (!unit_weights_sha256(u, hash, st)) {
+            json_free(entry);
+            return false;
+        }
         json_set(entry, "weights_sha256", json_new_text(hash));
         json_set(entry, "parameters", json_new_int((int64_t)u->policy->engine.table.count));
         if (!params_all_chosen(&u->policy->engine.table))

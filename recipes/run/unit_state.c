@@ -13,7 +13,9 @@
 #include "core/ops/ops_clocked.h"
 #include "core/policy.h"
 #include "recipes/config/recipe_notes.h"
+#include "checkpoints/hash.h"
 #include "recipes/model/attached.h"
+#include "recipes/model/placed_policy.h"
 #include "recipes/model/train_select.h"
 #include "recipes/run/models.h"
 #include "recipes/run/run_folder.h"
@@ -68,12 +70,30 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     const char *before = ops_clocked_phase(r->machine.times, "checkpoint");
     policy_base(p, &meta);
     PolicyMaster host = policy_master_open(p);
-    bool ok = checkpoint_save(path, &p->config, &p->engine.table, host.weights, finished ? NULL : host.m,
-                              finished ? NULL : host.v, finished ? NULL : host.reference, &meta, st);
+    CheckpointBlocks blocks = {host.m, host.v, host.reference};
+    if (finished) blocks = (CheckpointBlocks){0};
+    PlacedSource source = {p, &host};
+    WeightSource weights = placed_source(&source);
+    bool ok = p->placed ? checkpoint_save_from(path, &p->config, &p->engine.table, &weights, &blocks, &meta, st)
+                        : checkpoint_save(path, &p->config, &p->engine.table, host.weights, blocks.m, blocks.v,
+                                          blocks.reference, &meta, st);
     policy_master_close(p, &host);
     ops_clocked_phase(r->machine.times, before);
     free(extra);
     free(meta.held);
+    return ok;
+}
+
+bool unit_weights_sha256(const UnitRun *u, char hash[65], Status *st)
+{
+    const ParamTable *t = &u->policy->engine.table;
+    bool ok = true;
+    PolicyMaster host = policy_master_open(u->policy);
+    PlacedSource source = {u->policy, &host};
+    WeightSource weights = placed_source(&source);
+    if (u->policy->placed) ok = weights_sha256_of(t, &weights, hash, st);
+    else weights_sha256(t, host.weights, hash);
+    policy_master_close(u->policy, &host);
     return ok;
 }
 
@@ -163,20 +183,28 @@ static LoadedModel *open_checkpoint(const Run *r, const char *path, Status *st)
 }
 
 /* The unit as the checkpoint says; its blocks become the policy's. */
-static bool take_checkpoint(UnitRun *u, LoadedModel *m, const char *path, Status *st)
+static bool take_checkpoint(UnitRun *u, LoadedModel **model, const char *path, Status *st)
 {
+    LoadedModel *m = *model;
     Checkpoint *c = m->checkpoint;
-    if (!model_read_weights(m, st)) return false;
-    u->policy = policy_new(machine_engine(&u->run->machine), &m->config, u->run->recipe->seed, m->weights);
-    m->weights = NULL;
-    if (!select_trained(u, st) || !policy_note_base(u->policy, m, false, st)) return false;
-    if (c->m && m->table.state_total != u->policy->engine.table.state_total)
+    size_t states = m->table.state_total;
+    if (run_plan(u->run, u->unit->stage)->placed) {
+        *model = NULL;
+        u->policy = run_place(u->run, m, u->unit->stage, false, st);
+        if (!u->policy) return false;
+    } else {
+        if (!model_read_weights(m, st)) return false;
+        u->policy = policy_new(machine_engine(&u->run->machine), &m->config, u->run->recipe->seed, m->weights);
+        m->weights = NULL;
+        if (!select_trained(u, st) || !policy_note_base(u->policy, m, false, st)) return false;
+        policy_attach(u->policy, m);
+    }
+    if (c->m && states != u->policy->engine.table.state_total)
         return fail(st,
                     "%s holds moments of other parameters than `train` names: take it away, and the stage starts again",
                     path);
     if (c->m) policy_resume(u->policy, c->m, c->v, c->reference);
     c->m = c->v = c->reference = NULL;
-    policy_attach(u->policy, m);
     u->policy->optimizer_step = c->meta.optimizer_step;
     u->step = c->meta.step;
     u->cursor = c->meta.cursor;
@@ -200,7 +228,7 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
     bool ok = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
     if (ok && (!is_of_unit(c, u->unit) || !c->m))
         ok = fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
-    ok = ok && take_checkpoint(u, m, path, st);
+    ok = ok && take_checkpoint(u, &m, path, st);
     model_close(m);
     return ok;
 }
@@ -285,7 +313,7 @@ bool unit_take_result(UnitRun *u, Status *st)
     const Checkpoint *c = m ? m->checkpoint : NULL;
     Status other = {0};
     bool ours = c && c->meta.finished && is_of_unit(c, u->unit) && run_owns(u->run, &c->meta, path, &other);
-    bool ok = ours && take_checkpoint(u, m, path, st) && cut_back(u, st);
+    bool ok = ours && take_checkpoint(u, &m, path, st) && cut_back(u, st);
     if (ok) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
     model_close(m);
     free(path);

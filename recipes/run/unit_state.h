@@ -9,6 +9,8 @@
 bool unit_begin(UnitRun *u, Status *st);
 /* Writes the state as it is now, between two steps. */
 bool unit_save(UnitRun *u, Status *st);
+/* Of the policy's weights as they are (checkpoints/hash.h). */
+bool unit_weights_sha256(const UnitRun *u, char hash[65], Status *st);
 /* Writes the finished model (samples are written by their unit's last step). */
 bool unit_save_result(UnitRun *u, Status *st);
 /* Takes the finished model of a unit that has no summary yet (its evaluation was cut). False when there is none, or one of

@@ -1,0 +1,104 @@
+/* What is trained read into a block of its own, the rest placed. */
+#include "recipes/model/placed_policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/lora.h"
+#include "core/base/check.h"
+#include "core/base/memory.h"
+#include "core/params_select.h"
+#include "recipes/model/attached.h"
+#include "recipes/model/train_select.h"
+
+typedef struct PlacedModel {
+    LoadedModel *file;
+    Placing placing;
+} PlacedModel;
+
+static void placed_free(void *model)
+{
+    PlacedModel *p = model;
+    placing_close(&p->placing);
+    model_close(p->file);
+    free(p);
+}
+
+static void show_reference(Policy *p)
+{
+    pool_show_also(policy_placing(p)->pool, &p->ref, p->reference);
+}
+
+/* The values of what lies apart, as the file and the new adapters have them. */
+static float *read_trained(const LoadedModel *m, Status *st)
+{
+    const ParamTable *t = &m->table;
+    size_t bytes = t->state_total * sizeof(float);
+    float *block = memory_block(bytes);
+    if (!block) {
+        fail(st, "no memory for %.1f GB of trained weights", (double)bytes / 1e9);
+        return NULL;
+    }
+    memset(block, 0, bytes);
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        if (!p->apart || model_param_read(m, p, block + p->state, st)) continue;
+        memory_free(block);
+        return NULL;
+    }
+    return block;
+}
+
+Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work, Status *st)
+{
+    PlacedModel *model = calloc(1, sizeof *model);
+    CHECK(model);
+    model->file = m;
+    Policy *p = policy_placed(machine_engine(machine), &m->config);
+    p->placer = model;
+    p->free_placer = placed_free;
+    p->show_reference = show_reference;
+    policy_attach(p, m);
+    float *trained = NULL;
+    bool ok = train_select(&p->engine.table, train, st) && train_select(&m->table, train, st);
+    if (ok) params_set_apart(&m->table);
+    ok = ok && (trained = read_trained(m, st));
+    if (ok) policy_place_trained(p, trained);
+    PlacingPlan plan;
+    if (ok && placing_open(&model->placing, &plan, machine, m, p, work, st)) return p;
+    policy_free(p);
+    return NULL;
+}
+
+const Placing *policy_placing(const Policy *p)
+{
+    return p->placer ? &((const PlacedModel *)p->placer)->placing : NULL;
+}
+
+static const LoadedModel *file_of(const PlacedSource *s)
+{
+    return ((const PlacedModel *)s->policy->placer)->file;
+}
+
+static bool source_read(const void *from, const Param *p, float *out, Status *st)
+{
+    const PlacedSource *s = from;
+    const ParamTable *t = &file_of(s)->table;
+    const Param *its = &t->params[params_find_name(t, p->name)];
+    if (!its->apart) return model_param_read(file_of(s), its, out, st);
+    memcpy(out, s->master->weights + its->state, its->count * sizeof *out);
+    return true;
+}
+
+static const void *source_bf16(const void *from, const Param *p)
+{
+    const PlacedSource *s = from;
+    const ParamTable *t = &file_of(s)->table;
+    const Param *its = &t->params[params_find_name(t, p->name)];
+    return its->apart ? NULL : model_param_bf16(file_of(s), its);
+}
+
+WeightSource placed_source(const PlacedSource *s)
+{
+    return (WeightSource){source_read, source_bf16, s};
+}

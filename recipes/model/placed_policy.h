@@ -1,0 +1,24 @@
+/* A policy that trains although its model is larger than memory: what is trained is in memory, frozen experts rest in the model's
+ * file and pass through a ring (placing.h). */
+#ifndef RECIPES_PLACED_POLICY_H
+#define RECIPES_PLACED_POLICY_H
+
+#include "checkpoints/checkpoint.h"
+#include "recipes/config/recipe.h"
+#include "recipes/model/placing.h"
+
+/* m was opened in place and has the adapters that it is to have; it is the policy's from now on, closed with it, whether this
+ * succeeds or not. train: the recipe's key. work: bytes that a step takes beside frozen weights. */
+Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work, Status *st);
+/* NULL: all weights of the policy are in memory. */
+const Placing *policy_placing(const Policy *p);
+
+/* A placed policy's parameters one by one, as plain f32 or as the file's bf16 words, while its master is open
+ * (policy_master_open). */
+typedef struct PlacedSource {
+    const Policy *policy;
+    const PolicyMaster *master;
+} PlacedSource;
+WeightSource placed_source(const PlacedSource *s);
+
+#endif
