@@ -80,25 +80,40 @@ static const LoadedModel *file_of(const PlacedSource *s)
     return ((const PlacedModel *)s->policy->placer)->file;
 }
 
-static bool source_read(const void *from, const Param *p, float *out, Status *st)
+/* p in the file's table, where its `apart` is said. */
+static const Param *own(const PlacedSource *s, const Param *p)
+{
+    const ParamTable *t = &file_of(s)->table;
+    return &t->params[params_find_name(t, p->name)];
+}
+
+static bool source_param(const void *from, const Param *p, float *out, Status *st)
 {
     const PlacedSource *s = from;
-    const ParamTable *t = &file_of(s)->table;
-    const Param *its = &t->params[params_find_name(t, p->name)];
+    const Param *its = own(s, p);
     if (!its->apart) return model_param_read(file_of(s), its, out, st);
     memcpy(out, s->master->weights + its->state, its->count * sizeof *out);
     return true;
 }
 
-static const void *source_bf16(const void *from, const Param *p)
+static const void *source_words(const void *from, const Param *p)
 {
     const PlacedSource *s = from;
-    const ParamTable *t = &file_of(s)->table;
-    const Param *its = &t->params[params_find_name(t, p->name)];
+    const Param *its = own(s, p);
     return its->apart ? NULL : model_param_bf16(file_of(s), its);
+}
+
+static bool source_part(const void *from, const Param *p, size_t row, size_t n, float *out, Status *st)
+{
+    const PlacedSource *s = from;
+    const Param *its = own(s, p);
+    WeightSource file = model_source(file_of(s));
+    if (!its->apart) return file.rows && file.rows(file.from, its, row, n, out, st);
+    memcpy(out, s->master->weights + its->state + row * its->cols, n * its->cols * sizeof *out);
+    return true;
 }
 
 WeightSource placed_source(const PlacedSource *s)
 {
-    return (WeightSource){source_read, source_bf16, s};
+    return (WeightSource){source_param, source_words, s, source_part};
 }
