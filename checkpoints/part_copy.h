@@ -8,7 +8,8 @@
 /* Bytes of a part's parameters one after another in a form, and the place of each; what lies apart (Param.apart) has none (NULL).
  * base may be NULL. */
 size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **at);
-/* Writes them to base, but for what lies apart; form is FORM_F32 or FORM_BF16, where other numbers than bf16 are rounded as split_row does. */
+/* Writes them to base, but for what lies apart; form is FORM_F32 or FORM_BF16, where other numbers than bf16 are rounded as
+ * split_row does. */
 bool part_copy(const LoadedModel *m, int part, Form form, char *base, Status *st);
 /* out, in a form, of n numbers as a file holds them: dtype ST_BF16, ST_F16 or ST_F32, at any address. half: bf16 words. */
 void numbers_convert(void *out, bool half, const void *in, StDtype dtype, size_t n);
