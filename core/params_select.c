@@ -82,6 +82,19 @@ void params_choose(ParamTable *t, const uint8_t *chosen)
     place_states(t);
 }
 
+/* Whether a pattern means parameter p; a scalar head is "lm_head" too. */
+static bool is_meant(const Param *p, const char *pattern)
+{
+    return params_match(pattern, p->name) || (p->kind == PARAM_SCORE && params_match(pattern, "lm_head.weight"));
+}
+
+bool params_meant(const ParamTable *t, const char *pattern)
+{
+    for (int i = 0; i < t->n; i++)
+        if (is_meant(&t->params[i], pattern)) return true;
+    return false;
+}
+
 int params_select(ParamTable *t, const char *const *patterns, int n)
 {
     uint8_t *chosen = calloc((size_t)t->n, 1);
@@ -90,8 +103,7 @@ int params_select(ParamTable *t, const char *const *patterns, int n)
     for (int k = 0; k < n && missed < 0; k++) {
         bool any = false;
         for (int i = 0; i < t->n; i++) {
-            const char *name = t->params[i].kind == PARAM_SCORE ? "lm_head.weight" : t->params[i].name;
-            if (!params_match(patterns[k], name) && !params_match(patterns[k], t->params[i].name)) continue;
+            if (!is_meant(&t->params[i], patterns[k])) continue;
             chosen[i] = 1;
             any = true;
         }

@@ -12,6 +12,9 @@ bool params_match(const char *pattern, const char *name);
  * means it). Returns the index of the first pattern that means no tensor (the table is as before), or -1. n == 0 freezes all. */
 int params_select(ParamTable *t, const char *const *patterns, int n);
 
+/* Whether a pattern means any tensor of the table. */
+bool params_meant(const ParamTable *t, const char *pattern);
+
 /* The same by table index: chosen [t->n], 0: frozen. Sets Param.chosen, trained and state, ParamTable.state_total,
  * trained_count and lowest_trained. */
 void params_choose(ParamTable *t, const uint8_t *chosen);

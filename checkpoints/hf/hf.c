@@ -79,13 +79,13 @@ bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, co
                         folder, p->name);
         if (!w) return true;
         bool ok = st_read_f32_part(t, from, p->count, w, st);
-        mapping_forget((const char *)t->data + from * st_dtype_size(t->dtype), p->count * st_dtype_size(t->dtype));
+        st_forget(f, t, from * st_dtype_size(t->dtype), p->count * st_dtype_size(t->dtype));
         return ok;
     }
     if (!has_shape(t, p)) return fail_shape(t, p, folder, st);
     if (!w) return true;
     bool ok = st_read_f32(t, w, st);
-    mapping_forget(t->data, t->bytes);
+    st_forget(f, t, 0, t->bytes);
     if (!ok) return fail_prefix(st, "%s", folder);
     return t->dtype != ST_F8_E4M3 || apply_block_scales(f, t, w, folder, st);
 }
@@ -99,7 +99,7 @@ bool hf_rows_read(const StFile *f, const ModelConfig *c, const Param *p, size_t 
     size_t each = st_dtype_size(t->dtype);
     from += row * p->cols;
     bool ok = st_read_f32_part(t, from, n * p->cols, w, st);
-    mapping_forget((const char *)t->data + from * each, n * p->cols * each);
+    st_forget(f, t, from * each, n * p->cols * each);
     return ok;
 }
 

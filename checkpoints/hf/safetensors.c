@@ -390,6 +390,15 @@ const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset)
     return f->maps[i].path;
 }
 
+void st_forget(const StFile *f, const StTensor *t, uint64_t from, uint64_t n)
+{
+    enum { AROUND = 1 << 16 };
+    uint64_t offset, start;
+    st_place(f, t, &offset);
+    start = (offset + from) / AROUND * AROUND;
+    mapping_forget((const char *)t->data - offset + start, offset + from + n - start);
+}
+
 /* E4M3 without infinities: exponent bias 7, 0x7f is NaN. */
 static float f32_of_e4m3(uint8_t b)
 {

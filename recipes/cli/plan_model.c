@@ -8,6 +8,7 @@
 #include "core/base/check.h"
 #include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
+#include "recipes/model/train_select.h"
 #include "recipes/plan/placement.h"
 
 typedef struct ModelPlan {
@@ -30,6 +31,14 @@ static bool split(const char *list, RecipeNames *out, const char *option, Status
         list += n + (list[n] == ',');
     }
     return out->n > 0 || fail(st, "%s needs a name", option);
+}
+
+static bool check_names(const ModelPlan *p, Status *st)
+{
+    ParamTable t = params_build(p->work.config);
+    bool ok = train_check(&t, 1, &p->names, st);
+    params_free(&t);
+    return ok;
 }
 
 /* The config with the adapters that --lora means. */
@@ -69,6 +78,7 @@ static bool set_work(ModelPlan *p, Status *st)
         return fail(st, "--lora trains adapters in place of the model's own tensors: leave --train out");
     if (o->lora && !add_lora(p, st)) return false;
     if (o->train && !split(o->train, &p->names, "--train", st)) return false;
+    if (o->train && !check_names(p, st)) return false;
     if (o->train) p->work.train = &p->names;
     if (!o->samples) return true;
     int tokens = o->tokens < o->length ? o->tokens : o->length - 1;

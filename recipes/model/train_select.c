@@ -40,29 +40,46 @@ static void try_name(Nearest *near, char best[RECIPE_GLOB], const char *name)
     }
 }
 
-static bool no_match(const ParamTable *t, const char *name, Status *st)
+static bool no_match(const ParamTable *tables, int n, const char *name, Status *st)
 {
     Nearest near = nearest_start(name);
     char best[RECIPE_GLOB] = "", hint[RECIPE_GLOB + 32];
-    for (int i = 0; i < t->n; i++) try_name(&near, best, t->params[i].name);
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < tables[k].n; i++) try_name(&near, best, tables[k].params[i].name);
     nearest_hint(&near, hint, sizeof hint);
     return fail(st, "train: no tensor of the model is meant by '%s'%s", name,
                 near.best ? hint : " (`r1 inspect MODEL --tensors` lists them)");
 }
 
+static bool is_everything(const RecipeNames *names)
+{
+    return names->n == 1 && !strcmp(names->list[0], "all");
+}
+
+bool train_check(const ParamTable *tables, int n, const RecipeNames *names, Status *st)
+{
+    for (int i = 0; i < names->n && n; i++) {
+        bool meant = false;
+        for (int k = 0; k < n && !meant; k++) meant = params_meant(&tables[k], names->list[i]);
+        if (!meant) return no_match(tables, n, names->list[i], st);
+    }
+    return true;
+}
+
 bool train_select(ParamTable *t, const RecipeNames *names, Status *st)
 {
-    bool everything = names->n == 1 && !strcmp(names->list[0], "all");
-    if (t->lora && everything) return true; /* adapters alone, as the table was made */
+    if (t->lora && is_everything(names)) return true; /* adapters alone, as the table was made */
     if (t->lora)
         return fail(st,
                     "train: adapters (`lora`) are trained in place of the model's own tensors, so '%s' cannot be: "
                     "take one of the two keys away",
                     names->list[0]);
     const char *list[RECIPE_NAMES];
-    for (int i = 0; i < names->n; i++) list[i] = names->list[i];
-    int missed = params_select(t, list, names->n);
-    if (missed >= 0) return no_match(t, list[missed], st);
+    int n = 0;
+    for (int i = 0; i < names->n; i++)
+        if (params_meant(t, names->list[i])) list[n++] = names->list[i];
+    if (!n) return true; /* names of another model's tensors: this one is trained whole, as it is without them */
+    params_select(t, list, n);
     return t->trained_count || fail(st,
                                     "train: '%s' means only biases of the router, which no gradient moves: name a "
                                     "tensor that is trained",

@@ -9,6 +9,7 @@
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
 #include "recipes/model/prompts.h"
+#include "recipes/model/train_select.h"
 #include "recipes/run/run.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/pairs.h"
@@ -312,6 +313,33 @@ static bool plan_stage(Run *r, int index, Plan *out, Status *st)
         if (plan.total > out->total || !ok) *out = plan;
     }
     out->keep_bytes = keep;
+    return ok;
+}
+
+/* The table of a unit's model, what is trained of it chosen. */
+static bool trained_table(Run *r, const Unit *u, ParamTable *out, Status *st)
+{
+    ModelConfig config;
+    if (!config_of_stage(r, u->stage, &config, st)) return false;
+    if (u->kind->scalar_head) config.head = HEAD_SCALAR, config.mtp = config.mtp_layers = 0;
+    *out = params_build(&config);
+    if (train_select(out, &r->recipe->train, st)) return true;
+    params_free(out);
+    return fail_prefix(st, "stage %s", u->name);
+}
+
+bool plan_check_trained(Run *r, Status *st)
+{
+    ParamTable tables[UNITS_MAX];
+    int n = 0;
+    bool ok = true;
+    for (int i = 0; i < r->n_units && ok; i++) {
+        if (r->units[i].kind->makes_samples) continue;
+        ok = trained_table(r, &r->units[i], &tables[n], st);
+        n += ok;
+    }
+    ok = ok && train_check(tables, n, &r->recipe->train, st);
+    for (int i = 0; i < n; i++) params_free(&tables[i]);
     return ok;
 }
 

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/clock.h"
 #include "core/ops/ops_clocked.h"
@@ -192,7 +193,12 @@ static bool unit_loop(UnitRun *u, Status *st)
 
 static void say_trained(const Run *r, const char *unit, const ParamTable *t)
 {
-    if (t->trained_count < t->count && !params_all_chosen(t))
+    if (strcmp(r->recipe->train.list[0], "all") && params_all_chosen(t))
+        progress_note(r->progress,
+                      "%s: no name of `train` means a tensor of this model: all of its %zu parameters are "
+                      "trained",
+                      unit, t->count);
+    else if (t->trained_count < t->count && !params_all_chosen(t))
         progress_note(r->progress, "%s: trains %zu of %zu parameters; backward visits %d of %d layers", unit,
                       t->trained_count, t->count, t->L - (t->lowest_trained > 0 ? t->lowest_trained : 0), t->L);
 }

@@ -112,7 +112,7 @@ static TrainOut gradients(UnitRun *u, const Dpo *s, DpoLoss *dpo)
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &step, &out);
     u->tokens_trained += s->batch.n;
-    u->flops += 4 * forward_flops(p, s->batch.n);
+    u->flops += train_flops(p, s->batch.n, false) + forward_flops(p, s->batch.n);
     return out;
 }
 

@@ -166,7 +166,7 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     if (runtime.verbose) op_times_machine(&r->machine);
     r->progress = progress_new(stderr, o->quiet);
     r->warnings = warnings_new();
-    if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st)) return false;
+    if (!list_units(r, o->until, st) || !pipeline_open_tokenizer(r, st) || !plan_check_trained(r, st)) return false;
     bool resumed = false;
     r->folder = run_folder_open(o->folder, r->recipe_text, &resumed, st);
     if (!r->folder) return false;

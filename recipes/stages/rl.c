@@ -199,7 +199,7 @@ static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo)
     TrainOut out;
     train_gradients(&p->engine, &p->w, &p->g, &step, &out);
     u->tokens_trained += b->tokens.n;
-    u->flops += (has_reference(rl) ? 4 : 3) * forward_flops(p, b->tokens.n);
+    u->flops += train_flops(p, b->tokens.n, false) + (has_reference(rl) ? forward_flops(p, b->tokens.n) : 0);
     return out;
 }
 

@@ -70,7 +70,7 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, const Teacher *
     if (!run_update(u->run, p, u->unit->stage, out.routing, lr, &norm, st))
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     u->tokens_trained += batch->n;
-    u->flops += 3 * (forward_flops(p, batch->n) + (p->engine.mtp_ran ? mtp_flops(p, batch->n) : 0));
+    u->flops += train_flops(p, batch->n, p->engine.mtp_ran);
     if (from) u->flops += forward_flops(from, batch->n);
     json_set(metrics, "loss", json_new_number(out.loss));
     if (p->config.E) json_set(metrics, "aux", json_new_number(out.aux + out.mtp.aux));

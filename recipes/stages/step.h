@@ -19,5 +19,9 @@ bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing,
  * prediction beside it, each with a head. */
 double forward_flops(const Policy *p, int64_t tokens);
 double mtp_flops(const Policy *p, int64_t tokens);
+/* Forward and backward of as many tokens. Backward costs 2 per active parameter of the layers that it visits, from the
+ * last to the lowest with a trained tensor, and 2 per active parameter that is trained: a forward each where all of them
+ * are. mtp: with the modules of multi-token prediction. */
+double train_flops(const Policy *p, int64_t tokens, bool mtp);
 
 #endif

@@ -155,7 +155,7 @@ static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     if (!run_update(u->run, u->policy, stage, out.routing, lr, &norm, st))
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     u->tokens_trained += s->batch.n;
-    u->flops += 3 * forward_flops(u->policy, s->batch.n);
+    u->flops += train_flops(u->policy, s->batch.n, false);
     json_set(metrics, "loss", json_new_number(out.loss));
     json_set(metrics, "lr", json_new_number(lr));
     json_set(metrics, "grad_norm", json_new_number(norm));

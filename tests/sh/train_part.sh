@@ -56,3 +56,35 @@ cmp -s "$out" "$TEST_DIR/all" || complain "all is not the default"
 expect_exit 1 "$R1" run micro --set 'train=[self_attn, self_atn]' --out "$TEST_DIR/none"
 expect_says "train: no tensor of the model is meant by 'self_atn', did you mean 'self_attn'?"
 expect_error 1 "train must be 1 to 16 names" "$R1" run micro --set 'train=[]' --out "$TEST_DIR/none"
+[ ! -e "$TEST_DIR/none" ] || complain 'a refused name left a run folder'
+
+# A name need only mean something in a model that the recipe trains: a dense student is trained whole, which is said. FLOPs count
+# the forward pass, the layers that backward visits and what is trained of them.
+cat >"$TEST_DIR/two.yaml" <<'END'
+model: {hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 48, n_routed_experts: 4,
+        num_experts_per_tok: 2, moe_intermediate_size: 16, max_position_embeddings: 128}
+student: {architecture: llama, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 2, head_dim: 16,
+          intermediate_size: 64, max_position_embeddings: 128}
+train: ["layers.2.mlp.experts.[01]"]
+tasks: [add]
+rewards: {accuracy: 1}
+stages:
+  base: {kind: pretrain, steps: 2, batch: 4, warmup: 0, eval_after: false}
+  student_base: {kind: pretrain, model: student, steps: 2, batch: 4, warmup: 0, eval_after: false}
+END
+expect_exit 0 "$R1" run "$TEST_DIR/two.yaml" --threads 1 --out "$TEST_DIR/two"
+expect_says "base: trains [0-9]* of [0-9]* parameters; backward visits 1 of 3 layers"
+expect_says "student_base: no name of .train. means a tensor of this model: all of its [0-9]* parameters are trained"
+expect_exit 0 "$R1" inspect "$TEST_DIR/two/base" --tensors --json
+python3 - "$out" "$TEST_DIR/two/summary.json" <<'END'
+import json, sys
+table = [(t["name"], t["parameters"]) for t in json.load(open(sys.argv[1]))["table"]]
+base, student = json.load(open(sys.argv[2]))["stages"]
+def met(names):  # 2 of 4 experts a token; the embedding is looked up
+    return sum(n * (0.5 if ".mlp.experts." in name else 1) for name, n in table if "embed" not in name and names(name))
+trained = lambda name: ".2.mlp.experts.0." in name or ".2.mlp.experts.1." in name
+visited = lambda name: "layers" not in name or "layers.2." in name
+want = 2 * (met(lambda name: True) + met(visited) + met(trained)) * base["tokens_trained"]
+assert base["flops"] == want, (base["flops"], want)
+assert base["parameters_trained"] == sum(n for name, n in table if trained(name)) and "parameters_trained" not in student
+END
