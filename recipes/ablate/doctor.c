@@ -25,12 +25,12 @@ static const RecipeStage *stage_of(const Recipe *r, const char *unit)
 static StepStats stats_of(const Json *line, const RecipeRl *rl)
 {
     int64_t step = json_integer(json_get(line, "step"));
-    bool updated = !isnan(json_get_number(line, "gap")); /* else entropy and KL were not measured */
+    bool updated = !isnan(json_get_number(line, "gap")); /* else entropy was estimated and KL not measured */
     double every = rl->reference_reset > 0 ? rl->reference_reset : (double)INT64_MAX;
     return (StepStats){.step = step,
                        .zero_groups = json_get_number(line, "zero_groups"),
                        .truncated = json_get_number(line, "truncated"),
-                       .entropy = updated ? json_get_number(line, "entropy") : (double)NAN,
+                       .entropy = json_get_number(line, updated ? "entropy" : "surprise"),
                        .accuracy = json_get_number(line, "pass@1"),
                        .format = json_get_number(line, "format"),
                        .language = json_get_number(line, "language"),

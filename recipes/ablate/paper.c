@@ -107,6 +107,7 @@ static bool parse_tree(Claim *c, const Node *tree, Status *st)
     if (!take_text(tree, "source", c->source, sizeof c->source, st) ||
         !take_text(tree, "sentence", c->sentence, sizeof c->sentence, st) ||
         !take_text(tree, "reported", c->reported, sizeof c->reported, st) ||
+        !take_text(tree, "checked", c->checked, sizeof c->checked, st) ||
         !take_text(tree, "recipe", recipe, sizeof recipe, st) ||
         !take_text(tree, "minutes", minutes, sizeof minutes, st) ||
         !take_text(tree, "until", a->until, sizeof a->until, st))

@@ -33,8 +33,9 @@ typedef struct ClaimEval {
 
 typedef struct Claim {
     char id[64], source[CLAIM_TEXT], sentence[CLAIM_TEXT], reported[CLAIM_TEXT];
-    double minutes;    /* measured or estimated, of three seeds on two processors */
-    Ablation ablation; /* recipe, arms, until */
+    char checked[CLAIM_TEXT]; /* against what the reported figures were checked, or "no: .." */
+    double minutes;           /* measured or estimated, of three seeds on two processors */
+    Ablation ablation;        /* recipe, arms, until */
     ClaimTest tests[CLAIM_TESTS];
     int n_tests;
     ClaimEval evals[CLAIM_EVALS]; /* of every arm */

@@ -18,6 +18,7 @@ Json *claim_json(const Claim *c)
     json_set(o, "source", json_new_text(c->source));
     json_set(o, "sentence", json_new_text(c->sentence));
     json_set(o, "reported", json_new_text(c->reported));
+    json_set(o, "checked", json_new_text(c->checked));
     json_set(o, "recipe", json_new_text(c->ablation.recipe_file));
     for (int i = 0; i < c->ablation.n_seeds; i++) json_append(seeds, json_new_int(c->ablation.seeds[i]));
     json_set(o, "seeds", seeds);
@@ -48,8 +49,8 @@ Json *claim_json(const Claim *c)
 void claim_print(const Claim *c, FILE *out)
 {
     char a[256], b[256], verdict[96], expected[64];
-    fprintf(out, "\n%s: %s\n  %s\n  %s\n  the paper: %s\n", c->id, claim_verdict_name(claim_verdict(c)), c->sentence,
-            c->source, c->reported);
+    fprintf(out, "\n%s: %s\n  %s\n  %s\n  the paper: %s (checked: %s)\n", c->id, claim_verdict_name(claim_verdict(c)),
+            c->sentence, c->source, c->reported, c->checked);
     for (int i = 0; i < c->n_tests; i++) {
         const ClaimTest *t = &c->tests[i];
         double unit = claim_unit(t);
@@ -100,7 +101,9 @@ static void one_claim(FILE *out, const Claim *c)
     html_text(out, c->source);
     fputs("</span></p>\n<p class='lead'>The paper: ", out);
     html_text(out, c->reported);
-    fprintf(out, ". Here: recipe %s until %s, %d seed%s.</p>\n", c->ablation.recipe_file, c->ablation.until,
+    fputs(" <small>(checked: ", out);
+    html_text(out, c->checked);
+    fprintf(out, ")</small>. Here: recipe %s until %s, %d seed%s.</p>\n", c->ablation.recipe_file, c->ablation.until,
             c->ablation.n_seeds, c->ablation.n_seeds == 1 ? "" : "s");
     if (c->failure[0]) {
         fputs("<p class='wrong'>It could not be run: ", out);

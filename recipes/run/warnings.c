@@ -99,6 +99,20 @@ static double now(const Series *s)
     return window(s, NOW, 0);
 }
 
+/* Standard error of the difference of two means of `count` values, from how much neighbours differ (a trend hardly
+ * adds to that). */
+static double difference_error(const Series *s, int count)
+{
+    int64_t pairs = s->n < SERIES_MAX ? s->n - 1 : SERIES_MAX - 1;
+    if (pairs < 1) return NAN;
+    double sum = 0;
+    for (int64_t i = 0; i < pairs; i++) {
+        double d = s->last[(s->n - 1 - i) % SERIES_MAX] - s->last[(s->n - 2 - i) % SERIES_MAX];
+        sum += d * d;
+    }
+    return sqrt(sum / (double)(2 * pairs)) * sqrt(2.0 / count);
+}
+
 static void push(Series *s, double value)
 {
     if (isnan(value)) return;
@@ -184,10 +198,10 @@ static int language_drifts(const Warnings *w, const StepStats *s, char *evidence
 {
     (void)s;
     const Series *l = &w->series[LANGUAGE];
-    double end = now(l);
-    snprintf(evidence, size, "%.0f %% of the reasoning in the prompt's language, %.0f %% at best", 100 * end,
-             100 * l->best);
-    return end <= l->best - 0.15 ? 1 : end > l->best - 0.08 ? -1 : 0;
+    double end = now(l), error = difference_error(l, NOW);
+    snprintf(evidence, size, "%.0f %% of the reasoning in the prompt's language, %.0f %% at best (error %.0f)",
+             100 * end, 100 * l->best, 100 * error);
+    return end <= l->best - fmax(0.15, 4 * error) ? 1 : end > l->best - 0.08 ? -1 : 0;
 }
 
 static int stale_reference(const Warnings *w, const StepStats *s, char *evidence, size_t size)
@@ -202,10 +216,10 @@ static int training_flat(const Warnings *w, const StepStats *s, char *evidence, 
 {
     (void)s;
     const Series *a = &w->series[ACCURACY];
-    double before = window(a, LONG / 2, LONG / 2), end = window(a, LONG / 2, 0);
-    snprintf(evidence, size, "accuracy %.1f %% over the last %d steps, %.1f %% over the %d before", 100 * end, LONG / 2,
-             100 * before, LONG / 2);
-    return end <= before && end < 0.7 ? 1 : end > before + 0.02 ? -1 : 0;
+    double before = window(a, LONG / 2, LONG / 2), end = window(a, LONG / 2, 0), error = difference_error(a, LONG / 2);
+    snprintf(evidence, size, "accuracy %.1f %% over the last %d steps, %.1f %% over the %d before (error %.1f)",
+             100 * end, LONG / 2, 100 * before, LONG / 2, 100 * error);
+    return end <= before + error && end < 0.7 ? 1 : end > before + fmax(0.02, 2 * error) ? -1 : 0;
 }
 
 static const Detector detectors[WARN_KINDS] = {zero_gradient,           all_truncated,   entropy_collapse,

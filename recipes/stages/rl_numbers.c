@@ -7,6 +7,7 @@
 typedef struct Means {
     double length_correct, length_wrong, helpful, oracle, language, reasoning;
     int correct, wrong, helpful_prompts, thinking;
+    double logprobs; /* sum over all tokens */
 } Means;
 
 static void add_reflection(RlNumbers *r, const Problem *p, const Sample *s)
@@ -30,6 +31,7 @@ static void add_sample(RlNumbers *r, Means *m, const Problem *p, const Sample *s
     r->thinks += s->thinks;
     r->truncated += s->truncated;
     r->length += s->n;
+    for (int i = 0; i < s->n; i++) m->logprobs += (double)s->logprobs[i];
     r->reasons[s->reward.verdict.reason]++;
     *(correct ? &m->length_correct : &m->length_wrong) += s->n;
     *(correct ? &m->correct : &m->wrong) += 1;
@@ -76,6 +78,7 @@ RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rew
     r.format /= count;
     r.thinks /= count;
     r.truncated /= count;
+    r.surprise = ratio(-m.logprobs, r.length);
     r.length /= count;
     r.checks = ratio(r.checks, r.reflecting);
     r.slips = ratio(r.slips, r.reflecting);
@@ -145,6 +148,7 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
         number(o, "corrected", r->corrected);
     }
     number(o, "entropy", r->entropy);
+    number(o, "surprise", r->surprise);
     number(o, "kl", r->kl);
     number(o, "kl_exact", r->kl_exact);
     number(o, "clip_low", r->clip_low);

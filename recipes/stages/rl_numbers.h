@@ -13,6 +13,8 @@ typedef struct RlNumbers {
     double reward, parts[REWARD_MAX], pass1, format, language, thinks, truncated;
     double length, length_correct, length_wrong; /* tokens; NAN when there is none */
     double helpful, oracle; /* helpful prompts: reward model's score and hidden oracle; NAN: none */
+    double
+        surprise; /* mean -log-prob of the sampled tokens: estimates the entropy in every step, also without an update */
     double entropy, clip_low, clip_high, loss, grad_norm, lr;
     double kl,
         kl_exact; /* to the reference: the estimator of the loss, the exact one; kl_exact NAN without a reference */

@@ -25,7 +25,7 @@ bool rl_warn(UnitRun *u, const RlNumbers *n, double reference_age, Status *st)
     StepStats s = {.step = u->step + 1,
                    .zero_groups = (double)n->zero_groups / n->groups,
                    .truncated = n->truncated,
-                   .entropy = n->updated ? n->entropy : (double)NAN,
+                   .entropy = n->updated ? n->entropy : n->surprise,
                    .accuracy = n->pass1,
                    .format = n->format,
                    .language = n->language,

@@ -205,10 +205,42 @@ static void reference_matters(void **state)
     }
 }
 
+/* Runs of 20 (as many noises) in which the warning fires, where a number goes from `from` to `to` over 100 steps, evenly or at
+ * step 50, under uniform noise of +-width. */
+static int fires_under_noise(WarningKind k, double from, double to, bool at_once, double width)
+{
+    int runs = 0;
+    uint64_t x = 88172645463325252ull;
+    for (int run = 0; run < 20; run++) {
+        Warnings *w = warnings_new();
+        Seen seen = {0};
+        for (int i = 1; i <= 100; i++) {
+            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+            double share = at_once ? i > 50 : i / 100.0, u = 2.0 * (double)(x >> 11) / 9007199254740992.0 - 1;
+            StepStats s = healthy(i);
+            *(k == WARN_LANGUAGE_DRIFTS ? &s.language : &s.accuracy) = from + (to - from) * share + width * u;
+            feed(w, &s, &seen);
+        }
+        runs += seen.count[k] > 0;
+        warnings_free(w);
+    }
+    return runs;
+}
+
+static void noise_is_told_from_change(void **state)
+{
+    (void)state;
+    assert_in_range(fires_under_noise(WARN_LANGUAGE_DRIFTS, 0.75, 0.75, true, 0.25), 0, 1);
+    assert_in_range(fires_under_noise(WARN_LANGUAGE_DRIFTS, 0.75, 0.25, true, 0.25), 19, 20);
+    assert_in_range(fires_under_noise(WARN_TRAINING_FLAT, 0.3, 0.3, false, 0.1), 18, 20);
+    assert_in_range(fires_under_noise(WARN_TRAINING_FLAT, 0.1, 0.5, false, 0.1), 0, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hysteresis),
+        cmocka_unit_test(noise_is_told_from_change),
         cmocka_unit_test(reference_matters),
         cmocka_unit_test(healthy_runs_are_silent),
         cmocka_unit_test(each_fires_once_clears_and_fires_again),
