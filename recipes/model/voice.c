@@ -71,8 +71,7 @@ static void add_generation_config(Voice *v, const Attachments *a)
     json_free(o);
 }
 
-/* Ids that the embedding has no rows for: a token was added and the model not resized. A text that holds it could not be read. */
-static bool has_rows(const Tokenizer *t, const ModelConfig *config, Status *st)
+bool vocabulary_fits(const Tokenizer *t, const ModelConfig *config, Status *st)
 {
     int vocab = tokenizer_vocab(t);
     if (!config || vocab <= config->V) return true;
@@ -81,8 +80,7 @@ static bool has_rows(const Tokenizer *t, const ModelConfig *config, Status *st)
     const char *piece = tokenizer_piece(t, config->V, &length, &special);
     return fail(st,
                 "the tokenizer has %d ids, the first without a row %d (\"%.*s\"), but the model's embedding has %d "
-                "rows: resize it, "
-                "or take the tokenizer that it was trained with",
+                "rows: resize it, or take the tokenizer that it was trained with",
                 vocab, config->V, (int)(length < 60 ? length : 60), piece ? piece : "", config->V);
 }
 
@@ -93,7 +91,7 @@ bool voice_open(Voice *v, const Tokenizer *t, const char *template_name, const M
     bool named = template_name && template_name[0], own = tokenizer_chat_template(t) != NULL;
     bool tiny = tokenizer_id(t, "<user>") >= 0 && tokenizer_id(t, "<assistant>") >= 0;
     *v = (Voice){.tokenizer = t, .has_template = named || own || tiny, .chat = template_plain()};
-    if (!has_rows(t, config, st)) return false;
+    if (!vocabulary_fits(t, config, st)) return false;
     const char *name = named ? template_name : own ? NULL : "r1-tiny";
     if (v->has_template && !template_for(t, name, &v->chat, st)) return false;
     learn_turn(v);

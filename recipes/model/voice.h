@@ -18,6 +18,10 @@ typedef struct Voice {
     int n_stops;
 } Voice;
 
+/* False, with a sentence: the tokenizer has ids that the embedding has no rows for, as where a token was added and the model not
+ * resized. A text that holds one could not be read. config NULL: not known, true. */
+bool vocabulary_fits(const Tokenizer *t, const ModelConfig *config, Status *st);
+
 /* The template is the named one, or (name NULL or "") the tokenizer's own, or that of the built-in recipes where the tokenizer
  * has their tokens; without any of these has_template is false. Turns end with the template's marker, the tokenizer's and
  * the config's end of text (config may be NULL), those of an attached generation_config.json (a may be NULL), and

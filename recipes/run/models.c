@@ -12,6 +12,7 @@
 #include "recipes/config/recipe_longer.h"
 #include "recipes/model/attached.h"
 #include "recipes/model/placed_policy.h"
+#include "recipes/model/voice.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 
@@ -73,13 +74,7 @@ static bool fits_tokenizer(const Run *r, const LoadedModel *m, const char *from,
             "%s was trained with another tokenizer than this run's: start from it with `model: {from: ...}`, which "
             "brings its tokenizer along",
             from);
-    if (m->config.V < vocab)
-        return fail(st,
-                    "%s has an embedding of %d rows, but the run's tokenizer has ids up to %d: give the model's own "
-                    "tokenizer, or resize "
-                    "the model's embedding where tokens were added",
-                    from, m->config.V, vocab - 1);
-    return true;
+    return vocabulary_fits(r->tokenizer, &m->config, st) || fail_prefix(st, "%s", from);
 }
 
 /* The recipe's adapters on a model that is to be trained; one that has adapters goes on with them: they must be the same. */
