@@ -50,6 +50,8 @@ int cmd_plan(int argc, char **argv)
          "only these tensors are trained: names or globs as of the key `train`, with commas"},
         {"--measure", NULL, OPTION_FLAG, &o.measure, 0, 0,
          "measures this machine again (about 6 seconds; else once, and kept in ~/.cache/r1)"},
+        {"--simulate", NULL, OPTION_FLAG, &o.simulate, 0, 0,
+         "of a model larger than memory: plays the step with the pool itself over simulated clocks"},
         {"--json", NULL, OPTION_FLAG, &o.json, 0, 0, "a model's plan as JSON"},
     };
     const Usage usage = {

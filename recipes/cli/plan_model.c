@@ -9,7 +9,7 @@
 #include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
 #include "recipes/model/train_select.h"
-#include "recipes/plan/placement.h"
+#include "recipes/plan/simulate.h"
 
 typedef struct ModelPlan {
     const PlanOptions *o;
@@ -118,6 +118,29 @@ static void print_json(Json *o)
     json_free(o);
 }
 
+static bool print_simulated(const ModelPlan *p, const Placement *plan, Reader *reader, Status *st)
+{
+    Machine with = p->machine;
+    Trace trace;
+    PlacingPlan fit = plan->fit;
+    Simulated *out = calloc(1, sizeof *out);
+    CHECK(out);
+    with.options.chunk = plan->chunk;
+    uint8_t *pinned = placing_pinned(&fit, p->file, reader);
+    SimulateSetup s = {.table = &p->file->table,
+                       .config = &p->file->config,
+                       .pool = {.slots = fit.slots, .pinned = pinned},
+                       .slab = plan->model.slab,
+                       .busy = (int)(plan->model.busy + 0.5),
+                       .repeats = 2};
+    bool ok = trace_record(&trace, &with, &p->work, &p->rates, plan->keep_bytes, st) && simulate(out, &trace, &s, st);
+    if (ok) simulate_print(out, plan, &p->rates);
+    trace_free(&trace);
+    free(pinned);
+    free(out);
+    return ok;
+}
+
 static bool plan_placed(ModelPlan *p, Status *st)
 {
     Form form = p->machine.options.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
@@ -129,6 +152,7 @@ static bool plan_placed(ModelPlan *p, Status *st)
               placement_make(placement, &p->machine, p->file, reader, &p->work, OPEN_MODEL_WORK, &p->rates, st);
     if (ok && p->o->json) print_json(placement_json(placement, p->file, &p->machine, &p->work, &p->rates));
     else if (ok) placement_print(placement, p->file, &p->machine, &p->work, &p->rates);
+    if (ok && p->o->simulate && !p->o->json) ok = print_simulated(p, placement, reader, st);
     reader_close(reader);
     free(placement);
     return ok;

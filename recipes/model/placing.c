@@ -152,11 +152,17 @@ static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
 static void count_reads(PlacingPlan *plan, const LoadedModel *m, const PartSource *s, const uint8_t *pinned)
 {
     const ParamTable *t = &m->table;
-    int last = -1, of_last = 0;
+    int last = -1, of_last = 0, slice = 0, used = 0; /* used: slots by the slice that reads most */
     for (int i = 0; i < t->n_parts; i++)
         if (t->parts[i].expert >= 0) last = t->parts[i].layer;
-    for (int i = 0; i < t->n_parts; i++) of_last += t->parts[i].expert >= 0 && !pinned[i] && t->parts[i].layer == last;
-    int kept = of_last <= plan->slots ? of_last : plan->slots - plan->slots / 2;
+    for (int i = 0; i < t->n_parts; i++) {
+        if (t->parts[i].expert < 0 || t->parts[i].layer != last) continue;
+        if (t->parts[i].expert % (plan->slots / 2) == 0) slice = 0;
+        slice += !pinned[i];
+        of_last += !pinned[i];
+        if (slice > used) used = slice;
+    }
+    int kept = of_last <= plan->slots ? of_last : plan->slots - used;
     plan->pass = plan->step = (PlacingReads){0};
     for (int i = t->n_parts - 1; i >= 0; i--) {
         if (t->parts[i].expert < 0 || pinned[i]) continue;

@@ -120,6 +120,11 @@ static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep
     if (!dry_open(&d, m, w, keep_bytes, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
+    if (w->watch) {
+        w->watch->times = d.times;
+        w->watch->table = &e->table;
+        weights_keep(&d.w, &w->watch->keeper);
+    }
     for (int i = 0; i < w->n_rollouts; i++) dry_rollout(&d, w->config, &w->rollouts[i]);
     if (w->sequences) {
         batch_of(&b, w);

@@ -20,6 +20,14 @@ typedef struct PlanRollout {
 
 enum { PLAN_ROLLOUTS = 4, PLAN_TOKENS = 1 << 26 }; /* tokens of an update at most: indices of tokens are ints */
 
+/* Who listens to a step on a backend that computes nothing: its keeper is asked for the policy's parts; its ops so far, and the
+ * table, are there as soon as core speaks. */
+typedef struct PlanWatch {
+    Keeper keeper;
+    const OpTimes *times;
+    const ParamTable *table;
+} PlanWatch;
+
 /* The largest step of a stage. Counts of 0: no such part. */
 typedef struct PlanWork {
     const ModelConfig *config;
@@ -37,6 +45,7 @@ typedef struct PlanWork {
     size_t beside;       /* bytes of other models in memory, and of anything else */
     bool rests;          /* frozen weights may stay in the model's file as far as they must (model/placed_policy.h) */
     const char *why_not; /* they cannot, as the end of a sentence; NULL: nothing is said of it */
+    PlanWatch *watch;    /* NULL: nobody */
 } PlanWork;
 
 /* Bytes. total = the sum of all but `budget`. */
