@@ -22,7 +22,7 @@ R1 := $(if $(filter build,$(BUILD)),r1,$(BUILD)/r1)
 hash := \#
 have = $(shell for h in $(1); do echo "$(hash)include <$$h>"; done | $(CC) $(CPPFLAGS) $(HDF5_CFLAGS) -DPCRE2_CODE_UNIT_WIDTH=8 \
          -E -x c - >/dev/null 2>&1 && echo yes)
-REQUIRED := hdf5.h yaml.h jansson.h pcre2.h utf8proc.h gmp.h openssl/evp.h
+REQUIRED := hdf5.h yaml.h jansson.h pcre2.h utf8proc.h gmp.h xxhash.h openssl/evp.h
 
 ifneq ($(filter-out clean help deps demo test test-asan test-peers fuzz notebooks,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(call have,hdf5.h),)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what r1 needs to build and test. Quick, and without network, when everything is there.
 packages="gcc make binutils libc6-dev libgomp1 libdnnl-dev libopenblas-dev libhdf5-dev libyaml-dev libjansson-dev
-libpcre2-dev libutf8proc-dev libgmp-dev libssl-dev libcmocka-dev python3 python3-numpy python3-h5py
+libpcre2-dev libutf8proc-dev libgmp-dev libssl-dev libxxhash-dev libcmocka-dev python3 python3-numpy python3-h5py
 bubblewrap util-linux"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

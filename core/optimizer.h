@@ -3,6 +3,7 @@
 #define CORE_OPTIMIZER_H
 
 #include "core/engine.h"
+#include "core/state_store.h"
 
 typedef struct OptimizerConfig {
     float beta1, beta2, eps;
@@ -11,10 +12,12 @@ typedef struct OptimizerConfig {
 } OptimizerConfig;
 
 /* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h) at param_place; moments
- * and gradients of what is trained, at Param.state. */
+ * and gradients of what is trained, at Param.state. store (NULL: none) has the moments instead of m and v, on a device that is
+ * the process's memory. */
 typedef struct ParamBlocks {
     float *w, *m, *v;
     const float *g;
+    StateStore *store;
 } ParamBlocks;
 
 /* The step's number, from 1 on, gives the bias corrections 1 - beta^number. */
@@ -30,7 +33,8 @@ double optimizer_grad_norm(Engine *e, const float *g);
  * Parameters that are not trained, modules of multi-token prediction that the gradients are not of, and padding (zero in all
  * four) stay as they are.
  * norm (may be NULL): the norm before clipping. Fails, with w, m, v untouched, when the norm is not finite or the
- * backend has recorded a fault. Tells the backend that weights changed. */
+ * backend has recorded a fault; and where the store fails: parts are then updated and others not, so the process can only end or
+ * begin again from what the store has. Tells the backend that weights changed. */
 bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig *config, AdamWStep step, double *norm,
                     Status *st);
 

@@ -119,6 +119,20 @@ void params_set_apart(ParamTable *t)
     for (int i = 0; i < t->n; i++) t->params[i].apart = t->params[i].state != SIZE_MAX;
 }
 
+size_t params_part_state(const ParamTable *t, int part, size_t *count)
+{
+    const Part *its = &t->parts[part];
+    size_t from = SIZE_MAX, end = 0;
+    for (int i = its->first; i < its->first + its->n; i++) {
+        const Param *p = &t->params[i];
+        if (p->state == SIZE_MAX) continue;
+        if (from == SIZE_MAX) from = p->state;
+        end = p->state + p->count;
+    }
+    *count = from == SIZE_MAX ? 0 : end - from;
+    return from == SIZE_MAX ? 0 : from;
+}
+
 bool params_all_chosen(const ParamTable *t)
 {
     for (int i = 0; i < t->n; i++)

@@ -23,6 +23,10 @@ void params_choose(ParamTable *t, const uint8_t *chosen);
  * vectors and routers. */
 void params_set_apart(ParamTable *t);
 
+/* The run of a part in the blocks of gradients and moments: where its first parameter with a state begins, and *count elements
+ * from there on, padding included; 0 elements: none has one. */
+size_t params_part_state(const ParamTable *t, int part, size_t *count);
+
 /* Whether everything is trained, as after params_build. */
 bool params_all_chosen(const ParamTable *t);
 

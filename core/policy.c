@@ -133,6 +133,7 @@ void policy_train_open(Policy *p)
 {
     if (p->grads) return;
     open_gradients(p);
+    if (p->store) return;
     p->m = block_new(p, state_bytes(p));
     p->v = block_new(p, state_bytes(p));
 }
@@ -159,6 +160,7 @@ void policy_reference_set(Policy *p)
             p->engine.ops->device.copy(p->engine.backend, p->reference + q->state, p->weights + param_place(q),
                                        q->count * sizeof(float));
     }
+    p->references++;
     policy_weights_changed(p);
 }
 
@@ -236,7 +238,7 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 {
     Engine *e = &p->engine;
     if (!keeper_fault(p->w.keeper, st)) return false;
-    ParamBlocks blocks = {p->weights, p->m, p->v, p->grads};
+    ParamBlocks blocks = {p->weights, p->m, p->v, p->grads, p->store};
     AdamWStep step = {p->optimizer_step + 1, lr};
     if (!optimizer_step(e, &blocks, o, step, norm, st)) return false;
     p->optimizer_step++;
@@ -255,7 +257,8 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 
 size_t policy_bytes(const Policy *p)
 {
-    size_t halves = p->half ? block_bytes(p) : 0, states = (p->grads ? 3u : 0u) + (p->reference ? 1u : 0u);
+    size_t halves = p->half ? block_bytes(p) : 0,
+           states = (p->grads ? (p->m ? 3u : 1u) : 0u) + (p->reference ? 1u : 0u);
     size_t arenas = p->engine.arena.peak + p->engine.host.peak;
     if (p->half) arenas += p->half->engine.arena.peak + p->half->engine.host.peak;
     return weights_bytes(p) + halves + states * state_bytes(p) + arenas + p->engine.ops->bytes(p->engine.backend);

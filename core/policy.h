@@ -13,7 +13,9 @@ typedef struct Policy {
      * (policy_placed) has only what is trained in it, at Param.state; NULL: nothing is. */
     float *weights;
     float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
-    float *reference;     /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
+    StateStore *store;  /* of the moments, instead of m and v; NULL: none. Set before policy_train_open; the caller's */
+    float *reference;   /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
+    int64_t references; /* how often that was called */
     bool placed;
     void *placer; /* placed: whose views of w are, the caller's; NULL or freed with the policy by free_placer */
     void (*free_placer)(void *placer);
@@ -38,8 +40,8 @@ Policy *policy_placed(EngineOptions o, const ModelConfig *config);
 void policy_place_trained(Policy *p, float *weights);
 void policy_free(Policy *p);
 
-/* Gradient and moment blocks, zeroed (kept when there already). What is trained is decided before (params_select.h, on
- * p->engine.table): all of it, unless something else was said. */
+/* Gradient and moment blocks, zeroed (kept when there already; no moments where a store has them). What is trained is
+ * decided before (params_select.h, on p->engine.table): all of it, unless something else was said. */
 void policy_train_open(Policy *p);
 /* Training goes on: takes over blocks of moments and of the reference (plain f32 on the host, memory_block; NULL: none). */
 void policy_resume(Policy *p, float *m, float *v, float *reference);

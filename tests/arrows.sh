@@ -24,6 +24,7 @@ BEGIN {
     home["^([a-z]+intrin|cpuid)\\.h$"] = "^cpu/"
     home["^(cuda|cublas|nccl|driver_types)"] = "^gpu/"
     home["^hdf5"] = "^(checkpoints/|tests/fuzz/fuzz_h5)"
+    home["^xxhash"] = "^checkpoints/state_file\\.c$"
     home["^openssl/"] = "^checkpoints/hash\\.c$"
     home["^jansson\\.h$"] = "^data/json\\.c$"
     home["^pcre2\\.h$"] = "^data/"

@@ -42,6 +42,7 @@ int cmd_plan(int argc, char **argv)
         {"--samples", "N", OPTION_INT, &o.samples, 1, 1 << 16, "the step is one of RL, so many samples a prompt"},
         {"--tokens", "N", OPTION_INT, &o.tokens, 1, 1 << 24, "tokens of a completion (default 256)"},
         {"--reference", NULL, OPTION_FLAG, &o.reference, 0, 0, "with a reference model"},
+        {"--state", "DIR", OPTION_TEXT, &runtime.state, 0, 0, "with the optimizer's moments on disk, as of `r1 run`"},
         {"--latent", NULL, OPTION_FLAG, &o.latent, 0, 0, "sampled with the latent cache"},
         {"--lora", "NAMES", OPTION_TEXT, &o.lora, 0, 0,
          "adapters are trained: attention, mlp, experts, or modules of config.json, with commas"},

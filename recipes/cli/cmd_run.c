@@ -56,6 +56,10 @@ static int read_args(int argc, char **argv, RunArgs *a)
         {"--only", "STAGE[,..]", OPTION_TEXT, &a->only, 0, 0, "only these stages and those that they depend on"},
         {"--reuse", "DIR", OPTION_TEXT, &a->reuse, 0, 0,
          "links finished units of the runs in DIR that depend on the same things, and says why others are computed"},
+        {"--state", "DIR", OPTION_TEXT, &a->runtime.state, 0, 0,
+         "keeps the optimizer's moments on disk, in DIR, and makes every step a checkpoint there; the weights that "
+         "come\n"
+         "out are the same. Writes 12 bytes a trained weight and update; a run that was begun so goes on so"},
         {"--log", "LOGGER", OPTION_TEXT, &a->logger, 0, 0,
          "wandb or trackio: metrics through your Python client of that name (TensorBoard events are always there)"},
         {"--quiet", NULL, OPTION_FLAG, &a->quiet, 0, 0, "no progress line"},

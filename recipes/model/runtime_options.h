@@ -20,6 +20,7 @@ typedef struct RuntimeOptions {
     const char *base; /* where the base of a checkpoint lies now; NULL: where it was (checkpoints/base.h) */
     const char
         *adapter; /* a PEFT folder on top of the model; NULL: none. An option of the commands that open one model */
+    const char *state;  /* a folder for the optimizer's state; NULL: memory. An option of `r1 run` and `r1 plan` */
     bool other_machine; /* resume although the checkpoint was made by another machine kind */
 } RuntimeOptions;
 

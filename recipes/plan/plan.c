@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "checkpoints/part_state.h"
 #include "core/base/check.h"
 #include "core/ops/ops_clocked.h"
 #include "core/ops/ops_dry.h"
@@ -257,7 +258,11 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     }
     p->weights = p->placed ? states + p->placing : block;
     p->gradients = w->trains ? states : 0;
-    p->optimizer = w->trains ? 2 * states : 0;
+    p->optimizer = !w->trains ? 0 : m->options.state ? part_state_memory(&t) : 2 * states;
+    if (w->trains && !m->options.state) {
+        p->state_memory = part_state_memory(&t);
+        p->state_disk = part_state_disk(&t, w->reference, &p->state_written);
+    }
     p->reference = w->reference ? states : 0;
     /* Weights that are placed are multiplied with as they lie. */
     p->packed =
@@ -328,6 +333,23 @@ static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_
     return !st->failed;
 }
 
+/* The weights alone, with gradients and moments, are above the budget: what would fit. */
+static bool fail_fixed(const Plan *p, size_t fixed, const char *why_not, const char *what, Status *st)
+{
+    char state[300] = "";
+    if (p->state_disk && fixed - p->optimizer + p->state_memory <= p->budget)
+        snprintf(state, sizeof state,
+                 "; or keep the moments on disk with --state DIR: %.3g GB there, of which an update writes %.3g GB (a "
+                 "drive of %d TBW bears %.3g updates)",
+                 (double)p->state_disk / 1e9, (double)p->state_written / 1e9, PLAN_TBW,
+                 PLAN_TBW * 1e12 / (double)p->state_written);
+    return fail(st,
+                "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
+                "take a smaller model%s%s%s",
+                what, (double)fixed / 1e9, (double)p->budget / 1e9, state,
+                why_not ? "; its weights cannot rest on disk, since " : "", why_not ? why_not : "");
+}
+
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
 {
     *out = (Plan){0};
@@ -347,12 +369,7 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
                     what, (double)p.total / 1e9, (double)p.placing / 1e9, (double)p.budget / 1e9,
                     (double)((p.total - p.budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
     size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
-    if (fixed > p.budget)
-        return fail(st,
-                    "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
-                    "take a smaller model%s%s",
-                    what, (double)fixed / 1e9, (double)p.budget / 1e9,
-                    w->why_not ? "; its weights cannot rest on disk, since " : "", w->why_not ? w->why_not : "");
+    if (fixed > p.budget) return fail_fixed(&p, fixed, w->why_not, what, st);
     double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
     return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
                 (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));

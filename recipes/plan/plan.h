@@ -18,6 +18,8 @@ typedef struct PlanRollout {
     int draft; /* guesses a step and sequence */
 } PlanRollout;
 
+/* Terabytes that a consumer's drive of 1 TB is sold to bear: the unit in which wear is said. */
+enum { PLAN_TBW = 600 };
 enum { PLAN_ROLLOUTS = 4, PLAN_TOKENS = 1 << 26 }; /* tokens of an update at most: indices of tokens are ints */
 
 /* Who listens to a step on a backend that computes nothing: its keeper is asked for the policy's parts; its ops so far, and the
@@ -48,7 +50,7 @@ typedef struct PlanWork {
     PlanWatch *watch;    /* NULL: nobody */
 } PlanWork;
 
-/* Bytes. total = the sum of all but `budget`. */
+/* Bytes. total = the sum of all but `budget` and state_*. */
 typedef struct Plan {
     size_t process;                                  /* resident now: program, libraries, data already read */
     size_t weights, gradients, optimizer, reference; /* blocks of the parameter table */
@@ -58,6 +60,8 @@ typedef struct Plan {
     size_t cache;                                    /* keys and values, and the sampled tokens */
     size_t cache_token;                              /* of these, a token of the largest cache (not in the total) */
     size_t beside;
+    size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */
+    uint64_t state_disk, state_written; /* and on disk; of that an update writes */
     size_t total, budget;
     int lowest;              /* layer where backward ends */
     int layers, layers_kept; /* that backward visits: those below the lowest trained one it does not */

@@ -23,6 +23,12 @@ static void on_signal(int number)
     }
 }
 
+/* A write beyond `ulimit -f` fails with an error of its own then. A handler and not SIG_IGN, which children would inherit. */
+static void on_limit(int number)
+{
+    (void)number;
+}
+
 void interrupt_catch(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESTART};
@@ -31,6 +37,8 @@ void interrupt_catch(void)
     sigaddset(&action.sa_mask, SIGTERM);
     sigaction(SIGINT, &action, 0);
     sigaction(SIGTERM, &action, 0);
+    action.sa_handler = on_limit;
+    sigaction(SIGXFSZ, &action, 0);
 }
 
 void interrupt_release(void)

@@ -21,6 +21,7 @@ enum { RUN_DATASETS = 32, UNIT_NAME = 96, UNITS_MAX = RECIPE_STAGES * (2 + RECIP
 enum { ROLLOUT_SLOTS = 256, SAMPLE_SLOTS = 128, SAMPLE_PROMPTS = 64 };
 
 struct UnitRun;
+typedef struct StateTier StateTier; /* recipes/run/state_tier.h */
 
 /* What a kind of unit does. step: one step of work; adds its numbers to metrics; sets *done to end before `total`. */
 typedef struct UnitKind {
@@ -74,6 +75,7 @@ static inline const Plan *run_plan(const Run *r, const RecipeStage *s)
 typedef struct UnitRun {
     Run *run;
     const Unit *unit;
+    StateTier *tier;     /* NULL: the optimizer's state is in memory */
     Policy *policy;      /* NULL in units that make samples (they open the policy that samples) */
     void *self;          /* the kind's own state */
     int64_t step, total; /* steps done, steps in all */

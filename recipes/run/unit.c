@@ -14,6 +14,7 @@
 #include "recipes/run/progress.h"
 #include "recipes/run/reuse.h"
 #include "recipes/run/run_folder.h"
+#include "recipes/run/state_tier.h"
 #include "recipes/run/unit_eval.h"
 #include "recipes/run/unit_state.h"
 #include "recipes/run/warnings.h"
@@ -174,7 +175,7 @@ static bool unit_loop(UnitRun *u, Status *st)
     bool stop = u->step >= u->total;
     while (!stop) {
         bool cancelled = *u->run->cancel;
-        double now = clock_seconds(), every = u->run->machine.options.checkpoint_seconds;
+        double now = clock_seconds(), every = u->tier ? 0 : u->run->machine.options.checkpoint_seconds;
         if (every > 0 && every < 20 * save_cost) every = 20 * save_cost; /* at most 5 % of the time goes into saving */
         if (cancelled || now - last_save >= every) {
             if (!unit_save(u, st)) return false;
@@ -236,6 +237,7 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
     bool ok = unit_work(&u, st);
     ops_clocked_phase(r->machine.times, NULL);
     unit->kind->close(&u);
+    state_tier_close(&u);
     policy_free(u.policy);
     json_free(u.extra);
     reuse_release(r->reuse);

@@ -19,6 +19,7 @@
 #include "recipes/model/train_select.h"
 #include "recipes/run/models.h"
 #include "recipes/run/run_folder.h"
+#include "recipes/run/state_tier.h"
 #include "recipes/run/warnings.h"
 
 static Json *state_json(const UnitRun *u)
@@ -112,6 +113,7 @@ char *unit_result_path(const Run *r, const Unit *u)
 bool unit_save(UnitRun *u, Status *st)
 {
     if (u->unit->kind->save && !u->unit->kind->save(u, st)) return false;
+    if (u->tier) return state_tier_save(u, state_json(u), st);
     char *path = partial_path(u->run, u->unit);
     bool ok = u->unit->kind->makes_samples ? save_samples_state(u, path, st) : save_model(u, path, false, st);
     free(path);
@@ -130,12 +132,15 @@ bool unit_save_result(UnitRun *u, Status *st)
 void unit_drop_partial(const Run *r, const Unit *unit)
 {
     char *path = partial_path(r, unit);
-    if (unit->kind->makes_samples || recipe_fixed_length(unit->stage)) unlink(path);
+    if (unit->kind->makes_samples || recipe_fixed_length(unit->stage)) {
+        unlink(path);
+        state_tier_drop(r, unit);
+    }
     durable_sweep(path);
     free(path);
 }
 
-static bool take_state(UnitRun *u, Json *state, Status *st)
+bool unit_take_extra(UnitRun *u, Json *state, Status *st)
 {
     const Json *warnings = json_get(state, "warnings");
     const Json *pass1 = json_get(state, "last_pass1");
@@ -155,12 +160,12 @@ static bool load_samples_state(UnitRun *u, const char *path, Status *st)
     u->cursor = json_integer(json_get(o, "cursor"));
     u->tokens_sampled = json_integer(json_get(o, "tokens_sampled"));
     u->seconds = json_number(json_get(o, "seconds"));
-    bool ok = take_state(u, json_copy(json_get(o, "state")), st);
+    bool ok = unit_take_extra(u, json_copy(json_get(o, "state")), st);
     json_free(o);
     return ok;
 }
 
-static bool same_machine(const UnitRun *u, const char *kind, const char *path, Status *st)
+bool unit_same_machine(const UnitRun *u, const char *kind, const char *path, Status *st)
 {
     const char *here = u->run->machine.ops->machine_kind(u->run->machine.backend);
     if (u->run->machine.options.other_machine || !strcmp(kind, here)) return true;
@@ -212,7 +217,7 @@ static bool take_checkpoint(UnitRun *u, LoadedModel **model, const char *path, S
     u->tokens_sampled = c->meta.tokens_sampled;
     u->seconds = c->meta.seconds;
     Json *state = json_parse(c->meta.extra, strlen(c->meta.extra), path, st);
-    return state && take_state(u, state, st);
+    return state && unit_take_extra(u, state, st);
 }
 
 static bool is_of_unit(const Checkpoint *c, const Unit *u)
@@ -225,7 +230,7 @@ static bool load_model(UnitRun *u, const char *path, Status *st)
     LoadedModel *m = open_checkpoint(u->run, path, st);
     if (!m) return false;
     const Checkpoint *c = m->checkpoint;
-    bool ok = run_owns(u->run, &c->meta, path, st) && same_machine(u, c->meta.machine_kind, path, st);
+    bool ok = run_owns(u->run, &c->meta, path, st) && unit_same_machine(u, c->meta.machine_kind, path, st);
     if (ok && (!is_of_unit(c, u->unit) || !c->m))
         ok = fail(st, "%s is no unfinished state of %s; take it away, and the stage starts again", path, u->unit->name);
     ok = ok && take_checkpoint(u, &m, path, st);
@@ -255,20 +260,25 @@ bool unit_cut_before(const Run *r, const Unit *u, Status *st)
     return cut_to(r, u, -1, st);
 }
 
+/* From where the stage begins, or from --state. */
+static bool begin_policy(UnitRun *u, Status *st)
+{
+    u->policy = run_initial_policy(u->run, u->unit->stage, u->unit->kind->scalar_head, st);
+    if (!u->policy || !select_trained(u, st)) return false;
+    if (!u->run->noted) recipe_print_notes_of(u->run->recipe, &u->policy->config, stderr);
+    u->run->noted = true;
+    if (!state_tier_open(u, st)) return false;
+    policy_train_open(u->policy);
+    return true;
+}
+
 /* The unit's state: from its partial checkpoint, or fresh. */
 bool unit_begin(UnitRun *u, Status *st)
 {
     char *path = partial_path(u->run, u->unit);
     bool there = access(path, F_OK) == 0, samples = u->unit->kind->makes_samples, ok = true;
-    if (there) ok = samples ? load_samples_state(u, path, st) : load_model(u, path, st);
-    else if (!samples) {
-        u->policy = run_initial_policy(u->run, u->unit->stage, u->unit->kind->scalar_head, st);
-        ok = u->policy != NULL;
-        ok = ok && select_trained(u, st);
-        if (ok && !u->run->noted) recipe_print_notes_of(u->run->recipe, &u->policy->config, stderr);
-        u->run->noted = true;
-        if (ok) policy_train_open(u->policy);
-    }
+    if (samples) ok = !there || load_samples_state(u, path, st);
+    else ok = state_tier_may(u->run, u->unit, path, st) && (there ? load_model(u, path, st) : begin_policy(u, st));
     free(path);
     if (ok && u->policy) plan_apply(&u->run->plans[u->unit->stage_index], &u->policy->engine);
     return ok && cut_back(u, st);
@@ -285,7 +295,7 @@ bool unit_done(Run *r, const Unit *unit)
 bool unit_begun(const Run *r, const Unit *unit)
 {
     char *partial = partial_path(r, unit), *result = unit_result_path(r, unit);
-    bool begun = !access(partial, F_OK) || !access(result, F_OK);
+    bool begun = !access(partial, F_OK) || !access(result, F_OK) || state_tier_begun(r, unit, NULL);
     free(partial);
     free(result);
     return begun;
@@ -295,7 +305,7 @@ bool unit_reopen(Run *r, const Unit *unit, Status *st)
 {
     char *partial = partial_path(r, unit), *result = unit_result_path(r, unit);
     bool finished = !access(result, F_OK), ok = true;
-    if (finished && access(partial, F_OK))
+    if (finished && access(partial, F_OK) && !state_tier_begun(r, unit, NULL))
         ok = fail(st, "%s cannot go on: its last state is gone (%s); begin a new run whose stage says from: %s",
                   unit->name, partial, result);
     if (finished && ok)

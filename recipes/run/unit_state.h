@@ -11,6 +11,10 @@ bool unit_begin(UnitRun *u, Status *st);
 bool unit_save(UnitRun *u, Status *st);
 /* Of the policy's weights as they are (checkpoints/hash.h). */
 bool unit_weights_sha256(const UnitRun *u, char hash[65], Status *st);
+/* What unit_save keeps beside counts, and that taken over (a sentence where it cannot be). */
+bool unit_take_extra(UnitRun *u, Json *state, Status *st);
+/* Whether a state made on that kind of machine may go on here. */
+bool unit_same_machine(const UnitRun *u, const char *kind, const char *path, Status *st);
 /* Writes the finished model (samples are written by their unit's last step). */
 bool unit_save_result(UnitRun *u, Status *st);
 /* Takes the finished model of a unit that has no summary yet (its evaluation was cut). False when there is none, or one of

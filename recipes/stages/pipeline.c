@@ -247,8 +247,9 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
         char own[4096];
         snprintf(own, sizeof own, "%s/recipe.yaml", o->folder);
         status_clear(st);
-        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s",
-             o->recipe_name ? o->recipe_name : own, o->folder);
+        fail(st, "interrupted; the state is saved. Go on with: r1 run %s --out %s%s%s",
+             o->recipe_name ? o->recipe_name : own, o->folder, o->runtime.state ? " --state " : "",
+             o->runtime.state ? o->runtime.state : "");
     }
     close_run(&r);
     return ok;

@@ -1,0 +1,273 @@
+/* Parts of a parameter table as records of a state file. */
+#include "checkpoints/part_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/check.h"
+
+/* A record: a part's trained weights with its moments; its reference; or all selection biases (part -1). */
+typedef struct Place {
+    int part;
+    size_t base, count; /* its run of the state blocks */
+} Place;
+
+struct PartState {
+    StateStore store;
+    StateFile *file;
+    const ParamTable *t;
+    float *weights;
+    StateRecord *records;
+    Place *places;
+    int n, trained; /* records; of them those with moments, the first ones */
+    int *record_of; /* [parts], -1: nothing of it is trained */
+    void *slab;     /* weights, then moments, of one part */
+};
+
+static size_t pages(size_t bytes)
+{
+    return (bytes + STATE_PAGE - 1) / STATE_PAGE * STATE_PAGE;
+}
+
+/* Of one moment: v begins at a whole vector. */
+static size_t moment_bytes(size_t count)
+{
+    return (count + 15) / 16 * 16 * sizeof(float);
+}
+
+static bool is_bias(const Param *p)
+{
+    return p->chosen && !p->trained;
+}
+
+static bool part_trains(const ParamTable *t, int part)
+{
+    for (int i = 0; i < t->parts[part].n; i++)
+        if (t->params[t->parts[part].first + i].trained) return true;
+    return false;
+}
+
+static void name_part(const ParamTable *t, int part, const char *what, char name[sizeof((StateRecord *)0)->name])
+{
+    const Part *p = &t->parts[part];
+    const int L = t->L;
+    size_t size = sizeof((StateRecord *)0)->name;
+    if (p->expert >= 0) snprintf(name, size, "%slayer %d, expert %d", what, p->layer, p->expert);
+    else if (p->layer < 0) snprintf(name, size, "%sthe embedding", what);
+    else if (p->layer < L) snprintf(name, size, "%slayer %d", what, p->layer);
+    else snprintf(name, size, p->layer == L ? "%sthe final norm and the head" : "%sthe adapters", what);
+}
+
+static void add_record(PartState *s, int part, bool moments, const char *what)
+{
+    StateRecord *r = &s->records[s->n];
+    Place place = {.part = part};
+    place.base = params_part_state(s->t, part, &place.count);
+    name_part(s->t, part, what, r->name);
+    r->bytes[STATE_WEIGHTS] = place.count * sizeof(float);
+    r->bytes[STATE_MOMENTS] = moments ? 2 * moment_bytes(place.count) : 0;
+    s->places[s->n++] = place;
+}
+
+static void add_biases(PartState *s, const char *name)
+{
+    StateRecord *r = &s->records[s->n];
+    for (int i = 0; i < s->t->n; i++)
+        if (is_bias(&s->t->params[i])) r->bytes[STATE_WEIGHTS] += s->t->params[i].count * sizeof(float);
+    if (!r->bytes[STATE_WEIGHTS]) return;
+    snprintf(r->name, sizeof r->name, "%s", name);
+    s->places[s->n++] = (Place){.part = -1, .count = r->bytes[STATE_WEIGHTS] / sizeof(float)};
+}
+
+static void list_records(PartState *s, bool reference)
+{
+    const ParamTable *t = s->t;
+    size_t most = 2 * (size_t)t->n_parts + 2;
+    s->records = calloc(most, sizeof *s->records);
+    s->places = calloc(most, sizeof *s->places);
+    s->record_of = malloc(((size_t)t->n_parts + 1) * sizeof *s->record_of);
+    CHECK(s->records && s->places && s->record_of);
+    for (int part = 0; part < t->n_parts; part++) {
+        s->record_of[part] = part_trains(t, part) ? s->n : -1;
+        if (s->record_of[part] >= 0) add_record(s, part, true, "");
+    }
+    s->trained = s->n;
+    add_biases(s, "selection biases");
+    if (!reference) return;
+    for (int part = 0; part < t->n_parts; part++)
+        if (s->record_of[part] >= 0) add_record(s, part, false, "the reference of ");
+    add_biases(s, "selection biases of the reference");
+}
+
+static size_t slab_bytes(const PartState *s)
+{
+    size_t most = 0;
+    for (int i = 0; i < s->n; i++) {
+        size_t bytes = pages(s->records[i].bytes[0]) + pages(s->records[i].bytes[1]);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+uint64_t part_state_disk(const ParamTable *t, bool reference, uint64_t *written)
+{
+    PartState s = {.t = t};
+    list_records(&s, reference);
+    uint64_t bytes = state_file_size(s.records, s.n);
+    *written = state_file_size(s.records, s.trained) / 2;
+    free(s.records);
+    free(s.places);
+    free(s.record_of);
+    return bytes;
+}
+
+size_t part_state_memory(const ParamTable *t)
+{
+    PartState s = {.t = t};
+    list_records(&s, false);
+    size_t bytes = slab_bytes(&s);
+    free(s.records);
+    free(s.places);
+    free(s.record_of);
+    return bytes;
+}
+
+/* ---- Copies between a block and a record ---- */
+
+/* Every parameter of a record, with its place in it. states: the block is one of state_total elements. */
+static void each_param(const PartState *s, int record, float *block, bool states, float *plane,
+                       void (*copy)(float *in_block, float *in_plane, size_t bytes))
+{
+    const ParamTable *t = s->t;
+    const Place *at = &s->places[record];
+    const Part all = {.first = 0, .n = t->n}, *part = at->part < 0 ? &all : &t->parts[at->part];
+    size_t next = 0;
+    for (int i = part->first; i < part->first + part->n; i++) {
+        const Param *p = &t->params[i];
+        if (at->part < 0 ? !is_bias(p) : !p->trained) continue;
+        copy(block + (states ? p->state : param_place(p)), plane + (at->part < 0 ? next : p->state - at->base),
+             p->count * sizeof(float));
+        next += p->count;
+    }
+}
+
+static void to_plane(float *in_block, float *in_plane, size_t bytes)
+{
+    memcpy(in_plane, in_block, bytes);
+}
+
+static void to_block(float *in_block, float *in_plane, size_t bytes)
+{
+    memcpy(in_block, in_plane, bytes);
+}
+
+static bool write_weights(PartState *s, int record, const float *block, bool states, Status *st)
+{
+    memset(s->slab, 0, s->records[record].bytes[STATE_WEIGHTS]);
+    each_param(s, record, (float *)block, states, s->slab, to_plane);
+    return state_file_write(s->file, record, (const void *const[]){s->slab, NULL}, st);
+}
+
+static int first_of_reference(const PartState *s)
+{
+    return s->trained + (s->trained < s->n && s->places[s->trained].part < 0);
+}
+
+/* Records that hold weights alone: of the policy (the biases) or of the reference. */
+static bool write_alone(PartState *s, bool reference, const float *block, Status *st)
+{
+    int split = first_of_reference(s);
+    for (int i = reference ? split : s->trained; i < (reference ? s->n : split); i++)
+        if (!write_weights(s, i, block, reference, st)) return false;
+    return true;
+}
+
+bool part_state_rest(PartState *s, const float *reference, Status *st)
+{
+    return write_alone(s, false, s->weights, st) && (!reference || write_alone(s, true, reference, st));
+}
+
+bool part_state_has_reference(const PartState *s)
+{
+    int first = first_of_reference(s);
+    return first < s->n && state_file_has(s->file, first);
+}
+
+bool part_state_load(PartState *s, float *reference, Status *st)
+{
+    int split = first_of_reference(s);
+    for (int i = 0; i < s->n; i++) {
+        if (!state_file_has(s->file, i) || (i >= split && !reference)) continue;
+        if (!state_file_read(s->file, i, STATE_WEIGHTS, s->slab, st)) return false;
+        each_param(s, i, i < split ? s->weights : reference, i >= split, s->slab, to_block);
+    }
+    return true;
+}
+
+/* ---- The store ---- */
+
+static PartState *state_of(StateStore *store)
+{
+    return (PartState *)(void *)store;
+}
+
+static float *moments_of(const PartState *s, int record)
+{
+    return (float *)((char *)s->slab + pages(s->records[record].bytes[STATE_WEIGHTS]));
+}
+
+static bool take(StateStore *store, int part, float **m, float **v, Status *st)
+{
+    PartState *s = state_of(store);
+    int record = s->record_of[part];
+    CHECK(record >= 0);
+    *m = moments_of(s, record);
+    *v = *m + moment_bytes(s->places[record].count) / sizeof(float);
+    return state_file_read(s->file, record, STATE_MOMENTS, *m, st);
+}
+
+static bool give(StateStore *store, int part, Status *st)
+{
+    PartState *s = state_of(store);
+    int record = s->record_of[part];
+    memset(s->slab, 0, s->records[record].bytes[STATE_WEIGHTS]);
+    each_param(s, record, s->weights, false, s->slab, to_plane);
+    return state_file_write(s->file, record, (const void *const[]){s->slab, moments_of(s, record)}, st);
+}
+
+PartState *part_state_open(const char *path, const ParamTable *t, float *weights, bool reference, Status *st)
+{
+    PartState *s = calloc(1, sizeof *s);
+    CHECK(s);
+    *s = (PartState){.store = {take, give}, .t = t, .weights = weights};
+    list_records(s, reference);
+    size_t bytes = slab_bytes(s);
+    if (posix_memalign(&s->slab, STATE_PAGE, bytes ? bytes : STATE_PAGE)) s->slab = NULL;
+    if (!s->slab) fail(st, "no memory for a part's state of %.2f GB", (double)bytes / 1e9);
+    else memset(s->slab, 0, bytes);
+    if (s->slab && (s->file = state_file_open(path, s->records, s->n, st))) return s;
+    part_state_close(s);
+    return NULL;
+}
+
+void part_state_close(PartState *s)
+{
+    if (!s) return;
+    state_file_close(s->file);
+    free(s->records);
+    free(s->places);
+    free(s->record_of);
+    free(s->slab);
+    free(s);
+}
+
+StateStore *part_state_store(PartState *s)
+{
+    return &s->store;
+}
+
+StateFile *part_state_file(PartState *s)
+{
+    return s->file;
+}

@@ -1,0 +1,27 @@
+/* The optimizer's state of a model on disk: a StateStore (core/state_store.h) over a StateFile. A record is a part's f32 weights
+ * (in a bf16 engine in split rows, as the block has them), first and second moments, of what is trained. Two more
+ * kinds: what changes without a gradient (selection biases, core/losses/balance.h), and the reference policy's weights. */
+#ifndef CHECKPOINTS_PART_STATE_H
+#define CHECKPOINTS_PART_STATE_H
+
+#include "checkpoints/state_file.h"
+#include "core/state_store.h"
+
+typedef struct PartState PartState;
+
+/* The model whose weights lie in memory. table: outlives the state. reference: it may get a reference policy. */
+PartState *part_state_open(const char *path, const ParamTable *t, float *weights, bool reference, Status *st);
+void part_state_close(PartState *s);
+StateStore *part_state_store(PartState *s);
+StateFile *part_state_file(PartState *s);
+/* Bytes on disk, and in memory while an update runs; *written: to the disk by an update. */
+uint64_t part_state_disk(const ParamTable *t, bool reference, uint64_t *written);
+size_t part_state_memory(const ParamTable *t);
+
+/* The weights as they were committed take the place of the block's, and of `reference`'s (state_total elements; NULL: none). */
+bool part_state_load(PartState *s, float *reference, Status *st);
+bool part_state_has_reference(const PartState *s);
+/* Before a commit: what changes without a gradient, and the reference when it is another (NULL: it is not, or there is none). */
+bool part_state_rest(PartState *s, const float *reference, Status *st);
+
+#endif
