@@ -272,9 +272,9 @@ static GgufFile *open_part(const char *first, size_t stem, int64_t no, int64_t c
     snprintf(path, sizeof path, "%.*s-%05d-of-%05d.gguf", (int)stem, first, (int)no + 1, (int)count);
     GgufFile *f = open_one(path, st);
     if (!f) return NULL;
-    if (gguf_int(f, "split.no", &its_no) && its_no == no && gguf_int(f, "split.count", &its_count) &&
-        its_count == count)
-        return f;
+    gguf_int(f, "split.no", &its_no);
+    gguf_int(f, "split.count", &its_count);
+    if (its_no == no && its_count == count) return f;
     fail(st, "%s says that it is part %lld of %lld: the parts do not belong together", path, (long long)its_no + 1,
          (long long)its_count);
     gguf_close(f);

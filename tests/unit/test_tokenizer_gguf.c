@@ -208,10 +208,60 @@ static void pre_tokenizers_by_their_cuts(void **state)
     tokenizer_free(t);
 }
 
+typedef struct Cuts {
+    const Json *want;
+    const char *name, *text;
+    size_t n;
+} Cuts;
+
+static void compare_piece(void *context, const char *piece, size_t length)
+{
+    Cuts *c = context;
+    size_t n = 0;
+    const char *want = json_string(json_at(c->want, c->n), &n);
+    if (!want || n != length || memcmp(want, piece, n))
+        fail_msg("%s: piece %zu of \"%s\" is \"%.*s\", not \"%s\"", c->name, c->n, c->text, (int)length, piece,
+                 want ? want : "");
+    c->n++;
+}
+
+/* Every name of a pre-tokenizer that is taken cuts as the models of that name do (tests/tokenizers/pretokenizers.py). */
+static void every_name_of_a_pre_tokenizer(void **state)
+{
+    (void)state;
+    Status st = {0};
+    Json *all = json_read("tests/tokenizers/pretokenizers.json", &st);
+    if (!all) fail_msg("%s", st.text);
+    const Json *families = json_get(all, "families"), *texts = json_get(all, "texts");
+    int names_n = 0;
+    for (size_t f = 0; f < json_count(families); f++) {
+        const Json *family = json_at(families, f), *names = json_get(family, "names");
+        for (size_t k = 0; k < json_count(names); k++, names_n++) {
+            const char *name = json_string(json_at(names, k), NULL);
+            Json *value = pretokenizer_value(name);
+            if (!value) fail_msg("%s is not known", name);
+            Pretokenizer *p = pretokenizer_new(value, &st);
+            for (size_t i = 0; i < json_count(texts); i++) {
+                size_t length;
+                const char *text = json_string(json_at(texts, i), &length);
+                Cuts c = {.want = json_at(json_get(family, "pieces"), i), .name = name, .text = text};
+                pretokenize(p, text, length, true, compare_piece, &c);
+                assert_int_equal(c.n, json_count(c.want));
+            }
+            pretokenizer_free(p);
+            json_free(value);
+        }
+    }
+    assert_int_equal(names_n, 32);
+    assert_null(pretokenizer_value("tekken"));
+    json_free(all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sentencepiece_by_scores),
                                        cmocka_unit_test(sentencepiece_there_and_back), cmocka_unit_test(refused),
-                                       cmocka_unit_test(pre_tokenizers_by_their_cuts)};
+                                       cmocka_unit_test(pre_tokenizers_by_their_cuts),
+                                       cmocka_unit_test(every_name_of_a_pre_tokenizer)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
