@@ -173,6 +173,50 @@ def numbers(run, recipe, stored, store=""):
     assert not wrong, f"other numbers than stored in {stored}:\n" + "\n".join(wrong[:40])
 
 
+def mean(values):
+    return sum(values) / len(values)
+
+
+def clustered(values, keys):
+    """The standard error of a mean whose values come in clusters of equal keys."""
+    m, sums = mean(values), {}
+    for v, k in zip(values, keys):
+        sums[k] = sums.get(k, 0) + v - m
+    c = len(sums)
+    return 0 if c < 2 else (sum(s * s for s in sums.values()) * c / (c - 1))**0.5 / len(values)
+
+
+def evals(run):
+    """What summary.json says of an evaluation is what evals/UNIT.jsonl says problem by problem, summed up here."""
+    evaluated = telling = 0
+    for stage in read_json(run, "summary.json")["stages"]:
+        e = stage.get("eval")
+        if not e:
+            continue
+        evaluated += 1
+        with open(os.path.join(run, "evals", stage["name"] + ".jsonl")) as f:
+            rows = [json.loads(line) for line in f]
+        reasoning = [r for r in rows if r["kind"] == "reasoning"]
+        for task, of in [(t, [r for r in reasoning if r["task"] == t]) for t in {r["task"] for r in reasoning} if t in e] + [("all", reasoning)]:
+            got, k = e[task], of[0]["k"]
+            assert got["n"] == len(of) and got["k"] == k and {r["k"] for r in of} == {k}, f"{stage['name']} {task}: n or k"
+            want = {"pass@1": mean([r["pass@1"] for r in of]), f"pass@{k}": mean([r["pass@k"] for r in of]),
+                    f"cons@{k}": mean([r["cons@k"] for r in of]),
+                    "se": clustered([r["pass@1"] for r in of], [r["prompt"] for r in of]),
+                    "distinct": len({r["prompt"] for r in of}),
+                    **{key: mean([r[key] for r in of]) for key in ("format", "language", "truncated")}}
+            for key, value in want.items():
+                assert abs(got[key] - value) < 1e-5, f"{stage['name']} {task}: {key} is {got[key]}, by its rows {value}"
+            telling += 0 < want["pass@1"] < 1
+        for kind, key in ("helpful", "helpful"), ("safety", "safe"):
+            families = {r["task"] for r in rows if r["kind"] == kind}
+            if not families:
+                continue
+            value = mean([mean([r[key] for r in rows if r["task"] == t]) for t in families])
+            assert abs(e[key] - value) < 1e-5, f"{stage['name']}: {key} is {e[key]}, by its rows {value}"
+    assert evaluated and telling, f"{evaluated} evaluations, {telling} of tasks that are partly right"
+
+
 def tensor(run, stage, name):
     """Prints a digest of one tensor of a stage's model."""
     import hashlib

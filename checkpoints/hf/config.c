@@ -88,7 +88,7 @@ static void read_sizes(Reader *r, ModelConfig *c)
     c->H = require_int(r, "num_attention_heads");
     c->F = require_int(r, "intermediate_size");
     c->Hkv = read_int(r, "num_key_value_heads", c->H);
-    c->eps = read_float(r, "rms_norm_eps", 1e-6);
+    c->eps = read_float(r, "rms_norm_eps", c->arch == ARCH_GLM4_MOE ? 1e-5 : 1e-6);
     c->init_std = read_float(r, "initializer_range", 0.02);
     c->max_positions = read_int(r, "max_position_embeddings", 2048);
     c->tied = read_bool(r, "tie_word_embeddings", false);
@@ -137,24 +137,38 @@ static void read_routing(Reader *r, ModelConfig *c)
                      arch_name(c->arch));
 }
 
+/* What transformers takes for keys that are not there (V2 and its forerunner: DeepSeek's own code). */
+typedef struct ExpertDefaults {
+    int E, S, first_dense, n_group, topk_group;
+    bool norm_topk;
+    double routed_scale;
+} ExpertDefaults;
+
+static const ExpertDefaults expert_defaults[ARCH_COUNT] = {
+    [ARCH_DEEPSEEK_V2] = {0, 0, 0, 1, 1, false, 1.0},
+    [ARCH_DEEPSEEK_V3] = {256, 1, 3, 8, 4, true, 2.5},
+    [ARCH_DEEPSEEK] = {0, 0, 0, 1, 1, false, 1.0},
+    [ARCH_GLM4_MOE] = {128, 1, 1, 1, 1, true, 1.0},
+};
+
 static void read_experts(Reader *r, ModelConfig *c)
 {
-    bool v3 = arch_routes_as_v3(c->arch);
+    const ExpertDefaults d = expert_defaults[c->arch];
     c->mtp_layers = read_int(r, "num_nextn_predict_layers", 0);
     c->mtp = read_bool(r, "mtp_parameters", false) ? c->mtp_layers : 0;
     c->mask_zero = read_bool(r, "mask_rejected_groups_with_zero", false);
     read_routing(r, c);
-    c->E = is_null(r, "n_routed_experts") ? 0 : read_int(r, "n_routed_experts", v3 ? 256 : 0);
+    c->E = is_null(r, "n_routed_experts") ? 0 : read_int(r, "n_routed_experts", d.E);
     if (c->E == 0) return;
-    c->S = read_int(r, "n_shared_experts", 0);
+    c->S = read_int(r, "n_shared_experts", d.S);
     c->K = require_int(r, "num_experts_per_tok");
     c->moe_F = require_int(r, "moe_intermediate_size");
-    c->first_dense = read_int(r, "first_k_dense_replace", v3 ? 3 : 0);
+    c->first_dense = read_int(r, "first_k_dense_replace", d.first_dense);
     c->moe_freq = read_int(r, "moe_layer_freq", 1);
-    c->n_group = read_int(r, "n_group", v3 ? 8 : 1);
-    c->topk_group = read_int(r, "topk_group", v3 ? 4 : 1);
-    c->norm_topk = read_bool(r, "norm_topk_prob", v3);
-    c->routed_scale = read_float(r, "routed_scaling_factor", v3 ? 2.5 : 1.0);
+    c->n_group = read_int(r, "n_group", d.n_group);
+    c->topk_group = read_int(r, "topk_group", d.topk_group);
+    c->norm_topk = read_bool(r, "norm_topk_prob", d.norm_topk);
+    c->routed_scale = read_float(r, "routed_scaling_factor", d.routed_scale);
     if (r->ok && c->arch == ARCH_DEEPSEEK && (c->routed_scale != 1.0f || c->topk != TOPK_GREEDY))
         r->ok =
             fail(r->st, "config.json: a deepseek model's router has topk_method greedy and no routed_scaling_factor");

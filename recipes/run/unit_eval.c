@@ -18,22 +18,12 @@ typedef struct Listener {
     void *ctx;
 } Listener;
 
-/* On the tasks of the unit's stage. quick: the short one. */
-static bool run_evaluate(UnitRun *u, bool quick, const Listener *listener, EvalResult *out, Status *st)
+EvalSpec unit_eval_spec(const Run *r, bool quick, const CorpusSpec *reasoning, const CorpusSpec *general)
 {
-    Run *r = u->run;
     const RecipeEval *e = &r->recipe->eval;
-    const RecipeTasks *tasks = recipe_tasks(r->recipe, u->unit->stage);
-    const char *names[RECIPE_TASKS], *general_names[RECIPE_TASKS];
-    CorpusSpec reasoning, general;
-    if (!run_reasoning(r, u->unit->stage, &reasoning, st) || !run_general(r, &general, st)) return false;
-    for (int i = 0; i < tasks->n; i++) names[i] = tasks->list[i].name;
-    for (int i = 0; i < r->recipe->general.n; i++) general_names[i] = r->recipe->general.list[i].name;
-    int n = quick ? e->quick_n : e->n, families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
-    EvalSpec spec = {.reasoning = &reasoning,
-                     .general = quick ? NULL : &general,
-                     .names = names,
-                     .general_names = general_names,
+    int n = quick ? e->quick_n : e->n, families = reasoning->n_sources > 0 ? reasoning->n_sources : 1;
+    EvalSpec spec = {.reasoning = reasoning,
+                     .general = quick ? NULL : general,
                      .n = (n + families - 1) / families,
                      .file_n = (n + families - 1) / families,
                      .k = quick ? e->quick_k : e->k,
@@ -46,12 +36,33 @@ static bool run_evaluate(UnitRun *u, bool quick, const Listener *listener, EvalR
                      .slots = ROLLOUT_SLOTS,
                      .cancel = r->cancel};
     if (e->effort[0]) effort_read(e->effort, e->max_tokens, &spec.effort);
+    return spec;
+}
+
+/* On the tasks of the unit's stage. quick: the short one. */
+static bool run_evaluate(UnitRun *u, bool quick, const Listener *listener, EvalResult *out, Status *st)
+{
+    Run *r = u->run;
+    const RecipeTasks *tasks = recipe_tasks(r->recipe, u->unit->stage);
+    const char *names[RECIPE_TASKS], *general_names[RECIPE_TASKS];
+    CorpusSpec reasoning, general;
+    if (!run_reasoning(r, u->unit->stage, &reasoning, st) || !run_general(r, &general, st)) return false;
+    for (int i = 0; i < tasks->n; i++) names[i] = tasks->list[i].name;
+    for (int i = 0; i < r->recipe->general.n; i++) general_names[i] = r->recipe->general.list[i].name;
+    EvalSpec spec = unit_eval_spec(r, quick, &reasoning, &general);
+    spec.names = names;
+    spec.general_names = general_names;
     if (listener) spec.on_sample = listener->on_sample, spec.on_sample_ctx = listener->ctx;
     counts_say_evaluation(u, &spec);
     const char *before = ops_clocked_phase(r->machine.times, "evaluation");
     bool ok = evaluate(u->policy, &r->voice, &spec, out, st);
     ops_clocked_phase(r->machine.times, before);
     return ok;
+}
+
+bool unit_reached(const RecipeStage *s, double pass1)
+{
+    return s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && pass1 >= s->stop_at_pass1[0];
 }
 
 /* A quick evaluation during a stage; *stop when an SFT stage has reached what its recipe asks for. */
@@ -65,7 +76,7 @@ bool unit_evaluate_during(UnitRun *u, bool *stop, Status *st)
     json_set(line, "eval", eval_json(&e));
     eval_result_free(&e);
     double pass1 = u->run->last_pass1;
-    if (s->kind == STAGE_SFT && s->stop_at_pass1[0] > 0 && pass1 >= s->stop_at_pass1[0]) {
+    if (unit_reached(s, pass1)) {
         *stop = true;
         if (pass1 > s->stop_at_pass1[1])
             progress_note(u->run->progress,

@@ -11,7 +11,7 @@
 #include "recipes/model/prompts.h"
 #include "recipes/run/progress.h"
 
-static void keep_completion(Sample *s, const Completion *c, const Voice *v, const Problem *p)
+void sample_fill(Sample *s, const Completion *c, const Voice *v, const Problem *p)
 {
     s->n = c->n;
     s->truncated = c->truncated;
@@ -91,7 +91,7 @@ static Group take_group(PromptSet *set, int i, const Completion *c, int G, const
     set->storage[i] = (Ids){0};
     g.samples = calloc((size_t)G, sizeof *g.samples);
     CHECK(g.samples != NULL);
-    for (int k = 0; k < G; k++) keep_completion(&g.samples[k], &c[k], v, &g.problem);
+    for (int k = 0; k < G; k++) sample_fill(&g.samples[k], &c[k], v, &g.problem);
     return g;
 }
 

@@ -48,6 +48,9 @@ typedef struct GroupDraw {
     int n;
 } GroupDraw;
 
+/* A sample out of a completion of a problem's prompt: its tokens, its text and what is counted of that. A truncated
+ * completion has no format; a share of language is of the thought. */
+void sample_fill(Sample *s, const Completion *c, const Voice *v, const Problem *p);
 /* Fails when a score of a reward model is no number: it must not pass for one that did not run. */
 bool reward_scores_finite(const RewardModel *m, const float *score, int n, Status *st);
 /* n groups, sampled from the policy; without rewards yet. */

@@ -221,8 +221,7 @@ static float *copy_floats(const float *from, int n)
     return memcpy(out, from, (size_t)n * sizeof *out);
 }
 
-/* Gives samples the trainer's numbers of their tokens, those of the first update that sees them. */
-static void keep_rows(Group *groups, int G, const RlPart *part, const float *entropy, const float *ref_lp)
+void rl_keep_rows(Group *groups, int G, const RlPart *part, const float *entropy, const float *ref_lp)
 {
     for (int i = 0, at = 0; i < part->n; i++) {
         Sample *s = &groups[part->list[i] / G].samples[part->list[i] % G];
@@ -310,7 +309,7 @@ static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss 
     if (!s->numbers.updated) measure_routing(u, s, out);
     if (!s->numbers.updated && rl->correction == CORRECTION_NONE)
         s->numbers.gap = largest_gap(grpo->old_lp, out->rows.lp, M);
-    keep_rows(r->groups, rl->group, part, out->rows.entropy, grpo->ref_lp);
+    rl_keep_rows(r->groups, rl->group, part, out->rows.entropy, grpo->ref_lp);
     return (RlUpdate){.tokens = M,
                       .loss = out->loss,
                       .entropy = sum_in_blocks(out->rows.entropy, M) / M,

@@ -29,4 +29,8 @@ bool rl_step(UnitRun *u, Json *metrics, bool *done, Status *st);
  * 1,700). */
 bool rl_preferences_act(const RecipeRl *rl, int64_t step, int64_t total);
 
+/* Gives the samples of an update the trainer's numbers of their tokens, those of the first update of the step that sees them;
+ * ref_lp NULL: there is no reference. */
+void rl_keep_rows(Group *groups, int G, const RlPart *part, const float *entropy, const float *ref_lp);
+
 #endif

@@ -114,6 +114,14 @@ static bool add_samples(UnitRun *u, Sft *f, int most, Status *st)
     return true;
 }
 
+void sft_traces(const RecipeStage *s, CorpusSpec *c)
+{
+    memset(c->styles, 0, sizeof c->styles);
+    c->styles[STYLE_CLEAN] = 1;
+    c->swap_en = (float)s->swap_en;
+    c->swap_zh = (float)s->swap_zh;
+}
+
 /* Clean traces of the generators and rows of files, general documents in their share, and filtered samples of another policy. */
 static bool sft_open(UnitRun *u, Status *st)
 {
@@ -122,10 +130,7 @@ static bool sft_open(UnitRun *u, Status *st)
     CHECK(f != NULL);
     u->self = f;
     if (!run_reasoning(u->run, s, &f->reasoning, st) || !run_general(u->run, &f->general, st)) return false;
-    memset(f->reasoning.styles, 0, sizeof f->reasoning.styles);
-    f->reasoning.styles[STYLE_CLEAN] = 1;
-    f->reasoning.swap_en = (float)s->swap_en;
-    f->reasoning.swap_zh = (float)s->swap_zh;
+    sft_traces(s, &f->reasoning);
     int traces = run_documents(&f->reasoning, s->traces), seeds = (int)lround(s->seed_share * traces);
     if (s->seed_share > 0 && !add_samples(u, f, seeds, st)) return false;
     if (!add_documents(u, f, &f->reasoning, traces > f->documents.n ? traces - f->documents.n : 0, st)) return false;

@@ -33,7 +33,7 @@ static uint8_t *never_dropped(const UnitRun *u, const BatchBuilder *b)
 bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, const Teacher *teacher, Json *metrics, Status *st)
 {
     Policy *p = u->policy, *from = teacher ? teacher->policy : NULL;
-    if (!batch_fits(batch, &p->config, st))
+    if (!batch_fits(batch, &p->config, st) || (from && !batch_fits(batch, &from->config, st)))
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     TokenDrop drop = {.capacity = (float)u->unit->stage->drop_capacity, .devices = u->run->recipe->balance.devices};
     bool drops = drop.capacity > 0;

@@ -28,7 +28,7 @@ CASES = {
     "llama3_rope": ("Llama 3.1's rotary scaling (R1-Distill-Llama): waves below, between and above its two bounds",
                     dense("llama", rope_theta=500000.0, rope_scaling={
                         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                        "original_max_position_embeddings": 32}), (50, 22, 17)),
+                        "original_max_position_embeddings": 64}), (70, 22, 17)),
     "linear_rope": ("linear rotary scaling", dense("llama", rope_scaling={"rope_type": "linear", "factor": 4.0}), (40, 22, 17)),
     "dynamic_rope": ("dynamic rotary scaling up to max_position_embeddings: none",
                      dense("llama", max_position_embeddings=48, rope_scaling={"rope_type": "dynamic", "factor": 4.0}), (48, 22, 17)),

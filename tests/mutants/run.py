@@ -1,15 +1,17 @@
 """Small wrong changes, one at a time, each of which must turn a test red: `make test-mutants`.
 
-python3 tests/mutants/run.py [--check] [PATTERN]: of the mutants in list.txt whose name or file holds PATTERN; --check only
-looks that each still applies. The tree is copied into build/mutants, so that the sources here stay as they are.
+python3 tests/mutants/run.py [--check] [PATTERN]: of the mutants in the lists here (or in the file $LIST) whose file or old text
+holds PATTERN; --check only looks that each still applies. The tree is copied into build/mutants, so that the sources here stay as they are.
 
-list.txt, a paragraph a mutant:
+A list has a paragraph a mutant:
     file PATH           the source that is changed
     old TEXT            what is there once (several lines: several `old`)
     new TEXT            what stands there instead; none: it is taken out
-    red TEST ...        tests of which one must fail: a unit test, NAME.sh of tests/sh, or `keys` / `micro`: their stored weights
+    red TEST ...        tests of which one must fail: a unit test, NAME.sh of tests/sh, or `keys`, `micro`, `mechanisms`: their stored weights and
+                        numbers, and micro's evaluations by their rows
     survives REASON     instead of red: no test can tell, and why
 """
+import glob
 import os
 import shutil
 import subprocess
@@ -18,12 +20,13 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TREE = os.path.join(ROOT, "build", "mutants")
+STORED = ("keys", "micro", "mechanisms")
 LIMIT = 300  # seconds a test may take; one that hangs is red
 
 
-def read_list():
-    mutants, mutant = [], {}
-    with open(os.path.join(HERE, "list.txt"), encoding="utf-8") as f:
+def read_list(path):
+    mutants, mutant, short = [], {}, os.path.basename(path)
+    with open(path, encoding="utf-8") as f:
         for number, line in enumerate([*f, "\n"], 1):
             key, _, text = line.rstrip("\n").partition(" ")
             if not line.strip():
@@ -36,14 +39,14 @@ def read_list():
                 mutant[key] = mutant[key] + "\n" + text if key in mutant else text
             elif key in ("file", "red", "survives"):
                 mutant[key] = text
-                mutant.setdefault("line", number)
+                mutant.setdefault("place", f"{short}:{number}")
             else:
-                sys.exit(f"list.txt:{number}: {key} is none of file, old, new, red, survives")
+                sys.exit(f"{short}:{number}: {key} is none of file, old, new, red, survives")
     return mutants
 
 
 def name(m):
-    return f"list.txt:{m['line']} {m['file']}: {m['old'].strip()[:60]!r}"
+    return f"{m['place']} {m['file']}: {m['old'].strip()[:60]!r}"
 
 
 def source(m, root):
@@ -96,9 +99,11 @@ def run(command, env=None):
 def stored_weights(recipe):
     out = os.path.join(TREE, "build", "run")
     shutil.rmtree(out, ignore_errors=True)
-    path = "tests/keys.yaml" if recipe == "keys" else recipe
-    return run(["./r1", "run", path, "--quiet", "--out", out]) or run(
-        ["python3", "tests/run_check.py", "weights", out, recipe, "tests/weights.txt"])
+    path = recipe if recipe == "micro" else f"tests/{recipe}.yaml"
+    checks = [["weights", out, recipe, "tests/weights.txt"], ["numbers", out, recipe, "tests/numbers.txt"]]
+    if recipe == "micro":
+        checks.append(["evals", out])
+    return run(["./r1", "run", path, "--quiet", "--out", out]) or any(run(["python3", "tests/run_check.py", *c]) for c in checks)
 
 
 def fails(test):
@@ -109,49 +114,57 @@ def fails(test):
         return "does not compile: " + built.stderr.strip().split("\n")[0]
     if unit:
         return run([f"build/tests/{test}"]) != 0
-    if test in ("keys", "micro"):
+    if test in STORED:
         return stored_weights(test) != 0
     return run(["sh", "tests/run.sh"], {"T": test.removesuffix(".sh"), "SUITES": "sh"}) != 0
 
 
-def try_mutant(m):
+def with_mutant(m, test):
     path = os.path.join(TREE, m["file"])
     text = source(m, TREE)
     with open(path, "w", encoding="utf-8") as f:
         f.write(text.replace(m["old"], m.get("new", "")))
     try:
-        verdicts = []
-        for test in m.get("red", "").split():
-            verdicts.append(fails(test))
-            if verdicts[-1] is True:
-                return f"dies in {test}"
-        return "SURVIVES" if not any(verdicts) else "BAD: " + next(v for v in verdicts if v)
+        return fails(test)
     finally:
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
+
+
+def try_mutant(m, sound):
+    """sound: tests seen green without a mutant; asked only of those that turn red."""
+    for test in m.get("red", "").split():
+        verdict = with_mutant(m, test)
+        if isinstance(verdict, str):
+            return "BAD: " + verdict
+        if not verdict:
+            continue
+        if test not in sound and fails(test):
+            return f"BAD: {test} is red without any mutant"
+        sound.add(test)
+        return f"dies in {test}"
+    return "SURVIVES"
 
 
 def main():
     arguments = sys.argv[1:]
     only_check = "--check" in arguments
     pattern = ([a for a in arguments if a != "--check"] or [""])[0]
-    mutants = [m for m in read_list() if pattern in m["file"] + m["old"]]
+    lists = [os.environ["LIST"]] if "LIST" in os.environ else sorted(glob.glob(os.path.join(HERE, "*.txt")))
+    mutants = [m for path in lists for m in read_list(path) if pattern in m["file"] + m["old"]]
     stale = [f"{name(m)}: {wrong(m)}" for m in mutants if wrong(m)]
     if stale or only_check:
         print("\n".join(stale) or f"{len(mutants)} mutants apply")
         return bool(stale)
     copy_tree()
-    tests = sorted({t for m in mutants for t in m.get("red", "").split()})
-    red = [t for t in tests if fails(t)]
-    if red:
-        sys.exit(f"red without any mutant: {' '.join(red)}")
     bad = explained = 0
+    sound = set()
     for m in mutants:
         if "survives" in m:
             explained += 1
             print(f"survives {name(m)}: {m['survives']}", flush=True)
             continue
-        verdict = try_mutant(m)
+        verdict = try_mutant(m, sound)
         bad += not verdict.startswith("dies")
         print(f"{verdict:28} {name(m)}", flush=True)
     print(f"{len(mutants)} mutants: {len(mutants) - bad - explained} die, {explained} survive with a reason, {bad} must not")

@@ -4,7 +4,7 @@ set -eu
 export OMP_WAIT_POLICY=passive # spinning threads stand still on a machine that others load
 "$R1" run micro --out "$TEST_DIR/one" --threads 1 --quiet >"$TEST_DIR/table"
 "$R1" run micro --out "$TEST_DIR/two" --threads 2 --chunk 1024 --quiet >"$TEST_DIR/table2"
-for check in files summary metrics; do python3 tests/run_check.py $check "$TEST_DIR/one"; done
+for check in files summary metrics evals; do python3 tests/run_check.py $check "$TEST_DIR/one"; done
 python3 tests/run_check.py same "$TEST_DIR/one" "$TEST_DIR/two"
 
 # The table names every model that was evaluated, and the report every stage.

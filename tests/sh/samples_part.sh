@@ -17,6 +17,18 @@ kill -INT $child
 wait $child || true
 part=$run/samples/reject_sft.jsonl.part
 [ -s "$part" ] && [ -e "$run/samples/reject_sft.state.json" ] || complain "no state of the samples"
+
+# Resumed, it goes on counting: general documents are a share of all samples that were kept, before the interruption too.
+cp -r "$run" "$run.whole"
+"$R1" run micro --threads 1 --quiet --out "$run.whole" --until reject_sft --set reject_sft.sample_prompts=2048 >"$out" 2>"$said" || complain "does not go on"
+python3 - "$run.whole" <<'END'
+import json, sys
+kinds = [json.loads(line)["kind"] for line in open(sys.argv[1] + "/samples/reject_sft.jsonl")]
+steps = [m for m in map(json.loads, open(sys.argv[1] + "/metrics.jsonl")) if m["stage"] == "reject_sft.samples"]
+kept, general = kinds.count("reasoning"), kinds.count("general")
+assert kept and steps[-1]["kept"] == kept, (steps[-1], kept)
+assert general == round(kept / 3), (kept, general)
+END
 truncate -s $(($(stat -c %s "$part") / 2)) "$part"
 if (run_it); then complain "went on with a file that lost its end"; fi
 grep -q "reject_sft.jsonl.part.* lost" "$said" || complain "does not say what is lost"

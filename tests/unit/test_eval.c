@@ -76,6 +76,9 @@ static void curve(void **state)
     assert_float_equal(out[2][CURVE_VOTE], 0, 1e-6);     /* 7 twice */
     assert_float_equal(out[2][CURVE_WEIGHTED], 1, 1e-6); /* 0.90 against 0.05 + 0.02 */
     assert_float_equal(out[2][CURVE_BEST], 1, 1e-6);
+    const CurveSample partly[2] = {{"7", 0.5f, -1}, {"8", 0.25f, -2}};
+    curve_problem(out, &p, partly, 2);
+    assert_float_equal(out[1][CURVE_PASS], 0, 0); /* partly right is not right */
     problem_free(&p);
     dataset_free(d);
 }

@@ -236,6 +236,32 @@ static void test_windows(void **state)
     }
 }
 
+/* What a config.json leaves out is what transformers takes for it. */
+static void test_defaults(void **state)
+{
+    (void)state;
+    ModelConfig c;
+    Status st = {0};
+    static const char v3[] =
+        "{\"model_type\":\"deepseek_v3\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"
+        "\"num_hidden_layers\":4,\"num_attention_heads\":2,\"num_experts_per_tok\":8,"
+        "\"moe_intermediate_size\":8}";
+    if (!parse(v3, &c, &st)) fail_msg("%s", st.text);
+    assert_true(c.E == 256 && c.S == 1 && c.n_group == 8 && c.topk_group == 4 && c.first_dense == 3 && c.norm_topk);
+    assert_true(c.routed_scale == 2.5f && c.Rq == 1536 && c.Rkv == 512 && c.Dn == 128 && c.Dr == 64 && c.Dv == 128);
+    assert_true(c.eps == 1e-6f && c.max_positions == 2048 && !c.tied && c.rope.interleaved && c.mtp == 0);
+    static const char glm[] =
+        "{\"model_type\":\"glm4_moe\",\"vocab_size\":64,\"hidden_size\":32,\"intermediate_size\":16,"
+        "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_experts_per_tok\":8,"
+        "\"moe_intermediate_size\":8,\"partial_rotary_factor\":1}";
+    if (!parse(glm, &c, &st)) fail_msg("%s", st.text);
+    assert_true(c.E == 128 && c.S == 1 && c.n_group == 1 && c.topk_group == 1 && c.first_dense == 1 && c.norm_topk);
+    assert_true(c.routed_scale == 1.0f && c.eps == 1e-5f && !c.qkv_bias);
+    if (!parse(LLAMA(""), &c, &st)) fail_msg("%s", st.text);
+    assert_true(c.Hkv == c.H && c.Dr * c.H == c.C && c.rope.theta == 10000.0f && c.rope.scaling == ROPE_PLAIN);
+    assert_true(!c.tied && !c.qkv_bias && !c.mlp_bias);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -446,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_fixtures_parse),
         cmocka_unit_test(test_config_round_trip),
         cmocka_unit_test(test_plain_heads),
+        cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_dense_deepseek),
         cmocka_unit_test(test_written_keys_equal_released),
         cmocka_unit_test(test_traps),

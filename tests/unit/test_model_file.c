@@ -124,6 +124,50 @@ static bool same_files(const char *a, const char *b)
     return same;
 }
 
+static const char *const carried[] = {
+    "special_tokens_map.json", "chat_template.jinja", "added_tokens.json", "vocab.json", "merges.txt",
+    "tokenizer.model"};
+enum { CARRIED = sizeof carried / sizeof *carried };
+
+static void same_in_both(const char *name)
+{
+    char a[64], b[64];
+    snprintf(a, sizeof a, "a/%s", name);
+    snprintf(b, sizeof b, "b/%s", name);
+    if (!same_files(scratch_path(a), scratch_path(b))) fail_msg("%s did not come through", name);
+}
+
+/* tokenizer_config.json as it came; its template is the one that counts, of chat_template.jinja. */
+static void same_but_for_the_template(void)
+{
+    Status st = {0};
+    size_t n;
+    Json *was = json_read("tests/tokenizers/qwen3/tokenizer_config.json", &st),
+         *is = json_read(scratch_path("b/tokenizer_config.json"), &st);
+    char *template = scratch_read(scratch_path("a/chat_template.jinja"), &n);
+    assert_true(was && is && json_get(was, "chat_template"));
+    json_set(was, "chat_template", json_new_text(template));
+    char *want = json_write(was, true), *got = json_write(is, true);
+    assert_string_equal(got, want);
+    free(want), free(got), free(template);
+    json_free(was), json_free(is);
+}
+
+/* A file that is attached again takes the place of the one before. */
+static void test_attached_again(void **state)
+{
+    (void)state;
+    Attachments a = {0};
+    attach_file(&a, "x.json", "old", 3);
+    attach_file(&a, "y.json", "other", 5);
+    attach_file(&a, "x.json", "newer", 5);
+    assert_int_equal(a.nfiles, 2);
+    assert_string_equal(attached_file(&a, "x.json")->bytes, "newer");
+    assert_string_equal(attached_file(&a, "y.json")->bytes, "other");
+    assert_null(attached_file(&a, "z.json"));
+    attachments_free(&a);
+}
+
 /* A folder that came with a tokenizer, other files and MTP layers goes out with them, also by way of a checkpoint. */
 static void test_attachments_travel(void **state)
 {
@@ -139,6 +183,7 @@ static void test_attachments_travel(void **state)
             .name = mtp_name, .dtype = ST_F32, .ndim = 2, .shape = {2, 3}, .count = 6, .bytes = 24, .data = mtp},
         false);
     attach_file(&m->attached, "generation_config.json", "{\"top_p\": 0.9}\n", 15);
+    for (int i = 0; i < CARRIED; i++) attach_file(&m->attached, carried[i], carried[i], strlen(carried[i]) - (size_t)i);
     Tokenizer *t = tokenizer_load("tests/tokenizers/qwen3", &st);
     assert_true(
         hf_write(scratch_path("a"), &m->config, &m->table, block_source(m->weights), ST_BF16, 0, t, &m->attached, &st));
@@ -148,7 +193,8 @@ static void test_attachments_travel(void **state)
     m = model_open(scratch_path("a"), ALL, &st);
     assert_non_null(m);
     assert_string_equal(m->file_types, "BF16, F32"); /* the selection bias stays F32 */
-    assert_true(m->attached.ntensors == 1 && m->attached.nfiles == 1 && m->tokenizer && m->config.mtp_layers == 1);
+    assert_true(m->attached.ntensors == 1 && m->attached.nfiles == 1 + CARRIED && m->tokenizer &&
+                m->config.mtp_layers == 1);
     CheckpointMeta meta = {.attached = m->attached};
     meta.tokenizer = tokenizer_serialize(m->tokenizer, &meta.tokenizer_length);
     assert_true(checkpoint_save(scratch_path("a.h5"), &m->config, &m->table, m->weights, NULL, NULL, NULL, &meta, &st));
@@ -162,9 +208,10 @@ static void test_attachments_travel(void **state)
                          &m->attached, &st));
     model_close(m);
     assert_true(same_files(scratch_path("a/model.safetensors"), scratch_path("b/model.safetensors")));
-    assert_true(same_files(scratch_path("a/generation_config.json"), scratch_path("b/generation_config.json")));
+    same_in_both("generation_config.json");
+    for (int i = 0; i < CARRIED; i++) same_in_both(carried[i]);
     assert_true(same_files(scratch_path("b/tokenizer.json"), "tests/tokenizers/qwen3/tokenizer.json"));
-    assert_true(same_files(scratch_path("b/tokenizer_config.json"), "tests/tokenizers/qwen3/tokenizer_config.json"));
+    same_but_for_the_template();
     assert_true(same_files(scratch_path("a/config.json"), scratch_path("b/config.json")));
     StFile *f = st_open(scratch_path("b"), &st);
     assert_memory_equal(st_find(f, mtp_name)->data, mtp, sizeof mtp);
@@ -197,9 +244,9 @@ static void test_export_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_models),    cmocka_unit_test(test_every_kind),
-        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_attachments_travel),
-        cmocka_unit_test(test_export_refusals),
+        cmocka_unit_test(test_known_models),   cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_attachments_travel),
+        cmocka_unit_test(test_attached_again), cmocka_unit_test(test_export_refusals),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/model/prompts.h"
 #include "recipes/stages/rl.h"
 #include "recipes/stages/rl_numbers.h"
 #include "recipes/stages/rl_rate.h"
@@ -178,6 +179,49 @@ static void rows(void **state)
     groups_free(g, 2, G);
 }
 
+/* With a correction a row has its importance weight and the trainer's log-prob of before the first update. */
+static void corrected_rows(void **state)
+{
+    (void)state;
+    Group g[2];
+    two(g);
+    Sample *s = &g[1].samples[2];
+    s->correction = calloc((size_t)s->n, sizeof *s->correction);
+    s->trainer_logprobs = calloc((size_t)s->n, sizeof *s->trainer_logprobs);
+    for (int t = 0; t < s->n; t++) s->correction[t] = 0.25f * (float)t, s->trainer_logprobs[t] = -7;
+    RecipeRl rl = config();
+    RlPicked p = rl_pick(g, 2, &rl);
+    RlBatch b = {0};
+    int list[] = {G + 2, G};
+    rl_batch_fill(&b, g, G, &p, &(RlPart){list, 2, 1});
+    for (int i = 0; i < b.tokens.m; i++) {
+        assert_float_equal(b.correction[i], i < 4 ? 0.25 * i : 1, 0);
+        assert_float_equal(b.old_lp[i], i < 4 ? -7 : g[1].samples[0].logprobs[0], 0);
+    }
+    rl_batch_free(&b);
+    rl_picked_free(&p);
+    groups_free(g, 2, G);
+}
+
+/* What a rollout says of a token is what the first update of its step saw, whatever later ones see. */
+static void rows_of_the_first_update(void **state)
+{
+    (void)state;
+    Group g[2];
+    two(g);
+    int first[] = {G + 1}, both[] = {G, G + 1};
+    float entropy[8] = {1, 2, 3, 4, 5, 6, 7, 8}, ref[8] = {-1, -2, -3, -4, -5, -6, -7, -8};
+    rl_keep_rows(g, G, &(RlPart){first, 1, 1}, entropy, ref);
+    for (int i = 0; i < 8; i++) entropy[i] *= 10;
+    rl_keep_rows(g, G, &(RlPart){both, 2, 1}, entropy, NULL);
+    const Sample *s = g[1].samples;
+    for (int t = 0; t < s[1].n; t++) assert_true(s[1].entropy[t] == 1 + t && s[1].ref_logprobs[t] == -1 - t);
+    for (int t = 0; t < s[0].n; t++) assert_true(s[0].entropy[t] == 10 * (1 + t));
+    assert_null(s[0].ref_logprobs);
+    assert_null(s[2].entropy);
+    groups_free(g, 2, G);
+}
+
 /* refill: a fresh group with a signal takes the place of one without; one without is dropped. */
 static void refilled(void **state)
 {
@@ -283,6 +327,64 @@ static void updates(void **state)
     assert_true(n.updated);
 }
 
+/* What is counted of a completion: a truncated one has no format, the language is that of the thought alone. */
+static void sampled(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool truncated, format, thinks;
+        float language;
+    } cases[] = {{"<think>one</think> <answer>2</answer>", false, true, true, 1},
+                 {"<think>one</think> <answer>2</answer>", true, false, true, 1},
+                 {"<think>\xe4\xb8\x80 one</think> <answer>2</answer>", false, true, true, 0.5f},
+                 {"<answer>\xe4\xb8\x80</answer>", false, false, false, 1}};
+    Tokenizer *t = tokenizer_new_char();
+    const Problem p = {.task = task_find("add"), .language = LANGUAGE_EN, .prompt = "1+1", .answer = "2"};
+    Voice v;
+    Status st = {0};
+    assert_true(voice_open(&v, t, NULL, NULL, NULL, &st));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Ids ids = {0};
+        tokenizer_encode(t, cases[i].text, strlen(cases[i].text), &ids);
+        if (!cases[i].truncated) ids_push(&ids, tokenizer_eos(t));
+        float *logprobs = calloc((size_t)ids.n, sizeof *logprobs);
+        logprobs[1] = -0.5f;
+        Group g = {.samples = calloc(1, sizeof *g.samples)};
+        Sample *s = g.samples;
+        sample_fill(s, &(Completion){.ids = ids.ids, .logprobs = logprobs, .n = ids.n, .truncated = cases[i].truncated},
+                    &v, &p);
+        assert_string_equal(s->text, cases[i].text);
+        assert_true(s->n == ids.n && !memcmp(s->ids, ids.ids, (size_t)ids.n * sizeof *s->ids));
+        assert_true(s->logprobs[1] == -0.5f && s->truncated == cases[i].truncated);
+        assert_int_equal(s->format_ok, cases[i].format);
+        assert_int_equal(s->thinks, cases[i].thinks);
+        assert_float_equal(s->language, cases[i].language, 1e-6);
+        group_free(&g, 1);
+        free(logprobs);
+        free(ids.ids);
+    }
+    tokenizer_free(t);
+}
+
+/* reinforce_pp: rewards are normalised over the batch, so that a group of equal ones teaches too; with rloo it does not. */
+static void batch_baselines(void **state)
+{
+    (void)state;
+    Group g[2];
+    two(g); /* 1 1 1 1 and 1 0 0 1: mean 0.75, deviation sqrt(1.5 / 8) */
+    groups_batch_advantages(g, 2, G, GRPO_RLOO);
+    assert_false(g[0].signal);
+    assert_float_equal(g[1].samples[0].advantage, 1 - 1.0 / 3, 1e-6);
+    groups_batch_advantages(g, 2, G, GRPO_REINFORCE_PP);
+    assert_true(g[0].signal && g[1].signal);
+    const double deviation = sqrt(1.5 / 8) + 1e-4;
+    for (int i = 0; i < 2 * G; i++)
+        assert_float_equal(g[i / G].samples[i % G].advantage, (g[i / G].samples[i % G].reward.total - 0.75) / deviation,
+                           1e-5);
+    groups_free(g, 2, G);
+}
+
 static void refused(float part, float weight, float total, const char *words)
 {
     Group g = group(0, mixed);
@@ -355,11 +457,23 @@ static void failed_rewards(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advantages),     cmocka_unit_test(picked),      cmocka_unit_test(masked),
-        cmocka_unit_test(mini_batches),   cmocka_unit_test(rows),        cmocka_unit_test(refilled),
-        cmocka_unit_test(preferences),    cmocka_unit_test(budget),      cmocka_unit_test(numbers),
-        cmocka_unit_test(updates),        cmocka_unit_test(bad_rewards), cmocka_unit_test(reward_model_gives_nan),
+        cmocka_unit_test(advantages),
+        cmocka_unit_test(picked),
+        cmocka_unit_test(masked),
+        cmocka_unit_test(mini_batches),
+        cmocka_unit_test(rows),
+        cmocka_unit_test(refilled),
+        cmocka_unit_test(preferences),
+        cmocka_unit_test(budget),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(updates),
+        cmocka_unit_test(bad_rewards),
+        cmocka_unit_test(reward_model_gives_nan),
         cmocka_unit_test(failed_rewards),
+        cmocka_unit_test(sampled),
+        cmocka_unit_test(corrected_rows),
+        cmocka_unit_test(rows_of_the_first_update),
+        cmocka_unit_test(batch_baselines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,16 +4,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/policy.h"
+#include "data/conversation.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/model/machine.h"
 #include "recipes/model/prompts.h"
+#include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
+#include "recipes/run/unit_eval.h"
 #include "recipes/stages/documents.h"
 #include "recipes/stages/reward_model.h"
 #include "recipes/stages/rl_state.h"
 #include "recipes/stages/samples.h"
+#include "recipes/stages/sft_step.h"
 #include "recipes/stages/stage_list.h"
 #include "recipes/stages/step.h"
 #include "tests/unit/scratch.h"
@@ -186,6 +191,11 @@ static void documents(void **state)
     assert_int_equal(d.list[0].n_spans, 1);
     assert_int_equal(d.list[0].spans[0].first, first);
     assert_int_equal(sequence_predicted(&d.list[0]), 3); /* 2 2 <eos> */
+    assert_int_equal(d.without_reply, 0);
+    Document silent = {.messages = conversation_of_prompt("1"), .row = -1};
+    assert_true(documents_add(&d, &v, &silent, TURNS_LAST, ids.n, &st));
+    assert_true(d.n == 2 && d.dropped == 1 && d.without_reply == 1);
+    document_free(&silent);
     assert_int_equal(d.list[1].spans[0].first, 1);
     assert_int_equal(sequence_predicted(&d.list[1]), ids.n - 1);
     documents_free(&d);
@@ -264,8 +274,111 @@ static void kept_samples(void **state)
     assert_false(wanted(&p, "<think></think> <answer>2</answer>", false));
     assert_false(wanted(&p, "one and one is two <answer>2</answer>", false));
     assert_false(wanted(&p, "<think>\xe4\xb8\x80 and one</think> <answer>2</answer>", false)); /* Chinese in it */
+    JudgedText partly = {.problem = &p,
+                         .completion = "<think>one and one is two</think> <answer>2</answer>",
+                         .verdict = {.score = 0.5f}};
+    assert_false(samples_wanted(&partly)); /* some of its tests pass */
+    partly.verdict.score = 1;
+    assert_true(samples_wanted(&partly));
     assert_false(
         wanted(&p, "<think>so it is so it is so it is so it is so it is so it is</think> <answer>2</answer>", false));
+}
+
+/* A cold start takes as many of a file of samples as its seed_share asks for; another stage all of them. */
+static void samples_read(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"prompt\": \"1+1\", \"completion\": \"<think>a</think> <answer>2</answer>\", "
+                               "\"kind\": \"reasoning\"}\n";
+    Lab l;
+    Status st = {0};
+    char lines[1024] = "";
+    bool resumed;
+    lab_open(&l, ONE_STAGE);
+    l.run.folder = run_folder_open(scratch_path("run"), ONE_STAGE, &resumed, &st);
+    if (!l.run.folder) fail_msg("%s", st.text);
+    assert_true(voice_open(&l.run.voice, l.tokenizer, NULL, NULL, NULL, &st));
+    for (int i = 0; i < 5; i++) strcat(lines, line);
+    assert_int_equal(mkdir(scratch_path("run/samples"), 0777), 0);
+    scratch_put("run/samples/z.jsonl", lines, strlen(lines));
+    static const int most[] = {-1, 3, 0}, want[] = {5, 3, 0};
+    for (int i = 0; i < 3; i++) {
+        Documents d = {0};
+        assert_true(samples_load(&l.run, "z", most[i], 64, &d, &st));
+        assert_int_equal(d.n, want[i]);
+        documents_free(&d);
+    }
+    run_folder_close(l.run.folder);
+    lab_close(&l);
+}
+
+/* Positions beyond those of the model, or of a teacher, are no training data: said, not computed. */
+static void longest(void **state)
+{
+    (void)state;
+    Lab l;
+    Status st = {0};
+    BatchBuilder b = {0};
+    int32_t ids[300] = {0};
+    lab_open(&l, ONE_STAGE);
+    ModelConfig c = l.policy->config;
+    c.max_positions = 8;
+    const Teacher short_one = {.policy = policy_new(machine_engine(&l.machine), &c, 1, NULL)};
+    Unit unit = {.name = "z", .stage = &l.recipe->stages[0]};
+    UnitRun u = {.run = &l.run, .unit = &unit, .policy = l.policy};
+    batch_add(&b, ids, 9, 1);
+    assert_false(sft_update(&u, &b, 0, &short_one, NULL, &st));
+    assert_true(says(&st, "step 1 of z: sequence 0 has 9 tokens, but the model's max_position_embeddings is 8"));
+    status_clear(&st);
+    batch_reset(&b);
+    batch_add(&b, ids, 256, 1);
+    batch_add(&b, ids, 257, 1);
+    assert_false(sft_update(&u, &b, 0, NULL, NULL, &st));
+    assert_true(says(&st, "sequence 1 has 257 tokens, but the model's max_position_embeddings is 256"));
+    batch_free(&b);
+    policy_free(short_one.policy);
+    lab_close(&l);
+}
+
+/* An sft stage writes clean traces, some of them in the language that their prompt is not in. */
+static void traces(void **state)
+{
+    (void)state;
+    const RecipeStage s = {.swap_en = 0.25, .swap_zh = 0.5};
+    CorpusSpec c = {.styles = {[STYLE_CORRUPT] = 1}, .swap_en = 1};
+    sft_traces(&s, &c);
+    for (int i = 0; i < STYLE_COUNT; i++) assert_float_equal(c.styles[i], i == STYLE_CLEAN, 0);
+    assert_float_equal(c.swap_en, 0.25, 0);
+    assert_float_equal(c.swap_zh, 0.5, 0);
+}
+
+/* What an evaluation does: problems shared out among families, samples, sampling; the quick one has numbers of its own and no
+ * general families. stop_at_pass1 acts from its lower end on, in sft stages. */
+static void evaluations(void **state)
+{
+    (void)state;
+    Recipe r = {.seed = 9,
+                .eval = {.n = 50,
+                         .k = 8,
+                         .quick_n = 10,
+                         .quick_k = 2,
+                         .general_n = 5,
+                         .temperature = 0.6,
+                         .top_p = 0.9,
+                         .max_tokens = 77}};
+    const Run run = {.recipe = &r};
+    const CorpusSpec three = {.n_sources = 3}, general = {.n_sources = 1};
+    EvalSpec e = unit_eval_spec(&run, false, &three, &general);
+    assert_true(e.n == 17 && e.file_n == 17 && e.k == 8 && e.general_n == 5 && e.general == &general);
+    assert_true(e.temperature == 0.6 && e.top_p == 0.9 && e.max_tokens == 77 && e.seed == 9 && e.shots == 0);
+    e = unit_eval_spec(&run, true, &three, &general);
+    assert_true(e.n == 4 && e.file_n == 4 && e.k == 2 && e.general == NULL);
+    RecipeStage s = {.kind = STAGE_SFT, .stop_at_pass1 = {0.4, 0.6}};
+    assert_false(unit_reached(&s, 0.39));
+    assert_true(unit_reached(&s, 0.4));
+    s.kind = STAGE_PRETRAIN;
+    assert_false(unit_reached(&s, 0.9));
+    assert_false(unit_reached(&(RecipeStage){.kind = STAGE_SFT}, 0.9)); /* not asked for */
 }
 
 /* general_share of the prompts are general; their own weights are kept among themselves; more than 16 sources are refused. */
@@ -369,6 +482,8 @@ int main(void)
         cmocka_unit_test(reference),      cmocka_unit_test(documents),     cmocka_unit_test(epochs),
         cmocka_unit_test(final_answer),   cmocka_unit_test(kept_samples),  cmocka_unit_test(mixes),
         cmocka_unit_test(heldout),        cmocka_unit_test(stage_numbers), cmocka_unit_test(units),
+        cmocka_unit_test(samples_read),   cmocka_unit_test(traces),        cmocka_unit_test(longest),
+        cmocka_unit_test(evaluations),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -69,6 +69,33 @@ static void check_styles(const Problem *p, Rng *r)
     assert_true(format_ok && (v.score > 0.999f || p->kind != KIND_REASONING));
 }
 
+/* Steps of a trace by its separators; 0: none. */
+static int steps_of(const Problem *p, TraceStyle style)
+{
+    Rng r = rng_stream(7, RNG_DATA, hash_name(p->prompt), 1);
+    char *text = task_completion(p, p->language, style, &r);
+    Parsed c = completion_parse(text);
+    int n = c.think_length > 0;
+    size_t length = strlen(p->task->separator);
+    for (size_t i = 0; i + length <= c.think_length; i++) n += !memcmp(c.think + i, p->task->separator, length);
+    free(text);
+    return n;
+}
+
+/* The second half of the steps, the larger where they are odd in number. */
+static void test_half(void **state)
+{
+    (void)state;
+    for (int i = 0; i < PROBLEMS; i++) {
+        Problem p;
+        task_problem(&p, task_find("sort"), 3, LANGUAGE_EN, 7, SPLIT_TRAIN, (uint64_t)i);
+        int all = steps_of(&p, STYLE_CLEAN);
+        assert_true(all > 1);
+        assert_int_equal(steps_of(&p, STYLE_HALF), all - all / 2);
+        problem_free(&p);
+    }
+}
+
 static void test_styles(void **state)
 {
     (void)state;
@@ -394,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_clean_traces),
         cmocka_unit_test(test_styles),
+        cmocka_unit_test(test_half),
         cmocka_unit_test(test_corrupt_traces),
         cmocka_unit_test(test_slip_follows_through),
         cmocka_unit_test(test_examples),

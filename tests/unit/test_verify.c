@@ -147,6 +147,8 @@ static void test_spellings(void **state)
         {"1234", "1234,", REASON_UNPARSEABLE},
         {"1234", "1,234,5", REASON_UNPARSEABLE},
         {"1234", "0,1234", REASON_UNPARSEABLE},
+        {"1234567", "1234,567", REASON_UNPARSEABLE}, /* no grouping: two numbers, maybe */
+        {"234", "0,234", REASON_UNPARSEABLE},
         {"1234", "1 234", REASON_UNPARSEABLE}, /* two numbers, maybe */
         {"72", "72 or 73", REASON_UNPARSEABLE},
         {"72", "72, 73", REASON_UNPARSEABLE},
