@@ -74,15 +74,29 @@ static size_t slot_bytes(const Slot *s, size_t n, DType dtype)
     return n * s->values * (s->f32 ? sizeof(float) : dtype_size(dtype));
 }
 
-void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a)
+static void alloc_slots(Engine *e, int layer, size_t n, LayerActs *a, bool later)
 {
     Slot slots[MAX_SLOTS];
-    *a = (LayerActs){.attention.p.dtype = e->dtype};
+    *a = (LayerActs){.attention.p.dtype = e->dtype, .ffn.later = later};
     int count = slots_of(e->config, layer, a, slots);
+    const void *const of_experts[] = {&a->ffn.xs, &a->ffn.egu, &a->ffn.eact, &a->ffn.ey};
     for (int i = 0; i < count; i++) {
+        bool skipped = false;
+        for (size_t k = 0; k < 4; k++) skipped = skipped || (later && slots[i].at == of_experts[k]);
+        if (skipped) continue;
         void *p = arena_alloc(&e->arena, slot_bytes(&slots[i], n, e->dtype));
         memcpy(slots[i].at, &p, sizeof p);
     }
+}
+
+void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a)
+{
+    alloc_slots(e, layer, n, a, false);
+}
+
+void layer_acts_alloc_again(Engine *e, int layer, size_t n, LayerActs *a)
+{
+    alloc_slots(e, layer, n, a, config_is_moe(e->config, layer));
 }
 
 size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n, DType dtype)

@@ -65,6 +65,8 @@ typedef struct FfnActs {
     void *xs, *egu, *eact, *ey; /* experts, sorted rows: [nK, C], [nK, 2F], [nK, F], [nK, C] */
     void *sgu, *sact, *sy;      /* shared expert: [n, 2SF], [n, SF], [n, C] */
     float *rstd;
+    bool
+        later; /* the experts of this forward were left to its backward, which makes xs, egu, eact and ey slice by slice */
 } FfnActs;
 
 typedef struct LayerActs {
@@ -74,6 +76,9 @@ typedef struct LayerActs {
 
 /* Allocates the interior of layer l for n rows from the engine's arena. */
 void layer_acts_alloc(Engine *e, int layer, size_t n, LayerActs *a);
+/* The same of a layer that is computed again for its backward alone: that of routed experts is left to it (FfnActs.later), so
+ * that their weights are visited once and no more than a slice of their rows is held. */
+void layer_acts_alloc_again(Engine *e, int layer, size_t n, LayerActs *a);
 size_t layer_acts_bytes(const ModelConfig *c, int layer, size_t n, DType dtype);
 /* The same from row `from` on. */
 AttentionActs attention_acts_from(const Engine *e, const AttentionActs *a, size_t from);
@@ -103,7 +108,7 @@ void attention_block_fwd(Engine *e, const LayerWeights *w, AttentionActs *a, int
 void attention_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const AttentionActs *a, float *dx,
                          const float *x, const Rows *rows);
 
-/* y = h + FFN(norm(h)). r is NULL in dense layers. */
+/* y = h + FFN(norm(h)), without the routed experts where a->later. r is NULL in dense layers. */
 void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, float *y, const float *h, size_t n);
 /* dx holds d y on entry and d h on return. */
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,

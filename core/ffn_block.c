@@ -108,29 +108,49 @@ static ExpertSlice expert_slice(Engine *e, const LayerWeights *w, const LayerWei
                          engine_upload_ints(e, own, (size_t)count + 1)};
 }
 
-static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Routing *r, Mat xn)
+/* A slice's rows of the experts' interior. */
+typedef struct ExpertRows {
+    Mat xs, gu, act, y;
+} ExpertRows;
+
+static ExpertRows kept_rows(const Engine *e, const FfnActs *a, size_t pairs, const ExpertSlice *s)
 {
-    const ModelConfig *c = e->config;
+    size_t C = (size_t)e->config->C, F = (size_t)e->config->moe_F;
+    return (ExpertRows){mat_rows(act_mat(e, a->xs, pairs, C), s->from, s->rows),
+                        mat_rows(act_mat(e, a->egu, pairs, 2 * F), s->from, s->rows),
+                        mat_rows(act_mat(e, a->eact, pairs, F), s->from, s->rows),
+                        mat_rows(act_mat(e, a->ey, pairs, C), s->from, s->rows)};
+}
+
+static Mat new_rows(Engine *e, size_t rows, size_t cols)
+{
+    return act_mat(e, arena_alloc(&e->arena, rows * cols * dtype_size(e->dtype)), rows, cols);
+}
+
+static void slice_fwd(Engine *e, const LayerWeights *w, const ExpertSlice *s, const ExpertRows *x, const Routing *r,
+                      Mat xn)
+{
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    size_t pairs = xn.rows * (size_t)c->K, C = (size_t)c->C, F = (size_t)c->moe_F;
-    Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
-        all_act = act_mat(e, a->eact, pairs, F), all_y = act_mat(e, a->ey, pairs, C);
+    ops->gather_rows(b, x->xs, xn, r->rows + s->from);
+    ops->grouped_fwd(b, x->gu, x->xs, w->expert_gate_up + s->first, s->offsets, s->count);
+    lora_experts_fwd(e, w->lora.expert_gate_up + s->first, x->gu, x->xs, s->offsets, s->count);
+    ops->swiglu_fwd(b, x->act, x->gu);
+    ops->grouped_fwd(b, x->y, x->act, w->expert_down + s->first, s->offsets, s->count);
+    lora_experts_fwd(e, w->lora.expert_down + s->first, x->y, x->act, s->offsets, s->count);
+}
+
+static void experts_fwd(Engine *e, const LayerWeights *w, FfnActs *a, const Routing *r, Mat xn)
+{
+    size_t pairs = xn.rows * (size_t)e->config->K;
     const int32_t *all = counted(e, w, NULL, r);
     keeper_routed(w->keeper, w->layer, all);
     EngineMark mark = engine_mark(e);
-    for (int first = 0; first < c->E;) {
+    for (int first = 0; first < e->config->E;) {
         ExpertSlice s = expert_slice(e, w, NULL, r, all, first, pairs);
+        ExpertRows rows = kept_rows(e, a, pairs, &s);
         keeper_need(w->keeper, w->part + 1 + first, s.count);
-        Mat xs = mat_rows(all_xs, s.from, s.rows), gu = mat_rows(all_gu, s.from, s.rows),
-            act = mat_rows(all_act, s.from, s.rows);
-        ops->gather_rows(b, xs, xn, r->rows + s.from);
-        Mat y = mat_rows(all_y, s.from, s.rows);
-        ops->grouped_fwd(b, gu, xs, w->expert_gate_up + first, s.offsets, s.count);
-        lora_experts_fwd(e, w->lora.expert_gate_up + first, gu, xs, s.offsets, s.count);
-        ops->swiglu_fwd(b, act, gu);
-        ops->grouped_fwd(b, y, act, w->expert_down + first, s.offsets, s.count);
-        lora_experts_fwd(e, w->lora.expert_down + first, y, act, s.offsets, s.count);
+        slice_fwd(e, w, &s, &rows, r, xn);
         keeper_done(w->keeper, w->part + 1 + first, s.count);
         first += s.count;
         engine_release(e, mark);
@@ -158,6 +178,7 @@ void ffn_block_fwd(Engine *e, const LayerWeights *w, FfnActs *a, Routing *r, flo
     if (!r->decided && e->drop) token_drop(e, e->drop, r, n);
     if (!r->decided) ops->sort_experts(b, r->offsets, r->slot, r->rows, r->idx, (int)n, c->E, c->K);
     r->decided = true;
+    if (a->later) return;
     experts_fwd(e, w, a, r, all_xn);
     ops->combine_fwd(b, all_y, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K), shared);
 }
@@ -190,16 +211,40 @@ static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, 
     e->ops->linear_bwd_x(e->backend, dxn, dlogits, w->router, true);
 }
 
-/* d holds the gradients of the experts' outputs on entry and of their inputs on return, both [pairs, C] in sorted order. */
+/* What a backward that makes the experts' interior itself needs beside: the layer's dy and xn, and by sorted row the combination
+ * weight and its gradient. */
+typedef struct Again {
+    Mat dy, xn, weights, dweights; /* [n, C], [n, C], [pairs, 1], [pairs, 1] */
+} Again;
+
+/* The interior of a slice; d = weight dy and dweights = dy . y of its rows, by combine_bwd with a pair for a token. */
+static ExpertRows slice_again(Engine *e, const LayerWeights *w, const ExpertSlice *s, const Routing *r,
+                              const Again *again, Mat d)
+{
+    size_t C = (size_t)e->config->C, F = (size_t)e->config->moe_F;
+    ExpertRows x = {new_rows(e, s->rows, C), new_rows(e, s->rows, 2 * F), new_rows(e, s->rows, F),
+                    new_rows(e, s->rows, C)};
+    slice_fwd(e, w, s, &x, r, again->xn);
+    EngineMark mark = engine_mark(e);
+    Mat dy = mat_f32(arena_floats(&e->arena, s->rows * C), s->rows, C);
+    int32_t *same = arena_ints(&e->host, s->rows);
+    for (size_t i = 0; i < s->rows; i++) same[i] = (int32_t)i;
+    e->ops->gather_rows(e->backend, dy, again->dy, r->rows + s->from);
+    e->ops->combine_bwd(e->backend, d, mat_rows(again->dweights, s->from, s->rows), dy, x.y,
+                        engine_upload_ints(e, same, s->rows), mat_rows(again->weights, s->from, s->rows));
+    engine_release(e, mark);
+    return x;
+}
+
+/* d holds the gradients of the experts' outputs on entry and of their inputs on return, both [pairs, C] in sorted order. again
+ * (NULL: the interior is in a): d is empty on entry. */
 static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
-                        Mat d)
+                        Mat d, const Again *again)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    size_t pairs = d.rows, C = (size_t)c->C, F = (size_t)c->moe_F;
-    Mat all_xs = act_mat(e, a->xs, pairs, C), all_gu = act_mat(e, a->egu, pairs, 2 * F),
-        all_act = act_mat(e, a->eact, pairs, F);
+    size_t pairs = d.rows, F = (size_t)c->moe_F;
     const int32_t *all = counted(e, w, g, r);
     keeper_routed(w->keeper, w->layer, all);
     EngineMark mark = engine_mark(e);
@@ -209,22 +254,38 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
         keeper_need(g->keeper, w->part + 1 + first, s.count);
         Mat dy = mat_rows(d, s.from, s.rows), dact = mat_f32(arena_floats(&e->arena, s.rows * F), s.rows, F),
             dgu = mat_f32(arena_floats(&e->arena, s.rows * 2 * F), s.rows, 2 * F);
-        if (g->expert_down[first].p)
-            ops->grouped_bwd_w(b, g->expert_down + first, dy, mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
+        ExpertRows x = again ? slice_again(e, w, &s, r, again, dy) : kept_rows(e, a, pairs, &s);
+        if (g->expert_down[first].p) ops->grouped_bwd_w(b, g->expert_down + first, dy, x.act, s.offsets, s.count);
         ops->grouped_bwd_x(b, dact, dy, w->expert_down + first, s.offsets, s.count);
-        lora_experts_bwd(e, w->lora.expert_down + first, g->lora.expert_down + first, dact, dy,
-                         mat_rows(all_act, s.from, s.rows), s.offsets, s.count);
-        ops->swiglu_bwd(b, dgu, dact, mat_rows(all_gu, s.from, s.rows));
-        if (g->expert_gate_up[first].p)
-            ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
+        lora_experts_bwd(e, w->lora.expert_down + first, g->lora.expert_down + first, dact, dy, x.act, s.offsets,
+                         s.count);
+        ops->swiglu_bwd(b, dgu, dact, x.gu);
+        if (g->expert_gate_up[first].p) ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, x.xs, s.offsets, s.count);
         ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
-        lora_experts_bwd(e, w->lora.expert_gate_up + first, g->lora.expert_gate_up + first, dy, dgu,
-                         mat_rows(all_xs, s.from, s.rows), s.offsets, s.count);
+        lora_experts_bwd(e, w->lora.expert_gate_up + first, g->lora.expert_gate_up + first, dy, dgu, x.xs, s.offsets,
+                         s.count);
         keeper_done(w->keeper, w->part + 1 + first, s.count);
         keeper_done(g->keeper, w->part + 1 + first, s.count);
         first += s.count;
         engine_release(e, mark);
     }
+}
+
+/* The same where the interior is still to be made; dweights [n, K]. Scalars go to sorted rows by combine_bwd, whose dx there is
+ * weight times a dy of 1, and come back by gather_rows. */
+static void experts_bwd_again(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r, Mat d,
+                              Again again, Mat dweights)
+{
+    const Ops *ops = e->ops;
+    size_t n = dweights.rows, pairs = d.rows;
+    Mat ones = mat_f32(arena_floats(&e->arena, pairs), pairs, 1);
+    again.weights = mat_f32(arena_floats(&e->arena, pairs), pairs, 1);
+    again.dweights = mat_f32(arena_floats(&e->arena, pairs), pairs, 1);
+    ops->fill(e->backend, ones.p, pairs, 1.0f);
+    ops->combine_bwd(e->backend, again.weights, dweights, mat_rows(ones, 0, n), ones, r->slot,
+                     mat_f32(r->weights, n, dweights.cols));
+    experts_bwd(e, w, g, NULL, r, d, &again);
+    ops->gather_rows(e->backend, mat_f32(dweights.p, pairs, 1), again.dweights, r->slot);
 }
 
 void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
@@ -242,9 +303,13 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
     if (r) {
         d = mat_f32(arena_floats(arena, n * K * C), n * K, C);
         dweights = mat_f32(arena_floats(arena, n * K), n, K);
-        ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
+        if (a->later) {
+            experts_bwd_again(e, w, g, r, d, (Again){.dy = all_dy, .xn = all_xn}, dweights);
+        } else {
+            ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
+            experts_bwd(e, w, g, a, r, d, NULL);
+        }
         if (e->drop) token_drop_bwd(e, r, dweights);
-        experts_bwd(e, w, g, a, r, d);
     }
     EACH_SLICE(e, from, rows, n)
     {

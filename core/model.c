@@ -124,8 +124,9 @@ static void layer_bwd(Engine *e, const Weights *w, const Weights *g, Tape *t, in
     keeper_need(w->keeper, w->layers[l].part, 1);
     keeper_need(g->keeper, w->layers[l].part, 1);
     if (!t->kept[l]) {
-        layer_acts_alloc(e, l, N, a);
-        float *y = arena_floats(&e->arena, N * (size_t)e->config->C); /* equals x[l + 1], which dx does not need */
+        layer_acts_alloc_again(e, l, N, a);
+        float *y =
+            arena_floats(&e->arena, N * (size_t)e->config->C); /* x[l + 1], or a part of it, which dx does not need */
         layer_fwd(e, w, l, a, r, y, t->x[l], rows);
     }
     if (moe && balance) balance_losses_grad(e, balance, l, N, r);
