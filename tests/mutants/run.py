@@ -1,7 +1,7 @@
 """Small wrong changes, one at a time, each of which must turn a test red: `make test-mutants`.
 
-python3 tests/mutants/run.py [--check] [PATTERN]: of the mutants in the lists here (or in the file $LIST) whose file or old text
-holds PATTERN; --check only looks that each still applies. The tree is copied into build/mutants, so that the sources here stay as they are.
+python3 tests/mutants/run.py [--check] [PATTERN]: of the mutants in the lists here (or in the file $LIST) whose file, old text or
+finding holds PATTERN; --check only looks that each still applies. The tree is copied into build/mutants, so that the sources here stay as they are.
 
 A list has a paragraph a mutant:
     file PATH           the source that is changed
@@ -10,6 +10,7 @@ A list has a paragraph a mutant:
     red TEST ...        tests of which one must fail: a unit test, NAME.sh of tests/sh, or `keys`, `micro`, `mechanisms`: their stored weights and
                         numbers, and micro's evaluations by their rows
     survives REASON     instead of red: no test can tell, and why
+    finding NUMBER      of the audit whose mend it undoes (docs/log.md); PATTERN finds it too
 """
 import glob
 import os
@@ -37,16 +38,16 @@ def read_list(path):
                 continue
             elif key in ("old", "new"):
                 mutant[key] = mutant[key] + "\n" + text if key in mutant else text
-            elif key in ("file", "red", "survives"):
+            elif key in ("file", "red", "survives", "finding"):
                 mutant[key] = text
                 mutant.setdefault("place", f"{short}:{number}")
             else:
-                sys.exit(f"{short}:{number}: {key} is none of file, old, new, red, survives")
+                sys.exit(f"{short}:{number}: {key} is none of file, old, new, red, survives, finding")
     return mutants
 
 
 def name(m):
-    return f"{m['place']} {m['file']}: {m['old'].strip()[:60]!r}"
+    return f"{m['place']} {m.get('finding', '')} {m['file']}: {m['old'].strip()[:60]!r}"
 
 
 def source(m, root):
@@ -151,7 +152,7 @@ def main():
     only_check = "--check" in arguments
     pattern = ([a for a in arguments if a != "--check"] or [""])[0]
     lists = [os.environ["LIST"]] if "LIST" in os.environ else sorted(glob.glob(os.path.join(HERE, "*.txt")))
-    mutants = [m for path in lists for m in read_list(path) if pattern in m["file"] + m["old"]]
+    mutants = [m for path in lists for m in read_list(path) if pattern in m["file"] + m["old"] + m.get("finding", "")]
     stale = [f"{name(m)}: {wrong(m)}" for m in mutants if wrong(m)]
     if stale or only_check:
         print("\n".join(stale) or f"{len(mutants)} mutants apply")

@@ -44,3 +44,9 @@ assert all["n"] == all["distinct"] == stages["practise"]["data"][0]["held_out"],
 known = stages["known"]["eval"]["rows.jsonl"]
 assert known["n"] == known["distinct"] == 30 and known["no_holdout"], known
 END_OF_FILE
+
+# A row without a prompt is nothing to sample an answer to.
+printf '{"text": "a"}\n{"text": "b"}\n' >"$dir/text.jsonl"
+if "$R1" run "$dir/mine.yaml" --threads 1 --quiet --until practise --set learn.epochs=1 --set "practise.tasks=[{file: $dir/text.jsonl}]" --out "$dir/text" \
+    >"$dir/out" 2>"$said"; then complain "RL on plain text"; fi
+has 'a row of text is plain text ("text"): there is no prompt to sample an answer to'
