@@ -332,16 +332,19 @@ static void pump(External *e, Exchange *b)
     else if (!open && b->open > 0) restart(e, b, "crashed");
 }
 
-/* Replies nobody asked for: without ids the program is out of step. (Lines that are no object are nothing.) */
+/* Replies nobody asked for: without ids the program is out of step. Part of a line is one too; lines that are no object are
+ * nothing. */
 static bool has_extra(External *e)
 {
     if (e->process.pid == 0) return false;
-    bool open = read_some(e);
+    bool open = read_some(e), extra = !open;
     char *at = e->replies.p, *end = at + e->replies.n, *newline;
-    bool extra = !open;
-    while (at != NULL && (newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+    while (at != NULL && at < end) {
+        newline = memchr(at, '\n', (size_t)(end - at));
+        char *stop = newline != NULL ? newline : end;
         if (*at == '{') extra = true;
-        else skip_line(e, at, (size_t)(newline - at));
+        if (*at == '{' || newline != NULL) skip_line(e, at, (size_t)(stop - at));
+        if (newline == NULL) break;
         at = newline + 1;
     }
     e->replies.n = at != NULL ? (size_t)(end - at) : 0;

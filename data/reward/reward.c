@@ -139,7 +139,7 @@ static void note(RewardSet *r, int component, const ExternalReply *replies, int 
     const char *line = external_skipped(e);
     int first = 0;
     if (line != NULL)
-        text_addf(&r->notice, "%sreward %s: a line of its program is no reply and was skipped (said once): %s",
+        text_addf(&r->notice, "%sreward %s: a line of its program answers no request and was skipped (said once): %s",
                   r->notice.n ? "\n" : "", s->name, line);
     if (failed == 0) return;
     while (first < n && !replies[first].failed) first++;
@@ -157,11 +157,13 @@ static void note(RewardSet *r, int component, const ExternalReply *replies, int 
 static bool check_answers(const RewardSet *r, int component, const ExternalReply *replies, int n, int failed,
                           Status *st)
 {
-    const External *e = r->programs[component];
+    External *e = r->programs[component];
     if (failed < n || external_answered(e)) return true;
     Text text = {0};
     text_addf(&text, "reward %s: the program `%.200s` never gave a score: of %d requests all failed (%s)",
               r->specs[component].name, r->specs[component].command, n, replies[0].reason);
+    const char *line = external_skipped(e);
+    if (line != NULL) text_addf(&text, "; it wrote a line that answers no request ({\"score\": NUMBER}): %s", line);
     add_said(&text, e);
     fail(st, "%s", text.p);
     free(text.p);

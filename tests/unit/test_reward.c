@@ -332,6 +332,26 @@ static void test_external_never_answers(void **state)
     reward_close(r);
 }
 
+/* What the program wrote instead is in the sentence. */
+static void test_external_other_lines(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"while read -r l; do echo 0.5; done",
+                                           "while read -r l; do echo '{\"id\": 99, \"score\": 0.5}'; done"};
+    for (int i = 0; i < 2; i++) {
+        Status st = {0};
+        RewardSpec spec = {.kind = REWARD_EXTERNAL, .name = "judge", .weight = 1, .timeout = 0.3, .startup = 0.3};
+        snprintf(spec.command, sizeof spec.command, "%s", commands[i]);
+        RewardSet *r = reward_open(&spec, 1, &st);
+        RewardInput in = input("<think>0</think><answer>773</answer>");
+        RewardOutput out;
+        assert_false(reward_score(r, &in, &out, 1, &st));
+        assert_true(says(&st, "all failed (timeout"));
+        assert_true(says(&st, i ? "answers no request ({\"score\": NUMBER}): {\"id\": 99" : "answers no request ({\"score\": NUMBER}): 0.5"));
+        reward_close(r);
+    }
+}
+
 /* Words of a command, and an edited program as another program. */
 static void test_command_hash(void **state)
 {
@@ -355,9 +375,17 @@ static void test_external_out_of_step(void **state)
     for (int i = 0; i < 3; i++) {
         external_score(e, lines, 1, &reply);
         assert_true(reply.failed || reply.score == 1); /* failed: the second one was there already */
+        if (i) assert_true(external_skipped(e) || i > 1); /* the reply to nobody is shown once */
         nanosleep(&(struct timespec){0, 500000000},
                   NULL); /* time for the second line to arrive, on a busy machine too */
     }
+    external_close(e);
+    /* Its third reply to one request lacks its end yet. */
+    e = external_open("read -r l; printf '{\"score\": 1}\\n{\"score\": 0}\\n{\"sco'; read -r l; read -r l", 5, 5);
+    char *two[] = {"{}", "{}"};
+    ExternalReply replies[2];
+    external_score(e, two, 2, replies);
+    assert_true(replies[0].failed && replies[1].failed);
     external_close(e);
 }
 
@@ -456,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_external_ids),
         cmocka_unit_test(test_external_startup),
         cmocka_unit_test(test_external_never_answers),
+        cmocka_unit_test(test_external_other_lines),
         cmocka_unit_test(test_command_hash),
         cmocka_unit_test(test_external_cache),
         cmocka_unit_test(test_external_failures_are_asked_again),
