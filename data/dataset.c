@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base/check.h"
 #include "core/base/hash.h"
@@ -58,7 +59,7 @@ static bool read_line(Dataset *d, int *capacity, const char *line, size_t length
 {
     DatasetRow row = {.line = number};
     Status fault = {0};
-    row.row = json_parse(line, length, "the line", &fault);
+    row.row = json_parse_line(line, length, &fault);
     if (row.row == NULL || !row_read(&row, &fault)) {
         row_free(&row);
         return fail(st, "%s: line %d: %s (fix the line, or use --skip-bad to skip such lines)", d->path, number,
@@ -92,6 +93,26 @@ static bool read_lines(Dataset *d, FILE *file, bool skip_bad, Status *st)
     if (ok && ferror(file)) ok = fail(st, "%s: reading failed: %s", d->path, strerror(errno));
     free(line);
     return ok;
+}
+
+/* JSON or a table that is no JSON lines, by the file's first line or name: what it is, in the place of what was wrong in it. */
+static bool other_format(const char *path, Status *st)
+{
+    char line[4096] = "";
+    FILE *file = fopen(path, "rb");
+    bool some = file != NULL && fgets(line, sizeof line, file) != NULL;
+    if (file != NULL) fclose(file);
+    const char *start = line + strspn(line, " \t\r\n\xef\xbb\xbf"), *dot = strrchr(path, '.');
+    if (!some) return false;
+    bool table = dot != NULL && (strcasecmp(dot, ".csv") == 0 || strcasecmp(dot, ".tsv") == 0);
+    bool open = *start == '{' && start[1 + strspn(start + 1, " \t\r\n")] == '\0';
+    if (*start != '[' && !open && !table) return false;
+    status_clear(st);
+    if (table) fail(st, "%s is a table by its name: convert it to JSON lines first, an object a row", path);
+    else
+        fail(st, "%s is JSON, but not JSON lines: write one object a line (jq -c '%s' FILE)", path,
+             *start == '[' ? ".[]" : ".");
+    return true;
 }
 
 /* The file's name without folder and ending. */
@@ -129,8 +150,9 @@ Dataset *dataset_read(const char *path, double heldout, bool skip_bad, Status *s
     bool ok = read_lines(d, file, skip_bad, st);
     fclose(file);
     if (ok && d->n == 0) ok = fail(st, "%s holds no usable row (%d broken)", path, d->skipped);
-    if (!ok) stand_in(path, st);
+    if (d->n == 0 || d->skipped > 0) ok = !other_format(path, st) && ok;
     if (!ok) {
+        stand_in(path, st);
         dataset_free(d);
         return NULL;
     }

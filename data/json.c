@@ -7,6 +7,7 @@
 #undef json_is_number
 #include "data/json.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +16,63 @@
 #include "core/base/check.h"
 #include "data/utf8.h"
 
+static Json *load(const char *text, size_t length, json_error_t *error)
+{
+    return json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, error);
+}
+
 Json *json_parse(const char *text, size_t length, const char *where, Status *st)
 {
     json_error_t error;
-    size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES;
-    Json *v = json_loadb(text, length, flags, &error);
+    Json *v = load(text, length, &error);
     if (v) return v;
     if (error.line < 1) error.line = 1;
     char *what = utf8_repair(error.text, strlen(error.text), NULL);
     fail(st, "%s: line %d: %s", where, error.line, what);
+    free(what);
+    return NULL;
+}
+
+/* The line with integers of 19 digits and more, which 64 bits may not hold, in quotes; *n becomes its length. Caller frees. */
+static char *quote_large(const char *line, size_t *n)
+{
+    enum { LARGE = 19 };
+    char *out = malloc(2 * *n + 1);
+    CHECK(out);
+    size_t to = 0;
+    bool inside = false;
+    for (size_t i = 0; i < *n;) {
+        size_t sign = line[i] == '-', digits = 0;
+        while (!inside && i + sign + digits < *n && isdigit((unsigned char)line[i + sign + digits])) digits++;
+        size_t all = digits ? sign + digits : 1;
+        bool real = i + all < *n && memchr(".eE", line[i + all], 3);
+        bool quoted = digits >= LARGE && !real;
+        if (quoted) out[to++] = '"';
+        memcpy(out + to, line + i, all);
+        to += all;
+        if (quoted) out[to++] = '"';
+        if (inside && line[i] == '\\' && i + 1 < *n) out[to++] = line[i + all++];
+        else if (!digits && line[i] == '"') inside = !inside;
+        i += all;
+        /* The rest of a real number is no integer of its own. */
+        while (real && i < *n && (isalnum((unsigned char)line[i]) || memchr(".+-", line[i], 3))) out[to++] = line[i++];
+    }
+    *n = to;
+    return out;
+}
+
+Json *json_parse_line(const char *line, size_t length, Status *st)
+{
+    json_error_t error;
+    Json *v = load(line, length, &error);
+    if (!v && json_error_code(&error) == json_error_numeric_overflow) {
+        char *quoted = quote_large(line, &length);
+        v = load(quoted, length, &error);
+        free(quoted);
+    }
+    if (v) return v;
+    char *what = utf8_repair(error.text, strlen(error.text), NULL);
+    fail(st, "%s", what);
     free(what);
     return NULL;
 }

@@ -20,6 +20,8 @@ typedef struct json_t Json;
 /* Parses `length` bytes (strings may hold U+0000; duplicate keys, keys with U+0000 and nesting deeper than 2,048 are
  * refused). `where` names the source in the sentence: "WHERE: line L: what". */
 Json *json_parse(const char *text, size_t length, const char *where, Status *st);
+/* A line of JSON lines: the sentence names no place, and an integer beyond 64 bits is a string of its digits. */
+Json *json_parse_line(const char *line, size_t length, Status *st);
 Json *json_read(const char *path, Status *st);
 void json_free(Json *v);
 Json *json_copy(const Json *v); /* deep */

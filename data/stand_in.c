@@ -30,6 +30,9 @@ static const Kind kinds[] = {
     KIND("PK\x03\x04",
          "a zip archive (PyTorch's .bin and .pt are such): r1 reads safetensors, GGUF, .h5 and JSON lines"),
     KIND("PAR1", "a Parquet file: convert it to JSON lines first"),
+    KIND("ARROW1", "an Arrow file: convert it to JSON lines first"),
+    KIND("\xff\xfe", "UTF-16 text: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)"),
+    KIND("\xfe\xff", "UTF-16 text: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)"),
 };
 
 static const char *kind_of(const char *bytes, size_t n)

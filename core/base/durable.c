@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void folder_of(const char *path, char *folder, size_t size)
@@ -44,9 +45,17 @@ void durable_sweep(const char *path)
     closedir(dir);
 }
 
+bool durable_special(const char *path)
+{
+    struct stat s;
+    return !stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
 bool durable_begin(Durable *d, const char *path, Status *st)
 {
     if (strlen(path) >= sizeof d->path) return fail(st, "path %.60s... is too long: choose a shorter one", path);
+    if (durable_special(path))
+        return fail(st, "%s is a device, a pipe or a socket, which a file would replace: name a file", path);
     strcpy(d->path, path);
     snprintf(d->temp, sizeof d->temp, "%s.tmp.%ld", path, (long)getpid());
     durable_sweep(path);

@@ -11,7 +11,10 @@ typedef struct Durable {
     char path[4096], temp[4096 + 32];
 } Durable;
 
-/* Names the temporary file, and removes those left for the same path by processes that are no more. */
+/* Whether the path is there and no file or folder (/dev/null, a pipe): a rename would take it away. */
+bool durable_special(const char *path);
+/* Names the temporary file, and removes those left for the same path by processes that are no more. A special path is
+ * refused. */
 bool durable_begin(Durable *d, const char *path, Status *st);
 /* Only the latter: for a path that will not be written again. */
 void durable_sweep(const char *path);

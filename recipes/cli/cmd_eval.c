@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/base/durable.h"
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/model/eval_numbers.h"
@@ -44,6 +45,7 @@ typedef struct Evaluation {
     int n_sources;
     CorpusSpec reasoning, general;
     FILE *dump;
+    Durable dumped; /* the file of `dump` */
     EvalRows *rows; /* --problems */
     NeedleGrid needles;
     OpenModel judge; /* --rm */
@@ -341,6 +343,29 @@ static bool write_rows(Evaluation *e, const EvalResult *r, Status *st)
     return ok;
 }
 
+/* --dump: a file is replaced when the evaluation is done; a pipe or a device is written to. */
+static bool open_dump(Evaluation *e, Status *st)
+{
+    const char *path = e->args->dump, *place = path;
+    if (!durable_special(path)) {
+        if (!durable_begin(&e->dumped, path, st)) return false;
+        place = e->dumped.temp;
+    }
+    e->dump = fopen(place, "w");
+    return e->dump || durable_fail(path, errno, st);
+}
+
+static bool close_dump(Evaluation *e, bool ok, Status *st)
+{
+    if (!e->dump) return ok;
+    if ((ferror(e->dump) | fclose(e->dump)) && ok) ok = durable_fail(e->args->dump, errno, st);
+    e->dump = NULL;
+    if (!e->dumped.temp[0]) return ok;
+    if (ok) return durable_commit(&e->dumped, st);
+    durable_abandon(&e->dumped);
+    return false;
+}
+
 static bool run(Evaluation *e, Status *st)
 {
     const EvalArgs *a = e->args;
@@ -352,16 +377,14 @@ static bool run(Evaluation *e, Status *st)
     if (file->checkpoint && file->checkpoint->meta.recipe)
         e->recipe = recipe_parse_resolved(file->checkpoint->meta.recipe, a->model, st);
     if (st->failed || !add_sources(e, st) || !open_judge(e, st)) return false;
-    if (a->dump && !(e->dump = fopen(a->dump, "w")))
-        return fail(st, "%s: cannot be written: %s", a->dump, strerror(errno));
     EvalSpec spec = spec_of(e);
     const char *effort = a->effort ? a->effort : e->recipe ? e->recipe->eval.effort : "";
     if (effort[0] && !effort_read(effort, spec.max_tokens, &spec.effort))
         return fail(st, "--effort %s: expected low, medium, high, TOKENS or +TOKENS", effort);
     if (a->problems) e->rows = eval_rows_new(file->tokenizer, spec.k);
+    if (a->dump && !open_dump(e, st)) return false;
     bool ok = evaluate(e->model.policy, &voice, &spec, &r, st);
-    if (e->dump && fclose(e->dump) && ok)
-        ok = fail(st, "%s: cannot be written to its end: %s", a->dump, strerror(errno));
+    ok = close_dump(e, ok, st);
     if (!ok) return false;
     ok = write_rows(e, &r, st);
     if (a->json) {

@@ -55,6 +55,14 @@ static int unknown_command(const char *name)
     return 2;
 }
 
+/* The exit code of a command whose output must have been written. */
+static int written(int code)
+{
+    if (!fflush(stdout) && !ferror(stdout)) return code;
+    perror("r1: standard output cannot be written");
+    return code ? code : 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -63,22 +71,17 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         print_help(stdout);
-        return 0;
+        return written(0);
     }
     if (!strcmp(argv[1], "--version")) {
         version_print(stdout);
-        return 0;
+        return written(0);
     }
     machine_wait_briefly(argv);
     interrupt_catch();
     for (int i = 0; i < COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name)) continue;
-        int code = commands[i].run(argc - 1, argv + 1);
-        if (fflush(stdout) || ferror(stdout)) {
-            perror("r1: standard output cannot be written");
-            return code ? code : 1;
-        }
-        return code;
+        return written(commands[i].run(argc - 1, argv + 1));
     }
     return unknown_command(argv[1]);
 }

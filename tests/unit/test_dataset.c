@@ -64,6 +64,12 @@ static void test_kinds(void **state)
         /* Texts are JSON's, not C's; what nobody reads may be anything. */
         {"{\"prompt\": \"a\\u0000b\", \"completion\": \"c\\u0000d\", \"meta\": {\"x\": \"\\u0000\"}}", ROW_COMPLETION,
          "a\uFFFDb", "c\uFFFDd", NULL, "c\uFFFDd"},
+        /* Integers beyond 64 bits are their digits; reals and texts stay. */
+        {"{\"prompt\": \"a 99999999999999999999 \\\" 99999999999999999999\", \"id\": 18446744073709551615, \"x\": "
+         "[-99999999999999999999, "
+         "12345678901234567890.5, 1e-99999999999999999999], \"answer\": 123456789012345678901234567890}",
+         ROW_RL, "a 99999999999999999999 \" 99999999999999999999", "123456789012345678901234567890", NULL,
+         "123456789012345678901234567890"},
         /* Thoughts, parts and tools of messages. */
         {"{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"1+1\"}]}, "
          "{\"role\": \"assistant\", \"reasoning_content\": \"one and one\", \"content\": \"2\"}]}",
@@ -152,6 +158,20 @@ static void test_files(void **state)
     st = (Status){0};
     assert_null(read_text("{\"text\": \"a\"}", 0.7, true, &st));
     assert_true(says(&st, "0.5"));
+    /* JSON that is no JSON lines is told as what it is, with --skip-bad too. */
+    static const char *const others[] = {"[{\"text\": \"a\"}]",
+                                         "\xef\xbb\xbf[\n {\"text\": \"a\"},\n {\"text\": \"b\"}\n]\n",
+                                         "{\n \"text\": \"a\"\n}\n"};
+    for (int i = 0; i < 6; i++) {
+        st = (Status){0};
+        assert_null(read_text(others[i / 2], 0, i % 2, &st));
+        assert_true(
+            says(&st, i < 4 ? "not JSON lines: write one object a line (jq -c '.[]' FILE)" : "(jq -c '.' FILE)"));
+    }
+    st = (Status){0};
+    scratch_put("table.CSV", "prompt,answer\n1+1,2\n", 20);
+    assert_null(dataset_read(scratch_path("table.CSV"), 0, true, &st));
+    assert_true(says(&st, "is a table by its name"));
     st = (Status){0};
     assert_null(dataset_read("/", 0, false, &st));
     assert_true(st.failed);

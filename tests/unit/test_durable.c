@@ -116,12 +116,29 @@ static void leftovers(void **state)
     assert_int_equal(scratch_count("c.json.tmp.999999999"), 0);
 }
 
+/* A rename would put a file in the place of /dev/null. */
+static void special(void **state)
+{
+    (void)state;
+    Status st = {0};
+    Durable d;
+    struct stat s;
+    assert_int_equal(mkfifo(scratch_path("pipe"), 0600), 0);
+    assert_false(durable_write(scratch_path("pipe"), "x", 1, &st));
+    assert_true(says(&st, "pipe is a device, a pipe or a socket"));
+    assert_true(!stat(scratch_path("pipe"), &s) && S_ISFIFO(s.st_mode));
+    status_clear(&st);
+    assert_false(durable_begin(&d, "/dev/null", &st));
+    assert_true(durable_special("/dev/null") && !durable_special("/tmp") && !durable_special(scratch_path("none")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order),
         cmocka_unit_test(failures),
         cmocka_unit_test(leftovers),
+        cmocka_unit_test(special),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

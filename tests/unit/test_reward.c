@@ -347,7 +347,8 @@ static void test_external_other_lines(void **state)
         RewardOutput out;
         assert_false(reward_score(r, &in, &out, 1, &st));
         assert_true(says(&st, "all failed (timeout"));
-        assert_true(says(&st, i ? "answers no request ({\"score\": NUMBER}): {\"id\": 99" : "answers no request ({\"score\": NUMBER}): 0.5"));
+        assert_true(says(&st, i ? "answers no request ({\"score\": NUMBER}): {\"id\": 99"
+                                : "answers no request ({\"score\": NUMBER}): 0.5"));
         reward_close(r);
     }
 }
@@ -374,7 +375,7 @@ static void test_external_out_of_step(void **state)
     ExternalReply reply;
     for (int i = 0; i < 3; i++) {
         external_score(e, lines, 1, &reply);
-        assert_true(reply.failed || reply.score == 1); /* failed: the second one was there already */
+        assert_true(reply.failed || reply.score == 1);    /* failed: the second one was there already */
         if (i) assert_true(external_skipped(e) || i > 1); /* the reply to nobody is shown once */
         nanosleep(&(struct timespec){0, 500000000},
                   NULL); /* time for the second line to arrive, on a busy machine too */

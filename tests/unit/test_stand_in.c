@@ -27,6 +27,8 @@ static void kinds(void **state)
         {"f.zst", "\x28\xb5\x2f\xfd\x00", 5, "compressed by zstd"},
         {"g.bin", "PK\x03\x04....", 8, "a zip archive"},
         {"h.parquet", "PAR1....", 8, "a Parquet file"},
+        {"i.jsonl", "ARROW1\0\0", 8, "an Arrow file"},
+        {"j.jsonl", "\xff\xfe{\0\"\0", 6, "iconv -f UTF-16"},
         {"m.gguf.part2", "....", 4, "by its name a part of a split file: put the parts together first (cat "},
         {"m.gguf.part1of3", "....", 4, "a part of a split file"},
         {"m.safetensors.00", "....", 4, "a part of a split file"},

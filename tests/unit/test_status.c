@@ -83,6 +83,12 @@ static void test_long_texts_are_cut_not_overrun(void **state)
     fail_prefix(&s.st, "%s", longer);
     assert_true(strlen(s.st.text) < sizeof s.st.text);
     for (size_t i = 0; i < sizeof s.guard; i++) assert_int_equal(s.guard[i], 'g');
+    /* The middle goes: the cause stands at the end. */
+    Status st = {0};
+    fail(&st, "cannot read %s\xe6\x97\xa5%s: no such file", longer, longer);
+    assert_memory_equal(st.text, "cannot read xxx", 15);
+    assert_non_null(strstr(st.text, "x .. x"));
+    assert_string_equal(st.text + strlen(st.text) - 16, "xx: no such file");
 }
 
 int main(void)
