@@ -79,6 +79,21 @@ static void reserve(H5Writer *w, Pieces *pieces, const char *name, H5Type type, 
     if (piece.bytes) pieces_add(pieces, piece);
 }
 
+/* unit: "unit_" of a stage's own tensors, else "". */
+static void write_tensors(H5Writer *w, Pieces *pieces, const Attachments *a, const char *unit)
+{
+    char name[512];
+    for (int i = 0; i < a->ntensors; i++) {
+        const StTensor *t = &a->tensors[i].tensor;
+        uint64_t head[10] = {t->dtype, (uint64_t)t->ndim};
+        memcpy(head + 2, t->shape, sizeof t->shape);
+        snprintf(name, sizeof name, "%stensors/%s", unit, t->name);
+        reserve(w, pieces, name, H5_U8, 1, (uint64_t[]){t->bytes}, (Piece){.data = t->data});
+        snprintf(name, sizeof name, "%stensor_shapes/%s", unit, t->name);
+        h5_write(w, name, H5_U64, 1, (uint64_t[]){10}, head);
+    }
+}
+
 /* tensors: those too, which a base has itself. */
 static void write_attachments(H5Writer *w, Pieces *pieces, const Attachments *a, bool tensors)
 {
@@ -87,15 +102,7 @@ static void write_attachments(H5Writer *w, Pieces *pieces, const Attachments *a,
         snprintf(name, sizeof name, "files/%s", a->files[i].name);
         h5_write_bytes(w, name, a->files[i].bytes, a->files[i].length);
     }
-    for (int i = 0; tensors && i < a->ntensors; i++) {
-        const StTensor *t = &a->tensors[i].tensor;
-        uint64_t head[10] = {t->dtype, (uint64_t)t->ndim};
-        memcpy(head + 2, t->shape, sizeof t->shape);
-        snprintf(name, sizeof name, "tensors/%s", t->name);
-        reserve(w, pieces, name, H5_U8, 1, (uint64_t[]){t->bytes}, (Piece){.data = t->data});
-        snprintf(name, sizeof name, "tensor_shapes/%s", t->name);
-        h5_write(w, name, H5_U64, 1, (uint64_t[]){10}, head);
-    }
+    if (tensors) write_tensors(w, pieces, a, "");
 }
 
 static void write_block(H5Writer *w, Pieces *pieces, const char *name, const float *block, size_t n)
@@ -164,6 +171,7 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     write_block(w, pieces, "optim/v", c->v, table->state_total);
     write_block(w, pieces, "reference", c->reference, table->state_total);
     write_attachments(w, pieces, &c->meta->attached, !c->meta->base);
+    write_tensors(w, pieces, &c->meta->state, "unit_");
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
 }
 
@@ -335,6 +343,7 @@ typedef struct Attaching {
     H5Reader *r;
     Attachments *to;
     const char *path;
+    const char *unit; /* "unit_" of a stage's own tensors, else "" */
     Status *st;
 } Attaching;
 
@@ -377,9 +386,9 @@ static bool read_tensor(const char *name, void *context)
     size_t length = 0;
     StTensor t = {.name = name};
     Status unread = {0};
-    snprintf(full, sizeof full, "tensor_shapes/%.400s", name);
+    snprintf(full, sizeof full, "%stensor_shapes/%.400s", a->unit, name);
     bool ok = h5_read(a->r, full, H5_U64, 10, head, &unread) && describe(head, &t);
-    snprintf(full, sizeof full, "tensors/%.400s", name);
+    snprintf(full, sizeof full, "%stensors/%.400s", a->unit, name);
     t.data = ok ? h5_read_bytes(a->r, full, &length) : NULL;
     if (t.data && length == t.bytes) {
         attach_tensor(a->to, &t, true);
@@ -481,9 +490,15 @@ static bool read_optimizer(H5Reader *r, const char *path, Checkpoint *c, Status 
 
 static bool read_attachments(H5Reader *r, const char *path, Attachments *out, Status *st)
 {
-    Attaching a = {r, out, path, st};
+    Attaching a = {r, out, path, "", st};
     h5_each(r, "files", read_file, &a);
     if (!st->failed) h5_each(r, "tensor_shapes", read_tensor, &a);
+    return !st->failed;
+}
+
+static bool read_unit(H5Reader *r, const char *path, Attachments *out, Status *st)
+{
+    h5_each(r, "unit_tensor_shapes", read_tensor, &(Attaching){r, out, path, "unit_", st});
     return !st->failed;
 }
 
@@ -495,7 +510,8 @@ static bool read_all(H5Reader *r, const char *path, unsigned parts, Checkpoint *
         if (checkpoint_holds(&c->meta, i)) *(is_bf16(r, &c->table.params[i]) ? &c->has_bf16 : &c->has_f32) = true;
     if (parts & CHECKPOINT_WEIGHTS && !read_weights(r, path, c, st)) return false;
     if (parts & CHECKPOINT_ATTACHED && !read_attachments(r, path, &c->meta.attached, st)) return false;
-    return !(parts & CHECKPOINT_OPTIMIZER) || read_optimizer(r, path, c, st);
+    return !(parts & CHECKPOINT_OPTIMIZER) ||
+           (read_optimizer(r, path, c, st) && read_unit(r, path, &c->meta.state, st));
 }
 
 Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st)
@@ -550,5 +566,6 @@ void checkpoint_free(Checkpoint *c)
     free(c->meta.held);
     h5_reader_close(c->open);
     attachments_free(&c->meta.attached);
+    attachments_free(&c->meta.state);
     free(c);
 }

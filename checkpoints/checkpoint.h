@@ -2,7 +2,8 @@
  * complete; /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a
  * tensor (an import keeps bf16 ones as they are); /optim/m, /optim/v and /reference f32, whole blocks in the order of the
  * parameter table (layout_sha256 is of its names, places and sizes); of a partly trained model they hold what has a
- * Param.state, and /optim/chosen u8 has a flag a parameter; /files/NAME and /tensors/NAME: the attachments.
+ * Param.state, and /optim/chosen u8 has a flag a parameter; /files/NAME and /tensors/NAME: the attachments;
+ * /unit_tensors/NAME: an unfinished stage's own (meta.state).
  *
  * Where only a part of a model from a file is trained, /meta/base (JSON: path, tensors, sha256) names that file, its base; /model
  * holds the tensors that are not the base's, and attached tensors stay in the base.
@@ -40,8 +41,10 @@ typedef struct CheckpointMeta {
     size_t tokenizer_length;
     char *extra;          /* JSON of the stage's own state (RL: prompt index, history of warnings, ...) */
     Attachments attached; /* of a model that was imported */
-    ModelBase *base;      /* NULL: the file holds every tensor */
-    uint8_t *held;        /* with a base: [table.n] the tensors that the file holds */
+    Attachments
+        state; /* tensors of an unfinished stage beside the model's: PPO's critic. Read with CHECKPOINT_OPTIMIZER */
+    ModelBase *base; /* NULL: the file holds every tensor */
+    uint8_t *held;   /* with a base: [table.n] the tensors that the file holds */
 } CheckpointMeta;
 
 typedef struct Checkpoint {

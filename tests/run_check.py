@@ -97,7 +97,7 @@ def metrics(run, gap=0):
         assert STEP <= set(m), m
         if "reward" in m:
             assert RL <= set(m), RL - set(m)
-            assert m["gap"] is not None or m["zero_groups"] == 1, f"no gap measured in {key}"
+            assert m["gap"] is not None or m["zero_groups"] == 1 or m["grad_norm"] == 0, f"no gap measured in {key}"
             assert (m["gap"] or 0) <= float(gap), f"gap {m['gap']} in {key}"
     for entry in read_json(run, "summary.json")["stages"]:
         have = [s for n, s in seen if n == entry["name"]]

@@ -25,6 +25,7 @@ static const Kind kinds[] = {
     [GRPO_CISPO] = {"cispo", RATIO_TOKEN, PER_BATCH, true, true},
     [GRPO_RLOO] = {"rloo", RATIO_OUTPUT, PER_COMPLETION, false, false},
     [GRPO_REINFORCE_PP] = {"reinforce_pp", RATIO_TOKEN, PER_COMPLETION, false, false},
+    [GRPO_PPO] = {"ppo", RATIO_TOKEN, PER_BATCH, false, true},
 };
 
 const char *grpo_kind_name(int k)

@@ -9,7 +9,9 @@
  *   gspo           arXiv:2507.18071, eqs. 5-7: the ratio of an output is the geometric mean of its tokens' ratios
  *   cispo          arXiv:2506.13585, eqs. 4-5: REINFORCE with the clipped ratio as a coefficient; no token loses its gradient
  *   rloo           arXiv:2402.14740: the ratio of an output; a reward's baseline is the mean of the others in its group
- *   reinforce_pp   arXiv:2501.03262: a token's ratio; rewards are normalised over the batch instead of the group */
+ *   reinforce_pp   arXiv:2501.03262: a token's ratio; rewards are normalised over the batch instead of the group
+ *   ppo            arXiv:1707.06347, eq. 7: a token's ratio, mean over all tokens of the batch; advantages are a critic's
+ *                  (ppo.h), with mean 0 and deviation 1 over the batch where others divide by the group's deviation */
 #ifndef CORE_GRPO_H
 #define CORE_GRPO_H
 
@@ -23,7 +25,8 @@ typedef enum {
     GRPO_GSPO,
     GRPO_CISPO,
     GRPO_RLOO,
-    GRPO_REINFORCE_PP
+    GRPO_REINFORCE_PP,
+    GRPO_PPO
 } GrpoKind;
 /* "grpo", "dr_grpo", ...; NULL after the last. */
 const char *grpo_kind_name(int k);

@@ -164,7 +164,9 @@ static bool check_sources(const Recipe *r, int i, const Node *node, Status *st)
     const RecipeStage *s = &r->stages[i];
     if (!check_reference(r, i, node, "from", s->from, false, st) ||
         !check_reference(r, i, node, "sample_from", s->sample_from, false, st) ||
-        !check_reference(r, i, node, "reward_models", s->reward_models, true, st))
+        !check_reference(r, i, node, "reward_models", s->reward_models, true, st) ||
+        !check_reference(r, i, node, "critic_from", s->critic_from,
+                         strstr(s->critic_from, ".helpful") || strstr(s->critic_from, ".safety"), st))
         return false;
     const RecipeModel *block = s->model == BLOCK_STUDENT ? &r->student : &r->model;
     if (s->model == BLOCK_STUDENT && !s->from[0] && !block->used)
@@ -232,6 +234,35 @@ static bool check_rewards(RecipeStage *s, const Recipe *r, const Node *node, Sta
     return true;
 }
 
+/* Keys of PPO alone, and what it lets others not have. */
+static bool check_ppo(const RecipeRl *rl, const RecipeStage *s, const Node *node, Status *st)
+{
+    bool ppo = rl->loss == GRPO_PPO;
+    if (!ppo && s->critic_from[0])
+        return fail(st, "%s: stage '%s' has critic_from, but only loss: ppo has a critic", place(node, "critic_from"),
+                    s->name);
+    if (!ppo && rl->kl_in_reward)
+        return fail(
+            st,
+            "%s: stage '%s' has kl_in_reward, but a reward of every token is ppo's; the others take the KL as a "
+            "term of the loss",
+            place(node, "kl_in_reward"), s->name);
+    if (!ppo && rl->group < 2)
+        return fail(
+            st,
+            "%s: stage '%s' samples one completion a prompt, but the advantages of %s compare those of a group: "
+            "take 2 or more, or loss: ppo",
+            place(node, "group"), s->name, grpo_kind_name(rl->loss));
+    if (rl->kl_in_reward && !(rl->beta > 0))
+        return fail(st, "%s: stage '%s' has kl_in_reward, so it needs beta > 0: the penalty's weight",
+                    place(node, "kl_in_reward"), s->name);
+    if (rl->kl_in_reward && rl->kl == KL_EXACT)
+        return fail(
+            st, "%s: stage '%s' has kl_in_reward, whose estimate is of the sampled token: k1 (InstructGPT's), k2 or k3",
+            place(node, "kl"), s->name);
+    return true;
+}
+
 static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *st)
 {
     const RecipeRl *rl = &s->rl;
@@ -240,7 +271,8 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
     if (completions > RECIPE_COMPLETIONS)
         return fail(st, "%s: stage '%s' samples %d x %d completions a step; at most %d are possible",
                     place(node, "prompts"), s->name, rl->prompts, rl->group, RECIPE_COMPLETIONS);
-    if (rl->beta > 0 && rl->kl == KL_K1)
+    if (!check_ppo(rl, s, node, st)) return false;
+    if (rl->beta > 0 && rl->kl == KL_K1 && !rl->kl_in_reward)
         return fail(
             st,
             "%s: stage '%s' has kl: k1, whose expected gradient is 0 as a term of the loss, so that nothing holds the "

@@ -120,6 +120,14 @@ typedef struct RecipeOptim {
     double clip; /* global gradient norm; 0: none */
 } RecipeOptim;
 
+/* PPO's critic (core/losses/ppo.h). */
+typedef struct RecipeCritic {
+    double lr;
+    double gamma, lambda;
+    double clip; /* of a value's move from the one before the step's updates; 0: none */
+    int warmup;  /* first steps, in which it alone is trained */
+} RecipeCritic;
+
 typedef struct RecipeRl {
     int prompts, group; /* prompts a step, samples a prompt */
     int max_tokens;     /* of a completion */
@@ -141,6 +149,8 @@ typedef struct RecipeRl {
     bool rollout_bf16;     /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
     Correction correction; /* of what such samplers make different */
     double correction_cap;
+    RecipeCritic critic; /* of loss ppo */
+    bool kl_in_reward;   /* ppo: the KL term is a penalty on every token's reward, in place of one in the loss */
     RecipeRewards rewards;
 } RecipeRl;
 
@@ -152,6 +162,8 @@ typedef struct RecipeStage {
     char from[RECIPE_PATH];          /* "" (initial weights of the model block), an earlier stage, RUN/stage, a model */
     char sample_from[RECIPE_PATH];   /* rejection: policy that samples; distill: teacher; sft: seeds traces ("" none) */
     char reward_models[RECIPE_PATH]; /* rl: the reward_model stage, RUN/stage; "" none */
+    char critic_from
+        [RECIPE_PATH]; /* ppo: a reward model or a policy whose trunk the critic starts as; "": the stage's own start */
 
     int steps;       /* 0 in sft-like kinds: epochs decide */
     BatchRamp batch; /* sequences a step */

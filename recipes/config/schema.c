@@ -282,6 +282,16 @@ static const Field style_fields[] = {
 static const Section style_section = {
     "styles", sizeof(RecipeStage), style_fields, COUNT(style_fields), NULL, NULL, NULL, NULL};
 
+static const Field critic_fields[] = {
+    REAL("lr", rl.critic.lr, "1e-3", 0, 10, 0, "peak learning rate, which falls as the policy's does"),
+    REAL("gamma", rl.critic.gamma, "1", 0, 1, 0, "discount of a token's later rewards"),
+    REAL("lambda", rl.critic.lambda, "0.95", 0, 1, 0, "of the advantages: 1 trusts returns alone, 0 the next value"),
+    REAL("clip", rl.critic.clip, "0.2", 0, 1e6, 0, "how far a step's updates may move a value; 0: no limit"),
+    INT("warmup", rl.critic.warmup, "0", 0, BIG, 0, "first steps, in which the critic alone is trained"),
+};
+static const Section critic_section = {
+    "critic", sizeof(RecipeStage), critic_fields, COUNT(critic_fields), NULL, NULL, NULL, NULL};
+
 static const Field mtp_fields[] = {
     REAL("weight", mtp_weight, "0.3", 0, 100, 0, "lambda; 0: the modules stay as they are"),
     REAL("later", mtp_later, "0.1", 0, 100, 0, "lambda after `after`"),
@@ -307,6 +317,10 @@ static const Field stage_fields[] = {
          "the policy that samples (rejection), teaches (distill), seeds traces (sft)"),
     PATH("reward_models", reward_models, PATH_STAGE, "", RL,
          "stage or RUN/stage of the reward models; needed by helpful_rm and safety_rm"),
+
+    PATH("critic_from", critic_from, PATH_STAGE, "", ROLL,
+         "ppo: what the critic starts as: a reward model (STAGE.helpful), or a policy under a fresh head; empty: the "
+         "stage's start"),
 
     INT("steps", steps, "1000", 1, BIG, PRE, "updates"),
     INT("steps", steps, "150", 1, BIG, RL, "rollouts, each followed by inner_epochs x mini_batches updates"),
@@ -387,15 +401,25 @@ static const Field stage_fields[] = {
           "stop when a quick eval's pass@1 reaches the first number (0: never); above the second is warned of"),
 
     INT("prompts", rl.prompts, "16", 1, 1 << 20, ROLL, "prompts a step"),
-    INT("group", rl.group, "16", 2, 4096, ROLL, "samples a prompt (G)"),
+    INT("group", rl.group, "16", 1, 4096, ROLL, "samples a prompt (G); 1 with ppo alone"),
     INT("max_tokens", rl.max_tokens, "96", 1, 1 << 24, ROLL | REJ, "longest completion"),
     REAL("temperature", rl.temperature, "1", 0.01, 10, ROLL, "of the rollouts, in rollout, training and reference"),
     ENUM("loss", rl.loss, "dr_grpo", grpo_kind_name, ROLL,
          "grpo: DeepSeekMath's token form; dr_grpo: no length or std division; dapo: mean over all tokens; "
          "grpo_sequence: "
-         "R1's ratio of an output; gspo, cispo, rloo, reinforce_pp: core/losses/grpo.h"),
+         "R1's ratio of an output; gspo, cispo, rloo, reinforce_pp: core/losses/grpo.h; ppo: advantages of a critic"),
+    {.key = "critic",
+     .type = FIELD_SECTION,
+     .offset = 0,
+     .count = FIELD_NONE,
+     .initial = "{}",
+     .section = &critic_section,
+     .only = ROLL,
+     .help = "ppo: a second model that foretells a token's later rewards"},
     BOOL("std_normalise", rl.std_normalise, "false", ROLL,
-         "divide advantages by the group's std; default: as the loss's paper (not dr_grpo, rloo, reinforce_pp)"),
+         "divide advantages by the group's std (ppo: by the batch's, mean 0); default: as the loss's paper (not "
+         "dr_grpo, rloo, "
+         "reinforce_pp)"),
     REAL("clip_low", rl.clip_low, "0.2", 0, 1e6, ROLL, "lower clip of the ratio"),
     REAL("clip_high", rl.clip_high, "0.28", 0, 1e6, ROLL, "upper clip of the ratio"),
     REAL("beta", rl.beta, "0", 0, 1000, ROLL, "weight of the KL term; 0: no reference model"),
@@ -403,6 +427,9 @@ static const Field stage_fields[] = {
          "estimator in the loss (not weighted by the ratio of later updates); the exact KL is logged beside it; k1 has "
          "no\n"
          "gradient on average and is refused with beta > 0"),
+    BOOL("kl_in_reward", rl.kl_in_reward, "false", ROLL,
+         "ppo: the KL estimate times beta is taken off every token's reward (InstructGPT), in place of a term of the "
+         "loss"),
     REAL("kl_clamp", rl.kl_clamp, "20", 0.001, 80, ROLL, "largest |log ratio| in the estimator; clamps are counted"),
     REAL("entropy_bonus", rl.entropy_bonus, "0", 0, 100, ROLL, "weight of the entropy in the objective"),
     INT("inner_epochs", rl.inner_epochs, "1", 1, 100, ROLL, "passes over a rollout"),

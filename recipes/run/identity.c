@@ -138,6 +138,7 @@ static bool add_parents(FILE *f, const Run *r, const Unit *u)
         snprintf(name, sizeof name, "%.60s.samples", s->name);
         fprintf(f, "flops: %.17g\n", run_summary_flops(r->folder, name) + run_summary_flops(r->folder, s->name));
     }
+    if (!add_model(f, r, "critic", s->critic_from)) return false;
     return s->kind != STAGE_RL || add_reward_models(f, r, s);
 }
 

@@ -128,7 +128,8 @@ static bool add_all(Inputs *in, const Recipe *r)
     for (int i = 0; i < r->n_stages && ok; i++) {
         const RecipeStage *s = &r->stages[i];
         ok = add_model(in, r, s->from) && add_model(in, r, s->sample_from) && add_model(in, r, s->reward_models) &&
-             add_tasks(in, &s->tasks) && add_tasks(in, &s->preferences) && add_programs(in, &s->rl.rewards);
+             add_model(in, r, s->critic_from) && add_tasks(in, &s->tasks) && add_tasks(in, &s->preferences) &&
+             add_programs(in, &s->rl.rewards);
     }
     return ok;
 }

@@ -167,3 +167,17 @@ Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st
     if (scalar) config.head = HEAD_SCALAR, config.mtp = config.mtp_layers = 0;
     return policy_new(machine_engine(&r->machine), &config, r->recipe->seed, NULL);
 }
+
+Policy *run_critic(Run *r, const RecipeStage *s, Policy *p, Status *st)
+{
+    if (p->placed) {
+        fail(st, "a critic needs its model and the policy's in memory as a whole: raise --memory, or take a loss "
+                 "without one");
+        return NULL;
+    }
+    if (s->critic_from[0]) return open_policy(r, s->critic_from, true, s, NULL, st);
+    PolicyMaster host = policy_master_open(p);
+    Policy *critic = with_scalar_head(r, p->config, &p->engine.table, host.weights);
+    policy_master_close(p, &host);
+    return critic;
+}

@@ -17,6 +17,9 @@ Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st
  * on, whether this succeeds or not; source: no stage of this run made it. */
 Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st);
 
+/* PPO's critic of a stage, as it starts: critic_from, or a copy of the policy's trunk under a fresh scalar head. */
+Policy *run_critic(Run *r, const RecipeStage *s, Policy *p, Status *st);
+
 /* Whether a checkpoint that stands in the run folder was made by this run's recipe. */
 bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st);
 

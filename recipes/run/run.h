@@ -3,6 +3,7 @@
 #ifndef RECIPES_RUN_H
 #define RECIPES_RUN_H
 
+#include "checkpoints/attachments.h"
 #include "data/dataset.h"
 #include "recipes/config/recipe.h"
 #include "recipes/model/voice.h"
@@ -31,6 +32,10 @@ typedef struct UnitKind {
     bool (*open)(struct UnitRun *u, Status *st);
     bool (*step)(struct UnitRun *u, Json *metrics, bool *done, Status *st);
     bool (*save)(struct UnitRun *u, Status *st); /* what must be on disk before a checkpoint is; NULL: nothing */
+    /* Tensors of the unit beside its policy (PPO's critic) that its checkpoints hold, borrowed until take_back; NULL: none. A
+     * unit that resumes finds them in UnitRun.state. */
+    void (*lend)(struct UnitRun *u, Attachments *out);
+    void (*take_back)(struct UnitRun *u);
     void (*close)(struct UnitRun *u);
 } UnitKind;
 
@@ -85,6 +90,7 @@ typedef struct UnitRun {
     double seconds;       /* of work before this process took over, and since */
     double flops;         /* of sampling and training, 2 and 6 per active parameter and token */
     Json *extra;          /* the kind's state that a checkpoint must hold (an object) */
+    Attachments state;    /* what it lent to the checkpoint it resumes from */
 } UnitRun;
 
 #endif

@@ -240,6 +240,7 @@ bool unit_execute(Run *r, const Unit *unit, Status *st)
     state_tier_close(&u);
     policy_free(u.policy);
     json_free(u.extra);
+    attachments_free(&u.state);
     reuse_release(r->reuse);
     return ok;
 }

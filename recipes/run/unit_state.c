@@ -75,10 +75,14 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     if (finished) blocks = (CheckpointBlocks){0};
     PlacedSource source = {p, &host};
     WeightSource weights = placed_source(&source);
+    bool lends = !finished && u->unit->kind->lend;
+    if (lends) u->unit->kind->lend((UnitRun *)u, &meta.state);
     bool ok = p->placed ? checkpoint_save_from(path, &p->config, &p->engine.table, &weights, &blocks, &meta, st)
                         : checkpoint_save(path, &p->config, &p->engine.table, host.weights, blocks.m, blocks.v,
                                           blocks.reference, &meta, st);
     policy_master_close(p, &host);
+    if (lends) u->unit->kind->take_back((UnitRun *)u);
+    attachments_free(&meta.state);
     ops_clocked_phase(r->machine.times, before);
     free(extra);
     free(meta.held);
@@ -210,6 +214,8 @@ static bool take_checkpoint(UnitRun *u, LoadedModel **model, const char *path, S
                     path);
     if (c->m) policy_resume(u->policy, c->m, c->v, c->reference);
     c->m = c->v = c->reference = NULL;
+    u->state = c->meta.state;
+    c->meta.state = (Attachments){0};
     u->policy->optimizer_step = c->meta.optimizer_step;
     u->step = c->meta.step;
     u->cursor = c->meta.cursor;

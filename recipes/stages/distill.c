@@ -31,4 +31,10 @@ static bool rival_open(UnitRun *u, Status *st)
     return rl_open(u, u->unit->stage->rival_lrs[u->unit->variant], flops, st);
 }
 
-const UnitKind unit_rival = {.verb = "train", .open = rival_open, .step = rl_step, .save = rl_save, .close = rl_close};
+const UnitKind unit_rival = {.verb = "train",
+                             .open = rival_open,
+                             .step = rl_step,
+                             .save = rl_save,
+                             .lend = rl_lend,
+                             .take_back = rl_take_back,
+                             .close = rl_close};

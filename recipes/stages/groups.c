@@ -261,6 +261,9 @@ void group_free(Group *g, int G)
         free(g->samples[i].ref_logprobs);
         free(g->samples[i].trainer_logprobs);
         free(g->samples[i].correction);
+        free(g->samples[i].advantages);
+        free(g->samples[i].values);
+        free(g->samples[i].returns);
         free(g->samples[i].text);
     }
     free(g->samples);

@@ -12,12 +12,13 @@ typedef struct Sample {
     float *logprobs;                      /* the sampler's */
     float *entropy, *ref_logprobs;        /* [n], owned; NULL until the trainer has seen it, and without a reference */
     float *trainer_logprobs, *correction; /* [n], owned; before the step's first update; NULL without a correction */
+    float *advantages, *values, *returns; /* [n], owned; of each token, by a critic; NULL without */
     int n;
     bool truncated;
     char *text; /* owned */
     RewardOutput reward;
-    float advantage;
-    float language; /* share of the prompt's language in the think part; 1 when it is empty */
+    float advantage; /* with a critic the mean over its tokens */
+    float language;  /* share of the prompt's language in the think part; 1 when it is empty */
     bool format_ok, thinks;
 } Sample;
 

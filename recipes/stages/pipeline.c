@@ -122,6 +122,7 @@ static void mark_needed(const Recipe *r, const char *name, bool *needed)
     mark_needed(r, s->from, needed);
     mark_needed(r, s->sample_from, needed);
     mark_needed(r, s->reward_models, needed);
+    mark_needed(r, s->critic_from, needed);
 }
 
 /* The stages of a list "A,B" with all that they depend on; NULL: all. */

@@ -1,5 +1,6 @@
-/* rl: GRPO. A step draws prompts, samples a group of completions of each, scores them, turns rewards into advantages and makes
- * inner_epochs x mini_batches updates (DeepSeekMath, arXiv:2402.03300, section 4.1; DeepSeek-R1, arXiv:2501.12948, section 2.2).
+/* rl: GRPO, its relatives and PPO. A step draws prompts, samples a group of completions of each, scores them, turns rewards into
+ * advantages and makes inner_epochs x mini_batches updates (DeepSeekMath, arXiv:2402.03300, section 4.1; DeepSeek-R1,
+ * arXiv:2501.12948, section 2.2).
  * The file reads from the top: the step first, then its parts in the order in which they run. */
 #include "recipes/stages/rl.h"
 
@@ -11,6 +12,7 @@
 #include "core/base/clock.h"
 #include "recipes/run/counts.h"
 #include "recipes/run/sources.h"
+#include "recipes/stages/rl_critic.h"
 #include "recipes/stages/rl_numbers.h"
 #include "recipes/stages/rl_rate.h"
 #include "recipes/stages/rl_report.h"
@@ -100,8 +102,10 @@ static bool refill(UnitRun *u, RlStep *s, Status *st)
 /* rloo and reinforce_pp have a baseline of their own. */
 static bool baseline(UnitRun *u)
 {
+    Rl *r = u->self;
     const RecipeRl *rl = &u->unit->stage->rl;
-    groups_batch_advantages(((Rl *)u->self)->groups, rl->prompts, rl->group, rl->loss);
+    if (r->critic) rl_critic_signal(r->groups, rl->prompts, rl->group);
+    else groups_batch_advantages(r->groups, rl->prompts, rl->group, rl->loss);
     return true;
 }
 
@@ -117,8 +121,9 @@ static bool update_all(UnitRun *u, RlStep *s, Status *st)
     RlPicked picked = rl_pick(r->groups, rl->prompts, rl);
     int parts = rl_part_count(&picked, rl), *order = malloc(((size_t)picked.n + 1) * sizeof *order);
     CHECK(order != NULL);
-    if (picked.n) s->numbers.lr = (double)rl_rate(u);
+    if (picked.n) s->numbers.lr = (double)rl_rate(u, r->lr);
     correct(u, s, &picked, parts);
+    if (r->critic && picked.n) rl_critic_judge(u, &picked, &s->numbers);
     bool ok = true;
     for (int epoch = 0; epoch < rl->inner_epochs && ok; epoch++) {
         rl_order(order, &picked, parts, run_seed(u->run, u->unit), (uint32_t)(u->step * rl->inner_epochs + epoch));
@@ -142,6 +147,9 @@ static bool update(UnitRun *u, RlStep *s, const RlPicked *picked, const RlPart *
 {
     Rl *r = u->self;
     rl_batch_fill(&r->batch, r->groups, u->unit->stage->rl.group, picked, part);
+    if (r->critic && !rl_critic_update(u, &s->numbers, st))
+        return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
+    if (r->critic && u->step < u->unit->stage->rl.critic.warmup) return true; /* the critic alone */
     GrpoLoss grpo = loss_of(u, &r->batch);
     TrainOut out = gradients(u, &r->batch, &grpo);
     if (!isfinite(out.loss))
@@ -359,4 +367,10 @@ static bool open_stage(UnitRun *u, Status *st)
     return rl_open(u, u->unit->stage->optim.lr, 0, st);
 }
 
-const UnitKind unit_rl = {.verb = "train", .open = open_stage, .step = rl_step, .save = rl_save, .close = rl_close};
+const UnitKind unit_rl = {.verb = "train",
+                          .open = open_stage,
+                          .step = rl_step,
+                          .save = rl_save,
+                          .lend = rl_lend,
+                          .take_back = rl_take_back,
+                          .close = rl_close};

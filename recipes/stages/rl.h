@@ -1,5 +1,5 @@
 /* Reinforcement learning by GRPO, shared by the rl stages and by distillation's rival: the state of a unit between its files
- * rl.c (the step), rl_state.c, rl_rate.c, rl_batch.c, rl_numbers.c, rl_report.c. */
+ * rl.c (the step), rl_state.c, rl_rate.c, rl_batch.c, rl_critic.c, rl_numbers.c, rl_report.c. */
 #ifndef RECIPES_STAGE_RL_H
 #define RECIPES_STAGE_RL_H
 
@@ -15,9 +15,10 @@ typedef struct Rl {
     GroupSource source;
     Group *groups, *fresh; /* [prompts]; fresh: of a refill */
     RlBatch batch;
+    struct RlCritic *critic; /* of ppo (rl_critic.h); NULL: none */
     RolloutWriter *rollouts;
     char *replies;       /* file of the external programs' replies */
-    double lr;           /* peak learning rate */
+    double lr;           /* the policy's peak learning rate */
     double flops;        /* budget at which the unit is done; 0: `total` steps */
     int64_t since_reset; /* steps since the reference was set */
 } Rl;

@@ -53,7 +53,8 @@ static void batch_room(RlBatch *b, int m)
     if (m <= b->capacity) return;
     b->capacity = m + m / 2;
     size_t n = (size_t)b->capacity;
-    float **lists[] = {&b->weight, &b->advantage, &b->old_lp, &b->ref_lp, &b->ratio, &b->kl, &b->correction};
+    float **lists[] = {&b->weight, &b->advantage,  &b->old_lp, &b->ref_lp, &b->ratio,
+                       &b->kl,     &b->correction, &b->value,  &b->returns};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         *lists[i] = realloc(*lists[i], n * sizeof(float));
         CHECK(*lists[i] != NULL);
@@ -81,7 +82,9 @@ static void add_completion(RlBatch *b, const Group *g, const Sample *s, float we
     batch_room(b, b->tokens.m);
     for (int i = 0; i < s->n; i++) {
         b->weight[at + i] = weight;
-        b->advantage[at + i] = s->advantage;
+        b->advantage[at + i] = s->advantages ? s->advantages[i] : s->advantage;
+        b->value[at + i] = s->values ? s->values[i] : 0.0f;
+        b->returns[at + i] = s->returns ? s->returns[i] : 0.0f;
         b->old_lp[at + i] = s->trainer_logprobs ? s->trainer_logprobs[i] : s->logprobs[i];
         b->correction[at + i] = s->correction ? s->correction[i] : 1.0f;
         b->output[at + i] = b->n_outputs;
@@ -102,7 +105,8 @@ void rl_batch_fill(RlBatch *b, const Group *groups, int G, const RlPicked *picke
 
 void rl_batch_free(RlBatch *b)
 {
-    float *lists[] = {b->weight, b->advantage, b->old_lp, b->ref_lp, b->ratio, b->kl, b->correction};
+    float *lists[] = {b->weight, b->advantage,  b->old_lp, b->ref_lp, b->ratio,
+                      b->kl,     b->correction, b->value,  b->returns};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) free(lists[i]);
     free(b->flags);
     free(b->output);
@@ -116,7 +120,7 @@ GrpoConfig rl_grpo_config(const RecipeRl *rl)
     return (GrpoConfig){.kind = rl->loss,
                         .clip_low = (float)rl->clip_low,
                         .clip_high = (float)rl->clip_high,
-                        .beta = (float)rl->beta,
+                        .beta = rl->kl_in_reward ? 0.0f : (float)rl->beta,
                         .estimator = rl->kl,
                         .log_clamp = (float)rl->kl_clamp,
                         .entropy_bonus = (float)rl->entropy_bonus,

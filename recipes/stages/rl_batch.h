@@ -10,6 +10,7 @@
 typedef struct RlBatch {
     BatchBuilder tokens;
     float *weight, *advantage, *old_lp, *ref_lp, *ratio, *kl, *correction;
+    float *value, *returns; /* of a critic, before the step's updates; else unset */
     uint8_t *flags;
     int32_t *output;     /* which of the batch's completions a row belongs to */
     GrpoOutput *outputs; /* [n_outputs] */

@@ -63,6 +63,8 @@ RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rew
                    .groups = n,
                    .gap = (double)NAN,
                    .kl_exact = (double)NAN,
+                   .explained = (double)NAN,
+                   .kl_penalty = (double)NAN,
                    .correction = (double)NAN,
                    .routing_gap = (double)NAN};
     Means m = {0};
@@ -112,6 +114,14 @@ void rl_numbers_add(RlNumbers *n, const RlUpdate *u)
     n->updated = true;
 }
 
+void rl_numbers_add_value(RlNumbers *n, double loss, double norm, double clip)
+{
+    double updates = (double)++n->value_updates;
+    into_mean(&n->value_loss, loss, 1, updates);
+    into_mean(&n->value_norm, norm, 1, updates);
+    into_mean(&n->value_clip, clip, 1, updates);
+}
+
 static void number(Json *o, const char *key, double v)
 {
     json_set(o, key, json_new_number(v));
@@ -134,6 +144,13 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
         number(o, "correction", r->correction);
         number(o, "correction_capped", r->corrected_share);
     }
+    if (r->value_updates) {
+        number(o, "value_loss", r->value_loss);
+        number(o, "value_grad_norm", r->value_norm);
+        number(o, "value_clip", r->value_clip);
+        number(o, "value", r->value);
+        number(o, "explained_variance", r->explained);
+    }
     number(o, "truncated", r->truncated);
     number(o, "length", r->length);
     number(o, "length_correct", r->length_correct);
@@ -149,7 +166,7 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
     }
     number(o, "entropy", r->entropy);
     number(o, "surprise", r->surprise);
-    number(o, "kl", r->kl);
+    number(o, "kl", isnan(r->kl_penalty) ? r->kl : r->kl_penalty);
     number(o, "kl_exact", r->kl_exact);
     number(o, "clip_low", r->clip_low);
     number(o, "clip_high", r->clip_high);

@@ -25,6 +25,11 @@ typedef struct RlNumbers {
     long tokens, updates; /* of the updates */
     bool updated;         /* false: no group had a signal */
     double routing_gap; /* share of the sampler's choices of experts that the trainer did not make; NAN: not measured */
+    double value_loss, value_norm,
+        value_clip;                     /* of the critic: means over its updates; share of values that moved too far */
+    double value, explained;            /* its mean value, the share of the returns' variance that it foretells */
+    int value_updates;                  /* 0: no critic */
+    double kl_penalty;                  /* mean of the estimates that were taken off the rewards; NAN: none */
     double corrected_share, correction; /* importance weights: share that was cut or masked, mean; NAN: none */
 } RlNumbers;
 
@@ -36,6 +41,8 @@ typedef struct RlUpdate {
 } RlUpdate;
 
 void rl_numbers_add(RlNumbers *n, const RlUpdate *u);
+/* One update of the critic: its loss, gradient norm, share of values that moved too far. */
+void rl_numbers_add_value(RlNumbers *n, double loss, double norm, double clip);
 
 /* Means over the samples of groups [n]. */
 RlNumbers rl_numbers(const Group *groups, int n, int G, const RecipeRewards *rewards);

@@ -4,8 +4,8 @@
 
 #include "recipes/stages/rl.h"
 
-/* Of the coming step: over the stage's steps, or over the unit's budget of FLOPs. */
-float rl_rate(const UnitRun *u);
+/* Of the coming step, falling from `peak`: over the stage's steps, or over the unit's budget of FLOPs. */
+float rl_rate(const UnitRun *u, double peak);
 /* Whether the budget ends here: another step like the last, of so many FLOPs, would come further from it. */
 bool rl_budget_spent(const UnitRun *u, double step_flops);
 

@@ -23,7 +23,8 @@ bool rl_warn(UnitRun *u, const RlNumbers *n, double reference_age, Status *st)
 {
     double beta = u->unit->stage->rl.beta;
     StepStats s = {.step = u->step + 1,
-                   .zero_groups = (double)n->zero_groups / n->groups,
+                   .zero_groups =
+                       n->value_updates ? 0 : (double)n->zero_groups / n->groups, /* a critic learns from them */
                    .truncated = n->truncated,
                    .entropy = n->updated ? n->entropy : n->surprise,
                    .accuracy = n->pass1,

@@ -7,6 +7,7 @@
 #include "recipes/run/counts.h"
 #include "recipes/run/run_folder.h"
 #include "recipes/run/sources.h"
+#include "recipes/stages/rl_critic.h"
 #include "recipes/stages/rl_report.h"
 
 static bool needs(const RecipeRewards *r, RewardKind kind)
@@ -83,6 +84,7 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
     CHECK(r->groups && r->fresh);
     r->source = group_source(u, r);
     if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
+    if (s->rl.loss == GRPO_PPO && !(r->critic = rl_critic_open(u, st))) return false;
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
     count_prompts(u, r);
     return open_rollouts(u, r, st);
@@ -93,6 +95,18 @@ bool rl_save(UnitRun *u, Status *st)
     Rl *r = u->self;
     return rollouts_flush(r->rollouts, st) &&
            (!needs(&r->rewards, REWARD_EXTERNAL) || reward_cache_save(r->open_rewards, r->replies, st));
+}
+
+void rl_lend(UnitRun *u, Attachments *out)
+{
+    Rl *r = u->self;
+    if (r->critic) rl_critic_lend(r->critic, out);
+}
+
+void rl_take_back(UnitRun *u)
+{
+    Rl *r = u->self;
+    if (r->critic) rl_critic_take_back(r->critic);
 }
 
 void rl_reset_reference(UnitRun *u)
@@ -116,6 +130,7 @@ void rl_close(UnitRun *u)
     free(r->replies);
     reward_model_free(r->helpful);
     reward_model_free(r->safety);
+    rl_critic_free(r->critic);
     rl_batch_free(&r->batch);
     free(r->groups);
     free(r->fresh);

@@ -200,6 +200,23 @@ static void grpo(Policy *p, const RolloutPrompt *prompts, const Completion *comp
     batch_free(&b);
 }
 
+/* The same model as PPO's critic, on the tokens of the batch. */
+static void critic(Policy *p, const BatchBuilder *b, Trace *t)
+{
+    enum { MOST = 512 };
+    float old[MOST], returns[MOST], weight[MOST];
+    Predictions predict = batch_predictions(b);
+    assert_in_range(predict.M, 1, MOST);
+    scalar_row_values(&p->engine, &p->w, batch_view(b), predict.rows, predict.M, old);
+    trace(t, old, (size_t)predict.M * sizeof *old);
+    for (int i = 0; i < predict.M; i++) returns[i] = (float)(i % 3) - 1, weight[i] = i % 4 ? 0.01f : 0;
+    ValueStep s = {.batch = batch_view(b), .rows = predict.rows, .n = predict.M, .loss = {0.2f, weight, old, returns}};
+    ScalarOut out;
+    value_gradients(&p->engine, &p->w, &p->g, &s, &out);
+    TrainOut as = {.loss = out.loss, .routing = out.routing};
+    update(p, &as, t);
+}
+
 static void reward_model(const EngineOptions *o, ModelConfig c, Rng *rng, Trace *t)
 {
     c.head = HEAD_SCALAR;
@@ -218,6 +235,7 @@ static void reward_model(const EngineOptions *o, ModelConfig c, Rng *rng, Trace 
         scalar_values(&p->engine, &p->w, batch_view(&b), value);
         trace(t, value, sizeof value);
     }
+    critic(p, &b, t);
     batch_free(&b);
     policy_free(p);
 }

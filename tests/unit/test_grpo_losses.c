@@ -1,4 +1,4 @@
-/* Losses of outputs and coefficients (grpo_sequence, gspo, rloo, cispo, reinforce_pp): each once more by its paper in
+/* Losses of outputs and coefficients (grpo_sequence, gspo, rloo, cispo, reinforce_pp, ppo): each once more by its paper in
  * double, its gradient by central differences of the whole loss, and the baselines of rewards by hand. */
 #include "tests/unit/unit.h"
 
@@ -96,6 +96,7 @@ static double by_hand(const Case *c, const GrpoConfig *f)
             double kl = f->beta * (f->estimator == KL_EXACT ? c->exact[t] : k_of(f->estimator, dt));
             if (f->kind == GRPO_GSPO) sum += kl / T / OUTPUTS;
             if (f->kind == GRPO_CISPO) sum += (-fmin(r, high) * A * c->lp[t] + kl) / tokens;
+            if (f->kind == GRPO_PPO) sum += (-fmin(r * A, fmin(fmax(r, low), high) * A) + kl) / tokens;
             if (f->kind == GRPO_REINFORCE_PP) sum += (-fmin(r * A, fmin(fmax(r, low), high) * A) + kl) / T / OUTPUTS;
         }
     }

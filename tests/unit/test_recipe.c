@@ -327,7 +327,9 @@ static void mistakes_in_stages(void **state)
     static const Mistake list[] = {
         {"zero.stpes=3", "unknown key 'stpes' in stages.zero (kind rl)", "did you mean 'steps'?"},
         {"zero.steps=0", "--set zero.steps=0: stages.zero.steps must be an integer 1 or more", ""},
-        {"zero.group=1", "stages.zero.group must be an integer from 2", ""},
+        {"zero.group=1", "compare those of a group", "or loss: ppo"},
+        {"zero.critic_from=base", "only loss: ppo has a critic", ""},
+        {"zero.kl_in_reward=true", "a reward of every token is ppo's", ""},
         {"base.group=4", "'group' is no key of stages.base (kind pretrain)", ""},
         {"zeroo.steps=4", "'zeroo' is no key of the recipe and none of its stages", "did you mean 'zero'?"},
         {"stages.zeroo.steps=4", "no stage 'zeroo'", "did you mean 'zero'?"},

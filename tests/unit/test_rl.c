@@ -264,11 +264,11 @@ static void budget(void **state)
     Unit unit = {.stage = &s};
     Rl r = {.lr = 1, .flops = 0};
     UnitRun u = {.unit = &unit, .self = &r, .total = 10, .step = 4};
-    assert_float_equal(rl_rate(&u), 0.5, 1e-6); /* step 5 of 10 */
+    assert_float_equal(rl_rate(&u, r.lr), 0.5, 1e-6); /* step 5 of 10 */
     assert_false(rl_budget_spent(&u, 1e9));
     r.flops = 1000;
     u.flops = 750;
-    assert_float_equal(rl_rate(&u), 0.249, 1e-3);
+    assert_float_equal(rl_rate(&u, r.lr), 0.249, 1e-3);
     assert_false(rl_budget_spent(&u, 400)); /* 950 is nearer to 1000 than 750 is, and 1150 would be as far */
     assert_true(rl_budget_spent(&u, 500));
     u.flops = 1000;
