@@ -1,0 +1,87 @@
+#!/bin/sh
+# Ways in which a file may hold experts, read in memory and through the ring, give the same bytes: an expert across two shards, experts
+# fused by transformers 5, FP8 blocks, GGUF blocks; and `r1 eval` and `r1 chat` of a placed model say what they say in memory.
+set -eu
+. tests/lib.sh
+export OMP_WAIT_POLICY=passive
+cd "$TEST_DIR"
+python3 "$OLDPWD/tests/peers/make_v2_lite.py" lite --small --data 27 >"$out"
+python3 - <<'END'
+import glob, json, os, random, re, shutil
+tensors = {}
+for path in sorted(glob.glob("lite/*.safetensors")):
+    raw = open(path, "rb").read()
+    n = int.from_bytes(raw[:8], "little")
+    for name, t in json.loads(raw[8:8 + n]).items():
+        if name != "__metadata__":
+            a, b = t["data_offsets"]
+            tensors[name] = (t["dtype"], t["shape"], raw[8 + n + a:8 + n + b])
+def write(folder, shards):
+    os.mkdir(folder)
+    for f in os.listdir("lite"):
+        if "safetensors" not in f:
+            shutil.copy(f"lite/{f}", folder)
+    index = {}
+    for k, shard in enumerate(shards):
+        header, at, file = {}, 0, f"model-{k + 1:05}-of-{len(shards):05}.safetensors"
+        for name, (dtype, shape, data) in shard.items():
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+            at += len(data)
+            index[name] = file
+        text = json.dumps(header).encode()
+        with open(f"{folder}/{file}", "wb") as f:
+            f.write(len(text).to_bytes(8, "little") + text + b"".join(d for _, _, d in shard.values()))
+    json.dump({"metadata": {}, "weight_map": index}, open(f"{folder}/model.safetensors.index.json", "w"))
+part = lambda name: re.match(r"(.*\.mlp\.experts)\.(\d+)\.(\w+)_proj\.weight", name)
+up = {n: t for n, t in tensors.items() if part(n) and part(n)[3] == "up"}
+write("apart", [{n: t for n, t in tensors.items() if n not in up}, up])
+# The same tensors, one layer's experts after another in two parameters: gate's rows, then up's; down.
+fused = {n: t for n, t in tensors.items() if not part(n)}
+for layer in sorted({part(n)[1] for n in tensors if part(n)}):
+    one = lambda e, kind: tensors[f"{layer}.{e}.{kind}_proj.weight"]
+    E = sum(1 for n in up if n.startswith(layer + "."))
+    F, C = one(0, "gate")[1]
+    fused[layer + ".gate_up_proj"] = ("BF16", [E, 2 * F, C], b"".join(one(e, k)[2] for e in range(E) for k in ("gate", "up")))
+    fused[layer + ".down_proj"] = ("BF16", [E, C, F], b"".join(one(e, "down")[2] for e in range(E)))
+write("fused", [fused])
+# FP8: bytes of small numbers, one factor a block of 128 x 128.
+random.seed(1)
+fp8 = {}
+for name, t in tensors.items():
+    fp8[name] = t
+    if part(name):
+        count = t[1][0] * t[1][1]
+        fp8[name] = ("F8_E4M3", t[1], bytes(random.choice((0, 128)) + random.randrange(32, 72) for _ in range(count)))
+        fp8[name + "_scale_inv"] = ("F32", [1, 1], b"\0\0\x80\x3d")
+write("fp8", [fp8])
+END
+"$R1" export lite --format gguf --dtype q8_0 -o lite.gguf >"$out"
+echo '{"ids": [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5]}' >ids
+least() { # The least memory that works, as the refusal says.
+    "$R1" "$@" --memory 0.001 2>&1 >"$out" </dev/null | sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p'
+}
+same() { # MODEL COMMAND ARGUMENT...: in memory, and at the least memory; standard input is $input
+    model=$1
+    name=$2
+    shift 2
+    "$R1" "$name" "$model" "$@" --threads 1 --memory 4 <"$input" >all 2>"$said" || complain "$name $model in memory"
+    gb=$(least "$name" "$model" "$@")
+    [ -n "$gb" ] || complain "$name $model --memory 0.001 does not say what would fit"
+    R1_STRICT=1 R1_RING=2 "$R1" "$name" "$model" "$@" --threads 1 --memory "$gb" <"$input" >some 2>"$said" || complain "$name $model --memory $gb"
+    expect_says 'stay on disk'
+    cmp all some || complain "$name $model: other bytes from disk than from memory"
+}
+input=/dev/null
+same fused score --ids ids --precision bf16
+for model in apart fp8 lite.gguf; do
+    for precision in f32 bf16; do same $model score --ids ids --precision $precision; done
+done
+"$R1" score lite --ids ids --threads 1 >lite.scores
+for model in apart fused; do
+    "$R1" score $model --ids ids --threads 1 >"$out"
+    cmp "$out" lite.scores
+done
+same lite eval --task add --n 2 --k 1 --max-tokens 4
+echo 'What is 1 + 2?' >question
+input=question
+same lite chat --temperature 0 --max-tokens 6
