@@ -125,12 +125,16 @@ float *mtp_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const f
     float *y = arena_floats(&e->arena, n * C), *rstd = arena_floats(&e->arena, n);
     engine_reach(e, rows->reach);
     j.h = (float *)h;
+    keeper_need(w->keeper, 0, 1); /* the embedding */
+    keeper_need(w->keeper, m->part, 1);
     joint_fwd(e, w, m, &j, ids, n);
+    keeper_done(w->keeper, 0, 1);
     layer_acts_alloc(e, layer, n, &acts);
     if (moe) routing_alloc(e, n, &routing);
     attention_block_fwd(e, m, &acts.attention, layer, j.x, rows);
     ffn_block_fwd(e, m, &acts.ffn, moe ? &routing : NULL, y, acts.attention.h, n);
     e->ops->rmsnorm_fwd(e->backend, mat_f32(xn, n, C), rstd, mat_f32(y, n, C), m->mtp_norm, e->config->eps);
+    keeper_done(w->keeper, m->part, 1);
     engine_release(e, mark);
     return xn;
 }

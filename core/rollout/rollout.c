@@ -535,8 +535,6 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
         if (!prompt_fits(s->e->config, &prompts[i], i, st)) return false;
         if (prompts[i].n > size.longest) size.longest = prompts[i].n;
     }
-    if (spec->draft && w->keeper)
-        return fail(st, "drafts need the whole model in memory: raise --memory, or sample without them");
     RolloutNeed need = rollout_need(&size);
     used.slots = need.slots;
     if (!reserve(s, &used, &need, st)) return false;
