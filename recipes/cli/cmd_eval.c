@@ -324,12 +324,14 @@ static bool run_text(Evaluation *e, Status *st)
         json_set(o, "nll", json_new_number(t.nats / (double)t.tokens));
         json_set(o, "tokens", json_new_int(t.tokens));
         json_set(o, "bytes", json_new_int(t.bytes));
+        json_set(o, "unknown", json_new_int(t.unknown));
         json_set(o, "texts", json_new_int(t.texts));
         json_set(o, "windows", json_new_int(t.windows));
         json_line_print(o);
     } else {
         printf("%.4f bits per byte (%ld bytes in %ld tokens, perplexity of a token %.3f; %d texts in %d windows)\n",
                text_bits_per_byte(&t), t.bytes, t.tokens, perplexity, t.texts, t.windows);
+        if (t.unknown) printf("%ld of the tokens are characters that the tokenizer does not know\n", t.unknown);
     }
     return true;
 }

@@ -50,7 +50,9 @@ static bool add_text(Policy *p, const Tokenizer *t, const char *text, size_t len
     int32_t *window = malloc(((size_t)room + 1) * sizeof *window);
     CHECK(window != NULL);
     bool ok = ids_fit(ids.ids, ids.n, &p->config, st);
-    long all = ids.n ? bytes_of(t, ids.ids, ids.n) : 0, skipped = 0;
+    long all = (long)length, skipped = 0; /* not of what the tokens decode to: <unk> is five letters */
+    int32_t unknown = tokenizer_id(t, "<unk>");
+    for (int i = 0; i < ids.n; i++) out->unknown += ids.ids[i] == unknown;
     for (int from = 0; from < ids.n && ok; from += room) {
         int n = ids.n - from < room ? ids.n - from : room, first = 0;
         if (bos >= 0) window[first++] = bos;
@@ -60,8 +62,7 @@ static bool add_text(Policy *p, const Tokenizer *t, const char *text, size_t len
         out->windows++;
         if (b->n >= BATCH_TOKENS) flush(p, b, out);
     }
-    /* What the tokens decode to may be fewer bytes than the text has, where <unk> stands for characters. */
-    out->bytes += (all < (long)length ? (long)length : all) - skipped;
+    out->bytes += all - (skipped < all ? skipped : all);
     out->texts += ids.n > 0;
     free(window);
     free(ids.ids);

@@ -7,7 +7,8 @@
 
 typedef struct TextEval {
     int texts, windows; /* a text longer than the model's positions is cut into windows */
-    long tokens, bytes; /* predicted; the bytes of these tokens */
+    long tokens, bytes; /* predicted; the bytes of the texts that they are */
+    long unknown;       /* tokens that stand for characters without one (<unk>) */
     double nats;        /* sum of -log p over the tokens */
 } TextEval;
 
