@@ -78,11 +78,35 @@ Reason verify_integer(const char *gold, const char *answer)
     return is_integer(gold) ? verify_rational(gold, answer) : REASON_UNPARSEABLE;
 }
 
+/* The digits of s as one word. Caller frees. */
+static char *digits_of(const char *s)
+{
+    char *plain = answer_plain(s);
+    size_t n = 0;
+    for (const char *p = plain; *p != '\0'; p++)
+        if (*p >= '0' && *p <= '9') plain[n++] = *p;
+    plain[n] = '\0';
+    return plain;
+}
+
+/* A fraction in another spelling: 1/2, \frac{1}{2}, \dfrac12. The same numbers, not the same value: 2/4 is another answer to
+ * what asks for text. */
+static bool same_fraction(const char *gold, const char *answer)
+{
+    if (strchr(gold, '/') == NULL && strstr(gold, "frac") == NULL) return false;
+    if (verify_rational(gold, answer) != REASON_CORRECT) return false;
+    char *g = digits_of(gold), *a = digits_of(answer);
+    bool same = strcmp(g, a) == 0;
+    free(g);
+    free(a);
+    return same;
+}
+
 Reason verify_exact(const char *gold, const char *answer)
 {
     if (strcmp(gold, answer) == 0) return REASON_CORRECT;
     char *g = answer_bare(gold), *a = answer_bare(answer);
-    bool equal = *g != '\0' && strcmp(g, a) == 0;
+    bool equal = *g != '\0' && (strcmp(g, a) == 0 || same_fraction(gold, answer));
     free(g);
     free(a);
     return equal ? REASON_CORRECT : REASON_WRONG_ANSWER;

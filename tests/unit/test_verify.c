@@ -135,6 +135,7 @@ static void test_spellings(void **state)
         {"7", "７", REASON_CORRECT},
         {"3/4", "\\frac{3}{4}", REASON_CORRECT},
         {"3/4", "\\dfrac34", REASON_CORRECT},
+        {"3/4", "\\cfrac{3}{4}", REASON_CORRECT},
         {"-3/4", "-\\frac{3}{4}", REASON_CORRECT},
         {"3/4", "75%", REASON_CORRECT},
         {"3/4", "75\\%", REASON_CORRECT},
@@ -213,6 +214,20 @@ static void test_lists_and_exact(void **state)
         {"B", "b", REASON_WRONG_ANSWER},
         {"B", "A or B or C", REASON_WRONG_ANSWER},
         {"B", "", REASON_WRONG_ANSWER},
+        /* A fraction in other spellings, as the sets of problems have them; another fraction is another text. */
+        {"\\frac{3}{4}", "\\dfrac{3}{4}", REASON_CORRECT},
+        {"\\frac{3}{4}", "\\boxed{\\tfrac34}", REASON_CORRECT},
+        {"\\frac{3}{4}", "3/4", REASON_CORRECT},
+        {"-\\frac{3}{4}", "\\cfrac{-3}{4}", REASON_CORRECT},
+        {"3/4", "$\\frac{3}{4}$", REASON_CORRECT},
+        {"3/4", "6/8", REASON_WRONG_ANSWER},
+        {"3/4", "0.75", REASON_WRONG_ANSWER},
+        {"3/4", "-3/4", REASON_WRONG_ANSWER},
+        {"3/4", "4/3", REASON_WRONG_ANSWER},
+        {"3/4", "34", REASON_WRONG_ANSWER},
+        {"012", "12", REASON_WRONG_ANSWER},
+        {"012", "+012", REASON_WRONG_ANSWER},
+        {"a/b", "b/a", REASON_WRONG_ANSWER},
     };
     CHECK_CASES(verify_exact, exact);
 }
