@@ -288,10 +288,10 @@ bool model_read_weights(LoadedModel *m, Status *st)
     return ok;
 }
 
-/* The base's parameter that p is; NULL: m's file has its own. */
+/* The base's parameter that p is; NULL: m's file has its own, or it is an adapter, which is never a base's. */
 static const Param *of_base(const LoadedModel *m, const Param *p)
 {
-    int i = m->base ? params_find_name(&m->table, p->name) : -1;
+    int i = m->base && p->base < 0 ? params_find_name(&m->table, p->name) : -1;
     if (i < 0 || checkpoint_holds(&m->checkpoint->meta, i)) return NULL;
     return &m->base->table.params[params_find_name(&m->base->table, p->name)];
 }
@@ -333,7 +333,9 @@ const void *model_param_bf16(const LoadedModel *m, const Param *p)
 static bool model_rows(const LoadedModel *m, const Param *p, size_t row, size_t n, float *out, Status *st)
 {
     const Param *its = m->weights ? NULL : of_base(m, p);
-    if (m->weights) memcpy(out, m->weights + p->offset + row * p->cols, n * p->cols * sizeof *out);
+    size_t from = row * p->cols, bytes = n * p->cols * sizeof *out;
+    if (m->weights) memcpy(out, m->weights + p->offset + from, bytes);
+    else if (m->adapters && p->base >= 0) memcpy(out, adapter_of(m, p) + from, bytes);
     else if (its) return model_rows(m->base, its, row, n, out, st);
     else if (m->checkpoint) return checkpoint_rows_read(m->checkpoint, p, row, n, out, st);
     else if (m->gguf) return gguf_rows_read(m->gguf, &m->config, p, row, n, out, st);

@@ -13,11 +13,11 @@ size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **
     size_t bytes = 0;
     for (int i = 0; i < t->parts[part].n; i++) {
         const Param *p = &t->params[t->parts[part].first + i];
-        at[i] = NULL;
+        if (at) at[i] = NULL;
         if (p->apart) continue;
         /* What is not joined begins at a cache line. */
         if (!param_joins(p->kind)) bytes = (bytes + 63) / 64 * 64;
-        at[i] = base ? base + bytes : NULL;
+        if (at && base) at[i] = base + bytes;
         bytes += param_bytes(p, form);
     }
     return bytes;

@@ -5,8 +5,8 @@
 #include "checkpoints/model_file.h"
 #include "core/weights.h"
 
-/* Bytes of a part's parameters one after another in a form, and the place of each; what lies apart (Param.apart) has none (NULL).
- * base may be NULL. */
+/* Bytes of a part's parameters one after another in a form, and the place of each; what lies apart (Param.apart) has none
+ * (NULL). base and at may be NULL. */
 size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **at);
 /* Writes them to base, but for what lies apart; form is FORM_F32 or FORM_BF16, where other numbers than bf16 are rounded as
  * split_row does. */

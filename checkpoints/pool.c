@@ -9,7 +9,7 @@
 #include "core/base/clock.h"
 #include "core/base/memory.h"
 
-enum { PAGE = 4096, NOWHERE = -1, MOST_PARAMS = 64, EXPERT_PARAMS = 3 };
+enum { PAGE = 4096, NOWHERE = -1, EXPERT_PARAMS = 3 };
 
 /* FREE slots hold nothing; AHEAD: read (or being read) for later; USED: core needs it; KEPT: at the turn of a training sweep, for
  * the way back. */
@@ -43,11 +43,11 @@ struct Pool {
     size_t slot_bytes;
     char *ring, *stay;
     size_t stay_bytes;
-    bool *pinned;                /* [parts] stays in memory; if not, it passes through the ring */
-    void *(*stays)[MOST_PARAMS]; /* [parts] places of what is pinned */
-    int *slot;                   /* [parts] NOWHERE */
-    bool *rows;                  /* [parts] experts: the layer's last routing sent rows there */
-    int *queue, n_queue, next;   /* parts to be read ahead, in the order of their use */
+    bool *pinned;              /* [parts] stays in memory; if not, it passes through the ring */
+    void **stays;              /* [params] places of what is pinned */
+    int *slot;                 /* [parts] NOWHERE */
+    bool *rows;                /* [parts] experts: the layer's last routing sent rows there */
+    int *queue, n_queue, next; /* parts to be read ahead, in the order of their use */
     Sweep sweep;
     int layer, first_moe, last_moe; /* layer: the last one that was routed, -1 at a sweep's start */
     double began, last_done;        /* of the sweep; last_done 0: nothing yet */
@@ -69,6 +69,11 @@ static bool is_expert(const Pool *p, int part)
 static bool stays(const Pool *p, int part)
 {
     return p->pinned[part];
+}
+
+static void **stay_places(const Pool *p, int part)
+{
+    return p->stays + p->t->parts[part].first;
 }
 
 /* What lies apart each view has itself. */
@@ -258,7 +263,7 @@ static void need_expert(Pool *p, int part)
     p->counts.needed++;
     if (stays(p, part)) {
         p->counts.hits++;
-        if (p->strict) show(p, part, p->stays[part], false);
+        if (p->strict) show(p, part, stay_places(p, part), false);
         return;
     }
     if (p->slot[part] == NOWHERE) slot_ask(p, slot_for_need(p), part, SLOT_USED);
@@ -272,7 +277,7 @@ static void pool_need(Keeper *k, int part, int n)
     for (int pass = 0; pass < 2; pass++)
         for (int i = part; i < part + n; i++) {
             bool here = stays(p, i) || p->slot[i] != NOWHERE;
-            if (!is_expert(p, i) && pass == 0 && p->strict) show(p, i, p->stays[i], false);
+            if (!is_expert(p, i) && pass == 0 && p->strict) show(p, i, stay_places(p, i), false);
             if (is_expert(p, i) && p->rows[i] && here == (pass == 0) &&
                 (stays(p, i) || p->slot[i] == NOWHERE || p->slots[p->slot[i]].state != SLOT_USED))
                 need_expert(p, i);
@@ -350,10 +355,10 @@ static bool read_stays(Pool *p, Status *st)
             asked++;
         }
         if (is_read(p, i)) {
-            ok = p->below->ready(p->below, i, p->stays[i], st) && ok;
+            ok = p->below->ready(p->below, i, stay_places(p, i), st) && ok;
             waiting--;
         }
-        show(p, i, p->stays[i], false);
+        show(p, i, stay_places(p, i), false);
         if (p->strict) hide(p, i);
     }
     return ok;
@@ -388,7 +393,6 @@ Pool *pool_open(const ParamTable *t, Weights *w, Form form, PartSource *below, c
     p->pinned = calloc(n, sizeof *p->pinned);
     CHECK(p->pinned);
     for (int i = 0; i < t->n_parts; i++) {
-        CHECK(t->parts[i].n <= MOST_PARAMS || !pool_part_bytes(below, i));
         p->pinned[i] = t->parts[i].expert < 0 || plan->pinned[i];
         if (t->parts[i].expert < 0) continue;
         CHECK_EQ(t->parts[i].n, EXPERT_PARAMS);
@@ -396,12 +400,12 @@ Pool *pool_open(const ParamTable *t, Weights *w, Form form, PartSource *below, c
         p->last_moe = t->parts[i].layer;
     }
     p->slots = calloc((size_t)plan->slots, sizeof *p->slots);
-    p->stays = calloc(n, sizeof *p->stays);
+    p->stays = calloc((size_t)t->n, sizeof *p->stays);
     p->slot = malloc(n * sizeof *p->slot);
     p->queue = malloc(n * sizeof *p->queue);
     p->rows = calloc(n, sizeof *p->rows);
     CHECK(p->slots && p->stays && p->slot && p->queue && p->rows);
-    for (size_t i = 0; i < n; i++) p->slot[i] = NOWHERE;
+    for (int i = 0; i < t->n_parts; i++) p->slot[i] = NOWHERE;
     if (reserve(p, st) && read_stays(p, st)) {
         weights_keep(w, &p->keeper);
         return p;
@@ -432,7 +436,7 @@ void pool_show_also(Pool *p, Weights *also, float *trained)
     p->views[p->n_views++] = (View){also, trained};
     for (int i = 0; i < p->t->n_parts; i++) {
         bool now = stays(p, i) && (!p->strict || always_shown(p, i));
-        show_in(p, &p->views[1], i, now ? p->stays[i] : NULL, !now);
+        show_in(p, &p->views[1], i, now ? stay_places(p, i) : NULL, !now);
     }
     weights_keep(also, &p->keeper);
 }

@@ -13,7 +13,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 
-enum { PAGE = 4096, PIECES = 3, MAX_THREADS = 8, MOST_PARAMS = 64 };
+enum { PAGE = 4096, PIECES = 3, MAX_THREADS = 8 };
 
 /* A file, open twice: for reads past the page cache (-1: refused) and for those through it. */
 typedef struct Shard {
@@ -260,16 +260,19 @@ static bool bring_params(const Reader *r, int part, char *slot, Status *st)
 {
     const ParamTable *t = &r->m->table;
     const Part *its = &t->parts[part];
-    void *at[MOST_PARAMS];
+    bool plain = true, ok = true;
+    void **at = calloc((size_t)its->n, sizeof *at);
+    CHECK(at);
     part_layout(t, part, r->form, slot, at);
-    for (int i = 0; i < its->n; i++) {
+    for (int i = 0; i < its->n && plain && ok; i++) {
         ParamPlace place;
         if (t->params[its->first + i].apart) continue;
-        if (!model_param_place(r->m, &t->params[its->first + i], &place))
-            return part_copy(r->m, part, r->form, slot, st);
-        if (!bring_param(r, &place, &t->params[its->first + i], at[i], st)) return false;
+        plain = model_param_place(r->m, &t->params[its->first + i], &place);
+        if (plain) ok = bring_param(r, &place, &t->params[its->first + i], at[i], st);
     }
-    return true;
+    free(at);
+    if (!plain) return part_copy(r->m, part, r->form, slot, st);
+    return ok;
 }
 
 static bool bring(const Reader *r, int part, char *slot, char *raw, Status *st)
@@ -348,10 +351,8 @@ static size_t room(const PartSource *s, int part)
 {
     const Reader *r = reader_of(s);
     const Place *p = &r->places[part];
-    void *at[MOST_PARAMS];
     if (nothing_of(r, part)) return 0;
-    CHECK(r->m->table.parts[part].n <= MOST_PARAMS);
-    return pages(p->n && !p->convert ? p->raw_bytes : part_layout(&r->m->table, part, r->form, NULL, at));
+    return pages(p->n && !p->convert ? p->raw_bytes : part_layout(&r->m->table, part, r->form, NULL, NULL));
 }
 
 static uint64_t disk_bytes(const PartSource *s, int part)

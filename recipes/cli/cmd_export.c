@@ -230,14 +230,14 @@ int cmd_export(int argc, char **argv)
     Status st = {0};
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
-    /* Adapters are read without their base, joined to one that is in memory. */
+    /* A checkpoint's adapters are read without their base. */
     unsigned weights = a.format == EXPORT_PEFT ? 0 : MODEL_IN_PLACE;
     LoadedModel *m = model_open_as(a.model, 0, a.base, weights | MODEL_TOKENIZER | MODEL_ATTACHMENTS, &st);
     if (!m) return command_failed(&st);
     bool ok = model_has_weights(m, a.model, &st);
     ok = ok &&
          (m->config.head == HEAD_LM || fail(&st, "%s is a reward model; no other program knows its head", a.model));
-    ok = ok && (!a.adapter || (model_read_weights(m, &st) && model_add_adapter(m, a.adapter, &st)));
+    ok = ok && (!a.adapter || model_add_adapter(m, a.adapter, &st));
     if (ok && m->tokenizer_fault[0]) fprintf(stderr, "r1 export: without its tokenizer: %s\n", m->tokenizer_fault);
     if (ok && a.format != EXPORT_PEFT) end_as_here(&a, m);
     ok = ok && (a.format == EXPORT_PEFT ? save_adapters(&a, m, &st) : save(&a, m, &st));

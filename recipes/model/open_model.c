@@ -27,9 +27,7 @@ bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, St
     RuntimeOptions options = *o;
     if (!options.dtype_given)
         options.dtype = m->file->checkpoint ? open_model_precision(&m->file->checkpoint->meta) : DTYPE_F32;
-    /* An adapter joins weights that are in memory. */
-    if (model_has_weights(m->file, name, st) &&
-        (!o->adapter || (model_read_weights(m->file, st) && model_add_adapter(m->file, o->adapter, st))) &&
+    if (model_has_weights(m->file, name, st) && (!o->adapter || model_add_adapter(m->file, o->adapter, st)) &&
         machine_open(&m->machine, &options, st))
         return true;
     open_model_close(m);
@@ -47,10 +45,10 @@ static bool open_placed(OpenModel *m, size_t work, Status *st)
     return true;
 }
 
-/* Weights of a checkpoint are read whole, and so is a base that adapters are added to. */
+/* A checkpoint that holds all of its weights is read whole. */
 static bool may_be_placed(const LoadedModel *m)
 {
-    return !m->checkpoint || (m->base && !m->config.lora.rank);
+    return !m->checkpoint || m->base;
 }
 
 bool open_model_weights(OpenModel *m, size_t work, Status *st)

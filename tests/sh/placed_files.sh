@@ -106,3 +106,21 @@ same hf generate --ids few --max-tokens 12 --temperature 0 --draft 2 --json
 cp all drafted
 expect_exit 0 "$R1" generate hf --ids few --max-tokens 12 --temperature 0 --json --threads 1
 cmp "$out" drafted
+
+# Adapters on a placed model: a stage that names its base, and a folder of peft's.
+cat >lora.yaml <<'END'
+model: {from: lite}
+lora: {rank: 2, alpha: 8, targets: [attention, mlp, experts]}
+tasks: [add]
+rewards: {accuracy: 1}
+stages:
+  sft: {kind: sft, steps: 2, batch: 2, traces: 4, warmup: 0, lr: 1e-2, eval_after: false}
+END
+expect_exit 0 "$R1" run lora.yaml --threads 1 --quiet --out adapted
+expect_exit 0 "$R1" export adapted/sft --format peft -o adapter
+same adapted/sft score --ids few
+same lite score --adapter adapter --ids few --precision bf16
+expect_exit 0 "$R1" export adapted/sft --format hf --dtype bf16 -o merged
+expect_exit 0 "$R1" export lite --adapter adapter --format hf --dtype bf16 -o merged.too
+cat merged/*.safetensors >"$out"
+cat merged.too/*.safetensors | cmp - "$out"
