@@ -168,10 +168,10 @@ static int format_without_accuracy(const Warnings *w, const StepStats *s, char *
 {
     (void)s;
     const Series *f = &w->series[FORMAT], *a = &w->series[ACCURACY];
-    double gain = now(f) - first(f), accuracy = now(a) - first(a);
+    double gain = now(f) - first(f), accuracy = now(a) - first(a), error = difference_error(a, NOW);
     snprintf(evidence, size, "format %.0f -> %.0f %%, accuracy %.0f -> %.0f %%", 100 * first(f), 100 * now(f),
              100 * first(a), 100 * now(a));
-    return gain >= 0.2 && accuracy <= 0 ? 1 : accuracy > 0.05 || gain < 0.1 ? -1 : 0;
+    return gain >= 0.2 && accuracy <= -1.5 * error ? 1 : accuracy > 0.05 || gain < 0.1 ? -1 : 0;
 }
 
 static int rm_vs_oracle(const Warnings *w, const StepStats *s, char *evidence, size_t size)
@@ -219,7 +219,7 @@ static int training_flat(const Warnings *w, const StepStats *s, char *evidence, 
     double before = window(a, LONG / 2, LONG / 2), end = window(a, LONG / 2, 0), error = difference_error(a, LONG / 2);
     snprintf(evidence, size, "accuracy %.1f %% over the last %d steps, %.1f %% over the %d before (error %.1f)",
              100 * end, LONG / 2, 100 * before, LONG / 2, 100 * error);
-    return end <= before + error && end < 0.7 ? 1 : end > before + fmax(0.02, 2 * error) ? -1 : 0;
+    return end <= before + 0.5 * error && end < 0.7 ? 1 : end > before + fmax(0.02, 2 * error) ? -1 : 0;
 }
 
 static const Detector detectors[WARN_KINDS] = {zero_gradient,           all_truncated,   entropy_collapse,

@@ -5,12 +5,15 @@
  *   all-truncated            truncated completions: now >= 80 % (clears below 50 %)
  *   entropy-collapse         entropy (in steps without an update its estimate, -log-prob of what was sampled) now under
  *                            a tenth of first, or under 0.005 nats, at an accuracy under 90 %
- *   format-without-accuracy  format at least 0.2 above first, accuracy not above first
- *   rm-vs-oracle             the reward model's score above, the hidden oracle at least 0.1 below where the oracle was best
+ *   format-without-accuracy  format at least 0.2 above first, accuracy 1.5 standard errors below first
+ *   rm-vs-oracle             the reward model's score above, the hidden oracle at least 0.1 below where the oracle was
+ *                            best
  *   thinking-vanishes        non-empty think parts at half of first or less, accuracy not below first
  *   language-drifts          language consistency 0.15, and 4 standard errors of the difference, below its best
- *   stale-reference          KL to the reference above 0.2 nats a token with beta > 0 and a reference 20 steps old or older
- *   training-flat            accuracy of the last 25 steps not a standard error above that of the 25 before, and below 70 %
+ *   stale-reference          KL to the reference above 0.2 nats a token with beta > 0 and a reference 20 steps old or
+ *                            older
+ *   training-flat            accuracy of the last 25 steps not half a standard error above that of the 25 before, and
+ *                            below 70 %
  *
  * Standard errors come from how much neighbouring steps differ. */
 #ifndef RECIPES_WARNINGS_H

@@ -164,7 +164,7 @@ void rl_numbers_json(const RlNumbers *r, const RecipeRewards *rewards, Json *o)
         number(o, "revisions", r->revisions);
         number(o, "corrected", r->corrected);
     }
-    number(o, "entropy", r->entropy);
+    number(o, "entropy", r->updated ? r->entropy : (double)NAN);
     number(o, "surprise", r->surprise);
     number(o, "kl", isnan(r->kl_penalty) ? r->kl : r->kl_penalty);
     number(o, "kl_exact", r->kl_exact);

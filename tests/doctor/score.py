@@ -17,10 +17,10 @@ COMMON = ["base.eval_after=false", "base.eval_every=0", "zero.eval_after=false",
 FAULTS = {  # warning: settings that bring it about
     "zero-gradient": ["zero.rewards={accuracy: 1}", "zero.tasks=[{name: hard, task: sort, levels: 9}]"],
     "all-truncated": ["zero.max_tokens=2"],
-    "entropy-collapse": ["zero.lr=2e-3", "zero.refill=3", "zero.rewards={accuracy: 1, format: 1, overlong: 1}"],
+    "entropy-collapse": ["zero.lr=2e-3", "zero.rewards={accuracy: 0, length: 3}"],
     "format-without-accuracy": ["zero.rewards={format: 1, accuracy: 0}", "zero.lr=1e-3"],
     "thinking-vanishes": ["zero.rewards={accuracy: 1, length: 3}", "zero.lr=1e-3"],
-    "language-drifts": ["zero.rewards={accuracy: 1, format: 1, language: -3}", "zero.lr=1e-3"],
+    "language-drifts": ["zero.rewards={accuracy: 1, format: 3, language: -2}", "zero.lr=1e-3"],  # format: no way out by not thinking
     "stale-reference": ["zero.beta=1e-4", "zero.reference_reset=0", "zero.lr=3e-3"],
     "training-flat": ["zero.lr=0"],
 }
@@ -55,7 +55,7 @@ def main():
         for fault, settings in FAULTS.items():
             jobs.append((fault, s, COMMON + settings, "zero"))
     for s in range(1, len(jobs) + 1):
-        jobs.append((None, s, COMMON, "zero"))
+        jobs.append((None, s, COMMON + ["zero.lr=5e-4"], "zero"))  # at 2e-4 accuracy stands still after some 15 steps
     for s in range(1, seeds + 1):  # with reward models: half of the labels flipped, or none
         jobs.append(("rm-vs-oracle", s, COMMON + RM + ["reward_models.noise=0.5", "rl_all.lr=2e-3"], "rl_all"))
         jobs.append((None, s, COMMON + RM + ["reward_models.noise=0", "reward_models.pairs=400"], "rl_all"))
