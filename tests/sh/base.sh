@@ -70,6 +70,14 @@ for from in base.gguf base/base; do
     rm -r other
 done
 
+# A stage of the same identity is linked, base and all; an import stands alone.
+expect_exit 0 "$R1" run part.yaml --threads 1 --out again --reuse part
+expect_says "zero: reused from"
+expect "$(summary part zero)" "$(hash_of again/zero)"
+expect_exit 0 "$R1" import part/zero -o whole.h5
+expect "$(summary part zero)" "$(hash_of whole.h5)"
+if "$R1" inspect whole.h5 | grep 'the other'; then complain 'an import has a base'; fi
+
 # Every command reads the base again.
 "$R1" score part/zero --ids ids.jsonl --threads 1 >want
 "$R1" export part/zero --format hf -o merged >"$out"

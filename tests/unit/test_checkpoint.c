@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "checkpoints/base.h"
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/h5.h"
 #include "checkpoints/hash.h"
@@ -124,6 +125,54 @@ static void test_round_trip(void **state)
     assert_true(!c->m && !c->v && !c->reference);
     checkpoint_free(c);
     assert_int_equal(scratch_count(".tmp."), 0);
+}
+
+/* What a base has is not in the file: zeros in its place, flags, and the base's name. */
+static void test_base(void **state)
+{
+    (void)state;
+    Status st = {0};
+    CheckpointMeta m = some_meta();
+    ModelBase base = {.path = "/models/it \"is\"", .tensors = 5291};
+    uint8_t *held = calloc((size_t)table.n, 1);
+    memset(base.sha256, 'a', 64);
+    for (int i = 0; i < table.n; i += 3) held[i] = 1;
+    m.base = &base;
+    m.held = held;
+    assert_true(checkpoint_save(scratch_path("b.h5"), &config, &table, block[0], NULL, NULL, NULL, &m, &st));
+    Checkpoint *c = checkpoint_load(scratch_path("b.h5"), CHECKPOINT_WEIGHTS, &st);
+    assert_true(c && c->meta.base && c->meta.base->tensors == 5291);
+    assert_string_equal(c->meta.base->path, base.path);
+    assert_string_equal(c->meta.base->sha256, base.sha256);
+    for (int i = 0; i < table.n; i++) {
+        const Param *p = &table.params[i];
+        assert_int_equal(checkpoint_holds(&c->meta, i), i % 3 == 0);
+        for (size_t k = 0; k < p->count; k++)
+            assert_true(c->weights[p->offset + k] == (i % 3 == 0 ? block[0][p->offset + k] : 0.0f));
+    }
+    checkpoint_free(c);
+    free(held);
+
+    static const char *const odd[] = {
+        "",
+        "[]",
+        "{\"path\": \"/m\", \"tensors\": 3}",
+        "{\"path\": \"\", \"tensors\": 3, \"sha256\": \"%s\"}",
+        "{\"path\": \"/m\", \"tensors\": \"x\", \"sha256\": \"%s\"}",
+        "{\"path\": \"/m\", \"tensors\": 3, \"sha256\": \"%sa\"}",
+        "{\"path\": \"/m\", \"tensors\": 3, \"sha256\": \"/%.63s\"}",
+        "{\"path\": 7, \"tensors\": 3, \"sha256\": \"%s\"}",
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        char text[256];
+        ModelBase out;
+        int n = snprintf(text, sizeof text, odd[i], base.sha256);
+        if (base_parse(text, (size_t)n, &out)) fail_msg("read: %s", text);
+    }
+    char *text = base_text(&base);
+    ModelBase again;
+    assert_true(base_parse(text, strlen(text), &again) && !strcmp(again.path, base.path));
+    free(text);
 }
 
 static void test_absent_parts(void **state)
@@ -389,6 +438,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_base),
         cmocka_unit_test(test_absent_parts),
         cmocka_unit_test(test_scalar_head),
         cmocka_unit_test(test_flipped_bytes),
