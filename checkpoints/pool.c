@@ -154,6 +154,7 @@ static void slot_ask(Pool *p, Slot *s, int part, SlotState state)
     p->slot[part] = (int)(s - p->slots);
     p->counts.reads++;
     p->counts.bytes += p->below->bytes(p->below, part);
+    p->counts.sweeps[p->sweep].bytes += p->below->bytes(p->below, part);
     p->below->start(p->below, part, s->memory);
 }
 

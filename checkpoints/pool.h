@@ -21,6 +21,7 @@ typedef struct PoolPlan {
 typedef struct PoolSweeps {
     long n;
     double seconds;
+    uint64_t bytes; /* read since they began */
 } PoolSweeps;
 
 typedef struct PoolCounts {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "core/params_select.h"
 #include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
 #include "recipes/model/train_select.h"
@@ -144,6 +145,10 @@ static bool print_simulated(const ModelPlan *p, const Placement *plan, Reader *r
 static bool plan_placed(ModelPlan *p, Status *st)
 {
     Form form = p->machine.options.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
+    if (p->work.train) { /* it lies apart from what is read, as in placed_policy.c */
+        if (!train_select(&p->file->table, p->work.train, st)) return false;
+        params_set_apart(&p->file->table);
+    }
     Placement *placement = calloc(1, sizeof *placement);
     PlacingPlan sizes;
     CHECK(placement);

@@ -75,9 +75,14 @@ const Placing *policy_placing(const Policy *p)
     return p->placer ? &((const PlacedModel *)p->placer)->placing : NULL;
 }
 
+const LoadedModel *policy_placed_file(const Policy *p)
+{
+    return ((const PlacedModel *)p->placer)->file;
+}
+
 static const LoadedModel *file_of(const PlacedSource *s)
 {
-    return ((const PlacedModel *)s->policy->placer)->file;
+    return policy_placed_file(s->policy);
 }
 
 /* p in the file's table, where its `apart` is said. */

@@ -12,6 +12,8 @@
 Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work, Status *st);
 /* NULL: all weights of the policy are in memory. */
 const Placing *policy_placing(const Policy *p);
+/* Of such a one: the file of its frozen weights. */
+const LoadedModel *policy_placed_file(const Policy *p);
 
 /* A placed policy's parameters one by one, as plain f32 or as the file's bf16 words, while its master is open
  * (policy_master_open). */

@@ -29,7 +29,7 @@ static void print_memory(const Placement *p)
     printf("  in memory                                                            GB\n");
     row("process", (double)b->process);
     row("embedding, norm, head, what every token uses of a layer", (double)f->trunk);
-    row("gradients and moments of what is trained", (double)b->state);
+    row("what is trained: weights, gradients and moments", (double)b->state);
     snprintf(line, sizeof line, "interiors of %d of %d layers", p->layers_kept, p->model.layers);
     row(line, interior);
     snprintf(line, sizeof line, "activations, head chunk of %d rows", p->chunk);

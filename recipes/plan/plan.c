@@ -18,6 +18,7 @@
 #include "core/batches.h"
 #include "recipes/model/placing.h"
 #include "recipes/model/train_select.h"
+#include "recipes/plan/rates.h"
 
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
 typedef struct Dry {
@@ -114,6 +115,16 @@ static void note_ops(PlanOps *out, const OpTimes *t)
     memcpy(out->list, list, (size_t)out->n * sizeof *list);
 }
 
+static void note_seconds(Plan *p, const PlanWork *w, const OpTimes *t)
+{
+    PlanOps *ops = malloc(sizeof *ops);
+    CHECK(ops);
+    note_ops(ops, t);
+    p->step_tokens = (double)w->sequences * w->length;
+    p->step_seconds = rates_seconds(w->rates, ops, w->config, p->step_tokens);
+    free(ops);
+}
+
 /* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
 static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, Status *st)
 {
@@ -151,6 +162,7 @@ static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep
             train_gradients(e, &d.w, &d.g, &task, &out);
         }
         note_ops(ops, d.times);
+        if (w->rates && w->trains) note_seconds(p, w, d.times);
         p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;
     }
@@ -396,7 +408,7 @@ bool plan_beside(Beside *out, const Machine *m, const PlanWork *w, size_t keep_b
                     .arena = table_select(&t, w, st) ? dry_step(&p, m, w, keep_bytes, ops, st) : 0,
                     .scratch = scratch_bytes(m, w, &t),
                     .cache = cache_bytes(m, w, &kind),
-                    .state = w->trains ? 3 * t.state_total * sizeof(float) : 0,
+                    .state = w->trains ? 4 * t.state_total * sizeof(float) : 0,
                     .layers_kept = p.layers_kept,
                     .lowest = t.lowest_trained > 0 ? t.lowest_trained : 0,
                     .trained = t.trained_count,
@@ -425,10 +437,13 @@ void plan_describe(const Plan *p, char *out, size_t size)
     amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
     amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
     amount(cache, sizeof cache, p->cache);
-    snprintf(out, size,
-             "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s"
-             " (%zu bytes a token)",
-             total, budget, fixed, step, p->layers_kept, p->layers, cache, p->cache_token);
+    int n = snprintf(out, size,
+                     "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s"
+                     " (%zu bytes a token)",
+                     total, budget, fixed, step, p->layers_kept, p->layers, cache, p->cache_token);
+    if (p->step_seconds > 0 && n < (int)size)
+        snprintf(out + n, size - (size_t)n, "; forward and backward of %.0f tokens %.3g s", p->step_tokens,
+                 p->step_seconds);
 }
 
 enum { PLAN_PARTS = 13 };

@@ -48,6 +48,7 @@ typedef struct PlanWork {
     bool rests;          /* frozen weights may stay in the model's file as far as they must (model/placed_policy.h) */
     const char *why_not; /* they cannot, as the end of a sentence; NULL: nothing is said of it */
     PlanWatch *watch;    /* NULL: nobody */
+    const struct Rates *rates; /* of this machine (rates.h); NULL: none, and no seconds */
 } PlanWork;
 
 /* Bytes. total = the sum of all but `budget` and state_*. */
@@ -63,13 +64,14 @@ typedef struct Plan {
     size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */
     uint64_t state_disk, state_written; /* and on disk; of that an update writes */
     size_t total, budget;
-    int lowest;              /* layer where backward ends */
-    int layers, layers_kept; /* that backward visits: those below the lowest trained one it does not */
-    size_t keep_bytes;       /* what Engine.keep_bytes should be */
-    size_t trained, count;   /* parameters of the model: trained, all */
-    double flops;            /* of the training step, attention included, recomputed layers too */
-    bool placed;             /* frozen experts rest in the model's file: */
-    size_t placing;          /* of weights: what is frozen and stays, a small ring, and a margin */
+    int lowest;                       /* layer where backward ends */
+    int layers, layers_kept;          /* that backward visits: those below the lowest trained one it does not */
+    size_t keep_bytes;                /* what Engine.keep_bytes should be */
+    size_t trained, count;            /* parameters of the model: trained, all */
+    double step_seconds, step_tokens; /* of a forward and its backward by rates; 0: there are none */
+    double flops;                     /* of the training step, attention included, recomputed layers too */
+    bool placed;                      /* frozen experts rest in the model's file: */
+    size_t placing;                   /* of weights: what is frozen and stays, a small ring, and a margin */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Fills *out (total 0:
@@ -92,7 +94,7 @@ typedef struct PlanOps {
 /* What a step takes beside the weights of the model. Bytes. */
 typedef struct Beside {
     size_t process, arena, scratch, cache;
-    size_t state; /* gradients and two moments of what is trained */
+    size_t state; /* of what is trained: weights, gradients and two moments */
     int layers_kept, lowest;
     size_t trained, count; /* parameters: trained, all */
     double flops;

@@ -8,6 +8,7 @@
 #include "core/base/check.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
+#include "recipes/plan/rates.h"
 #include "recipes/model/prompts.h"
 #include "recipes/model/train_select.h"
 #include "recipes/run/run.h"
@@ -290,7 +291,7 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
 }
 
 /* *out: the plan of the stage's largest unit; its keep_bytes do for all of them. */
-static bool plan_stage(Run *r, int index, Plan *out, Status *st)
+static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status *st)
 {
     Unit units[UNITS_MAX];
     int n = stage_units(r, index, units, UNITS_MAX);
@@ -304,6 +305,7 @@ static bool plan_stage(Run *r, int index, Plan *out, Status *st)
         char what[RECIPE_NAME + 16];
         if (!unit_work(r, &units[i], &config, &work, st)) return false;
         snprintf(what, sizeof what, "stage %s", units[i].stage->name);
+        work.rates = rates;
         BalanceConfig balance = recipe_balance(r->recipe, &config);
         if (config.E) work.balance = &balance;
         work.mtp = (float)fmax(units[i].stage->mtp_weight, units[i].stage->mtp_later);
@@ -345,9 +347,15 @@ bool plan_check_trained(Run *r, Status *st)
 
 bool plan_run(Run *r, bool print, Status *st)
 {
+    Rates rates;
+    RateKeys keys;
+    rates_assume(&rates, &r->machine);
+    rates_keys(&keys, &r->machine, NULL, NULL, 0);
+    rates_load(&rates, &keys);
+    const Rates *known = rates.cpu_assumed ? NULL : &rates; /* what is assumed is not said in a run's line */
     for (int i = 0; i < r->recipe->n_stages; i++) {
         char line[256];
-        bool fits = plan_stage(r, i, &r->plans[i], st);
+        bool fits = plan_stage(r, i, known, &r->plans[i], st);
         plan_describe(&r->plans[i], line, sizeof line);
         if (print && r->plans[i].total) printf("%-14s %s\n", r->recipe->stages[i].name, line);
         if (!fits) return false;

@@ -87,6 +87,7 @@ typedef struct UnitRun {
     int64_t cursor;      /* next index of the unit's data */
     int64_t tokens_trained, tokens_sampled;
     int told_evaluations; /* what they judge was noted: 1 the full one, 2 the quick one */
+    bool told_off_plan;   /* a step that took far more or less than planned was noted */
     double seconds;       /* of work before this process took over, and since */
     double flops;         /* of sampling and training, 2 and 6 per active parameter and token */
     Json *extra;          /* the kind's state that a checkpoint must hold (an object) */

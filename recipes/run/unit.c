@@ -1,5 +1,6 @@
 /* The loop around a unit's steps: metrics, checkpoints, evaluations, and at the end the summary. */
 #include "recipes/config/recipe_longer.h"
+#include "recipes/run/disk_log.h"
 #include "recipes/run/unit.h"
 
 #include <math.h>
@@ -116,6 +117,7 @@ static bool one_step(UnitRun *u, bool *stop, Status *st)
     double start = clock_seconds();
     int64_t tokens = u->tokens_trained + u->tokens_sampled;
     Json *metrics = json_new_object();
+    DiskLog disk = disk_log_begin(u);
     if (!u->unit->kind->step(u, metrics, stop, st)) {
         json_free(metrics);
         return false;
@@ -123,6 +125,7 @@ static bool one_step(UnitRun *u, bool *stop, Status *st)
     u->step++;
     double seconds = clock_seconds() - start;
     u->seconds += seconds;
+    disk_log_end(&disk, u, metrics);
     *stop = *stop || u->step >= u->total;
     return report_step(u, metrics, seconds, u->tokens_trained + u->tokens_sampled - tokens, st);
 }

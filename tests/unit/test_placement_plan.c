@@ -146,11 +146,25 @@ static void a_pass_reads_what_was_planned(void **state)
     }
 }
 
+static void far_from_the_plan_is_said(void **state)
+{
+    (void)state;
+    char line[256];
+    assert_string_equal(placement_off(line, sizeof line, "a pass", 12.4, 10, 1e9, 2e9), "");
+    assert_string_equal(placement_off(line, sizeof line, "a pass", 7.6, 10, 1e9, 2e9), "");
+    assert_string_equal(placement_off(line, sizeof line, "a pass", 12, 0, 1e9, 2e9), ""); /* no plan */
+    assert_string_equal(placement_off(line, sizeof line, "a pass", 12.6, 10, 1e9, 2e9),
+                        "a pass took 12.6 s, planned were 10; the disk gave 1.00 GB/s, planned with 2.00");
+    assert_string_equal(placement_off(line, sizeof line, "a token", 7.4, 10, 0, 2e9),
+                        "a token took 7.4 s, planned were 10");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_search_finds_the_best),
         cmocka_unit_test(a_pass_reads_what_was_planned),
+        cmocka_unit_test(far_from_the_plan_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,20 @@
+/* What the steps of a policy larger than memory read: numbers in metrics.jsonl, and a note when a step is far off the plan. */
+#ifndef RECIPES_DISK_LOG_H
+#define RECIPES_DISK_LOG_H
+
+#include "checkpoints/pool.h"
+#include "recipes/run/run.h"
+
+/* Before a step. Zeros: all weights of the policy are in memory. */
+typedef struct DiskLog {
+    PoolCounts before;
+    int64_t tokens; /* trained so far */
+} DiskLog;
+
+DiskLog disk_log_begin(const UnitRun *u);
+/* After it: `disk` {experts, gb, gb_per_s, waited_s, in_vain} and `planned` {train_s, of_s} into metrics. A stage's first step
+ * whose forward and backward take over 25 % more or less than kept rates say is noted; without kept rates there is no
+ * `planned`. */
+void disk_log_end(const DiskLog *d, UnitRun *u, Json *metrics);
+
+#endif
