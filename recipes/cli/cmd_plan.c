@@ -49,6 +49,9 @@ int cmd_plan(int argc, char **argv)
         {"--rank", "R", OPTION_INT, &o.rank, 1, 4096, "of these adapters (default 16)"},
         {"--train", "NAMES", OPTION_TEXT, &o.train, 0, 0,
          "only these tensors are trained: names or globs as of the key `train`, with commas"},
+        {"--as", "MACHINE", OPTION_TEXT, &o.as, 0, 0,
+         "a model's plan on a machine that is not here: gpu=GB:TFLOPSTF, link=GB/s (to it), ram=GB, cpu=GFLOPSGF,\n"
+         "disk=GB/s, with commas; its rates are assumed, so that the plan is modelled"},
         {"--measure", NULL, OPTION_FLAG, &o.measure, 0, 0,
          "measures this machine again (about 6 seconds; else once, and kept in ~/.cache/r1)"},
         {"--simulate", NULL, OPTION_FLAG, &o.simulate, 0, 0,
@@ -63,6 +66,7 @@ int cmd_plan(int argc, char **argv)
         "larger than memory it says what rests where, and how long a pass, a step and a token take.\n",
         "  r1 plan tiny --set zero.group=32\n"
         "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n"
+        "  r1 plan deepseek-v2-lite --lora attention --as gpu=24:60TF,link=25,ram=64\n"
         "  r1 plan DeepSeek-V2-Lite/ --lora attention --memory 16 --precision bf16\n",
         options,
         sizeof options / sizeof options[0],

@@ -10,6 +10,7 @@
 #include "recipes/config/did_you_mean.h"
 #include "recipes/model/open_model.h"
 #include "recipes/model/train_select.h"
+#include "recipes/plan/plan_as.h"
 #include "recipes/plan/simulate.h"
 
 typedef struct ModelPlan {
@@ -19,6 +20,7 @@ typedef struct ModelPlan {
     RecipeNames names;
     Machine machine;
     PlanWork work;
+    PlanAs as;
     Rates rates;
 } ModelPlan;
 
@@ -119,7 +121,7 @@ static void print_json(Json *o)
     json_free(o);
 }
 
-static bool print_simulated(const ModelPlan *p, const Placement *plan, Reader *reader, Status *st)
+static bool print_simulated(const ModelPlan *p, const Placement *plan, const PartSource *source, Status *st)
 {
     Machine with = p->machine;
     Trace trace;
@@ -127,7 +129,7 @@ static bool print_simulated(const ModelPlan *p, const Placement *plan, Reader *r
     Simulated *out = calloc(1, sizeof *out);
     CHECK(out);
     with.options.chunk = plan->chunk;
-    uint8_t *pinned = placing_pinned(&fit, p->file, reader);
+    uint8_t *pinned = placing_pinned(&fit, p->file, source);
     SimulateSetup s = {.table = &p->file->table,
                        .config = &p->file->config,
                        .pool = {.slots = fit.slots, .pinned = pinned},
@@ -142,25 +144,52 @@ static bool print_simulated(const ModelPlan *p, const Placement *plan, Reader *r
     return ok;
 }
 
+static bool print_placed(ModelPlan *p, const PlacingSizes *sizes, Status *st)
+{
+    Placement *plan = calloc(1, sizeof *plan);
+    CHECK(plan);
+    plan->assumed = p->o->as;
+    plan->gpu = p->as.gpu;
+    bool ok = placement_make(plan, &p->machine, p->file, sizes, &p->work, &p->rates, st);
+    if (ok && p->o->json) print_json(placement_json(plan, p->file, &p->machine, &p->work, &p->rates));
+    else if (ok) placement_print(plan, p->file, &p->machine, &p->work, &p->rates);
+    if (ok && p->o->simulate && !p->o->json) ok = print_simulated(p, plan, sizes->source, st);
+    free(plan);
+    return ok;
+}
+
+static Form form_of(const ModelPlan *p)
+{
+    return p->machine.options.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
+}
+
+/* From the files, by the reader that a run uses. */
 static bool plan_placed(ModelPlan *p, Status *st)
 {
-    Form form = p->machine.options.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
-    if (p->work.train) { /* it lies apart from what is read, as in placed_policy.c */
-        if (!train_select(&p->file->table, p->work.train, st)) return false;
-        params_set_apart(&p->file->table);
-    }
-    Placement *placement = calloc(1, sizeof *placement);
-    PlacingPlan sizes;
-    CHECK(placement);
-    Reader *reader = reader_open(p->file, form, PLACING_THREADS, st);
-    bool ok = reader && placing_fill(&sizes, &p->machine, p->file, reader, 0, st) && know_rates(p, &sizes, form, st) &&
-              placement_make(placement, &p->machine, p->file, reader, &p->work, OPEN_MODEL_WORK, &p->rates, st);
-    if (ok && p->o->json) print_json(placement_json(placement, p->file, &p->machine, &p->work, &p->rates));
-    else if (ok) placement_print(placement, p->file, &p->machine, &p->work, &p->rates);
-    if (ok && p->o->simulate && !p->o->json) ok = print_simulated(p, placement, reader, st);
+    PlacingPlan plan;
+    Reader *reader = reader_open(p->file, form_of(p), PLACING_THREADS, st);
+    PlacingSizes sizes = {.work = OPEN_MODEL_WORK};
+    if (reader) sizes.source = reader_source(reader), sizes.staging = reader_memory(reader);
+    bool ok = reader && placing_fill(&plan, &p->machine, p->file, &sizes, st) && know_rates(p, &plan, form_of(p), st) &&
+              print_placed(p, &sizes, st);
     reader_close(reader);
-    free(placement);
     return ok;
+}
+
+/* By the sizes of the parts alone, on a machine that is not here. */
+static bool plan_paper(ModelPlan *p, const char *name, Status *st)
+{
+    PaperSource paper;
+    double weights = 0;
+    paper_source(&paper, &p->file->table, form_of(p));
+    PlacingSizes sizes = {&paper.source, 0, OPEN_MODEL_WORK};
+    for (int i = 0; i < p->file->table.n_parts; i++) weights += (double)paper.source.bytes(&paper.source, i);
+    if (p->as.gpu && p->as.ram > 0 && weights > p->as.ram)
+        return fail(st, "%s: its weights take %.1f GB in %s, --as says %.1f GB of RAM: %s", name, weights / 1e9,
+                    dtype_name((DType)p->machine.options.dtype), p->as.ram / 1e9,
+                    p->machine.options.dtype == DTYPE_BF16 ? "more RAM is needed"
+                                                           : "try --precision bf16, or more RAM");
+    return print_placed(p, &sizes, st);
 }
 
 /* Only the files of a folder or a .gguf can be read while it is computed. */
@@ -174,18 +203,39 @@ static bool plan_it(ModelPlan *p, const char *name, Status *st)
     const PlanOptions *o = p->o;
     Status whole = {0};
     Plan plan;
+    if (o->as) p->work.rates = &p->rates;
     bool fits = plan_make(&plan, &p->machine, &p->work, SIZE_MAX, name, &whole);
-    if (fits || !plan.total || !can_stream(p->file)) {
+    if (fits || !plan.total || !(o->as || can_stream(p->file))) {
         if (plan.total && o->json) print_json(plan_json(&plan, name));
         else if (plan.total) plan_print(&plan, name);
+        if (fits && o->as && !o->json)
+            printf("  forward and backward of %.0f tokens: %.3g s (modelled: --as %s; nothing was measured)\n",
+                   plan.step_tokens, plan.step_seconds, o->as);
         return fits || fail(st, "%s", whole.text);
     }
-    model_close(p->file);
-    p->file = model_open(name, MODEL_IN_PLACE, st);
+    if (can_stream(p->file)) {
+        model_close(p->file);
+        p->file = model_open(name, MODEL_IN_PLACE, st);
+    }
     bool asked = o->lora || o->train || o->reference || o->samples;
     p->work.trains = asked;
-    if (!p->file || !plan_placed(p, st)) return false;
+    if (!p->file) return false;
+    if (p->work.train) { /* it lies apart from what is read, as in placed_policy.c */
+        if (!train_select(&p->file->table, p->work.train, st)) return false;
+        params_set_apart(&p->file->table);
+    }
+    if (!(o->as ? plan_paper(p, name, st) : plan_placed(p, st))) return false;
     if (!asked && !o->json) printf("  training all of it: %s; see --lora and --train\n", whole.text);
+    return true;
+}
+
+static bool open_machine(ModelPlan *p, const RuntimeOptions *runtime, Status *st)
+{
+    RuntimeOptions options = *runtime;
+    if (p->o->as && !plan_as_parse(p->o->as, &p->as, st)) return false;
+    if (p->as.gpu && !options.dtype_given) options.dtype = DTYPE_BF16;
+    if (!machine_open(&p->machine, &options, st)) return false;
+    if (p->o->as) plan_as_apply(&p->as, &p->machine, &p->rates);
     return true;
 }
 
@@ -195,7 +245,7 @@ bool plan_model(const char *name, const PlanOptions *o, const RuntimeOptions *ru
     CHECK(p);
     p->o = o;
     p->file = model_open(name, 0, st);
-    bool ok = p->file && machine_open(&p->machine, runtime, st) && set_work(p, st) && plan_it(p, name, st);
+    bool ok = p->file && open_machine(p, runtime, st) && set_work(p, st) && plan_it(p, name, st);
     if (p->machine.ops) machine_close(&p->machine);
     if (p->file) model_close(p->file);
     free(p);

@@ -174,25 +174,25 @@ static void count_reads(PlacingPlan *plan, const LoadedModel *m, const PartSourc
     }
 }
 
-bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Reader *r, size_t work, Status *st)
+bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, const PlacingSizes *s, Status *st)
 {
     /* Page tables, stacks and pages of the mapping that are still there: some MB, seen with 8 GB. */
-    *plan = (PlacingPlan){.work = work + machine->memory / 100, .budget = machine->memory};
+    *plan = (PlacingPlan){.work = s->work + machine->memory / 100, .budget = machine->memory};
     if (!multiplies_unpacked(machine, m, st)) return false;
-    plan->staging = reader_memory(r);
-    measure(plan, m, reader_source(r));
+    plan->staging = s->staging;
+    measure(plan, m, s->source);
     return true;
 }
 
 /* Of a plan whose experts in memory were counted: which, and what is then read. */
-uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, Reader *r)
+uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, const PartSource *s)
 {
     const char *slots = getenv("R1_RING");
     uint8_t *pinned = calloc((size_t)m->table.n_parts, 1);
     CHECK(pinned);
     if (slots && atoi(slots) >= 2) plan->slots = atoi(slots);
     choose_pinned(plan, &m->table, pinned);
-    count_reads(plan, m, reader_source(r), pinned);
+    count_reads(plan, m, s, pinned);
     return pinned;
 }
 
@@ -202,9 +202,11 @@ bool placing_open(Placing *out, PlacingPlan *plan, const Machine *machine, const
     Form form = p->engine.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
     const char *strict = getenv("R1_STRICT");
     *out = (Placing){.reader = reader_open(m, form, PLACING_THREADS, st)};
-    bool ok = out->reader && placing_fill(plan, machine, m, out->reader, work, st) && choose(plan, m, st);
+    PlacingSizes sizes = {NULL, 0, work};
+    if (out->reader) sizes.source = reader_source(out->reader), sizes.staging = reader_memory(out->reader);
+    bool ok = out->reader && placing_fill(plan, machine, m, &sizes, st) && choose(plan, m, st);
     if (ok) {
-        uint8_t *pinned = placing_pinned(plan, m, out->reader);
+        uint8_t *pinned = placing_pinned(plan, m, sizes.source);
         PoolPlan pool = {.slots = plan->slots,
                          .pinned = pinned,
                          .strict = strict && strcmp(strict, "0") != 0,

@@ -44,11 +44,17 @@ void placing_close(Placing *p);
 /* Rows of a head chunk where nothing is trained and not all weights fit: few, so that more experts stay. */
 int placing_chunk(const Machine *machine);
 
+/* Where sizes of parts come from, bytes that its readers work in, and the work's. */
+typedef struct PlacingSizes {
+    const PartSource *source;
+    size_t staging, work;
+} PlacingSizes;
+
 /* The parts of it, for those who plan: sizes for a work of so many bytes; how many experts then stay (returns the least budget,
  * which may be above the plan's); and which (free()), with what is read. */
-bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, Reader *r, size_t work, Status *st);
+bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, const PlacingSizes *s, Status *st);
 size_t placing_choose(PlacingPlan *plan);
-uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, Reader *r);
+uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, const PartSource *s);
 /* Bytes a second that the disk gave so far while it was busy; 0: nothing was read. */
 double placing_disk_rate(const Placing *p);
 /* The least bytes that placing_open takes beside its work, from above, for a table where what is trained lies apart. */

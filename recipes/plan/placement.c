@@ -146,17 +146,17 @@ static void set_cost(Placement *out, const PlanWork *w, const Rates *rates, doub
 }
 
 /* One sequence that is decoded: a layer's experts are known when they are needed, so that reading is waited for. */
-static bool plan_token(Placement *out, const Machine *m, const LoadedModel *file, Reader *r, size_t work,
+static bool plan_token(Placement *out, const Machine *m, const LoadedModel *file, const PlacingSizes *s,
                        const Rates *rates, Status *st)
 {
     PlanWork one = {.config = &file->config, .sequences = 1, .length = 2, .predicted = 1};
     PlanOps *ops = malloc(sizeof *ops);
     Beside beside;
     CHECK(ops);
-    bool ok = placing_fill(&out->token_fit, m, file, r, work, st) && plan_beside(&beside, m, &one, 0, ops, st);
+    bool ok = placing_fill(&out->token_fit, m, file, s, st) && plan_beside(&beside, m, &one, 0, ops, st);
     if (ok && placing_choose(&out->token_fit) <= out->token_fit.budget) {
         const PlacingPlan *fit = &out->token_fit;
-        free(placing_pinned(&out->token_fit, file, r));
+        free(placing_pinned(&out->token_fit, file, s->source));
         double experts =
             fit->experts ? (double)fit->layers * file->config.K * (fit->experts - fit->pinned) / fit->experts : 0;
         double one_expert = fit->experts ? (double)fit->disk_pass / fit->experts : 0;
@@ -184,15 +184,16 @@ static bool fail_least(const Placement *p, const LoadedModel *file, Status *st)
         (least - (double)fit->budget / 100) / 0.99e9 + 0.004);
 }
 
-bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, Reader *r, const PlanWork *w,
-                    size_t token_work, const Rates *rates, Status *st)
+bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, const PlacingSizes *s, const PlanWork *w,
+                    const Rates *rates, Status *st)
 {
-    *out = (Placement){.trains = w->trains};
+    *out = (Placement){.trains = w->trains, .assumed = out->assumed, .gpu = out->gpu};
     PlaceModel *p = &out->model;
     const ModelConfig *c = w->config;
     set_chunks(p, m, w);
     double tokens = (double)w->sequences * w->length;
-    if (!placing_fill(&p->fit, m, file, r, 0, st) || !measure_work(out, m, w, rates, st)) return false;
+    PlacingSizes alone = {s->source, s->staging, 0};
+    if (!placing_fill(&p->fit, m, file, &alone, st) || !measure_work(out, m, w, rates, st)) return false;
     const Beside *b = &out->beside;
     p->fixed = p->fit.work + b->process + b->scratch + b->cache + b->state;
     p->E = c->E;
@@ -216,8 +217,8 @@ bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, R
         with.options.chunk = out->chunk;
         if (!plan_beside(&out->beside, &with, w, out->keep_bytes, NULL, st)) return false;
     }
-    free(placing_pinned(&out->fit, file, r));
+    free(placing_pinned(&out->fit, file, s->source));
     PlacingPlan again;
     set_cost(out, w, rates, placement_seconds(p, out->layers_kept, chunk, &again));
-    return plan_token(out, m, file, r, token_work, rates, st);
+    return plan_token(out, m, file, s, rates, st);
 }

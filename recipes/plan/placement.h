@@ -39,6 +39,8 @@ typedef struct Placement {
     PlacingPlan token_fit;
     long holes; /* experts that lie in holes of their files */
     bool trains;
+    const char *assumed; /* of a machine that is not here: its --as; NULL: this one */
+    bool gpu;            /* on a GPU, experts rest in RAM */
 } Placement;
 
 /* Seconds with `kept` layers kept and chunk number `chunk`, by the closed form of docs/placement.md, and *fit then;
@@ -48,10 +50,10 @@ double placement_seconds(const PlaceModel *m, int kept, int chunk, PlacingPlan *
  * nothing fits; *kept and *chunk are then what takes the least. */
 bool placement_search(const PlaceModel *m, int *kept, int *chunk, PlacingPlan *fit);
 
-/* Plans a work on the experts of `file`, whose reader is r, within m->memory. token_work: bytes beside the weights when one
- * sequence is sampled. Fails with what would fit. */
-bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, Reader *r, const PlanWork *work,
-                    size_t token_work, const Rates *rates, Status *st);
+/* Plans a work on the experts of `file` within m->memory. s: sizes of its parts; its work is what one sequence that is sampled
+ * takes beside the weights. Keeps out->assumed and out->gpu. Fails with what would fit. */
+bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, const PlacingSizes *s,
+                    const PlanWork *work, const Rates *rates, Status *st);
 
 /* Of a placed model that has computed: says on standard error when a pass of `work` (NULL: a token of one sequence) took
  * 25 % more or less than kept rates say, and what the disk gave. Silent where no rates are kept. */

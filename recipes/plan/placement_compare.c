@@ -31,7 +31,8 @@ void placement_compare(const Machine *m, const LoadedModel *file, const Placing 
     Placement *p = calloc(1, sizeof *p);
     CHECK(p);
     PoolSweeps sweeps = pool_counts(placing->pool).sweeps[work ? SWEEP_FORWARD : SWEEP_DECODE];
-    if (sweeps.n && placement_make(p, m, file, placing->reader, work ? work : &none, placing->plan.work, &rates, &st)) {
+    PlacingSizes sizes = {reader_source(placing->reader), reader_memory(placing->reader), placing->plan.work};
+    if (sweeps.n && placement_make(p, m, file, &sizes, work ? work : &none, &rates, &st)) {
         char line[256];
         double planned = work ? p->cost.seconds : p->token.seconds;
         placement_off(line, sizeof line, work ? "a pass" : "a token", sweeps.seconds / (double)sweeps.n, planned,

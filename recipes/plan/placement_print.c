@@ -26,7 +26,8 @@ static void print_memory(const Placement *p)
     char line[96];
     double interior = p->trains ? (double)p->kept : 0, margin = (double)f->budget / 100;
     double rest = (double)f->work - margin - (double)(b->process + b->scratch + b->cache + b->state) - interior;
-    printf("  in memory                                                            GB\n");
+    printf("  %-9s                                                            GB\n",
+           p->gpu ? "on the GPU" : "in memory");
     row("process", (double)b->process);
     row("embedding, norm, head, what every token uses of a layer", (double)f->trunk);
     row("what is trained: weights, gradients and moments", (double)b->state);
@@ -44,15 +45,21 @@ static void print_memory(const Placement *p)
     row(line, (double)f->slot * f->pinned);
     snprintf(line, sizeof line, "together, of %.2f", (double)f->budget / 1e9);
     row(line, (double)f->total);
-    printf("  on disk\n");
-    snprintf(line, sizeof line, "the other %ld experts, read when they are needed", f->pass.experts);
+    printf("  %s\n", p->gpu ? "in RAM" : "on disk");
+    snprintf(line, sizeof line, "the other %ld experts, brought when they are needed", f->pass.experts);
     row(line, (double)f->pass.bytes);
     if (p->holes) printf("    (%ld of all experts lie in holes of their files, which cost no disk time)\n", p->holes);
 }
 
-static const char *bound_of(const PlaceCost *c)
+/* What experts pass. */
+static const char *way_of(const Placement *p)
 {
-    return c->compute >= c->disk ? "compute" : "disk";
+    return p->gpu ? "link" : "disk";
+}
+
+static const char *bound_of(const Placement *p, const PlaceCost *c)
+{
+    return c->compute >= c->disk ? "compute" : way_of(p);
 }
 
 static void print_cost(const Placement *p, const PlanWork *w)
@@ -63,18 +70,22 @@ static void print_cost(const Placement *p, const PlanWork *w)
            c->tokens, w->sequences, w->length);
     snprintf(line, sizeof line, "compute, %.2f TFLOP", c->flops / 1e12);
     printf("    %-58s %8.1f\n", line, c->compute);
-    snprintf(line, sizeof line, "disk, %.0f experts, %.2f GB", c->experts, c->bytes / 1e9);
+    snprintf(line, sizeof line, "%s, %.0f experts, %.2f GB", way_of(p), c->experts, c->bytes / 1e9);
     printf("    %-58s %8.1f\n", line, c->disk);
-    snprintf(line, sizeof line, "together; bound: %s; %.3g tokens/s", bound_of(c), c->tokens / c->seconds);
+    snprintf(line, sizeof line, "together; bound: %s; %.3g tokens/s", bound_of(p, c), c->tokens / c->seconds);
     printf("    %-58s %8.1f\n", line, c->seconds);
     if (p->token.seconds > 0)
-        printf("  a token of `r1 generate`, one sequence: %.2f s, of which %.2f for %.0f experts from the disk\n",
-               p->token.seconds, p->token.disk, p->token.experts);
+        printf("  a token of `r1 generate`, one sequence: %.2f s, of which %.2f for %.0f experts by the %s\n",
+               p->token.seconds, p->token.disk, p->token.experts, way_of(p));
 }
 
-static void print_rates(const Machine *m, const Rates *r)
+static void print_rates(const Placement *p, const Machine *m, const Rates *r)
 {
     char cpu[64], disk[64];
+    if (p->assumed) {
+        printf("modelled: --as %s; nothing was measured\n", p->assumed);
+        return;
+    }
     printf("this machine, %s: %.0f GFLOP/s at 1,024 rows a matrix, %.0f at 64, %.1f at one; memory %.1f GB/s (%s);\n"
            "  disk %.2f GB/s in reads of %.1f MB (%s)\n",
            dtype_name((DType)m->options.dtype), r->products[0][5] / 1e9, r->products[0][3] / 1e9,
@@ -86,11 +97,12 @@ static void print_rates(const Machine *m, const Rates *r)
 void placement_print(const Placement *p, const LoadedModel *file, const Machine *m, const PlanWork *w,
                      const Rates *rates)
 {
-    printf("%s: %zu parameters, %s on disk; ", file->path, file->table.count, file->file_types);
+    printf("%s: %zu parameters%s%s; ", file->path, file->table.count, file->file_types[0] ? ", in its files " : "",
+           file->file_types);
     if (p->trains)
         printf("%zu of %zu trained, backward through %d layers\n", p->beside.trained, p->beside.count, p->model.layers);
     else printf("nothing is trained\n");
-    print_rates(m, rates);
+    print_rates(p, m, rates);
     printf("\n");
     print_memory(p);
     print_cost(p, w);
@@ -101,7 +113,7 @@ void placement_print(const Placement *p, const LoadedModel *file, const Machine 
                                                         : "the disk's rate is assumed");
 }
 
-static Json *cost_json(const PlaceCost *c)
+static Json *cost_json(const Placement *p, const PlaceCost *c)
 {
     Json *o = json_new_object();
     json_set(o, "tokens", json_new_number(c->tokens));
@@ -111,7 +123,7 @@ static Json *cost_json(const PlaceCost *c)
     json_set(o, "compute_seconds", json_new_number(c->compute));
     json_set(o, "disk_seconds", json_new_number(c->disk));
     json_set(o, "seconds", json_new_number(c->seconds));
-    json_set(o, "bound", json_new_text(bound_of(c)));
+    json_set(o, "bound", json_new_text(bound_of(p, c)));
     return o;
 }
 
@@ -158,6 +170,7 @@ Json *placement_json(const Placement *p, const LoadedModel *file, const Machine 
     Json *o = json_new_object();
     const PlacingPlan *f = &p->fit;
     json_set(o, "model", json_new_text(file->path));
+    if (p->assumed) json_set(o, "modelled_as", json_new_text(p->assumed));
     json_set(o, "precision", json_new_text(dtype_name((DType)m->options.dtype)));
     json_set(o, "parameters", json_new_int((int64_t)file->table.count));
     json_set(o, "trained", json_new_int(p->trains ? (int64_t)p->beside.trained : 0));
@@ -171,7 +184,7 @@ Json *placement_json(const Placement *p, const LoadedModel *file, const Machine 
     json_set(o, "experts_in_holes", json_new_int(p->holes));
     json_set(o, "memory", memory_json(p));
     json_set(o, "rates", rates_json(rates));
-    json_set(o, p->trains ? "step" : "pass", cost_json(&p->cost));
-    json_set(o, "token", cost_json(&p->token));
+    json_set(o, p->trains ? "step" : "pass", cost_json(p, &p->cost));
+    json_set(o, "token", cost_json(p, &p->token));
     return o;
 }

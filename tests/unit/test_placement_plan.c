@@ -8,6 +8,8 @@
 #include "core/train.h"
 #include "recipes/model/open_model.h"
 #include "recipes/plan/placement.h"
+#include "recipes/cli/commands.h"
+#include "tests/unit/capture.h"
 #include "tests/unit/unit.h"
 
 static PlaceModel random_model(Rng *r)
@@ -110,9 +112,10 @@ static void a_pass_reads_what_was_planned(void **state)
         assert_non_null(p);
         size_t bytes = plan_beside_weights(&m.machine, &work, &st);
         PlacingPlan sizes;
-        assert_true(placing_fill(&sizes, &m.machine, m.file, reader, bytes, &st));
+        PlacingSizes parts = {reader_source(reader), reader_memory(reader), bytes};
+        assert_true(placing_fill(&sizes, &m.machine, m.file, &parts, &st));
         m.machine.memory = (bytes + sizes.trunk + sizes.staging + sizes.slot * (6 + 10 * (size_t)k)) / 99 * 100;
-        assert_true(placement_make(p, &m.machine, m.file, reader, &work, bytes, &rates, &st));
+        assert_true(placement_make(p, &m.machine, m.file, &parts, &work, &rates, &st));
         m.policy = policy_placed(machine_engine(&m.machine), &m.file->config);
         assert_true(placing_open(&m.placing, &sizes, &m.machine, m.file, m.policy, bytes, &st));
         assert_non_null(m.placing.pool);
@@ -159,12 +162,35 @@ static void far_from_the_plan_is_said(void **state)
                         "a token took 7.4 s, planned were 10");
 }
 
+/* A machine that is not here is called modelled, and nothing is measured for it. */
+static void elsewhere_is_modelled(void **state)
+{
+    (void)state;
+    Captured c = capture(cmd_plan, "plan deepseek-v2-lite --lora attention --as gpu=24:60TF,link=25,ram=64 --simulate");
+    assert_int_equal(c.code, 0);
+    assert_non_null(strstr(c.out, "modelled: --as gpu=24:60TF,link=25,ram=64; nothing was measured"));
+    assert_non_null(strstr(c.out, "simulated, modelled"));
+    assert_null(strstr(c.out, "measured now"));
+    assert_string_equal(c.err, "");
+    captured_free(&c);
+    c = capture(cmd_plan, "plan deepseek-v2-lite --as gpu=24:60TF,ram=16");
+    assert_true(c.code == 1 && strstr(c.err, "its weights take 31.4 GB in bf16, --as says 16.0 GB of RAM"));
+    captured_free(&c);
+    c = capture(cmd_plan, "plan deepseek-v2-lite --as gpu=24");
+    assert_true(c.code == 1 && strstr(c.err, "--as gpu=24: expected gpu=GB:TFLOPSTF"));
+    captured_free(&c);
+    c = capture(cmd_plan, "plan deepseek-v2-lite --as lnk=24");
+    assert_true(c.code == 1 && strstr(c.err, "did you mean 'link'?"));
+    captured_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_search_finds_the_best),
         cmocka_unit_test(a_pass_reads_what_was_planned),
         cmocka_unit_test(far_from_the_plan_is_said),
+        cmocka_unit_test(elsewhere_is_modelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
