@@ -40,7 +40,9 @@ void runtime_options(RuntimeTable *t, RuntimeOptions *o)
         {"--other-machine", NULL, OPTION_FLAG, &o->other_machine, 0, 0,
          "go on with a state that another kind of machine made, although the weights will be others"},
         {"--base", "DIR", OPTION_TEXT, &o->base, 0, 0,
-         "where the model lies now of which a checkpoint holds the trained part alone, when it was moved"},
+         "where the model lies now of which a checkpoint holds the trained part alone, or a recipe's model.from, when "
+         "it\n"
+         "was moved"},
         {"-v", NULL, OPTION_FLAG, &o->verbose, 0, 0, "more about the machine and where the time went"},
     };
     memcpy(t->rows, rows, sizeof rows);

@@ -11,6 +11,7 @@
 #include "recipes/plan/rates.h"
 #include "recipes/model/prompts.h"
 #include "recipes/model/train_select.h"
+#include "recipes/run/models.h"
 #include "recipes/run/run.h"
 #include "recipes/run/sources.h"
 #include "recipes/stages/pairs.h"
@@ -44,7 +45,7 @@ static bool config_of_name(Run *r, const char *from, ModelConfig *out, Status *s
 {
     const RecipeStage *stage = recipe_stage_of(r->recipe, from);
     if (stage) return config_of_stage(r, stage, out, st);
-    LoadedModel *m = model_open(from, 0, st);
+    LoadedModel *m = model_open(run_model_file(r, from), 0, st);
     if (!m) return false;
     *out = m->config;
     model_close(m);

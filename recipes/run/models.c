@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "checkpoints/lora.h"
 #include "core/base/check.h"
@@ -16,11 +17,19 @@
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
 
+const char *run_model_file(const Run *r, const char *from)
+{
+    char stage[4096];
+    const char *moved = r->machine.options.base;
+    bool there = !access(from, F_OK) || model_stage_path(from, stage, sizeof stage);
+    return moved && !there && !strcmp(from, r->recipe->model.from) ? moved : from;
+}
+
 /* The file a name stands for: a unit of this run, or anything model_file_open knows. */
 static char *resolve(const Run *r, const char *from)
 {
     if (recipe_stage_of(r->recipe, from)) return run_folder_file(r->folder, "checkpoints", from, ".h5");
-    return strdup(from);
+    return strdup(run_model_file(r, from));
 }
 
 /* A copy of the trunk `weights` (laid out by `from`) under a fresh scalar head. */
@@ -116,7 +125,7 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeSt
     LoadedModel *m =
         model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
     bool placed = trains && run_plan(r, trains)->placed;
-    bool own = strcmp(path, from) != 0;
+    bool own = recipe_stage_of(r->recipe, from) != NULL;
     free(path);
     if (!m) return NULL;
     Policy *p = NULL;

@@ -20,6 +20,9 @@ Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Sta
 /* PPO's critic of a stage, as it starts: critic_from, or a copy of the policy's trunk under a fresh scalar head. */
 Policy *run_critic(Run *r, const RecipeStage *s, Policy *p, Status *st);
 
+/* Where a model lies that is no stage of this run: model.from that was moved is where --base says. */
+const char *run_model_file(const Run *r, const char *from);
+
 /* Whether a checkpoint that stands in the run folder was made by this run's recipe. */
 bool run_owns(const Run *r, const CheckpointMeta *meta, const char *path, Status *st);
 

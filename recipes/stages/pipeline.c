@@ -22,6 +22,7 @@
 #include "recipes/run/inputs.h"
 #include "recipes/run/longer.h"
 #include "recipes/run/logger.h"
+#include "recipes/run/models.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/reuse.h"
 #include "recipes/run/run_folder.h"
@@ -60,7 +61,7 @@ static Tokenizer *train_tokenizer(Run *r, Status *st)
 /* The voice of the model that the run starts from, with its tokenizer. */
 static bool voice_of_model(Run *r, const char *from, Status *st)
 {
-    LoadedModel *m = model_open(from, MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    LoadedModel *m = model_open(run_model_file(r, from), MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
     if (!m) return false;
     r->tokenizer = m->tokenizer;
     m->tokenizer = NULL;

@@ -99,6 +99,12 @@ cmp "$out" want
 expect_exit 0 "$R1" export part/zero --format gguf -o part.gguf --base moved
 expect "$(summary part zero)" "$(hash_of part/zero --base moved)"
 expect_error 1 "stands on the model that" "$R1" score part/zero --ids ids.jsonl --base base/base
+# A run whose model.from was moved begins and goes on with --base.
+run part.yaml --out later --base moved --until sft
+run part.yaml --out later --base moved
+expect "$(summary part zero)" "$(summary later zero)"
+expect_exit 1 "$R1" run part.yaml --out later2 --quiet --threads 1
+[ ! -e later2 ] || complain 'a run without its model left a folder'
 # One changed number of the base is another base.
 mv moved base.hf
 python3 - <<'END'
