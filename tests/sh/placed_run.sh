@@ -66,6 +66,21 @@ done
 run lora.yaml --precision bf16 --memory 4 --out killed >"$out" 2>"$said" || complain "killed: $(tail -n 1 "$said")"
 expect "$(hashes whole)" "$(hashes killed)"
 
+# A file that is cut while the run reads it ends it with one sentence and its last state whole.
+cp -r base.hf cut.hf
+R1_RING=2 run lora.yaml --precision bf16 --memory "$gb" --set model.from=cut.hf --checkpoint-seconds 0 --out cut >"$out" 2>"$said" &
+child=$!
+until grep -qs '"play", "step": 1,' cut/metrics.jsonl; do
+    kill -0 $child 2>/dev/null || break
+    sleep 0.01
+done
+truncate -s 100000 cut.hf/model.safetensors
+! wait $child || complain 'a cut file is not noticed'
+tail -n 1 "$said" | grep -q 'ends before byte .*: it was cut while it was read' || complain "cut: $(tail -n 1 "$said")"
+cp base.hf/model.safetensors cut.hf/
+run lora.yaml --precision bf16 --memory "$gb" --set model.from=cut.hf --out cut >"$out" 2>"$said" || complain "whole again: $(tail -n 1 "$said")"
+expect "$(hashes whole)" "$(hashes cut)"
+
 refused() { # WORDS COMMAND...
     words=$1
     shift
