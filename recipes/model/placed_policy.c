@@ -60,10 +60,11 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
     p->show_reference = show_reference;
     policy_attach(p, m);
     float *trained = NULL;
-    bool ok = train_select(&p->engine.table, train, st) && train_select(&m->table, train, st);
-    if (ok) params_set_apart(&m->table);
-    ok = ok && (trained = read_trained(m, st));
-    if (ok) policy_place_trained(p, trained);
+    bool apart = train || m->table.lora;
+    bool ok = !train || (train_select(&p->engine.table, train, st) && train_select(&m->table, train, st));
+    if (ok && apart) params_set_apart(&m->table);
+    ok = ok && (!apart || (trained = read_trained(m, st)));
+    if (trained) policy_place_trained(p, trained);
     PlacingPlan plan;
     if (ok && placing_open(&model->placing, &plan, machine, m, p, work, st)) return p;
     policy_free(p);

@@ -8,7 +8,7 @@
 #include "recipes/model/placing.h"
 
 /* m was opened in place and has the adapters that it is to have; it is the policy's from now on, closed with it, whether this
- * succeeds or not. train: the recipe's key. work: bytes that a step takes beside frozen weights. */
+ * succeeds or not. train: the recipe's key; NULL: it only samples. work: bytes that a step takes beside frozen weights. */
 Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work, Status *st);
 /* NULL: all weights of the policy are in memory. */
 const Placing *policy_placing(const Policy *p);

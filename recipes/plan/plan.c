@@ -265,10 +265,11 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     p->trained = t.trained_count;
     p->count = t.count;
     if (p->placed) {
-        params_set_apart(&t);
+        if (w->trains || t.lora) params_set_apart(&t);
         p->placing = placing_estimate(&t, m->options.dtype) + m->memory / 100;
     }
-    p->weights = p->placed ? states + p->placing : block;
+    size_t own = w->trains || t.lora ? states : 0; /* what lies apart */
+    p->weights = p->placed ? own + p->placing : block;
     p->gradients = w->trains ? states : 0;
     p->optimizer = !w->trains ? 0 : m->options.state ? part_state_memory(&t) : 2 * states;
     if (w->trains && !m->options.state) {
@@ -372,6 +373,7 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
     bool ok = size_up(&p, m, w, keep_bytes, false, st);
     if (ok && p.total > p.budget && w->rests) ok = size_up(&p, m, w, keep_bytes, true, st);
     if (!ok) return fail_prefix(st, "%s", what);
+    p.placed_work = p.placed ? p.total - p.placing : 0;
     *out = p;
     if (p.total <= p.budget) return true;
     if (p.placed)

@@ -72,6 +72,8 @@ typedef struct Plan {
     double flops;                     /* of the training step, attention included, recomputed layers too */
     bool placed;                      /* frozen experts rest in the model's file: */
     size_t placing;                   /* of weights: what is frozen and stays, a small ring, and a margin */
+    size_t placed_work;               /* the rest of the total */
+    bool sampler_placed;              /* the same of a stage's unit that samples from a model of its own */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Fills *out (total 0:

@@ -254,9 +254,13 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
 }
 
 /* Whether a unit begins with the weights of a file. */
-static bool begins_with_file(const Run *r, const RecipeStage *s)
+static bool begins_with_file(const Run *r, const Unit *u)
 {
-    const RecipeStage *before;
+    const RecipeStage *s = u->stage, *before;
+    if (u->kind->makes_samples && s->sample_from[0]) {
+        s = recipe_stage_of(r->recipe, s->sample_from);
+        if (!s) return true;
+    }
     for (; s->from[0] && (before = recipe_stage_of(r->recipe, s->from)); s = before) continue;
     return s->from[0] || (s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model)->from[0];
 }
@@ -266,13 +270,13 @@ static void add_rests(const Run *r, const Unit *u, const ModelConfig *c, PlanWor
 {
     const RecipeStage *s = u->stage;
     const RecipeNames *train = &r->recipe->train;
-    if (!begins_with_file(r, s) || u->kind->makes_samples) return;
+    if (!begins_with_file(r, u)) return;
     if (!r->machine.cpu) w->why_not = "that needs --device cpu";
     else if (u->kind->scalar_head) w->why_not = "a reward model has another head than its file";
     else if (c->mtp) w->why_not = "modules of multi-token prediction stay in memory";
     else if (s->kind == STAGE_RL && s->rl.rollout_bf16 && r->machine.options.dtype == DTYPE_F32)
         w->why_not = "rollout_bf16 makes a copy of all of them: take `precision: bf16`";
-    else if (!c->lora.rank && train->n == 1 && !strcmp(train->list[0], "all"))
+    else if (!u->kind->makes_samples && !c->lora.rank && train->n == 1 && !strcmp(train->list[0], "all"))
         w->why_not = "all of them are trained: name a part with `train`, or train adapters with `lora`";
     w->rests = !w->why_not;
 }
@@ -281,7 +285,11 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
 {
     const RecipeStage *s = u->stage;
     *out = (PlanWork){.config = config, .train = u->kind->makes_samples ? NULL : &r->recipe->train};
-    if (u->kind->makes_samples) return samples_work(r, s, config, out, st);
+    if (u->kind->makes_samples) {
+        if (!samples_work(r, s, config, out, st)) return false;
+        add_rests(r, u, config, out);
+        return true;
+    }
     if (!config_of_stage(r, s, config, st)) return false;
     add_rests(r, u, config, out);
     if (s->kind == STAGE_REWARD_MODEL) config->head = HEAD_LM; /* its trunk decides; the scalar head is one row */
@@ -296,7 +304,8 @@ static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status 
 {
     Unit units[UNITS_MAX];
     int n = stage_units(r, index, units, UNITS_MAX);
-    size_t keep = SIZE_MAX;
+    size_t keep = SIZE_MAX, work_most = 0;
+    bool trainer = false, sampler = false;
     bool ok = true;
     *out = (Plan){0};
     for (int i = 0; i < n && ok; i++) {
@@ -313,9 +322,14 @@ static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status 
         if (config.E && !balance_validate(&balance, &config, st)) return fail_prefix(st, "%s: balance", what);
         ok = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
         if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;
+        *(units[i].kind->makes_samples ? &sampler : &trainer) |= plan.placed;
+        if (plan.placed_work > work_most) work_most = plan.placed_work;
         if (plan.total > out->total || !ok) *out = plan;
     }
     out->keep_bytes = keep;
+    out->placed = trainer;
+    out->sampler_placed = sampler;
+    out->placed_work = work_most;
     return ok;
 }
 

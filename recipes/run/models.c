@@ -103,19 +103,23 @@ static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status
                 from, is->rank, (double)is->alpha, from);
 }
 
-Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st)
+static Policy *place(Run *r, LoadedModel *m, const RecipeStage *s, const RecipeNames *train, Status *st)
 {
     char line[512];
-    const Plan *plan = run_plan(r, s);
-    Policy *p = placed_policy_open(&r->machine, m, &r->recipe->train, plan->total - plan->placing, st);
-    if (!p || !policy_note_base(p, m, source, st)) {
-        policy_free(p);
-        return NULL;
-    }
+    Policy *p = placed_policy_open(&r->machine, m, train, run_plan(r, s)->placed_work, st);
+    if (!p) return NULL;
     const Placing *placing = policy_placing(p);
     placing_describe(&placing->plan, placing, line, sizeof line);
     progress_note(r->progress, "%s is larger than its memory: %s", m->path, line);
     return p;
+}
+
+Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st)
+{
+    Policy *p = place(r, m, s, &r->recipe->train, st);
+    if (!p || policy_note_base(p, m, source, st)) return p;
+    policy_free(p);
+    return NULL;
 }
 
 /* trains: the stage that will train it, with its adapters and its longer positions; NULL: it is used as it is. */
@@ -162,6 +166,22 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
 Policy *run_policy(Run *r, const char *from, bool scalar, Status *st)
 {
     return open_policy(r, from, scalar, NULL, NULL, st);
+}
+
+Policy *run_sampling_policy(Run *r, const RecipeStage *s, const char *from, Status *st)
+{
+    if (!run_plan(r, s)->sampler_placed) return open_policy(r, from, false, NULL, NULL, st);
+    char *path = resolve(r, from);
+    LoadedModel *m =
+        model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    bool own = strcmp(path, from) != 0;
+    free(path);
+    if (!m) return NULL;
+    if ((!own || !m->checkpoint || run_owns(r, &m->checkpoint->meta, m->path, st)) && model_has_weights(m, from, st) &&
+        fits_tokenizer(r, m, from, st))
+        return place(r, m, s, NULL, st);
+    model_close(m);
+    return NULL;
 }
 
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st)

@@ -13,6 +13,9 @@ Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, St
 /* The same, or initial weights of the stage's model block when `from` is empty. */
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st);
 
+/* The same for a stage that only samples from it, where its plan says so by weights that rest on disk. */
+Policy *run_sampling_policy(Run *r, const RecipeStage *s, const char *from, Status *st);
+
 /* The policy of a stage whose plan says that its model is larger than memory. m was opened in place, and is the policy's from now
  * on, whether this succeeds or not; source: no stage of this run made it. */
 Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st);

@@ -73,7 +73,7 @@ static bool samples_open(UnitRun *u, Status *st)
     u->self = s;
     if (!run_reasoning(u->run, stage, &s->reasoning, st) || !run_general(u->run, &s->general, st)) return false;
     const char *from = stage->sample_from[0] ? stage->sample_from : stage->from;
-    s->policy = run_policy(u->run, from, false, st);
+    s->policy = run_sampling_policy(u->run, stage, from, st);
     if (!s->policy) return false;
     s->prompts = stage->sample_prompts;
     if (stage->kind == STAGE_SFT) {
