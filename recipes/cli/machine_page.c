@@ -168,7 +168,8 @@ static const char *verdict(const Page *p, const char *what, const PlanWork *w)
 {
     Status st = {0};
     Plan plan;
-    return plan_make(&plan, &p->machine, w, SIZE_MAX, what, &st) ? "yes" : "no";
+    if (!plan_make(&plan, &p->machine, w, SIZE_MAX, what, &st)) return "no";
+    return plan.placed ? "from its folder" : "yes";
 }
 
 /* Adapters on all of attention, as the key `lora` has without targets. */
@@ -186,6 +187,7 @@ static void model_rows(Page *p)
         lora.lora = (LoraConfig){.rank = 16, .alpha = 32, .targets = lora_targets_of(&c) & ATTENTION};
         adapters.config = &lora;
         step.trains = adapters.trains = true;
+        adapters.rests = true; /* frozen experts may stay in the folder */
         size_t beside = plan_beside_weights(&p->machine, &pass, &st),
                weights = plan_model_bytes(&p->machine, &c, false);
         const char *scores = weights + beside < p->machine.memory ? "yes"
