@@ -128,8 +128,10 @@ static bool print_problems(const DataArgs *a, const TaskSource *s, Status *st)
 {
     CorpusSpec c = {.sources = {s->source}, .n_sources = 1, .zh_share = 0.5f};
     if (a->one_language) c.zh_share = a->language == LANGUAGE_ZH;
-    for (int first = 0; first < a->n && !st->failed; first += BLOCK)
-        print_some(a, s, &c, first, a->n - first < BLOCK ? a->n - first : BLOCK, st);
+    int n = a->n, rows = s->source.dataset ? dataset_rows(s->source.dataset, (Split)a->split) : n;
+    if (n > rows) n = rows; /* each row of a file once */
+    for (int first = 0; first < n && !st->failed; first += BLOCK)
+        print_some(a, s, &c, first, n - first < BLOCK ? n - first : BLOCK, st);
     return !st->failed;
 }
 
@@ -140,7 +142,7 @@ int cmd_data(int argc, char **argv)
         {"--list", NULL, OPTION_FLAG, &a.list, 0, 0, "the built-in tasks"},
         {"--split", "NAME", OPTION_CHOICE, &(OptionChoice){&a.split, split_name, NULL}, 0, 0,
          "train (default) or test: apart by a hash of the problem"},
-        {"--n", "N", OPTION_INT, &a.n, 1, 1e9, "problems to print (default 10)"},
+        {"--n", "N", OPTION_INT, &a.n, 1, 1e9, "problems to print (default 10), of a file each row once"},
         {"--level", "N", OPTION_INT, &a.level, 1, 1000, "one level (default: all of them, drawn evenly)"},
         {"--language", "L", OPTION_CHOICE, &(OptionChoice){&a.language, language_name, &a.one_language}, 0, 0,
          "en or zh (default: half of each)"},

@@ -141,6 +141,15 @@ static void data_lines(void **state)
     assert_int_equal(*text, 0);
     captured_free(&list);
     captured_free(&c);
+    static const char rows[] = "{\"prompt\": \"a\", \"answer\": 1}\n{\"prompt\": \"b\", \"answer\": 2}\n";
+    scratch_put("two.jsonl", rows, sizeof rows - 1);
+    c = capture(cmd_data, "data %s --json --n 5", scratch_path("two.jsonl"));
+    expect_success(&c);
+    text = c.out;
+    json_free(parse_line(&text));
+    if (*text) json_free(parse_line(&text));
+    assert_int_equal(*text, 0); /* each row once */
+    captured_free(&c);
     expect_failure(capture(cmd_data, "data ad"), 1, "did you mean 'add'?");
     expect_failure(capture(cmd_data, "data add --level 99"), 1, "levels 1 to");
     expect_failure(capture(cmd_data, "data add --split both"), 2, "train or test");
