@@ -238,6 +238,8 @@ test-peers: deps ## round trips with transformers and llama.cpp (installs them i
 	@+$(BUILD_ALL) all
 	sh tests/peers/setup.sh llama
 	sh tests/peers/fetch_smollm2.sh
+	$(CC) $(CFLAGS_ALL) tests/peers/losses.c $(addprefix core/losses/,grpo.c dpo.c ppo.c loss.c) -lm -o $(BUILD)/peers_losses
+	.venv/bin/python tests/peers/trl_losses.py $(BUILD)/peers_losses
 	@dir=$$(mktemp -d) && { .venv/bin/python tests/peers/roundtrip.py $(R1) "$$dir" && \
 	    .venv/bin/python tests/peers/peft_check.py $(abspath $(R1)) "$$dir" $(addprefix tests/golden/,llama qwen2 v2_lite); code=$$?; rm -rf "$$dir"; exit $$code; }
 

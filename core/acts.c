@@ -123,6 +123,15 @@ AttentionActs attention_acts_from(const Engine *e, const AttentionActs *a, size_
     return slice;
 }
 
+void routing_give(Engine *e, int layer, size_t n, Routing *r)
+{
+    if (!e->given) return;
+    size_t count = n * (size_t)e->config->K;
+    e->ops->device.upload(e->backend, r->idx, e->given->idx + (size_t)moe_before(e->config, layer) * count,
+                          count * sizeof *r->idx);
+    r->given = true;
+}
+
 void routing_alloc(Engine *e, size_t n, Routing *r)
 {
     size_t E = (size_t)e->config->E, K = (size_t)e->config->K;

@@ -14,6 +14,7 @@ typedef struct Rows {
     const int32_t *pos;     /* [n] */
     const int32_t *offsets; /* [nseq + 1], NULL: cached */
     int nseq;
+    int32_t *routes;        /* NULL, or [MoE layers][n][K], where the choices of experts go */
     KvCache *cache;         /* NULL: nothing is cached */
     const CacheRow *cached; /* [n] where each row lies in the cache */
     const int32_t *pages;   /* the page table of `cached` */
@@ -55,9 +56,25 @@ typedef struct Routing {
     int32_t *slot;          /* [n, K] row of the pair (n, k) in the order sorted by expert */
     int32_t *rows;          /* [n * K] token of each sorted row */
     int32_t *offsets;       /* [E + 1] */
+    bool given;             /* idx holds choices made elsewhere (RoutingGiven), which are weighed here */
     bool decided;           /* the members above hold it: forward is run again for a backward */
     float *dscores;         /* [n, E] gradient of the balance losses by the scores; NULL: none */
 } Routing;
+
+/* Choices of experts made elsewhere, for every row of a batch: a sampler's, replayed in training (arXiv:2510.11370). idx, on the
+ * host: of each MoE layer in turn [n, K] ascending; a row that begins with -1 is chosen anew. */
+typedef struct RoutingGiven {
+    const int32_t *idx;
+} RoutingGiven;
+/* Puts layer's choices into r, which is allocated for n rows, where e->given has them. */
+void routing_give(Engine *e, int layer, size_t n, Routing *r);
+/* MoE layers below `layer`. */
+static inline int moe_before(const ModelConfig *c, int layer)
+{
+    int count = 0;
+    for (int l = 0; l < layer; l++) count += config_is_moe(c, l);
+    return count;
+}
 
 typedef struct FfnActs {
     void *xn;                   /* [n, C] */

@@ -26,7 +26,9 @@ typedef struct Engine {
     long chunks_run;   /* head chunks so far (tests compare) */
     int layers_kept;   /* of the last training forward */
     struct TokenDrop
-        *drop;    /* of the forward and backward of a training step that drops tokens (core/token_drop.h); else NULL */
+        *drop; /* of the forward and backward of a training step that drops tokens (core/token_drop.h); else NULL */
+    const struct RoutingGiven
+        *given;   /* choices of experts that the coming forward takes (core/block.h); NULL: its own */
     bool mtp_ran; /* the last gradients are also of the modules of multi-token prediction */
 } Engine;
 

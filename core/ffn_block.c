@@ -22,7 +22,9 @@ static void route(Engine *e, const LayerWeights *w, Mat xn, const Routing *r, si
     EngineMark mark = engine_mark(e);
     e->ops->linear_fwd(e->backend, logits, engine_as(e, DTYPE_F32, xn), w->router, NULL, false);
     engine_release(e, mark);
-    e->ops->router_fwd(e->backend, e->router, rows_f32(r->scores, E, from, n), r->idx + from * K,
+    RouterShape shape = e->router;
+    shape.given = r->given;
+    e->ops->router_fwd(e->backend, shape, rows_f32(r->scores, E, from, n), r->idx + from * K,
                        rows_f32(r->weights, K, from, n), logits, w->router_bias);
 }
 

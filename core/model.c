@@ -56,7 +56,9 @@ static void tape_open(Engine *e, Batch batch, TapeKind kind, Tape *t)
     for (size_t l = 0; l < L; l++) {
         t->routing[l] = (Routing){0};
         t->kept[l] = false;
-        if (kind != TAPE_NONE && config_is_moe(e->config, (int)l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+        if (kind == TAPE_NONE || !config_is_moe(e->config, (int)l)) continue;
+        routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+        routing_give(e, (int)l, (size_t)batch.N, &t->routing[l]);
     }
     for (int l = e->config->L; l < config_blocks(e->config); l++) t->routing[l] = (Routing){0};
     t->xn = arena_floats(arena, row);
@@ -104,7 +106,10 @@ void model_forward(Engine *e, const Weights *w, Batch batch, TapeKind kind, Tape
     for (int l = 0; l < e->config->L; l++) {
         EngineMark mark = engine_mark(e);
         if (!t->kept[l]) layer_acts_alloc(e, l, (size_t)batch.N, &t->acts[l]);
-        if (kind == TAPE_NONE && config_is_moe(e->config, l)) routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+        if (kind == TAPE_NONE && config_is_moe(e->config, l)) {
+            routing_alloc(e, (size_t)batch.N, &t->routing[l]);
+            routing_give(e, l, (size_t)batch.N, &t->routing[l]);
+        }
         keeper_need(w->keeper, w->layers[l].part, 1);
         layer_fwd(e, w, l, &t->acts[l], &t->routing[l], t->x[l + 1], t->x[l], &rows);
         keeper_done(w->keeper, w->layers[l].part, 1);
@@ -164,6 +169,13 @@ bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, Balanc
     return true;
 }
 
+static void keep_routes(Engine *e, const Rows *rows, int l, const Routing *r)
+{
+    size_t each = (size_t)rows->n * (size_t)e->config->K;
+    e->ops->device.copy(e->backend, rows->routes + (size_t)moe_before(e->config, l) * each, r->idx,
+                        each * sizeof *r->idx);
+}
+
 float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const Rows *rows)
 {
     size_t n = (size_t)rows->n, C = (size_t)e->config->C;
@@ -182,6 +194,7 @@ float *model_forward_rows(Engine *e, const Weights *w, const int32_t *ids, const
         keeper_need(w->keeper, w->layers[l].part, 1);
         layer_fwd(e, w, l, &acts, &routing, y, x, rows);
         keeper_done(w->keeper, w->layers[l].part, 1);
+        if (rows->routes && config_is_moe(e->config, l)) keep_routes(e, rows, l, &routing);
         engine_release(e, mark);
         float *swap = x;
         x = y;

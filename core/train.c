@@ -50,8 +50,10 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     if (t->reference) head.reference_xn = reference_states(e, t);
     Tape tape;
     e->drop = t->drop;
+    e->given = t->given;
     model_forward(e, w, t->batch, TAPE_BACKWARD, &tape);
     e->drop = NULL;
+    e->given = NULL;
     out->balance = (BalanceLosses){0};
     bool balanced = model_balance(e, &tape, t->balance, &out->balance);
     out->aux = balanced ? balance_losses_aux(&out->balance) : 0.0;

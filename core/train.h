@@ -17,7 +17,8 @@ typedef struct TrainStep {
     Engine *reference_engine;     /* its own, of the same backend and vocabulary (a teacher); NULL: the policy's */
     bool forward_kl;              /* KL(reference || policy) instead of KL(policy || reference) */
     float *reference_lp; /* [M] log-probs of the targets under it, there before the loss is evaluated; NULL: none */
-    bool entropy;        /* compute entropies even when the loss does not need them */
+    const RoutingGiven *given; /* choices of experts for the policy's forward; NULL: its own */
+    bool entropy;              /* compute entropies even when the loss does not need them */
     TokenDrop *drop; /* NULL: every token has its experts. Of the policy's own forward, not of modules (core/mtp.h) */
     float mtp;       /* lambda of multi-token prediction; 0: its modules, where there are any, are left as they are */
 } TrainStep;

@@ -97,6 +97,7 @@ typedef struct RouterShape {
     bool norm_topk;        /* w /= sum + 1e-20 */
     bool scale_after_norm; /* V3: multiply by scale even when normalised; V2: only when not normalised */
     bool mask_zero;
+    bool given; /* rows of idx that begin with an expert are choices made elsewhere (router_fwd) */
     float scale;
 } RouterShape;
 
@@ -242,6 +243,7 @@ typedef struct Ops {
      * V2 (eqs. 21-22): s = softmax(logits), the K best of s within the topk_group groups of largest s; g = scale s.
      * V3 (eqs. 13-16): s = sigmoid(logits), the K best of s + bias, within the groups whose two largest s + bias have the largest
      * sum; g = scale s / (sum of the chosen s): the bias enters the choice only.
+     * s.given: a row of idx that begins with 0 or more holds its K experts on entry, ascending; they are weighed as if chosen.
      * bwd: dlogits (overwritten) from dweights [N, K] and dscores [N, E] (what the balance losses add; NULL: none). */
     void (*router_fwd)(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat weights, Mat logits, const float *bias);
     void (*router_bwd)(Backend *b, RouterShape s, Mat dlogits, Mat dweights, const Mat *dscores, Mat scores,

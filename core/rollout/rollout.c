@@ -12,6 +12,7 @@
 #include "core/rollout/draft.h"
 #include "core/rollout/rollout_need.h"
 #include "core/rollout/rollout_rows.h"
+#include "core/rollout/routes.h"
 
 /* A prompt whose samples are being started: its pages and the logits of its last token. */
 typedef struct Prefill {
@@ -45,6 +46,7 @@ struct Sampler {
     int32_t *free_rows;   /* [n_rows] */
     int n_rows, n_free;
     DraftStates draft; /* most 0: none */
+    Routes routes;     /* of the last rollout that kept them */
 };
 
 /* One rollout in progress. */
@@ -93,6 +95,7 @@ void sampler_free(Sampler *s)
     drop_slots(s);
     free(s->ids);
     free(s->logprobs);
+    routes_free(&s->routes);
     free(s);
 }
 
@@ -183,7 +186,13 @@ static bool accept(Rollout *r, Slot *slot, int32_t id, float lp)
     if (!stop && room_of(r, slot) > 0) return true;
     Completion *done = &r->out[slot->item];
     size_t first = (size_t)slot->item * (size_t)r->spec->max_tokens;
-    *done = (Completion){r->s->ids + first, r->s->logprobs + first, slot->length, !stop};
+    *done = (Completion){
+        .ids = r->s->ids + first, .logprobs = r->s->logprobs + first, .n = slot->length, .truncated = !stop};
+    const Routes *routes = &r->s->routes;
+    if (r->spec->routes) {
+        done->routes = routes->samples + first * routes->each;
+        done->prompt_routes = routes->prompts + routes->first[slot->item / r->spec->samples];
+    }
     free_slot(r, slot);
     return false;
 }
@@ -264,6 +273,34 @@ static void take(Rollout *r, Slot **slots, int m, const Draws *d)
     }
 }
 
+/* The choices of the rows of prompts from `first` on, in order. */
+static void keep_prompt_routes(Rollout *r, int first, const RolloutRows *rows)
+{
+    const Routes *routes = &r->s->routes;
+    Engine *e = r->s->e;
+    if (!rows->routes) return;
+    size_t n = (size_t)rows->n, bytes = n * routes->each * sizeof(int32_t);
+    const int32_t *chosen = engine_download(e, rows->routes, bytes);
+    for (size_t i = 0; i < n; i++)
+        routes_take(routes, e->config, routes->prompts + routes->first[first] + i * routes->each, chosen, i, n);
+}
+
+/* The choices of m slots' rows of a decode step: of each slot's last token and its guesses, those that will not hold among
+ * them. */
+static void keep_routes(Rollout *r, Slot **slots, int m, const RolloutRows *rows)
+{
+    const Routes *routes = &r->s->routes;
+    Engine *e = r->s->e;
+    if (!rows->routes) return;
+    size_t n = (size_t)rows->n, row = 0, bytes = n * routes->each * sizeof(int32_t);
+    const int32_t *chosen = engine_download(e, rows->routes, bytes);
+    for (int i = 0; i < m; i++)
+        for (int k = 0; k <= slots[i]->guessed; k++, row++) {
+            size_t at = (size_t)slots[i]->item * (size_t)r->spec->max_tokens + (size_t)(slots[i]->length - 1 + k);
+            routes_take(routes, e->config, routes->samples + at * routes->each, chosen, row, n);
+        }
+}
+
 /* Computes prompts [first, last) in one ragged batch: cache pages and the last token's logits of each. */
 static void prefill(Rollout *r, int first, int last)
 {
@@ -293,7 +330,9 @@ static void prefill(Rollout *r, int first, int last)
         rows.ends[p - first] = at - 1;
     }
     rows.offsets[last - first] = at;
+    if (r->spec->routes) rows.routes = routes_rows(e, &r->s->routes, (size_t)rows.n);
     const float *xn = rollout_states(e, r->w, &rows, &r->s->cache), *logits = rollout_logits(e, r->w, &rows, xn);
+    keep_prompt_routes(r, first, &rows);
     if (r->spec->draft) {
         int *row = arena_ints(&e->host, (size_t)(last - first));
         for (int p = first; p < last; p++) row[p - first] = r->prefills[p].row;
@@ -438,7 +477,7 @@ static const float *decode(Rollout *r, const RolloutRows *rows, const Draws *d)
     const Device *device = &e->ops->device;
     Rows there = rollout_rows_there(e, rows, &r->s->cache);
     const int32_t *ids = engine_upload_ints(e, rows->ids, (size_t)rows->n);
-    bool records = device->replay && !r->spec->draft && !r->w->keeper;
+    bool records = device->replay && !r->spec->draft && !r->spec->routes && !r->w->keeper;
     engine_reach(e, there.reach); /* before the tables' addresses are part of the key */
     uint64_t key = records ? rollout_key(e, r->w, &there, &r->s->cache, r->spec->sampling) : 0;
     if (records && device->replay(e->backend, key)) return NULL;
@@ -475,8 +514,10 @@ static void decode_step(Rollout *r)
         }
         memcpy(rows.pages + i * rows.tiles, slot->pages, (size_t)slot->tiles * sizeof *slot->pages);
     }
+    if (r->spec->routes) rows.routes = routes_rows(e, &r->s->routes, (size_t)rows.n);
     Draws d = draws_of(r, slots, m);
     const float *xn = decode(r, &rows, &d);
+    keep_routes(r, slots, m, &rows);
     r->stats.steps++;
     if (r->next < r->items) {
         r->busy_sum += m;
@@ -538,6 +579,7 @@ bool rollout_run(Sampler *s, const Weights *w, const RolloutSpec *spec, const Ro
     RolloutNeed need = rollout_need(&size);
     used.slots = need.slots;
     if (!reserve(s, &used, &need, st)) return false;
+    if (spec->routes) routes_reserve(&s->routes, s->e->config, need.tokens, prompts, n);
     engine_reset(s->e);
     Weights merged = *w;
     if (spec->cache == CACHE_LATENT) merged = lora_merge_latent(s->e, w);

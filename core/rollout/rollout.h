@@ -13,6 +13,7 @@ typedef struct RolloutSpec {
     int max_tokens; /* of a completion, the stop token included */
     int draft;      /* tokens guessed a step by the first module of multi-token prediction (draft.h); 0: none */
     CacheKind cache;
+    bool routes; /* keep the choices of experts (routes.h) */
     SampleArgs sampling;
     const int32_t *stops; /* token ids that end a completion (kept as its last token) */
     int n_stops;
@@ -37,6 +38,9 @@ typedef struct Completion {
     const float *logprobs;
     int n;
     bool truncated; /* max_tokens without a stop token */
+    /* With routes: of every token but the last, and of the prompt's tokens, the experts chosen in each MoE layer in turn, K a
+     * layer, ascending; NULL without. */
+    const uint16_t *routes, *prompt_routes;
 } Completion;
 
 typedef struct RolloutStats {

@@ -23,7 +23,7 @@ RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles)
 Rows rollout_rows_there(Engine *e, const RolloutRows *r, KvCache *cache)
 {
     size_t n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);
-    Rows rows = {.n = r->n, .nseq = r->nseq, .cache = cache};
+    Rows rows = {.n = r->n, .nseq = r->nseq, .cache = cache, .routes = r->routes};
     for (size_t i = 0; i < n; i++)
         if (r->pos[i] >= rows.reach) rows.reach = r->pos[i] + 1;
     rows.pos = engine_upload_ints(e, r->pos, n);

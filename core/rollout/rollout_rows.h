@@ -14,6 +14,7 @@ typedef struct RolloutRows {
     int tiles;
     int32_t *offsets; /* [nseq + 1] */
     int32_t *ends;    /* [nseq] the last row of each prompt */
+    int32_t *routes;  /* on the device, as in Rows; NULL: not kept */
 } RolloutRows;
 
 RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles);

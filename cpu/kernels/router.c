@@ -133,7 +133,7 @@ static void route_rows(Backend *b, RouterShape s, Mat scores, int32_t *idx, Mat 
         ArenaMark mark = cpu_mark(b, thread);
         RouterScratch t = {cpu_scratch(b, thread, E), cpu_scratch(b, thread, E), (bool *)cpu_scratch(b, thread, E)};
         score_row(mat_row(scores, n), mat_row(logits, n), E, s.score);
-        choose_row(idx + n * K, mat_row(scores, n), bias, s, t);
+        if (!s.given || idx[n * K] < 0) choose_row(idx + n * K, mat_row(scores, n), bias, s, t);
         weigh_row(mat_row(weights, n), mat_row(scores, n), idx + n * K, s);
         cpu_release(b, thread, mark);
     }

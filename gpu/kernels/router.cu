@@ -120,9 +120,11 @@ __global__ void route(RouterOut out, RouterShape s, Mat logits, const float *bia
     if (s.topk != TOPK_GREEDY && s.n_group > 1) mask_groups(t, s, lane);
     choose_largest(t.rank, t.c, s.E, s.K, lane);
     int32_t *idx = out.idx + row * (size_t)s.K;
+    bool kept = s.given && idx[0] >= 0;
+    __syncwarp();
     for (int e = lane; e < (int)E; e += HALF_WARP) {
         int at = 0;
-        if (t.rank[e] == 0.0f) continue;
+        if (kept || t.rank[e] == 0.0f) continue;
         for (int k = 0; k < e; k++) at += t.rank[k] != 0.0f;
         idx[at] = e;
     }

@@ -284,6 +284,12 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
             "%s: stage '%s' has a correction, but its sampler is its trainer (cache: exact, no rollout_bf16): there "
             "is nothing to correct",
             place(node, "correction"), s->name);
+    if (rl->replay_routing && rl->cache == CACHE_EXACT && !rl->rollout_bf16)
+        return fail(
+            st,
+            "%s: stage '%s' has replay_routing, but its sampler is its trainer (cache: exact, no rollout_bf16): they "
+            "choose the same experts",
+            place(node, "replay_routing"), s->name);
     if (rl->mini_batches > completions)
         return fail(st, "%s: stage '%s' has more mini_batches than its %d x %d completions",
                     place(node, "mini_batches"), s->name, rl->prompts, rl->group);
@@ -292,6 +298,9 @@ static bool check_rl(const Recipe *r, RecipeStage *s, const Node *node, Status *
     if (known && rl->cache == CACHE_LATENT && m->config.attention != ATTENTION_MLA)
         return fail(st, "%s: stage '%s' asks for the latent cache, which only MLA models (deepseek_*) have",
                     place(node, "cache"), s->name);
+    if (known && rl->replay_routing && !m->config.E)
+        return fail(st, "%s: stage '%s' replays choices of experts, but its model has none",
+                    place(node, "replay_routing"), s->name);
     if (known && rl->draft > 0 && !m->config.mtp)
         return fail(st, "%s: stage '%s' drafts, but its model has no modules for it (num_nextn_predict_layers)",
                     place(node, "draft"), s->name);

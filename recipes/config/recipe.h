@@ -149,6 +149,7 @@ typedef struct RecipeRl {
     bool rollout_bf16;     /* rollouts of an f32 policy by a bf16 copy; the gap is measured */
     Correction correction; /* of what such samplers make different */
     double correction_cap;
+    bool replay_routing; /* such samplers' choices of experts are kept and trained with */
     RecipeCritic critic; /* of loss ppo */
     bool kl_in_reward;   /* ppo: the KL term is a penalty on every token's reward, in place of one in the loss */
     RecipeRewards rewards;

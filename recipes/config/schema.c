@@ -456,6 +456,11 @@ static const Field stage_fields[] = {
         "ratio "
         "of\n"
         "later updates is then to the trainer's own log-probs (one more forward a step)"),
+    BOOL("replay_routing", rl.replay_routing, "false", RL,
+         "where sampler and trainer differ on purpose: tokens go to the experts that the sampler chose, kept with the "
+         "rollout,\n"
+         "weighed by the trainer's own scores; routing_gap logs how many choices that changes (one more forward a "
+         "step)"),
     REAL("correction_cap", rl.correction_cap, "2", 1, 1e6, RL, "largest importance weight; what is cut is logged"),
     LIST("rewards", rl.rewards, &reward_section, ROLL,
          "replaces the recipe's rewards in this stage; empty: the recipe's"),

@@ -235,7 +235,10 @@ bool effort_rollout(Policy *p, const Voice *v, const RolloutSpec *spec, const Ef
     out->list = calloc((size_t)f.n + 1, sizeof *out->list);
     CHECK(out->list);
     for (int i = 0; f.items && i < f.n; i++)
-        out->list[out->n++] = (Completion){f.items[i].ids, f.items[i].logprobs, f.items[i].n, f.items[i].truncated};
+        out->list[out->n++] = (Completion){.ids = f.items[i].ids,
+                                           .logprobs = f.items[i].logprobs,
+                                           .n = f.items[i].n,
+                                           .truncated = f.items[i].truncated};
     free(f.items);
     free(f.goes_on.ids);
     if (!ok) forced_free(out);

@@ -6,6 +6,7 @@
 
 #include "checkpoints/model_file.h"
 #include "core/base/check.h"
+#include "core/rollout/routes.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
 #include "recipes/plan/rates.h"
@@ -159,6 +160,12 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
         Machine half = r->machine;
         half.options.dtype = DTYPE_BF16;
         w->beside += plan_model_bytes(&half, w->config, true);
+    }
+    if (w->config->E &&
+        (rl->replay_routing || rl->cache == CACHE_LATENT)) { /* the sampler's, the samples', the batch's */
+        double kept = (double)all * rl->max_tokens + (double)rl->prompts * l.longest,
+               batch = (double)n * rl->max_tokens;
+        w->beside += routes_each(w->config) * (size_t)(4 * kept + 4 * (batch + (double)n * l.longest));
     }
     if (s->reward_models[0]) w->beside += 2 * plan_model_bytes(&r->machine, w->config, false);
     return true;

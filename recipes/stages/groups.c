@@ -8,8 +8,18 @@
 
 #include "core/base/check.h"
 #include "core/losses/grpo.h"
+#include "core/rollout/routes.h"
 #include "recipes/model/prompts.h"
 #include "recipes/run/progress.h"
+
+static uint16_t *copy_routes(const uint16_t *from, int tokens, size_t each)
+{
+    if (!from) return NULL;
+    size_t bytes = (size_t)tokens * each * sizeof *from;
+    uint16_t *out = malloc(bytes + 1);
+    CHECK(out != NULL);
+    return memcpy(out, from, bytes);
+}
 
 void sample_fill(Sample *s, const Completion *c, const Voice *v, const Problem *p)
 {
@@ -66,6 +76,13 @@ static bool model_scores(const GroupSource *s, RewardModel *m, const Group *grou
     return ok;
 }
 
+/* Whether rollouts of this model keep the choices of experts: to be replayed, or counted where a later forward would not show
+ * them (the bf16 copy's would). */
+static bool keeps_routes(const RecipeRl *rl, const ModelConfig *c)
+{
+    return c->E && (rl->replay_routing || rl->cache == CACHE_LATENT);
+}
+
 static RolloutSpec rollout_spec(const GroupSource *s, int64_t step)
 {
     RolloutSpec spec = {.slots = s->slots,
@@ -83,15 +100,20 @@ static RolloutSpec rollout_spec(const GroupSource *s, int64_t step)
     return spec;
 }
 
-/* The group of problem i of the set, which gives it its problem and prompt; c: its G completions. */
-static Group take_group(PromptSet *set, int i, const Completion *c, int G, const Voice *v)
+/* The group of problem i of the set, which gives it its problem and prompt; c: its G completions, with so many choices of
+ * experts a token. */
+static Group take_group(PromptSet *set, int i, const Completion *c, int G, const Voice *v, size_t routes)
 {
     Group g = {.problem = set->problems[i], .prompt = set->storage[i], .index = set->prompts[i].index};
     set->problems[i] = (Problem){0};
     set->storage[i] = (Ids){0};
     g.samples = calloc((size_t)G, sizeof *g.samples);
     CHECK(g.samples != NULL);
-    for (int k = 0; k < G; k++) sample_fill(&g.samples[k], &c[k], v, &g.problem);
+    for (int k = 0; k < G; k++) {
+        sample_fill(&g.samples[k], &c[k], v, &g.problem);
+        g.samples[k].routes = copy_routes(c[k].routes, c[k].n - 1, routes);
+    }
+    g.routes = copy_routes(c[0].prompt_routes, g.prompt.n, routes);
     return g;
 }
 
@@ -104,11 +126,13 @@ bool groups_sample(Group *out, const GroupSource *s, Policy *p, const GroupDraw 
     Completion *c = calloc((size_t)n * (size_t)G, sizeof *c);
     CHECK(c != NULL);
     RolloutSpec spec = rollout_spec(s, draw->step);
+    spec.routes = keeps_routes(s->rl, &p->config);
     const char *before = ops_clocked_phase(s->run->machine.times, "rollout");
     Policy *sampling = policy_that_samples(p, s->rl->rollout_bf16);
     bool ok =
         prompts_ask(&set, st) && rollout_run(sampling->sampler, &sampling->w, &spec, set.prompts, n, c, stats, st);
-    for (int i = 0; i < n && ok; i++) out[i] = take_group(&set, i, &c[i * G], G, &s->run->voice);
+    for (int i = 0; i < n && ok; i++)
+        out[i] = take_group(&set, i, &c[i * G], G, &s->run->voice, routes_each(&p->config));
     ops_clocked_phase(s->run->machine.times, before);
     free(c);
     prompts_free(&set);
@@ -261,6 +285,7 @@ void group_free(Group *g, int G)
         free(g->samples[i].ref_logprobs);
         free(g->samples[i].trainer_logprobs);
         free(g->samples[i].correction);
+        free(g->samples[i].routes);
         free(g->samples[i].advantages);
         free(g->samples[i].values);
         free(g->samples[i].returns);
@@ -268,6 +293,7 @@ void group_free(Group *g, int G)
     }
     free(g->samples);
     free(g->prompt.ids);
+    free(g->routes);
     problem_free(&g->problem);
     *g = (Group){0};
 }

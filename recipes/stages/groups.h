@@ -12,6 +12,8 @@ typedef struct Sample {
     float *logprobs;                      /* the sampler's */
     float *entropy, *ref_logprobs;        /* [n], owned; NULL until the trainer has seen it, and without a reference */
     float *trainer_logprobs, *correction; /* [n], owned; before the step's first update; NULL without a correction */
+    uint16_t
+        *routes; /* the sampler's choices of experts of every token but the last (rollout.h), owned; NULL: not kept */
     float *advantages, *values, *returns; /* [n], owned; of each token, by a critic; NULL without */
     int n;
     bool truncated;
@@ -25,9 +27,10 @@ typedef struct Sample {
 typedef struct Group {
     Problem problem;
     Ids prompt;
-    uint32_t index;  /* global prompt index */
-    Sample *samples; /* [G] */
-    bool signal;     /* its rewards differ */
+    uint16_t *routes; /* the sampler's choices of experts of its tokens, owned; NULL: not kept */
+    uint32_t index;   /* global prompt index */
+    Sample *samples;  /* [G] */
+    bool signal;      /* its rewards differ */
 } Group;
 
 /* Where rollouts and rewards of a stage come from. */

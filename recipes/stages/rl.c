@@ -139,7 +139,9 @@ static bool update_all(UnitRun *u, RlStep *s, Status *st)
 }
 
 static GrpoLoss loss_of(const UnitRun *u, RlBatch *b);
-static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo);
+static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo, const RoutingGiven *kept);
+static void measure_replay(UnitRun *u, RlStep *s, const RoutingGiven *kept);
+static void measure_routing(UnitRun *u, RlStep *s, const TrainOut *out, const RoutingGiven *kept);
 static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss *grpo, const TrainOut *out);
 
 /* One update (DeepSeekMath eq. 3; variants in core/losses/grpo.h): completions and token weights -> loss -> gradient -> AdamW. */
@@ -151,7 +153,11 @@ static bool update(UnitRun *u, RlStep *s, const RlPicked *picked, const RlPart *
         return fail_prefix(st, "step %lld of %s", (long long)u->step + 1, u->unit->name);
     if (r->critic && u->step < u->unit->stage->rl.critic.warmup) return true; /* the critic alone */
     GrpoLoss grpo = loss_of(u, &r->batch);
-    TrainOut out = gradients(u, &r->batch, &grpo);
+    const RoutingGiven *kept =
+        rl_batch_routes(&r->batch, &u->policy->config, r->groups, u->unit->stage->rl.group, part);
+    if (!s->numbers.updated) measure_replay(u, s, kept);
+    TrainOut out = gradients(u, &r->batch, &grpo, kept);
+    if (!s->numbers.updated) measure_routing(u, s, &out, kept);
     if (!isfinite(out.loss))
         return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now)", out.loss,
                     (long long)u->step + 1, u->unit->name, s->numbers.lr);
@@ -190,7 +196,8 @@ static GrpoLoss loss_of(const UnitRun *u, RlBatch *b)
                       .flags = b->flags};
 }
 
-static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo)
+/* kept: the sampler's choices of experts, NULL: none. */
+static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo, const RoutingGiven *kept)
 {
     Policy *p = u->policy;
     const RecipeRl *rl = &u->unit->stage->rl;
@@ -201,6 +208,7 @@ static TrainOut gradients(UnitRun *u, const RlBatch *b, GrpoLoss *grpo)
                       .inv_temperature = inv_temperature(u),
                       .loss = &loss,
                       .entropy = true,
+                      .given = rl->replay_routing ? kept : NULL,
                       .balance = p->config.E ? &balance : NULL,
                       .reference = has_reference(rl) ? &p->ref : NULL,
                       .reference_lp = has_reference(rl) ? b->ref_lp : NULL};
@@ -263,7 +271,9 @@ static void correct_part(UnitRun *u, RlStep *s, const RlPart *part)
     RlNumbers *n = &s->numbers;
     Predictions predict = batch_predictions(&r->batch.tokens);
     float *lp = r->batch.ratio; /* free until the loss is evaluated */
+    if (rl->replay_routing) p->engine.given = rl_batch_routes(&r->batch, &p->config, r->groups, rl->group, part);
     train_log_probs(&p->engine, &p->w, batch_view(&r->batch.tokens), &predict, inv_temperature(u), lp, NULL);
+    p->engine.given = NULL;
     u->flops += forward_flops(p, r->batch.tokens.n);
     double gap = largest_gap(r->batch.old_lp, lp, predict.M);
     if (!(n->gap > gap)) n->gap = gap;
@@ -296,13 +306,24 @@ static void correct(UnitRun *u, RlStep *s, const RlPicked *picked, int parts)
     s->numbers.corrected_share /= tokens;
 }
 
-/* Before the first update, where the samples are those of a bf16 copy with the exact cache. With the exact cache alone the
- * sampler is the trainer and the gap is 0; with the latent one it is not measured. */
-static void measure_routing(UnitRun *u, RlStep *s, const TrainOut *out)
+/* Before the first update: the choices that replaying will change. */
+static void measure_replay(UnitRun *u, RlStep *s, const RoutingGiven *kept)
+{
+    if (!kept || !u->unit->stage->rl.replay_routing) return;
+    const BatchBuilder *batch = &((Rl *)u->self)->batch.tokens;
+    s->numbers.routing_gap = routing_gap_own(u->policy, batch, kept);
+    u->flops += forward_flops(u->policy, batch->n);
+}
+
+/* After the first gradients: of kept choices, or of a bf16 copy with the exact cache. With the exact cache alone the sampler is
+ * the trainer and the gap is 0. */
+static void measure_routing(UnitRun *u, RlStep *s, const TrainOut *out, const RoutingGiven *kept)
 {
     const RecipeRl *rl = &u->unit->stage->rl;
     const BatchBuilder *batch = &((Rl *)u->self)->batch.tokens;
     Policy *p = u->policy, *sampler = policy_that_samples(p, rl->rollout_bf16);
+    if (rl->replay_routing) return;
+    if (kept) s->numbers.routing_gap = routing_gap_kept(batch, &p->engine, out->routing, kept);
     if (sampler == p || rl->cache != CACHE_EXACT || !p->config.E) return;
     s->numbers.routing_gap = routing_gap(sampler, batch, &p->engine, out->routing);
     u->flops += forward_flops(p, batch->n);
@@ -314,7 +335,6 @@ static RlUpdate count(UnitRun *u, RlStep *s, const RlPart *part, const GrpoLoss 
     const RecipeRl *rl = &u->unit->stage->rl;
     int M = r->batch.tokens.m;
     GrpoStats stats = grpo_stats(grpo, M);
-    if (!s->numbers.updated) measure_routing(u, s, out);
     if (!s->numbers.updated && rl->correction == CORRECTION_NONE)
         s->numbers.gap = largest_gap(grpo->old_lp, out->rows.lp, M);
     rl_keep_rows(r->groups, rl->group, part, out->rows.entropy, grpo->ref_lp);

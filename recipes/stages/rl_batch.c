@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/check.h"
+#include "core/rollout/routes.h"
 #include "recipes/stages/documents.h"
 
 RlPicked rl_pick(const Group *groups, int n, const RecipeRl *rl)
@@ -103,6 +104,31 @@ void rl_batch_fill(RlBatch *b, const Group *groups, int G, const RlPicked *picke
     }
 }
 
+/* Row `row` of n: what a token chose, or -1: it was not kept. */
+static void put_route(int32_t *routes, const ModelConfig *c, size_t row, size_t n, const uint16_t *from)
+{
+    size_t K = (size_t)c->K, each = routes_each(c);
+    for (size_t i = 0; i < each; i++) routes[(i / K * n + row) * K + i % K] = from ? from[i] : -1;
+}
+
+const RoutingGiven *rl_batch_routes(RlBatch *b, const ModelConfig *c, const Group *groups, int G, const RlPart *part)
+{
+    size_t each = routes_each(c), n = (size_t)b->tokens.n, row = 0;
+    if (!part->n || !groups[part->list[0] / G].routes) return NULL;
+    b->routes = realloc(b->routes, n * each * sizeof *b->routes);
+    CHECK(b->routes != NULL);
+    for (int i = 0; i < part->n; i++) {
+        const Group *g = &groups[part->list[i] / G];
+        const Sample *s = &g->samples[part->list[i] % G];
+        for (int t = 0; t < g->prompt.n; t++) put_route(b->routes, c, row++, n, g->routes + (size_t)t * each);
+        for (int t = 0; t < s->n; t++)
+            put_route(b->routes, c, row++, n, t + 1 < s->n ? s->routes + (size_t)t * each : NULL);
+    }
+    CHECK(row == n);
+    b->given = (RoutingGiven){b->routes};
+    return &b->given;
+}
+
 void rl_batch_free(RlBatch *b)
 {
     float *lists[] = {b->weight, b->advantage,  b->old_lp, b->ref_lp, b->ratio,
@@ -111,6 +137,7 @@ void rl_batch_free(RlBatch *b)
     free(b->flags);
     free(b->output);
     free(b->outputs);
+    free(b->routes);
     batch_free(&b->tokens);
     *b = (RlBatch){0};
 }

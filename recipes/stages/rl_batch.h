@@ -2,6 +2,7 @@
 #ifndef RECIPES_RL_BATCH_H
 #define RECIPES_RL_BATCH_H
 
+#include "core/block.h"
 #include "core/losses/grpo.h"
 #include "core/batches.h"
 #include "recipes/stages/groups.h"
@@ -15,6 +16,8 @@ typedef struct RlBatch {
     int32_t *output;     /* which of the batch's completions a row belongs to */
     GrpoOutput *outputs; /* [n_outputs] */
     int n_outputs;
+    int32_t *routes;    /* [MoE layers][tokens.n][K], of rl_batch_routes */
+    RoutingGiven given; /* the same */
     int capacity, outputs_capacity;
 } RlBatch;
 
@@ -49,6 +52,10 @@ RlPart rl_part(const int *order, int n, int k, int parts);
  * updates of a step (old_lp of the ratio): the sampler's, or with a correction (1 without) the trainer's own. */
 void rl_batch_fill(RlBatch *b, const Group *groups, int G, const RlPicked *picked, const RlPart *part);
 void rl_batch_free(RlBatch *b);
+
+/* The sampler's choices of experts of the batch's rows (core/block.h), as the samples of the part kept them; NULL where they did
+ * not. Valid until the next call. */
+const RoutingGiven *rl_batch_routes(RlBatch *b, const ModelConfig *c, const Group *groups, int G, const RlPart *part);
 
 /* The loss's constants, of a recipe. */
 GrpoConfig rl_grpo_config(const RecipeRl *rl);

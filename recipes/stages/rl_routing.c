@@ -25,6 +25,28 @@ static long layer_differs(const BatchBuilder *b, const int32_t *trainer, const i
     return differ;
 }
 
+double routing_gap_kept(const BatchBuilder *batch, Engine *trainer, const Routing *routing, const RoutingGiven *kept)
+{
+    const ModelConfig *c = trainer->config;
+    size_t count = (size_t)batch->n * (size_t)c->K, at = 0;
+    long differ = 0, all = 0;
+    for (int l = 0; l < c->L; l++) {
+        if (!config_is_moe(c, l)) continue;
+        const int32_t *own = engine_download(trainer, routing[l].idx, count * sizeof *own);
+        differ += layer_differs(batch, own, kept->idx + at, c->K, &all);
+        at += count;
+    }
+    return all ? (double)differ / (double)all : (double)NAN;
+}
+
+double routing_gap_own(Policy *p, const BatchBuilder *batch, const RoutingGiven *kept)
+{
+    Tape tape;
+    engine_reset(&p->engine);
+    model_forward(&p->engine, &p->w, batch_view(batch), TAPE_HIDDEN, &tape);
+    return routing_gap_kept(batch, &p->engine, tape.routing, kept);
+}
+
 double routing_gap(Policy *sampler, const BatchBuilder *batch, Engine *trainer, const Routing *routing)
 {
     const ModelConfig *c = &sampler->config;

@@ -13,4 +13,9 @@ int routing_differs(const int32_t *a, const int32_t *b, int K);
  * makes the sampler's choices to the bit, so they need not be kept. routing [L]: the trainer's. NAN without experts. */
 double routing_gap(Policy *sampler, const BatchBuilder *batch, Engine *trainer, const Routing *routing);
 
+/* The same where the sampler's choices were kept (rl_batch_routes). */
+double routing_gap_kept(const BatchBuilder *batch, Engine *trainer, const Routing *routing, const RoutingGiven *kept);
+/* The same of choices that the trainer's next forward would make of its own accord: one forward of p. */
+double routing_gap_own(Policy *p, const BatchBuilder *batch, const RoutingGiven *kept);
+
 #endif

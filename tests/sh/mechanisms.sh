@@ -15,7 +15,7 @@ python3 tests/run_check.py metrics "$last" 1e-3
 
 # STAGE STEP, pair by pair: killed soon after each of these lines, then resumed.
 run=$TEST_DIR/killed
-set -- preferred 2 preferred_file 2 own 2 critic 2 penalty 1
+set -- preferred 2 preferred_file 2 own 2 critic 2 penalty 1 replayed 1
 while [ $# -gt 0 ]; do
     line="\"stage\": \"$1\", \"step\": $2,"
     "$R1" run $recipe --threads 1 --checkpoint-seconds 0 --quiet --out "$run" >"$out" 2>"$said" &

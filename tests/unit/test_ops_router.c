@@ -206,6 +206,28 @@ static void ties_and_nans(void **state)
     assert_true(idx[3] >= 0 && idx[3] < idx[4] && idx[4] < idx[5] && idx[5] < 20);
 }
 
+/* Given choices are weighed as if they had been chosen; a row that begins with -1 is chosen. */
+static void given(void **state)
+{
+    (void)state;
+    for (int normal = 0; normal < 2; normal++) {
+        RouterShape s = {.E = 5, .K = 2, .n_group = 1, .topk_group = 1, .scale = 1.5f, .norm_topk = normal};
+        float logits[10], scores[10], weights[4], own[4];
+        int32_t idx[4] = {0, 3, -1, 0}, chosen[4];
+        for (int i = 0; i < 10; i++) logits[i] = (float)((i * 7) % 10) / 4;
+        Mat x = mat_f32(logits, 2, 5), y = mat_f32(scores, 2, 5);
+        lab_ops()->router_fwd(lab_backend(), s, y, chosen, mat_f32(own, 2, 2), x, NULL);
+        assert_false(chosen[0] == 0 && chosen[1] == 3);
+        s.given = true;
+        lab_ops()->router_fwd(lab_backend(), s, y, idx, mat_f32(weights, 2, 2), x, NULL);
+        assert_true(idx[0] == 0 && idx[1] == 3 && idx[2] == chosen[2] && idx[3] == chosen[3]);
+        assert_true(weights[2] == own[2] && weights[3] == own[3]);
+        double sum = normal ? (double)scores[0] + (double)scores[3] : 1, f = normal ? 1 : 1.5;
+        assert_float_equal(weights[0], (double)scores[0] / sum * f, 1e-6);
+        assert_float_equal(weights[1], (double)scores[3] / sum * f, 1e-6);
+    }
+}
+
 /* n tokens, K slots each, spread over n * K rows of x by a stride that permutes. */
 typedef struct Slots {
     size_t n, K, C;
@@ -315,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(router),
         cmocka_unit_test(ties_and_nans),
+        cmocka_unit_test(given),
         cmocka_unit_test(permutation),
     };
     return cmocka_run_group_tests(tests, lab_open, lab_close);
