@@ -9,18 +9,30 @@
 #include "recipes/stages/pipeline.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
+#include "recipes/plan/rates.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/recipe_notes.h"
 
 enum { MAX_SETS = 128 };
 
-static bool plan_recipe(const Recipe *recipe, const RuntimeOptions *runtime, Status *st)
+/* The processor's rates, which are then kept. */
+static bool measure(const Machine *m, Status *st)
+{
+    Rates rates;
+    RateKeys keys;
+    rates_assume(&rates, m);
+    rates_keys(&keys, m, NULL, NULL, 0);
+    return rates_measure_cpu(&rates, m, st) && rates_keep(&rates, &keys, NULL, 0, st);
+}
+
+static bool plan_recipe(const Recipe *recipe, const PlanOptions *o, const RuntimeOptions *runtime, Status *st)
 {
     Run r = {.recipe = recipe};
     RuntimeOptions options = *runtime;
     recipe_print_notes(recipe, stderr);
     if (!options.dtype_given) options.dtype = recipe->precision;
-    bool ok = machine_open(&r.machine, &options, st) && pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
+    bool ok = machine_open(&r.machine, &options, st) && (!o->measure || measure(&r.machine, st)) &&
+              pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
     for (int i = 0; i < r.n_datasets; i++) dataset_free(r.datasets[i]);
     if (r.tokenizer) tokenizer_free(r.tokenizer);
     free(r.tokenizer_bytes);
@@ -79,8 +91,16 @@ int cmd_plan(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     Status st = {0}, as_recipe = {0};
     Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &as_recipe);
+    if (recipe && (o.lora || o.train || o.as || o.json || o.simulate)) {
+        free(recipe);
+        return command_usage(
+            &usage,
+            "--lora, --train, --as, --json and --simulate are of a MODEL; a recipe has keys for what is trained");
+    }
     bool model = !recipe && !n_sets && !strstr(arguments[0], ".yaml");
-    bool ok = recipe ? plan_recipe(recipe, &runtime, &st) : model ? plan_model(arguments[0], &o, &runtime, &st) : false;
+    bool ok = recipe  ? plan_recipe(recipe, &o, &runtime, &st)
+              : model ? plan_model(arguments[0], &o, &runtime, &st)
+                      : false;
     free(recipe);
     return ok ? 0 : command_failed(recipe || model ? &st : &as_recipe);
 }

@@ -376,7 +376,7 @@ bool plan_run(Run *r, bool print, Status *st)
     rates_load(&rates, &keys);
     const Rates *known = rates.cpu_assumed ? NULL : &rates; /* what is assumed is not said in a run's line */
     for (int i = 0; i < r->recipe->n_stages; i++) {
-        char line[256];
+        char line[384];
         bool fits = plan_stage(r, i, known, &r->plans[i], st);
         plan_describe(&r->plans[i], line, sizeof line);
         if (print && r->plans[i].total) printf("%-14s %s\n", r->recipe->stages[i].name, line);

@@ -60,12 +60,26 @@ static void too_large(void **state)
     captured_free(&c);
 }
 
+/* What is of a model alone is refused beside a recipe. */
+static void options_of_a_model(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--lora attention", "--train self_attn", "--as ram=64", "--json",
+                                          "--simulate"};
+    for (int i = 0; i < 5; i++) {
+        Captured c = capture(cmd_plan, "plan micro %s", options[i]);
+        assert_true(c.code == 2 && strstr(c.err, "are of a MODEL"));
+        captured_free(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_of_stages),
         cmocka_unit_test(models_from_files),
         cmocka_unit_test(too_large),
+        cmocka_unit_test(options_of_a_model),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
