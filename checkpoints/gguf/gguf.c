@@ -393,11 +393,21 @@ bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, S
                 ggml_type_name(t->type));
 }
 
-void gguf_forget(const GgufTensor *t, uint64_t from, uint64_t n)
+/* The file of its parts whose mapping holds a tensor. */
+static const GgufFile *part_of(const GgufFile *f, const GgufTensor *t)
+{
+    const uint8_t *data = t->data;
+    for (int i = 0; i < f->n_parts; i++)
+        if (data >= f->parts[i]->base && data < f->parts[i]->base + f->parts[i]->size) return f->parts[i];
+    return f;
+}
+
+void gguf_forget(const GgufFile *f, const GgufTensor *t, uint64_t from, uint64_t n)
 {
     unsigned elements = 1, bytes = 1;
     ggml_block(t->type, &elements, &bytes);
-    mapping_forget((const char *)t->data + from / elements * bytes, n / elements * bytes);
+    const uint8_t *base = part_of(f, t)->base, *data = t->data;
+    mapping_forget_part(base, (size_t)(data - base) + from / elements * bytes, n / elements * bytes);
 }
 
 /* ---- Metadata ---- */

@@ -30,7 +30,7 @@ bool gguf_mapped(const GgufFile *f, size_t i, MappedFile *out);
  * Q5_0, Q5_1, Q2_K .. Q6_K, IQ4_NL, IQ4_XS. */
 bool gguf_read_f32(const GgufTensor *t, uint64_t from, uint64_t n, float *out, Status *st);
 /* They are not needed for now: their pages leave this process's memory. */
-void gguf_forget(const GgufTensor *t, uint64_t from, uint64_t n);
+void gguf_forget(const GgufFile *f, const GgufTensor *t, uint64_t from, uint64_t n);
 
 /* Metadata. False, NULL when the key is absent or of another kind. Any integer type is an integer, both widths are
  * floats. */

@@ -306,7 +306,7 @@ bool gguf_param_read(const GgufFile *f, const char *path, const ModelConfig *c, 
     bool permuted = gguf_permuted(c->arch, p->kind);
     uint64_t from = p->expert >= 0 ? (uint64_t)p->expert * p->count : 0;
     bool ok = permuted ? read_permuted(t, p, (size_t)c->Dr, w, st) : gguf_read_f32(t, from, p->count, w, st);
-    gguf_forget(t, from, p->count);
+    gguf_forget(f, t, from, p->count);
     return ok || fail_prefix(st, "%s", path);
 }
 
@@ -317,7 +317,7 @@ bool gguf_rows_read(const GgufFile *f, const ModelConfig *c, const Param *p, siz
     if (!t || p->ndim == 1 || gguf_permuted(c->arch, p->kind)) return false;
     uint64_t from = (p->expert >= 0 ? (uint64_t)p->expert * p->count : 0) + row * p->cols;
     bool ok = gguf_read_f32(t, from, n * p->cols, w, st);
-    gguf_forget(t, from, n * p->cols);
+    gguf_forget(f, t, from, n * p->cols);
     return ok;
 }
 

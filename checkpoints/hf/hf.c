@@ -77,6 +77,10 @@ bool hf_param_read(const StFile *f, const char *folder, const ModelConfig *c, co
         if (!t)
             return fail(st, "%s: tensor %s is missing: the folder is incomplete, or config.json is another model's",
                         folder, p->name);
+        if (t->dtype == ST_F8_E4M3 || t->dtype == ST_F8_E5M2)
+            return fail(st,
+                        "%s: %s holds fused experts in FP8, whose scales are not read: save it with a tensor an expert",
+                        folder, t->name);
         if (!w) return true;
         bool ok = st_read_f32_part(t, from, p->count, w, st);
         st_forget(f, t, from * st_dtype_size(t->dtype), p->count * st_dtype_size(t->dtype));

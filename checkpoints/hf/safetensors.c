@@ -392,11 +392,9 @@ const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset)
 
 void st_forget(const StFile *f, const StTensor *t, uint64_t from, uint64_t n)
 {
-    enum { AROUND = 1 << 16 };
-    uint64_t offset, start;
+    uint64_t offset;
     st_place(f, t, &offset);
-    start = (offset + from) / AROUND * AROUND;
-    mapping_forget((const char *)t->data - offset + start, offset + from + n - start);
+    mapping_forget_part((const char *)t->data - offset, offset + from, n);
 }
 
 /* E4M3 without infinities: exponent bias 7, 0x7f is NaN. */

@@ -54,8 +54,7 @@ const StTensor *st_find(const StFile *f, const char *name); /* NULL when absent 
 bool st_mapped(const StFile *f, size_t i, MappedFile *out);
 /* Where a tensor's data lie: path (the file's own string) and *offset in it. */
 const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset);
-/* Gives the pages of n bytes of a tensor back from byte `from` on, with those before them that the kernel has mapped around
- * them (64 KB: a model of 31 GB, read in pieces of 4 MB, would keep 0.8 GB of such pages). */
+/* Gives the pages of n bytes of a tensor back from byte `from` on. */
 void st_forget(const StFile *f, const StTensor *t, uint64_t from, uint64_t n);
 /* out[count] = the tensor as f32 (F32, F16, BF16, F64 and F8_E4M3 accepted). */
 bool st_read_f32(const StTensor *t, float *out, Status *st);

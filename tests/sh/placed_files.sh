@@ -44,6 +44,8 @@ for layer in sorted({part(n)[1] for n in tensors if part(n)}):
     fused[layer + ".gate_up_proj"] = ("BF16", [E, 2 * F, C], b"".join(one(e, k)[2] for e in range(E) for k in ("gate", "up")))
     fused[layer + ".down_proj"] = ("BF16", [E, C, F], b"".join(one(e, "down")[2] for e in range(E)))
 write("fused", [fused])
+name = next(n for n in fused if n.endswith("gate_up_proj"))
+write("fused8", [fused | {name: ("F8_E4M3", fused[name][1], fused[name][2][::2]), name + "_scale_inv": ("F32", [1], bytes(4))}])
 # FP8: bytes of small numbers, one factor a block of 128 x 128.
 random.seed(1)
 fp8 = {}
@@ -78,6 +80,7 @@ for model in apart fp8 lite.gguf; do
     for precision in f32 bf16; do same $model score --ids ids --precision $precision; done
 done
 "$R1" score lite --ids ids --threads 1 >lite.scores
+expect_error 1 "gate_up_proj holds fused experts in FP8, whose scales are not read" "$R1" score fused8 --ids ids
 for model in apart fused; do
     "$R1" score $model --ids ids --threads 1 >"$out"
     cmp "$out" lite.scores
