@@ -67,11 +67,18 @@ same() { # MODEL COMMAND ARGUMENT...: in memory, and at the least memory; standa
     name=$2
     shift 2
     "$R1" "$name" "$model" "$@" --threads 1 --memory 4 <"$input" >all 2>"$said" || complain "$name $model in memory"
-    gb=$(least "$name" "$model" "$@")
-    [ -n "$gb" ] || complain "$name $model --memory 0.001 does not say what would fit"
-    gb=$(awk -v gb="$gb" 'BEGIN { printf "%.3f", gb - 0.003 }') # it says 3 to 4 MB more than that
-    R1_STRICT=1 R1_RING=2 "$R1" "$name" "$model" "$@" --threads 1 --memory "$gb" <"$input" >some 2>"$said" || complain "$name $model --memory $gb"
-    grep -q 'stay on disk' "$said" || complain "$name $model --memory $gb: nothing stayed on disk"
+    # What the process takes itself is counted in steps of 32 MB, so that near one of them two calls may differ.
+    for try in 1 2 3 4 5; do
+        gb=$(least "$name" "$model" "$@")
+        [ -n "$gb" ] || complain "$name $model --memory 0.001 does not say what would fit"
+        gb=$(awk -v gb="$gb" 'BEGIN { printf "%.3f", gb - 0.003 }') # it says 3 to 4 MB more than that
+        placed=0
+        R1_STRICT=1 R1_RING=2 "$R1" "$name" "$model" "$@" --threads 1 --memory "$gb" <"$input" >some 2>"$said" || placed=$?
+        [ $placed = 0 ] || grep -q 'is the least' "$said" || break
+        [ $placed != 0 ] || ! grep -q 'stay on disk' "$said" || break
+    done
+    [ $placed = 0 ] || complain "$name $model --memory $gb: exit code $placed"
+    grep -q 'stay on disk' "$said" || complain "$name $model --memory $gb: nothing stayed on disk in $try tries"
     cmp all some || complain "$name $model: other bytes from disk than from memory"
 }
 input=/dev/null
