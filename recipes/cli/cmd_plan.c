@@ -75,11 +75,11 @@ int cmd_plan(int argc, char **argv)
         "RECIPE|MODEL [options]",
         "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
         "model folder, a known model's name), before anything is allocated. Fails when it does not fit. Of a folder\n"
-        "larger than memory it says what rests where, and how long a pass, a step and a token take.\n",
+        "larger than memory it says what rests where, and how long a pass, a step and a token take (FOLDER\n"
+        "--lora attention --memory 16 --precision bf16).\n",
         "  r1 plan tiny --set zero.group=32\n"
         "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n"
-        "  r1 plan deepseek-v2-lite --lora attention --as gpu=24:60TF,link=25,ram=64\n"
-        "  r1 plan DeepSeek-V2-Lite/ --lora attention --memory 16 --precision bf16\n",
+        "  r1 plan deepseek-v2-lite --lora attention --as gpu=24:60TF,link=25,ram=64\n",
         options,
         sizeof options / sizeof options[0],
         1,
