@@ -248,6 +248,12 @@ static Compared measure_test(const Claim *c, const ClaimTest *t)
     return found;
 }
 
+/* One number under one seed has no spread: nothing says how far another seed would lie. */
+static bool one_number(const Compared *c)
+{
+    return c->seeds == 1 && c->problems <= 1;
+}
+
 bool claim_measure(Claim *c, Status *st)
 {
     Compared list[CLAIM_TESTS];
@@ -260,8 +266,10 @@ bool claim_measure(Claim *c, Status *st)
     }
     Compared directed[CLAIM_TESTS]; /* equality is no test of a difference: its interval is looked at as it is */
     int n = 0;
-    for (int i = 0; i < c->n_tests; i++)
+    for (int i = 0; i < c->n_tests; i++) {
+        if (one_number(&list[i])) list[i].p = 1;
         if (c->tests[i].expect) directed[n++] = list[i];
+    }
     stats_holm(directed, n);
     n = 0;
     for (int i = 0; i < c->n_tests; i++) c->tests[i].found = c->tests[i].expect ? directed[n++] : list[i];
@@ -281,7 +289,8 @@ int claim_test_verdict(const ClaimTest *t)
 const char *claim_test_text(const ClaimTest *t, char out[96])
 {
     int v = claim_test_verdict(t);
-    if (t->expect) return results_verdict(&t->found, out);
+    if (t->expect && one_number(&t->found)) snprintf(out, 96, "not resolved (one number of one seed)");
+    if (t->expect) return one_number(&t->found) ? out : results_verdict(&t->found, out);
     snprintf(out, 96, "%s", v > 0 ? "equal" : v < 0 ? "different" : "not resolved");
     if (v > 0 && t->within > 0) snprintf(out, 96, "equal within %g%s", t->within, claim_unit(t) > 1 ? " points" : "");
     return out;
