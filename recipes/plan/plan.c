@@ -13,6 +13,7 @@
 #include "core/ops/ops_dry.h"
 #include "core/params_select.h"
 #include "core/rollout/rollout_need.h"
+#include "core/scalar_head.h"
 #include "core/train.h"
 #include "cpu/memory_need.h"
 #include "core/batches.h"
@@ -305,12 +306,52 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
     p->kept = interior_bytes(p, w, dtype, p->layers_kept);
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
     p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
-               p->kept + p->workspace + p->cache + p->beside;
+               p->kept + p->workspace + p->cache + p->critic + p->beside;
+}
+
+/* What a step of the critic takes from its own engine's arenas. */
+static size_t critic_step(const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+{
+    Dry d;
+    if (!dry_open(&d, m, w, keep_bytes, st)) return 0;
+    BatchBuilder b = {0};
+    batch_of(&b, w);
+    Predictions predict = batch_predictions(&b);
+    float *zeros = calloc((size_t)predict.M, sizeof *zeros);
+    CHECK(zeros != NULL);
+    ValueStep step = {.batch = batch_view(&b),
+                      .rows = predict.rows,
+                      .n = predict.M,
+                      .loss = {0, zeros, zeros, zeros},
+                      .balance = w->config->E ? w->balance : NULL};
+    ScalarOut out;
+    value_gradients(&d.engine, &d.w, &d.g, &step, &out);
+    free(zeros);
+    size_t most = d.engine.arena.peak + d.engine.host.peak;
+    batch_free(&b);
+    dry_close(&d);
+    return most;
+}
+
+static size_t critic_bytes(const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+{
+    if (!w->critic.V) return 0;
+    PlanWork of = {.config = &w->critic,
+                   .trains = true,
+                   .train = w->train,
+                   .balance = w->balance,
+                   .sequences = w->sequences,
+                   .length = w->length,
+                   .predicted = w->predicted};
+    Plan blocks = {0};
+    if (!add_blocks(&blocks, m, &of, st)) return 0;
+    return blocks.weights + blocks.gradients + blocks.optimizer + blocks.packed + critic_step(m, &of, keep_bytes, st);
 }
 
 static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     p->keep_bytes = keep_bytes;
+    p->critic = critic_bytes(m, w, keep_bytes, st);
     add_step(p, w, m->options.dtype, dry_step(p, m, w, keep_bytes, NULL, st));
 }
 
@@ -449,7 +490,7 @@ void plan_describe(const Plan *p, char *out, size_t size)
                  p->step_seconds);
 }
 
-enum { PLAN_PARTS = 13 };
+enum { PLAN_PARTS = 14 };
 typedef struct PlanPart {
     const char *name;
     size_t bytes;
@@ -467,6 +508,7 @@ static void parts_of_plan(const Plan *p, PlanPart out[PLAN_PARTS])
                                         {"kept interiors", p->kept},
                                         {"workspace", p->workspace},
                                         {"key/value cache", p->cache},
+                                        {"critic", p->critic},
                                         {"other models", p->beside},
                                         {"peak", p->total},
                                         {"budget", p->budget}};

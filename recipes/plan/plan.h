@@ -44,6 +44,7 @@ typedef struct PlanWork {
     int predicted;                       /* tokens of a sequence that are predicted, at its end */
     PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
     int n_rollouts;
+    ModelConfig critic;  /* PPO: a second model that is trained on the same batch; V 0: none */
     size_t beside;       /* bytes of other models in memory, and of anything else */
     bool rests;          /* frozen weights may stay in the model's file as far as they must (model/placed_policy.h) */
     const char *why_not; /* they cannot, as the end of a sentence; NULL: nothing is said of it */
@@ -60,6 +61,7 @@ typedef struct Plan {
     size_t kept, workspace;                          /* layer interiors kept for backward; everything else of a step */
     size_t cache;                                    /* keys and values, and the sampled tokens */
     size_t cache_token;                              /* of these, a token of the largest cache (not in the total) */
+    size_t critic; /* PPO's second model: weights, gradients, moments, and what its own step takes */
     size_t beside;
     size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */
     uint64_t state_disk, state_written; /* and on disk; of that an update writes */

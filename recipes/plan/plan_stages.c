@@ -140,6 +140,15 @@ static void roll(PlanWork *w, PlanRollout rollout)
     w->rollouts[w->n_rollouts++] = rollout;
 }
 
+/* The config of a critic that does not start as the policy does. */
+static bool config_of_critic(Run *r, const char *from, ModelConfig *out, Status *st)
+{
+    if (!config_of_name(r, from, out, st)) return false;
+    out->head = HEAD_SCALAR;
+    out->mtp = out->mtp_layers = 0;
+    return true;
+}
+
 static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 {
     const RecipeRl *rl = &s->rl;
@@ -155,6 +164,12 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache, rl->draft});
     w->entropy = true;
     w->reference = rl->beta > 0;
+    if (rl->loss == GRPO_PPO) {
+        w->critic = *w->config;
+        w->critic.head = HEAD_SCALAR;
+        w->critic.mtp = w->critic.mtp_layers = 0;
+        if (s->critic_from[0] && !config_of_critic(r, s->critic_from, &w->critic, st)) return false;
+    }
     w->exact_kl = w->reference; /* it is logged beside every estimator */
     if (rl->rollout_bf16 && r->machine.options.dtype == DTYPE_F32) {
         Machine half = r->machine;

@@ -160,13 +160,26 @@ static void sampling(void **state)
     assert_true(few.total > 0 && many.total > few.total);
 }
 
+/* PPO's critic: another four blocks (weights, gradients, moments; one row instead of the head), its step, and nothing else. */
+static void critic(void **state)
+{
+    (void)state;
+    Plan without = plan_of("zero", "zero.loss=dapo", NULL), with = plan_of("zero", "zero.loss=ppo", NULL),
+         judged = plan_of("paid", "paid.loss=ppo", "paid.critic_from=reward_models.helpful");
+    ModelConfig c = config_of(false);
+    c.head = HEAD_SCALAR;
+    ParamTable t = params_build(&c);
+    assert_true(without.critic == 0 && with.critic > 4 * t.total * sizeof(float) + with.boundaries);
+    assert_true(with.total - with.critic - with.process == without.total - without.process);
+    assert_true(with.critic < with.total - with.process && judged.critic > 4 * t.total * sizeof(float));
+    params_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_in_memory),
-        cmocka_unit_test(tokens_of_a_step),
-        cmocka_unit_test(caches),
-        cmocka_unit_test(sampling),
+        cmocka_unit_test(models_in_memory), cmocka_unit_test(critic),   cmocka_unit_test(tokens_of_a_step),
+        cmocka_unit_test(caches),           cmocka_unit_test(sampling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
