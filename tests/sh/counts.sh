@@ -14,6 +14,7 @@ def write(name, rows):
     with open(f"{sys.argv[1]}/{name}", "w") as f:
         for row in rows: f.write(json.dumps(row) + "\n")
 write("traces.jsonl", [{"prompt": f"q{k}", "completion": "1" * (300 if k % 4 == 0 else 3)} for k in range(40)])
+write("twice.jsonl", [{"prompt": f"t{k % 3}", "answer": k % 3} for k in range(6)])
 write("rows.jsonl", [{"prompt": f"r{k}", **({"answer": k} if k % 3 else {})} for k in range(30)])
 END_OF_FILE
 cat >"$dir/mine.yaml" <<END_OF_FILE
@@ -24,10 +25,12 @@ stages:
   - {name: learn, kind: sft, epochs: 2, batch: 8, max_length: 64, lr: 0, tasks: [{file: $dir/traces.jsonl, heldout: 0}], eval_after: false}
   - {name: practise, kind: rl, from: learn, steps: 3, prompts: 4, group: 2, max_tokens: 8, lr: 0, rewards: {accuracy: 1}}
   - {name: known, kind: sft, from: learn, steps: 1, batch: 2, lr: 0, tasks: [{file: $dir/rows.jsonl, heldout: 0}]}
+  - {name: read, kind: pretrain, steps: 3, batch: 10, lr: 0, tasks: [{file: $dir/rows.jsonl, heldout: 0}], eval_after: false}
+  - {name: twice, kind: sft, from: learn, steps: 1, batch: 2, lr: 0, tasks: [{file: $dir/twice.jsonl, heldout: 0}]}
 END_OF_FILE
 "$R1" run "$dir/mine.yaml" --threads 1 --quiet --out "$dir/run" >"$dir/out" 2>"$said" || complain "does not run"
 has "learn: data: .*traces.jsonl: 40 rows, 10 longer than max_length 64 dropped, 30 used, each met 2.13 times$" # 8 steps of 8
-has "practise: data: .*rows.jsonl: 30 rows, [1-9][0-9]* held out, 12 used, each met 0\.[0-9]* times, [1-9][0-9]* without a gold answer"
+has "practise: data: .*rows.jsonl: 30 rows, [1-9][0-9]* held out, 12 used, each met 0\.48 times, [1-9][0-9]* without a gold answer"
 has "practise: evaluated on rows.jsonl: 5 held-out rows, 2 without a gold answer; 1 samples each"
 has "known: data: .*rows.jsonl: 30 rows, 10 without a reply left out, 20 used"
 has "known: evaluated on rows.jsonl: 30 rows, none held out: these are the rows that stages train on"
@@ -43,6 +46,9 @@ all = stages["practise"]["eval"]["all"]
 assert all["n"] == all["distinct"] == stages["practise"]["data"][0]["held_out"], all
 known = stages["known"]["eval"]["rows.jsonl"]
 assert known["n"] == known["distinct"] == 30 and known["no_holdout"], known
+twice = stages["twice"]["eval"]["twice.jsonl"]
+assert twice["n"] == 6 and twice["distinct"] == 3, twice
+assert stages["read"]["dropped"] == 10, stages["read"] # rows without a reply
 END_OF_FILE
 
 # A row without a prompt is nothing to sample an answer to.

@@ -41,6 +41,8 @@ static void test_kinds(void **state)
         {"{\"chosen\": \"The sky is blue\", \"rejected\": \"The sky is green\"}", ROW_PREFERENCE, "The sky is", " blue",
          " green", "blue"},
         {"{\"chosen\": \"天是蓝\", \"rejected\": \"天是绿\"}", ROW_PREFERENCE, "天是", "蓝", "绿", "蓝"},
+        {"{\"chosen\": \"天是蓝\", \"rejected\": \"天是蓓\"}", ROW_PREFERENCE, "天是", "蓝", "蓓",
+         "蓝"}, /* alike in two bytes */
         {"{\"chosen\": [{\"role\": \"user\", \"content\": \"sky\"}, {\"role\": \"assistant\", \"content\": \"blue\"}], "
          "\"rejected\": [{\"role\": \"user\", \"content\": \"sky\"}, "
          "{\"role\": \"assistant\", \"content\": \"green\"}]}",
@@ -59,6 +61,8 @@ static void test_kinds(void **state)
          ROW_RL, "1+1", "2", NULL, "2"},
         {"{\"question\": \"1+1\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 2\"}", ROW_RL, "1+1",
          "<think>1+1=<<1+1=2>>2</think><answer>2</answer>", NULL, "2"},
+        {"{\"question\": \"1+1\", \"answer\": \"#### 3 is too much\\n#### 2\"}", ROW_RL, "1+1",
+         "<think>#### 3 is too much</think><answer>2</answer>", NULL, "2"},
         {"{\"conversations\": [{\"from\": \"human\", \"value\": \"hi\"}, {\"from\": \"gpt\", \"value\": \"yo\"}]}",
          ROW_MESSAGES, "hi", "yo", NULL, "yo"},
         /* Texts are JSON's, not C's; what nobody reads may be anything. */
@@ -234,6 +238,9 @@ static void test_row_verifiers(void **state)
         {"\"answer\": \"012\"", "12", REASON_WRONG_ANSWER},
         {"\"answer\": 12", "24/2", REASON_CORRECT},
         {"\"answer\": 0.5", "1/2", REASON_CORRECT},
+        {"\"answer\": \"0.5\"", "1/2", REASON_CORRECT},
+        {"\"answer\": \"0.5.1\"", "0.5.1", REASON_CORRECT}, /* a text */
+        {"\"answer\": 1e-7", "1/10000000", REASON_CORRECT},
         {"\"answer\": \"1/3\", \"verifier\": \"rational\"", "2/6", REASON_CORRECT},
         {"\"answer\": \"1/3\", \"verifier\": \"rational\"", "0.33", REASON_WRONG_ANSWER},
         {"\"answer\": \" B \"", "B", REASON_CORRECT},

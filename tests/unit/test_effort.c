@@ -300,6 +300,12 @@ static void requests(void **state)
     char *told = refine_request(&p, FEEDBACK_VERDICT, wrong);
     assert_string_equal(none, blind); /* without a verdict nothing is told */
     assert_non_null(strstr(told, "not sorted"));
+    static const Verdict partly = {.score = 0.5f, .reason = REASON_TEST_FAILED};
+    char *some = refine_request(&p, FEEDBACK_VERDICT, partly), *fine = refine_request(&p, FEEDBACK_VERDICT, right);
+    assert_non_null(strstr(some, "not right: test failed"));
+    assert_non_null(strstr(fine, "That is right"));
+    free(some);
+    free(fine);
     free(none);
     free(blind);
     free(told);

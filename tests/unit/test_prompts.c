@@ -306,6 +306,20 @@ static void unknown_template(void **state)
     tokenizer_free(t);
 }
 
+/* What ends a turn stops a completion where it is one token; where it is spelled with many, none of these does. */
+static void turn_ends(void **state)
+{
+    (void)state;
+    Tokenizer *plain = tokenizer_new_char(), *qwen = open_tokenizer("tests/tokenizers/qwen3");
+    Voice v = open_voice(plain, "chatml", NULL);
+    assert_int_equal(v.n_stops, 1);
+    assert_true(voice_stops(&v, tokenizer_eos(plain)));
+    v = open_voice(qwen, "chatml", NULL);
+    assert_true(voice_stops(&v, tokenizer_id(qwen, "<|im_end|>")) && voice_stops(&v, tokenizer_eos(qwen)));
+    tokenizer_free(plain);
+    tokenizer_free(qwen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +332,7 @@ int main(void)
         cmocka_unit_test(generation_config_stops),
         cmocka_unit_test(own_model),
         cmocka_unit_test(unknown_template),
+        cmocka_unit_test(turn_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -157,11 +157,40 @@ static void test_deterministic(void **state)
     assert_true(zero.low == 0 && zero.high == 0 && zero.p == 1);
 }
 
+/* The deviation of problems is taken about each seed's own mean, with a degree of freedom less for each. */
+static void test_pooled_deviation(void **state)
+{
+    (void)state;
+    static const double low[] = {0, 1, 2}, high[] = {10, 12, 14, 12};
+    const double *const rows[] = {low, high};
+    static const int n[] = {3, 4};
+    Compared c = stats_compare(&(Paired){2, n, rows}, 1);
+    assert_float_equal(c.problem_sd, sqrt((2.0 + 8.0) / (2 + 3)), 1e-12);
+    assert_float_equal(c.difference, (1.0 + 12.0) / 2, 1e-12);
+}
+
+/* Both ends of the interval leave out as much: of differences that lie alike about 0 it lies so too. */
+static void test_both_ends(void **state)
+{
+    (void)state;
+    enum { N = 400 };
+    double values[N];
+    const double *const rows[] = {values};
+    static const int n[] = {N};
+    for (int i = 0; i < N; i++) values[i] = (i % 2 ? 1 : -1) * (double)(1 + i / 2) / N;
+    Compared c = stats_compare(&(Paired){1, n, rows}, 1);
+    assert_true(c.low < 0 && c.high > 0 && fabs(c.low + c.high) < 0.05 * (c.high - c.low));
+    for (int i = 0; i < N; i++) values[i] = 1 + 1e-3 * values[i];
+    c = stats_compare(&(Paired){1, n, rows}, 1);
+    assert_true(c.p > 0 && c.p <= 2.0 / STATS_DRAWS); /* that none of so many draws was below 0 says no more */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_null),     cmocka_unit_test(test_planted),       cmocka_unit_test(test_holm),
-        cmocka_unit_test(test_verdicts), cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_null),      cmocka_unit_test(test_planted),       cmocka_unit_test(test_holm),
+        cmocka_unit_test(test_verdicts),  cmocka_unit_test(test_deterministic), cmocka_unit_test(test_pooled_deviation),
+        cmocka_unit_test(test_both_ends),
     };
     return cmocka_run_group_tests(tests, read_evals, NULL);
 }
