@@ -38,10 +38,16 @@ run base.yaml --out base >"$out" 2>"$said"
 for which in 'lora f32' 'part bf16' 'lora bf16'; do
     recipe=${which% *} precision=${which#* }
     run $recipe.yaml --out all --precision $precision --memory 4 >"$out" 2>"$said" || complain "$recipe $precision in memory"
-    gb=$(least $recipe.yaml --precision $precision)
-    [ -n "$gb" ] || complain "$recipe --memory 0.001 does not say what would fit"
-    R1_STRICT=1 R1_RING=2 run $recipe.yaml --out some --precision $precision --memory "$gb" >"$out" 2>"$said" ||
-        complain "$recipe $precision --memory $gb: $(tail -n 1 "$said")"
+    # What the process takes itself is counted in steps of 32 MB, so that near one of them two calls may differ.
+    for try in 1 2 3 4 5; do
+        rm -rf refused some
+        gb=$(least $recipe.yaml --precision $precision)
+        [ -n "$gb" ] || complain "$recipe --memory 0.001 does not say what would fit"
+        placed=0
+        R1_STRICT=1 R1_RING=2 run $recipe.yaml --out some --precision $precision --memory "$gb" >"$out" 2>"$said" || placed=$?
+        grep -q 'is the least' "$said" || break
+    done
+    [ $placed = 0 ] || complain "$recipe $precision --memory $gb, $try tries: $(tail -n 1 "$said")"
     grep -q 'stay on disk' "$said" || complain "$recipe $precision --memory $gb: nothing stayed on disk"
     expect "$(hashes all)" "$(hashes some)"
     grep '"play"' some/metrics.jsonl | grep -q '"gap": 0.0,' || complain "$recipe $precision: no step's gap is 0"

@@ -23,10 +23,16 @@ for precision in f32 bf16; do
         name=$1
         shift
         "$R1" "$name" "$model" "$@" --precision $precision --memory 4 >"$TEST_DIR/all" || wrong "$name in memory failed"
-        gb=$(least "$name" "$model" "$@" --precision $precision)
-        [ -n "$gb" ] || wrong "$name --memory 0.001 does not say what would fit"
-        R1_STRICT=1 R1_RING=2 "$R1" "$name" "$model" "$@" --precision $precision --memory "$gb" >"$TEST_DIR/some" 2>"$TEST_DIR/said" ||
-            wrong "$name $precision --memory $gb: $(tail -1 "$TEST_DIR/said")"
+        # What the process takes itself is counted in steps of 32 MB, so that near one of them two calls may differ.
+        for try in 1 2 3 4 5; do
+            gb=$(least "$name" "$model" "$@" --precision $precision)
+            [ -n "$gb" ] || wrong "$name --memory 0.001 does not say what would fit"
+            placed=0
+            R1_STRICT=1 R1_RING=2 "$R1" "$name" "$model" "$@" --precision $precision --memory "$gb" >"$TEST_DIR/some" \
+                2>"$TEST_DIR/said" || placed=$?
+            grep -q 'is the least' "$TEST_DIR/said" || break
+        done
+        [ $placed = 0 ] || wrong "$name $precision --memory $gb, $try tries: $(tail -1 "$TEST_DIR/said")"
         grep -q 'stay on disk' "$TEST_DIR/said" || wrong "$name --memory $gb: nothing stayed on disk: $(cat "$TEST_DIR/said")"
         cmp -s "$TEST_DIR/all" "$TEST_DIR/some" || wrong "$name $precision: other bytes from disk than from memory"
     done
