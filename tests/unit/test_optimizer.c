@@ -109,7 +109,7 @@ static bool step(Fixture *f, DType dtype, const OptimizerConfig *c, int number, 
     Ops ops = naive;
     ops.device = device_of_host(SIZE_MAX);
     Engine e = {.ops = &ops, .backend = &f->b, .table = f->t, .dtype = dtype, .arena = arena_of(&ops.device, &f->b)};
-    ParamBlocks blocks = {f->w, f->m, f->v, f->g};
+    ParamBlocks blocks = {.w = f->w, .m = f->m, .v = f->v, .g = f->g};
     bool ok = optimizer_step(&e, &blocks, c, (AdamWStep){number, 1e-2f}, norm, st);
     arena_free(&e.arena);
     return ok;
