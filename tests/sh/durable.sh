@@ -5,12 +5,14 @@ set -eu
 export OMP_WAIT_POLICY=passive
 . tests/lib.sh
 ${CC:-cc} -D_GNU_SOURCE -O1 -fPIC -shared -o "$TEST_DIR/order.so" tests/fsync_order.c
-go() { # MORE...
+go() { # SECONDS STAGE MORE...
+    seconds=$1 last=$2
+    shift 2
     expect_exit 0 "$@" "$R1" run micro --threads 1 --quiet --checkpoint-seconds "$seconds" --until "$last" --set "stages=[base, reject_sft]" \
         --set reject_sft.sample_from=base --set reject_sft.from=base --out "$TEST_DIR/run"
 }
-seconds=300 last=base go env
-seconds=0 last=reject_sft go env LD_PRELOAD="$TEST_DIR/order.so" SYNC_LOG="$TEST_DIR/log"
+go 300 base env
+go 0 reject_sft env LD_PRELOAD="$TEST_DIR/order.so" SYNC_LOG="$TEST_DIR/log"
 python3 - "$TEST_DIR/log" h5 json jsonl state.json <<'END_OF_FILE'
 import os, sys
 lines = [line.rstrip("\n").split("\t") for line in open(sys.argv[1])]
