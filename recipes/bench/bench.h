@@ -86,7 +86,7 @@ typedef struct BenchCase {
     bool large;       /* several GB, or many seconds a run */
 } BenchCase;
 
-extern const BenchKind bench_train, bench_grpo, bench_adamw, bench_decode, bench_prefill;
+extern const BenchKind bench_train, bench_grpo, bench_ppo, bench_adamw, bench_decode, bench_prefill;
 const BenchCase *bench_cases(int *n);
 
 /* recipes/bench/model.c. Config by name; false when unknown. */

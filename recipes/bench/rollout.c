@@ -4,6 +4,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/losses/grpo.h"
+#include "core/scalar_head.h"
 #include "core/batches.h"
 #include "recipes/bench/bench.h"
 
@@ -169,6 +170,8 @@ typedef struct Grpo {
     float *weight, *advantage, *old_lp, *ref_lp, *ratio, *kl, *scores;
     uint8_t *flags;
     int *lengths;
+    Policy *critic; /* PPO's; NULL: GRPO */
+    float *value, *returns;
 } Grpo;
 
 static void *grpo_open(Bench *b, const BenchCase *c, Status *st)
@@ -195,6 +198,44 @@ static void *grpo_open(Bench *b, const BenchCase *c, Status *st)
     g->lengths = calloc(total, sizeof *g->lengths);
     CHECK(g->flags && g->lengths);
     return g;
+}
+
+/* The same step by PPO: a critic of the policy's size in place of the group. */
+static void *ppo_open(Bench *b, const BenchCase *c, Status *st)
+{
+    Grpo *g = grpo_open(b, c, st);
+    if (!g) return NULL;
+    size_t m = (size_t)c->sequences * (size_t)c->samples * (size_t)c->tokens;
+    ModelConfig config = g->roll.policy->config;
+    config.head = HEAD_SCALAR;
+    g->config.kind = GRPO_PPO;
+    g->critic = policy_new(machine_engine(&b->machine), &config, 6, NULL);
+    policy_train_open(g->critic);
+    g->value = calloc(m, sizeof *g->value);
+    g->returns = calloc(m, sizeof *g->returns);
+    CHECK(g->value && g->returns);
+    return g;
+}
+
+/* Advantages of tokens by the critic, and its update. */
+static bool criticise(Grpo *g, Batch batch, const Predictions *predict, Status *st)
+{
+    Policy *c = g->critic;
+    float *reward = calloc((size_t)predict->M, sizeof *reward);
+    CHECK(reward != NULL);
+    scalar_row_values(&c->engine, &c->w, batch, predict->rows, predict->M, g->value);
+    for (int i = 0, at = 0; i < batch.nseq; at += g->lengths[i++]) {
+        reward[at + g->lengths[i] - 1] = g->scores[i];
+        ppo_gae(g->advantage + at, g->returns + at, reward + at, g->value + at, g->lengths[i], 1, 0.95);
+    }
+    ppo_whiten(g->advantage, g->weight, predict->M);
+    free(reward);
+    ValueStep step = {
+        .batch = batch, .rows = predict->rows, .n = predict->M, .loss = {0.2f, g->weight, g->value, g->returns}};
+    ScalarOut out;
+    value_gradients(&c->engine, &c->w, &c->g, &step, &out);
+    OptimizerConfig adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .max_norm = 1.0f};
+    return policy_update(c, &adamw, 1e-5f, NULL, st);
 }
 
 /* The reward: the share of even ids. Any group then has a signal, and it costs nothing. */
@@ -244,6 +285,7 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     fill_batch(g);
     Batch batch = batch_view(&g->batch);
     Predictions predict = batch_predictions(&g->batch);
+    if (g->critic && !criticise(g, batch, &predict, st)) return false;
     train_log_probs(&p->engine, &p->ref, batch, &predict, 1.0f, g->ref_lp, NULL);
     GrpoLoss ctx = {.config = g->config,
                     .weight = g->weight,
@@ -262,14 +304,18 @@ static bool grpo_run(void *self, BenchWork *out, Status *st)
     int T = r->length + g->config.max_length;
     double forward = 2 * r->active * batch.N + bench_attention_flops(&p->config, batch.nseq, T);
     double prefill = 2 * r->active * r->n * r->length + bench_attention_flops(&p->config, r->n, r->length);
-    *out = (BenchWork){.tokens = predict.M, .flops = 4 * forward + prefill + decode_flops(r, 0, g->config.max_length)};
+    *out = (BenchWork){.tokens = predict.M,
+                       .flops = (g->critic ? 8 : 4) * forward + prefill + decode_flops(r, 0, g->config.max_length)};
     return true;
 }
 
 static void grpo_close(void *self)
 {
     Grpo *g = self;
+    policy_free(g->critic); /* before the machine's policy, as it was opened after it */
     roll_close(&g->roll);
+    free(g->value);
+    free(g->returns);
     batch_free(&g->batch);
     float *lists[] = {g->weight, g->advantage, g->old_lp, g->ref_lp, g->ratio, g->kl, g->scores};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]);
@@ -278,4 +324,5 @@ static void grpo_close(void *self)
     free(g);
 }
 
+const BenchKind bench_ppo = {ppo_open, NULL, grpo_run, grpo_close, BOUND_FLOP, true};
 const BenchKind bench_grpo = {grpo_open, NULL, grpo_run, grpo_close, BOUND_FLOP, true};
