@@ -27,6 +27,8 @@ static const Metric rl_metrics[] = {
     {"zero_groups", "Groups without variance", true, NULL},
     {"truncated", "Cut off at the length limit", true, NULL},
     {"kl", "KL to the reference, nats a token", false, NULL},
+    {"value_loss", "Critic: value loss", false, NULL},
+    {"explained_variance", "Critic: variance of returns explained", true, NULL},
     {"grad_norm", "Gradient norm", false, NULL},
     {"gap", "Largest gap between sampler and trainer", false, NULL},
     {"tokens_per_s", "Tokens a second", false, NULL},
