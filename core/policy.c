@@ -112,8 +112,8 @@ void policy_free(Policy *p)
     weights_free(&p->w);
     if (p->grads) weights_free(&p->g);
     if (p->reference) weights_free(&p->ref);
-    block_free(p, p->weights);
-    block_free(p, p->grads);
+    if (!p->lent) block_free(p, p->weights);
+    if (!p->lent) block_free(p, p->grads);
     block_free(p, p->m);
     block_free(p, p->v);
     block_free(p, p->reference);
@@ -125,7 +125,7 @@ void policy_free(Policy *p)
 
 static void open_gradients(Policy *p)
 {
-    p->grads = block_new(p, state_bytes(p));
+    p->grads = p->lent ? p->lent : block_new(p, state_bytes(p));
     p->g = weights_view_gradients(&p->config, &p->engine.table, p->grads);
 }
 

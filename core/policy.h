@@ -13,6 +13,7 @@ typedef struct Policy {
      * (policy_placed) has only what is trained in it, at Param.state; NULL: nothing is. */
     float *weights;
     float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
+    float *lent; /* room for gradients that is the placer's, as weights then is too; NULL: both are the policy's */
     StateStore *store;  /* of the moments, instead of m and v; NULL: none. Set before policy_train_open; the caller's */
     float *reference;   /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
     int64_t references; /* how often that was called */

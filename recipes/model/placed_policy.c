@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/file_block.h"
 #include "checkpoints/lora.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
@@ -14,6 +15,7 @@
 typedef struct PlacedModel {
     LoadedModel *file;
     Placing placing;
+    FileBlock *rest; /* weights, then gradients; NULL: in memory */
 } PlacedModel;
 
 static void placed_free(void *model)
@@ -21,6 +23,7 @@ static void placed_free(void *model)
     PlacedModel *p = model;
     placing_close(&p->placing);
     model_close(p->file);
+    file_block_close(p->rest);
     free(p);
 }
 
@@ -30,26 +33,32 @@ static void show_reference(Policy *p)
 }
 
 /* The values of what lies apart, as the file and the new adapters have them. */
-static float *read_trained(const LoadedModel *m, Status *st)
+static float *read_trained(const LoadedModel *m, FileBlock *rest, Status *st)
 {
     const ParamTable *t = &m->table;
     size_t bytes = t->state_total * sizeof(float);
-    float *block = memory_block(bytes);
+    float *block = rest ? file_block_memory(rest) : memory_block(bytes);
     if (!block) {
         fail(st, "no memory for %.1f GB of trained weights", (double)bytes / 1e9);
         return NULL;
     }
-    memset(block, 0, bytes);
+    if (!rest) memset(block, 0, bytes);
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (!p->apart || model_param_read(m, p, block + p->state, st)) continue;
-        memory_free(block);
+        if (!rest) memory_free(block);
         return NULL;
     }
     return block;
 }
 
-Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work, Status *st)
+static FileBlock *open_rest(const Machine *machine, const ParamTable *t, size_t resident, Status *st)
+{
+    return file_block_open(machine->options.state, 2 * t->state_total * sizeof(float), resident / 2, st);
+}
+
+Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work,
+                           size_t resident, Status *st)
 {
     PlacedModel *model = calloc(1, sizeof *model);
     CHECK(model);
@@ -63,7 +72,9 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
     bool apart = train || m->table.lora;
     bool ok = !train || (train_select(&p->engine.table, train, st) && train_select(&m->table, train, st));
     if (ok && apart) params_set_apart(&m->table);
-    ok = ok && (!apart || (trained = read_trained(m, st)));
+    ok = ok && (!apart || !resident || (model->rest = open_rest(machine, &m->table, resident, st)));
+    ok = ok && (!apart || (trained = read_trained(m, model->rest, st)));
+    if (trained && model->rest) p->lent = trained + m->table.state_total;
     if (trained) policy_place_trained(p, trained);
     PlacingPlan plan;
     if (ok && placing_open(&model->placing, &plan, machine, m, p, work, st)) return p;

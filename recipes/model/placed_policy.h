@@ -7,9 +7,12 @@
 #include "recipes/config/recipe.h"
 #include "recipes/model/placing.h"
 
-/* m was opened in place and has the adapters that it is to have; it is the policy's from now on, closed with it, whether this
- * succeeds or not. train: the recipe's key; NULL: it only samples. work: bytes that a step takes beside frozen weights. */
-Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work, Status *st);
+/* m was opened in place and has the adapters that it is to have; it is the policy's from now on, closed with it, whether
+ * this succeeds or not. train: the recipe's key; NULL: it only samples. work: bytes that a step takes beside frozen weights.
+ * resident: of the trained weights and gradients, which then rest in a file in the machine's --state folder
+ * (checkpoints/file_block.h); 0: all. */
+Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work,
+                           size_t resident, Status *st);
 /* NULL: all weights of the policy are in memory. */
 const Placing *policy_placing(const Policy *p);
 /* Of such a one: the file of its frozen weights. */

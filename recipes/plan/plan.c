@@ -270,8 +270,9 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
         p->placing = placing_estimate(&t, m->options.dtype) + m->memory / 100;
     }
     size_t own = w->trains || t.lora ? states : 0; /* what lies apart */
-    p->weights = p->placed ? own + p->placing : block;
-    p->gradients = w->trains ? states : 0;
+    if (p->resident > 2 * states) p->resident = 2 * states;
+    p->weights = p->resident ? p->resident + p->placing : p->placed ? own + p->placing : block;
+    p->gradients = w->trains && !p->resident ? states : 0;
     p->optimizer = !w->trains ? 0 : m->options.state ? part_state_memory(&t) : 2 * states;
     if (w->trains && !m->options.state) {
         p->state_memory = part_state_memory(&t);
@@ -370,15 +371,25 @@ static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     plan_with(p, m, w, interior_bytes(p, w, m->options.dtype, low), st);
 }
 
-/* One of the two ways to hold the weights. */
-static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, bool placed, Status *st)
+/* Of the trained weights and gradients where these rest on disk; R1_RESIDENT (bytes) makes it small, for tests. */
+static size_t resident_bytes(void)
+{
+    const char *given = getenv("R1_RESIDENT");
+    long long bytes = given ? atoll(given) : 0;
+    return bytes > 0 ? (size_t)bytes : (size_t)1 << 28;
+}
+
+/* One of the ways to hold the weights. */
+static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, bool placed, size_t most,
+                    Status *st)
 {
     CacheKind kind;
     Plan p = {.process = resident(),
               .beside = w->beside,
               .cache = cache_bytes(m, w, &kind),
               .budget = m->memory,
-              .placed = placed};
+              .placed = placed,
+              .resident = most};
     p.cache_token = kv_cache_token_bytes(w->config, kind, m->options.dtype);
     if (!add_blocks(&p, m, w, st)) return false;
     if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
@@ -411,8 +422,10 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
         return fail(st, "%s: %d sequences of %d tokens are more than the %d tokens that a step may have", what,
                     w->sequences, w->length, PLAN_TOKENS);
     Plan p = {0};
-    bool ok = size_up(&p, m, w, keep_bytes, false, st);
-    if (ok && p.total > p.budget && w->rests) ok = size_up(&p, m, w, keep_bytes, true, st);
+    bool ok = size_up(&p, m, w, keep_bytes, false, 0, st);
+    if (ok && p.total > p.budget && w->rests) ok = size_up(&p, m, w, keep_bytes, true, 0, st);
+    if (ok && p.total > p.budget && w->rests && w->trains && m->options.state)
+        ok = size_up(&p, m, w, keep_bytes, true, resident_bytes(), st);
     if (!ok) return fail_prefix(st, "%s", what);
     p.placed_work = p.placed ? p.total - p.placing : 0;
     *out = p;

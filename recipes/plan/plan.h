@@ -76,6 +76,7 @@ typedef struct Plan {
     size_t placing;                   /* of weights: what is frozen and stays, a small ring, and a margin */
     size_t placed_work;               /* the rest of the total */
     bool sampler_placed;              /* the same of a stage's unit that samples from a model of its own */
+    size_t resident; /* of the trained weights and their gradients, which rest in the folder of --state; 0: all */
 } Plan;
 
 /* Plans work on m within m->memory. keep_bytes: of the engine; SIZE_MAX: as much as the budget leaves. Fills *out (total 0:

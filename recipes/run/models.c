@@ -106,11 +106,17 @@ static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status
 static Policy *place(Run *r, LoadedModel *m, const RecipeStage *s, const RecipeNames *train, Status *st)
 {
     char line[512];
-    Policy *p = placed_policy_open(&r->machine, m, train, run_plan(r, s)->placed_work, st);
+    const Plan *plan = run_plan(r, s);
+    size_t resident = train ? plan->resident : 0;
+    Policy *p = placed_policy_open(&r->machine, m, train, plan->placed_work, resident, st);
     if (!p) return NULL;
     const Placing *placing = policy_placing(p);
     placing_describe(&placing->plan, placing, line, sizeof line);
     progress_note(r->progress, "%s is larger than its memory: %s", m->path, line);
+    if (resident)
+        progress_note(r->progress, "trained weights and gradients, %.3g GB, rest in %s; %.3g GB of them stay in memory",
+                      2e-9 * sizeof(float) * (double)p->engine.table.state_total, r->machine.options.state,
+                      (double)resident / 1e9);
     return p;
 }
 

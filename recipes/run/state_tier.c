@@ -87,17 +87,17 @@ void state_tier_drop(const Run *r, const Unit *u)
 
 /* ---- Opening ---- */
 
-static bool make_folder(const char *path, Status *st)
-{
-    return !mkdir(path, 0777) || errno == EEXIST ||
-           fail(st, "cannot create %s: %s; choose another folder with --state", path, strerror(errno));
-}
-
 static void new_id(char id[40])
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     snprintf(id, 40, "%lld.%09ld.%ld", (long long)now.tv_sec, now.tv_nsec, (long)getpid());
+}
+
+static bool make_folder(const char *path, Status *st)
+{
+    return !mkdir(path, 0777) || errno == EEXIST ||
+           fail(st, "cannot create %s: %s; choose another folder with --state", path, strerror(errno));
 }
 
 static bool fail_elsewhere(const Run *r, const Unit *u, const char *where, Status *st)
@@ -111,6 +111,7 @@ static bool fail_elsewhere(const Run *r, const Unit *u, const char *where, Statu
 
 bool state_tier_may(const Run *r, const Unit *u, const char *partial, Status *st)
 {
+    if (r->machine.options.state && !make_folder(r->machine.options.state, st)) return false;
     char *where = NULL, *folder = r->machine.options.state ? realpath(r->machine.options.state, NULL) : NULL;
     bool begun = state_tier_begun(r, u, &where), ok = true;
     if (begun && (!folder || strcmp(folder, where))) ok = fail_elsewhere(r, u, where, st);
@@ -193,7 +194,6 @@ bool state_tier_open(UnitRun *u, Status *st)
     if (!folder) return true;
     if (!p->engine.ops->device.host)
         return fail(st, "--state keeps moments beside the process's memory and works with --device cpu alone");
-    if (!make_folder(folder, st)) return false;
     bool reference = r->plans[u->unit->stage_index].reference > 0;
     u->tier = calloc(1, sizeof *u->tier);
     CHECK(u->tier);

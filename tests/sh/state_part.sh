@@ -1,0 +1,72 @@
+#!/bin/sh
+# A trained part larger than the memory given: its weights, gradients and moments on disk, frozen experts in their file, give the
+# weights of a run with everything in memory, in SFT and GRPO, in f32 and bf16, also after ten kills at any moment.
+set -eu
+. tests/lib.sh
+export OMP_WAIT_POLICY=passive
+cd "$TEST_DIR"
+run() { "$R1" run "$@" --threads 1 --quiet; }
+hashes() { grep -o '"weights_sha256[^,}]*' "$1/summary.json"; }
+cat >base.yaml <<'END'
+model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, kv_lora_rank: 16,
+        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 16,
+        num_experts_per_tok: 2, moe_intermediate_size: 2048, max_position_embeddings: 256}
+tasks: [add]
+rewards: {accuracy: 1}
+stages:
+  base: {kind: pretrain, steps: 4, batch: 4, lr: 1e-2, warmup: 0, eval_after: false}
+END
+cat >part.yaml <<'END'
+model: {from: base.hf}
+train: ["layers.2.mlp.experts.*"]
+tasks: [add]
+rewards: {accuracy: 1}
+eval: {n: 4, k: 1, quick_n: 2, quick_k: 1, max_tokens: 6}
+stages:
+  sft: {kind: sft, steps: 4, batch: 4, traces: 16, warmup: 0, lr: 1e-2, eval_every: 2}
+  play: {kind: rl, from: sft, steps: 3, prompts: 3, group: 4, max_tokens: 8, beta: 0.01, reference_reset: 2, eval_after: false, lr: 1e-2}
+END
+run base.yaml --out base >"$out" 2>"$said"
+"$R1" export base/base --format hf -o base.hf >"$out"
+
+# The least memory that works; what is trained takes 50 MB in memory, of which the budget holds 2.
+export R1_RESIDENT=2000000
+least() { # of all stages: each refusal names the first that does not fit
+    least=0.001
+    while more=$("$R1" plan part.yaml "$@" --memory $least 2>&1 |
+        sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p') && [ -n "$more" ]; do least=$more; done
+    echo "$least"
+}
+in_memory=$(least)
+gb=$(least --state state)
+# In memory where that is possible, which spares the waiting for a disk.
+shm=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d -p "$TEST_DIR")
+trap 'rm -rf "$shm"' EXIT
+python3 -c 'import sys; sys.exit(not float(sys.argv[1]) > float(sys.argv[2]) + 0.035)' "$in_memory" "$gb" ||
+    complain "--memory $in_memory in memory, $gb with --state"
+dir=state
+for precision in f32 bf16; do
+    run part.yaml --out all_$precision --precision $precision --memory 4 >"$out" 2>"$said"
+    "$R1" run part.yaml --threads 1 --out some_$precision --precision $precision --memory "$gb" --state "$dir" >"$out" 2>"$said" ||
+        complain "$precision --memory $gb: $(tail -n 1 "$said")"
+    expect_says "sft: trains 3145728 of .* parameters; backward visits 1 of 3 layers"
+    expect_says "trained weights and gradients, 0.025[0-9]* GB, rest in $dir; 0.002 GB of them stay in memory"
+    expect "$(hashes all_$precision)" "$(hashes some_$precision)"
+    [ -z "$(ls "$dir")" ] || complain "left in $dir: $(ls "$dir")"
+    dir=$shm/state
+done
+
+for at in 1 2 3 3 4 4 1 1 2 2; do
+    R1_STRICT=1 "$R1" run part.yaml --threads 1 --quiet --precision bf16 --out killed --memory "$gb" --state "$dir" >"$out" 2>"$said" &
+    child=$!
+    until grep -qs "\"step\": $at," killed/metrics.jsonl || ! kill -0 $child 2>/dev/null; do sleep 0.003; done
+    sleep "0.0$(($(date +%N | cut -c1-2 | sed 's/^0//') % 10))"
+    kill -KILL $child 2>/dev/null || true
+    wait $child 2>/dev/null || true
+done
+run part.yaml --precision bf16 --out killed --memory "$gb" --state "$dir" >"$out" 2>"$said" || complain "killed: $(tail -n 1 "$said")"
+expect "$(hashes all_bf16)" "$(hashes killed)"
+
+# No room for what rests.
+expect_exit 1 sh -c "ulimit -f 20000; exec $R1 run part.yaml --threads 1 --quiet --memory $gb --state $TEST_DIR/full --out $TEST_DIR/full_run"
+expect_says "cannot write .*/full/.*: File too large"
