@@ -18,12 +18,16 @@ static MatrixList list_of(Backend *b, const Mat *w, int E)
         even = even && (char *)w[e].p == list.base + e * list.step;
     }
     if (even) return list;
-    if (gpu_recording(b)) gpu_recording_fails(b); /* a recorded copy would read this table when it is replayed */
+    if (gpu_recording(
+            b)) { /* a recorded copy would read this table when it is replayed: what is recorded is thrown away */
+        gpu_recording_fails(b);
+        return list;
+    }
     void **table = malloc((size_t)E * sizeof *table), **there = gpu_table(b, (size_t)E * sizeof *table);
     for (int e = 0; table && e < E; e++) table[e] = w[e].p;
-    if (table && there && !gpu_recording(b)) /* read at the call: the memory is pageable */
+    if (table && there) /* read at the call: the memory is pageable */
         cudaMemcpyAsync(there, table, (size_t)E * sizeof *table, cudaMemcpyHostToDevice, b->stream);
-    else if (!gpu_recording(b)) fail(&b->fault, "GPU backend: no memory for the addresses of %d experts", E);
+    else fail(&b->fault, "GPU backend: no memory for the addresses of %d experts", E);
     free(table);
     list.table = there;
     return list;

@@ -49,3 +49,17 @@ instruction_sets() { # those that this machine has, best first
         if R1_ISA=$isa "$R1" plan micro >/dev/null 2>&1; then echo $isa; fi
     done
 }
+
+kill_when() { # PATTERN FILE COMMAND...: starts it, and kills it as soon as a line of FILE holds PATTERN
+    pattern=$1
+    file=$2
+    shift 2
+    "$@" >"$out" 2>"$said" &
+    child=$!
+    until grep -qs -e "$pattern" "$file"; do
+        kill -0 $child 2>/dev/null || break
+        sleep 0.01
+    done
+    kill -KILL $child 2>/dev/null || true
+    wait $child 2>/dev/null || true
+}

@@ -41,14 +41,8 @@ for kind in part lora; do
     expect "$(held $kind/sft)" "$(held $kind/zero)"
     # Killed in the middle of either stage (the second with a reference policy), it ends in the same weights.
     for at in '"sft", "step": 2,' '"zero", "step": 3,'; do
-        "$R1" run $kind.yaml --threads 1 --checkpoint-seconds 0 --quiet --out killed.$kind >"$out" 2>"$said" &
-        child=$!
-        until grep -qs "\"stage\": $at" killed.$kind/metrics.jsonl; do
-            kill -0 $child 2>/dev/null || break
-            sleep 0.01
-        done
-        kill -KILL $child 2>/dev/null || true
-        wait $child 2>/dev/null || true
+        kill_when "\"stage\": $at" "killed.$kind/metrics.jsonl" "$R1" run $kind.yaml --threads 1 --checkpoint-seconds 0 --quiet \
+            --out "killed.$kind"
     done
     run $kind.yaml --out killed.$kind
     expect "$(summary $kind zero)" "$(summary killed.$kind zero)"

@@ -46,14 +46,7 @@ run lora.yaml --out latent --set zero.cache=latent
 
 # Killed in the middle of both stages, it ends as the one that was not.
 for at in '"sft", "step": 3,' '"zero", "step": 2,'; do
-    "$R1" run lora.yaml --threads 1 --checkpoint-seconds 0 --quiet --out killed >"$out" 2>"$said" &
-    child=$!
-    until grep -qs "\"stage\": $at" killed/metrics.jsonl; do
-        kill -0 $child 2>/dev/null || break
-        sleep 0.01
-    done
-    kill -KILL $child 2>/dev/null || true
-    wait $child 2>/dev/null || true
+    kill_when "\"stage\": $at" killed/metrics.jsonl "$R1" run lora.yaml --threads 1 --checkpoint-seconds 0 --quiet --out killed
 done
 run lora.yaml --out killed
 for stage in sft zero; do expect "$(hash_of whole/$stage)" "$(hash_of killed/$stage)"; done

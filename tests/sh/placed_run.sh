@@ -59,15 +59,8 @@ done
 
 # Killed in the middle of a stage of each kind, it ends as the one that was not.
 for at in '"play", "step": 2,' '"sft", "step": 1,'; do
-    R1_STRICT=1 "$R1" run lora.yaml --precision bf16 --memory "$gb" --threads 1 --checkpoint-seconds 0 --quiet --out killed \
-        >"$out" 2>"$said" &
-    child=$!
-    until grep -qs "\"stage\": $at" killed/metrics.jsonl; do
-        kill -0 $child 2>/dev/null || break
-        sleep 0.01
-    done
-    kill -KILL $child 2>/dev/null || true
-    wait $child 2>/dev/null || true
+    kill_when "\"stage\": $at" killed/metrics.jsonl env R1_STRICT=1 "$R1" run lora.yaml --precision bf16 --memory "$gb" \
+        --threads 1 --checkpoint-seconds 0 --quiet --out killed
 done
 run lora.yaml --precision bf16 --memory 4 --out killed >"$out" 2>"$said" || complain "killed: $(tail -n 1 "$said")"
 expect "$(hashes whole)" "$(hashes killed)"
