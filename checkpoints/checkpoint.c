@@ -551,6 +551,19 @@ bool checkpoint_rows_read(const Checkpoint *c, const Param *p, size_t row, size_
     return ok;
 }
 
+bool checkpoint_place(const Checkpoint *c, const Param *p, ParamPlace *out)
+{
+    char name[128];
+    H5Place at;
+    snprintf(name, sizeof name, "model/%s", p->name);
+    pthread_mutex_lock(&reading);
+    bool half = is_bf16(c->open, p), ok = h5_place(c->open, name, half ? H5_BF16 : H5_F32, p->count, &at);
+    pthread_mutex_unlock(&reading);
+    StDtype dtype = half ? ST_BF16 : ST_F32;
+    if (ok) *out = (ParamPlace){at.path, at.shown, at.offset, p->count * st_dtype_size(dtype), dtype};
+    return ok;
+}
+
 void checkpoint_free(Checkpoint *c)
 {
     if (!c) return;

@@ -89,6 +89,8 @@ enum {
 Checkpoint *checkpoint_load(const char *path, unsigned parts, Status *st);
 /* out[n * p->cols] = rows [row, row + n) of a parameter that an open file holds. From any thread. */
 bool checkpoint_rows_read(const Checkpoint *c, const Param *p, size_t row, size_t n, float *out, Status *st);
+/* Where it lies in the open file; false: only checkpoint_rows_read gets at it. From any thread. */
+bool checkpoint_place(const Checkpoint *c, const Param *p, ParamPlace *out);
 /* Whether the file itself holds parameter i of the table. */
 static inline bool checkpoint_holds(const CheckpointMeta *m, int i)
 {

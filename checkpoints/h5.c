@@ -20,6 +20,7 @@ struct H5Writer {
 struct H5Reader {
     hid_t file;
     char shown[1024];
+    char path[32]; /* of the file that is open, whatever its name means by now; "": not known */
 };
 
 static void start_library(void)
@@ -222,6 +223,9 @@ H5Reader *h5_open(const char *path, const char *shown, Status *st)
     CHECK(r);
     r->file = file;
     snprintf(r->shown, sizeof r->shown, "%s", shown);
+    int *fd = NULL;
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, (void **)&fd) >= 0 && fd)
+        snprintf(r->path, sizeof r->path, "/proc/self/fd/%d", *fd);
     return r;
 }
 
@@ -342,6 +346,22 @@ bool h5_read_rows(H5Reader *r, const char *name, H5Type type, H5Rows rows, void 
     bool ok = read_rows(set, ndim, shape, type_of(type), rows, out);
     H5Dclose(set);
     return ok ? true : fail(st, "%s: %s cannot be read: the disk or the file is damaged", r->shown, name);
+}
+
+bool h5_place(H5Reader *r, const char *name, H5Type type, uint64_t count, H5Place *out)
+{
+    int ndim;
+    uint64_t shape[8], found = 1;
+    if (!r->path[0] || !h5_shape(r, name, type, &ndim, shape)) return false;
+    for (int i = 0; i < ndim; i++) found *= shape[i];
+    hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT), made = H5Dget_create_plist(set);
+    bool side_by_side = H5Pget_layout(made) == H5D_CONTIGUOUS;
+    haddr_t at = side_by_side ? H5Dget_offset(set) : HADDR_UNDEF;
+    H5Pclose(made);
+    H5Dclose(set);
+    if (at == HADDR_UNDEF || found != count) return false;
+    *out = (H5Place){r->path, r->shown, at};
+    return true;
 }
 
 char *h5_read_bytes(H5Reader *r, const char *name, size_t *length)

@@ -50,6 +50,13 @@ typedef struct H5Rows {
     uint64_t count, from, n;
 } H5Rows;
 bool h5_read_rows(H5Reader *r, const char *name, H5Type type, H5Rows rows, void *out, Status *st);
+/* Where the elements of a dataset lie, side by side; `path` leads to the very file that is open, even when another was renamed to
+ * its name, for as long as the reader is. False: it is not as h5_shape wants it, or lies in the file's metadata. */
+typedef struct H5Place {
+    const char *path, *shown;
+    uint64_t offset;
+} H5Place;
+bool h5_place(H5Reader *r, const char *name, H5Type type, uint64_t count, H5Place *out);
 /* A vector of U8, NUL-terminated for convenience; NULL when absent or not sound (no failure). Caller frees. */
 char *h5_read_bytes(H5Reader *r, const char *name, size_t *length);
 /* False when absent. */

@@ -319,8 +319,10 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
 bool model_param_place(const LoadedModel *m, const Param *p, ParamPlace *out)
 {
     const Param *its = m->weights ? NULL : of_base(m, p);
+    if (m->weights || (m->adapters && p->base >= 0)) return false;
     if (its) return model_param_place(m->base, its, out);
-    return !m->checkpoint && m->source && hf_param_place(m->source, &m->config, p, out);
+    if (m->checkpoint) return m->checkpoint->open && checkpoint_place(m->checkpoint, p, out);
+    return m->source && hf_param_place(m->source, &m->config, p, out);
 }
 
 const void *model_param_bf16(const LoadedModel *m, const Param *p)
@@ -363,6 +365,13 @@ WeightSource model_source(const LoadedModel *m)
     return (WeightSource){source_param, source_bf16, m, source_part};
 }
 
+bool model_not_finite(const LoadedModel *m, const Param *p, size_t at, float value, Status *st)
+{
+    return fail(st,
+                "%s: tensor %s holds %f at [%zu, %zu], no finite number: the weights are damaged, take an earlier copy",
+                m->path, p->name, (double)value, at / p->cols, at % p->cols);
+}
+
 bool model_rows_finite(const LoadedModel *m, const Param *p, size_t row, size_t n, const float *w, Status *st)
 {
     /* x - x is 0 for a finite x and NaN for every other; sums of zeros stay 0. */
@@ -371,9 +380,7 @@ bool model_rows_finite(const LoadedModel *m, const Param *p, size_t row, size_t 
     if (odd == 0.0f) return true;
     size_t at = 0;
     while (isfinite(w[at])) at++;
-    return fail(st,
-                "%s: tensor %s holds %f at [%zu, %zu], no finite number: the weights are damaged, take an earlier copy",
-                m->path, p->name, (double)w[at], row + at / p->cols, at % p->cols);
+    return model_not_finite(m, p, row * p->cols + at, w[at], st);
 }
 
 bool model_finite(const LoadedModel *m, Status *st)

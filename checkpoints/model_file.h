@@ -49,7 +49,7 @@ void model_close(LoadedModel *m);
 /* Parameters one by one, from the mapping or from m->weights, so that a copy from file to file never holds a model in
  * memory: out[p->count] = the parameter; its bf16 words as they lie in a folder's file, or NULL. */
 bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *st);
-/* Where it lies in a folder's file; false: not as plain numbers side by side. */
+/* Where it lies in a folder's or a checkpoint's file; false: not as plain numbers side by side. */
 bool model_param_place(const LoadedModel *m, const Param *p, ParamPlace *out);
 const void *model_param_bf16(const LoadedModel *m, const Param *p);
 /* The same as a source. */
@@ -57,6 +57,8 @@ WeightSource model_source(const LoadedModel *m);
 /* False, naming the first tensor of m->weights that holds NaN or an infinity; and the same of rows of a parameter. */
 bool model_finite(const LoadedModel *m, Status *st);
 bool model_rows_finite(const LoadedModel *m, const Param *p, size_t row, size_t n, const float *w, Status *st);
+/* The sentence of it: element `at` of a parameter has this value. False. */
+bool model_not_finite(const LoadedModel *m, const Param *p, size_t at, float value, Status *st);
 /* False, with a sentence, for a known model's name. */
 bool model_has_weights(const LoadedModel *m, const char *name, Status *st);
 

@@ -79,3 +79,34 @@ bool part_copy(const LoadedModel *m, int part, Form form, char *base, Status *st
     free(at);
     return ok;
 }
+
+/* The first element that is no finite number, or n. A bf16 word is none when its exponent is all ones. */
+static size_t odd_word(const uint16_t *w, size_t n)
+{
+    enum { PIECE = 4096 };
+    for (size_t from = 0; from < n; from += PIECE) {
+        size_t end = n - from < PIECE ? n : from + PIECE;
+        uint16_t odd = 0;
+        for (size_t i = from; i < end; i++) odd |= (uint16_t)((w[i] & 0x7f80) == 0x7f80);
+        for (size_t i = from; odd && i < end; i++)
+            if ((w[i] & 0x7f80) == 0x7f80) return i;
+    }
+    return n;
+}
+
+bool part_finite(const LoadedModel *m, int part, Form form, void *const *at, Status *st)
+{
+    const ParamTable *t = &m->table;
+    for (int i = 0; i < t->parts[part].n; i++) {
+        const Param *p = &t->params[t->parts[part].first + i];
+        if (p->apart) continue;
+        if (form != FORM_BF16 || !p->split) {
+            if (!model_rows_finite(m, p, 0, p->rows, at[i], st)) return false;
+            continue;
+        }
+        const uint16_t *words = at[i];
+        size_t odd = odd_word(words, p->count);
+        if (odd < p->count) return model_not_finite(m, p, odd, f32_of_bf16(words[odd]), st);
+    }
+    return true;
+}

@@ -11,6 +11,8 @@ size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **
 /* Writes them to base, but for what lies apart; form is FORM_F32 or FORM_BF16, where other numbers than bf16 are rounded as
  * split_row does. */
 bool part_copy(const LoadedModel *m, int part, Form form, char *base, Status *st);
+/* False, naming the first of a part's tensors (at: their places, in a form) that holds NaN or an infinity. */
+bool part_finite(const LoadedModel *m, int part, Form form, void *const *at, Status *st);
 /* out, in a form, of n numbers as a file holds them: dtype ST_BF16, ST_F16 or ST_F32, at any address. half: bf16 words. */
 void numbers_convert(void *out, bool half, const void *in, StDtype dtype, size_t n);
 

@@ -1,4 +1,4 @@
-/* pread threads over the shards of a folder. */
+/* pread threads over the files of a model. */
 #include "checkpoints/reader.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ enum { PAGE = 4096, PIECES = 3, MAX_THREADS = 8 };
 
 /* A file, open twice: for reads past the page cache (-1: refused) and for those through it. */
 typedef struct Shard {
-    const char *path;
+    const char *path, *shown;
     int direct, buffered;
 } Shard;
 
@@ -43,6 +43,7 @@ typedef struct Job {
     enum { JOB_NONE, JOB_ASKED, JOB_THERE, JOB_FAILED } state;
     char *slot;
     int next;
+    bool finite; /* what was read of it once was looked at */
 } Job;
 
 struct Reader {
@@ -71,9 +72,10 @@ static size_t pages(size_t bytes)
     return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
-static int shard_of(Reader *r, const char *path, Status *st)
+static int shard_of(Reader *r, const ParamPlace *its, Status *st)
 {
     int i = 0;
+    const char *path = its->path;
     while (i < r->n_shards && strcmp(r->shards[i].path, path)) i++;
     if (i < r->n_shards) return i;
     Shard *shards = realloc(r->shards, ((size_t)i + 1) * sizeof *shards);
@@ -81,10 +83,10 @@ static int shard_of(Reader *r, const char *path, Status *st)
     r->shards = shards;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        fail(st, "%s: %s", path, strerror(errno));
+        fail(st, "%s: %s", its->shown, strerror(errno));
         return -1;
     }
-    r->shards[r->n_shards++] = (Shard){path, open(path, O_RDONLY | O_DIRECT | O_CLOEXEC), fd};
+    r->shards[r->n_shards++] = (Shard){path, its->shown, open(path, O_RDONLY | O_DIRECT | O_CLOEXEC), fd};
     if (r->shards[i].direct < 0) r->notes.buffered = true;
     return i;
 }
@@ -157,7 +159,7 @@ static bool find_expert(Reader *r, int part, Status *st)
             r->notes.mapped++;
             return true;
         }
-        tensors[i] = (Piece){.shard = shard_of(r, its[i].path, st), .offset = its[i].offset, .bytes = its[i].bytes};
+        tensors[i] = (Piece){.shard = shard_of(r, &its[i], st), .offset = its[i].offset, .bytes = its[i].bytes};
         if (tensors[i].shard < 0) return false;
         p->pieces[i] = tensors[i];
     }
@@ -180,7 +182,7 @@ static bool find_places(Reader *r, Status *st)
     ParamPlace its;
     for (int i = 0; i < t->n; i++) /* every shard is open before a thread begins */
         if (t->params[i].expert < 0 && !t->params[i].apart && model_param_place(r->m, &t->params[i], &its) &&
-            shard_of(r, its.path, st) < 0)
+            shard_of(r, &its, st) < 0)
             return false;
     for (int i = 0; i < t->n_parts; i++)
         if (t->parts[i].expert >= 0 && !find_expert(r, i, st)) return false;
@@ -208,8 +210,8 @@ static bool read_run(int fd, char *to, size_t bytes, size_t least, uint64_t offs
 static bool fail_read(const Shard *shard, uint64_t offset, size_t bytes, int error, Status *st)
 {
     if (error)
-        return fail(st, "%s: reading at byte %llu: %s", shard->path, (unsigned long long)offset, strerror(error));
-    return fail(st, "%s ends before byte %llu: it was cut while it was read", shard->path,
+        return fail(st, "%s: reading at byte %llu: %s", shard->shown, (unsigned long long)offset, strerror(error));
+    return fail(st, "%s ends before byte %llu: it was cut while it was read", shard->shown,
                 (unsigned long long)(offset + bytes));
 }
 
@@ -305,6 +307,24 @@ static int take_job(Reader *r)
     return part;
 }
 
+static void part_places(const Reader *r, int part, char *slot, void **at)
+{
+    if (r->places[part].n) expert_places(r, part, slot, at);
+    else part_layout(&r->m->table, part, r->form, slot, at);
+}
+
+/* A NaN among weights would show as a loss that is none, maybe many steps later: a part is looked at when it is first read. */
+static bool look_once(Reader *r, int part, char *slot, Status *st)
+{
+    if (r->jobs[part].finite) return true;
+    void **at = calloc((size_t)r->m->table.parts[part].n, sizeof *at);
+    CHECK(at);
+    part_places(r, part, slot, at);
+    r->jobs[part].finite = part_finite(r->m, part, r->form, at, st);
+    free(at);
+    return r->jobs[part].finite;
+}
+
 static void *work(void *of)
 {
     Reader *r = of;
@@ -317,7 +337,7 @@ static void *work(void *of)
         Status st = {0};
         pthread_mutex_unlock(&r->lock);
         double start = clock_seconds();
-        bool ok = bring(r, part, slot, raw, &st);
+        bool ok = bring(r, part, slot, raw, &st) && look_once(r, part, slot, &st);
         if (!ok) memset(slot, 0, room(&r->source, part));
         double spent = clock_seconds() - start;
         pthread_mutex_lock(&r->lock);
@@ -366,7 +386,9 @@ static void start(PartSource *s, int part, void *slot)
     Reader *r = reader_of(s);
     pthread_mutex_lock(&r->lock);
     CHECK(r->jobs[part].state == JOB_NONE);
-    r->jobs[part] = (Job){JOB_ASKED, slot, -1};
+    r->jobs[part].state = JOB_ASKED;
+    r->jobs[part].slot = slot;
+    r->jobs[part].next = -1;
     if (r->first < 0) r->first = part;
     else r->jobs[r->last].next = part;
     r->last = part;
@@ -383,8 +405,7 @@ static bool ready(PartSource *s, int part, void **at, Status *st)
     while (job->state == JOB_ASKED) pthread_cond_wait(&r->there, &r->lock);
     bool ok = job->state == JOB_THERE;
     job->state = JOB_NONE;
-    if (r->places[part].n) expert_places(r, part, job->slot, at);
-    else part_layout(&r->m->table, part, r->form, job->slot, at);
+    part_places(r, part, job->slot, at);
     if (!ok) *st = r->fault;
     pthread_mutex_unlock(&r->lock);
     return ok;

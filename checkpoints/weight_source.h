@@ -2,6 +2,7 @@
 #ifndef CHECKPOINTS_WEIGHT_SOURCE_H
 #define CHECKPOINTS_WEIGHT_SOURCE_H
 
+#include "checkpoints/hf/safetensors.h"
 #include "core/params.h"
 
 /* out[p->count] = the parameter as f32; its bf16 words in a file's mapping, at any address, NULL when they are not at hand; rows
@@ -13,6 +14,13 @@ typedef struct WeightSource {
     const void *from;
     bool (*rows)(const void *from, const Param *p, size_t row, size_t n, float *out, Status *st);
 } WeightSource;
+
+/* Where a parameter lies in a file as plain numbers side by side. Sentences name `shown`. */
+typedef struct ParamPlace {
+    const char *path, *shown;
+    uint64_t offset, bytes;
+    StDtype dtype; /* ST_BF16, ST_F16 or ST_F32 */
+} ParamPlace;
 
 /* A block of the table's total elements. */
 WeightSource block_source(const float *block);

@@ -123,7 +123,7 @@ bool hf_param_place(const StFile *f, const ModelConfig *c, const Param *p, Param
     if (!t || (t->dtype != ST_BF16 && t->dtype != ST_F16 && t->dtype != ST_F32)) return false;
     size_t each = st_dtype_size(t->dtype);
     *out = (ParamPlace){.bytes = p->count * each, .dtype = t->dtype};
-    out->path = st_place(f, t, &out->offset);
+    out->path = out->shown = st_place(f, t, &out->offset);
     out->offset += from * each;
     return true;
 }

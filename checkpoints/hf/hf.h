@@ -48,11 +48,6 @@ const void *hf_param_bf16(const StFile *f, const ModelConfig *c, const Param *p)
 
 /* Where its data lie as they are, so that they can be read without the mapping. False: only hf_param_read understands it (FP8
  * blocks, other types). */
-typedef struct ParamPlace {
-    const char *path;
-    uint64_t offset, bytes;
-    StDtype dtype; /* ST_BF16, ST_F16 or ST_F32 */
-} ParamPlace;
 bool hf_param_place(const StFile *f, const ModelConfig *c, const Param *p, ParamPlace *out);
 
 /* What an export carries along: the folder's small files, and the tensors of layers behind the last (MTP). FP8 tensors

@@ -45,16 +45,9 @@ static bool open_placed(OpenModel *m, size_t work, Status *st)
     return true;
 }
 
-/* A checkpoint that holds all of its weights is read whole. */
-static bool may_be_placed(const LoadedModel *m)
-{
-    return !m->checkpoint || m->base;
-}
-
 bool open_model_weights(OpenModel *m, size_t work, Status *st)
 {
-    if (!m->file->weights && may_be_placed(m->file) && !placing_fits(&m->machine, m->file, work))
-        return open_placed(m, work, st);
+    if (!m->file->weights && !placing_fits(&m->machine, m->file, work)) return open_placed(m, work, st);
     if (!model_read_weights(m->file, st) || !model_finite(m->file, st)) return false;
     m->policy = policy_new(machine_engine(&m->machine), &m->file->config, 0, m->file->weights);
     m->file->weights = NULL;

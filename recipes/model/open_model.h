@@ -28,8 +28,8 @@ enum { OPEN_MODEL_WORK = 400000000 };
 /* Reads the model (checkpoints/model_file.h says what a name may be) and opens the machine, in the precision that was given or
  * else in that of the run which made the checkpoint. Free with open_model_close. */
 bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
-/* The same in two steps: the file and the machine; then its weights, where `work` bytes are needed beside them. Weights of a
- * folder or .gguf file that do not fit into the budget then stay on disk as far as they must, which is said on standard error. */
+/* The same in two steps: the file and the machine; then its weights, where `work` bytes are needed beside them. Weights that do
+ * not fit into the budget then stay on disk as far as they must, which is said on standard error. */
 bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 bool open_model_weights(OpenModel *m, size_t work, Status *st);
 void open_model_close(OpenModel *m);

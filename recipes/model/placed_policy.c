@@ -45,7 +45,9 @@ static float *read_trained(const LoadedModel *m, FileBlock *rest, Status *st)
     if (!rest) memset(block, 0, bytes);
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        if (!p->apart || model_param_read(m, p, block + p->state, st)) continue;
+        if (!p->apart) continue;
+        if (model_param_read(m, p, block + p->state, st) && model_rows_finite(m, p, 0, p->rows, block + p->state, st))
+            continue;
         if (!rest) memory_free(block);
         return NULL;
     }

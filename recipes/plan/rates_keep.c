@@ -39,7 +39,7 @@ void rates_keys(RateKeys *out, const Machine *machine, const LoadedModel *m, con
     snprintf(out->machine, sizeof out->machine, "%s, %s, %d threads, kernels %d, %s", name,
              machine->cpu ? cpu_isa(machine->cpu) : "device", machine->cpu ? cpu_threads(machine->cpu) : 0,
              KERNELS_VERSION, dtype_name((DType)machine->options.dtype));
-    if (m && m->source && hf_param_place(m->source, &m->config, &m->table.params[0], &at)) where = at.path;
+    if (m && model_param_place(m, &m->table.params[0], &at)) where = at.path;
     if (!where || statfs(where, &s)) s = (struct statfs){0};
     int id[2];
     memcpy(id, &s.f_fsid, sizeof id);

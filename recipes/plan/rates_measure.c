@@ -99,8 +99,7 @@ bool rates_measure_cpu(Rates *r, const Machine *machine, Status *st)
 bool rates_hole(HoleFinder *f, const LoadedModel *m, int part)
 {
     ParamPlace at;
-    if (!m->source || !hf_param_place(m->source, &m->config, &m->table.params[m->table.parts[part].first], &at))
-        return false;
+    if (!model_param_place(m, &m->table.params[m->table.parts[part].first], &at)) return false;
     if (f->fd <= 0 || strcmp(f->path, at.path)) {
         rates_hole_end(f);
         f->fd = open(at.path, O_RDONLY | O_CLOEXEC);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Ways in which a file may hold experts, read in memory and through the ring, give the same bytes: an expert across two shards, experts
-# fused by transformers 5, FP8 blocks, GGUF blocks; and `r1 eval` and `r1 chat` of a placed model say what they say in memory.
+# fused by transformers 5, FP8 blocks, GGUF blocks, r1's checkpoints in bf16 and f32; a NaN among them is named; and `r1 eval` and `r1 chat` of a placed model say what they say in memory.
 set -eu
 . tests/lib.sh
 export OMP_WAIT_POLICY=passive
@@ -48,6 +48,13 @@ name = next(n for n in fused if n.endswith("gate_up_proj"))
 write("fused8", [fused | {name: ("F8_E4M3", fused[name][1], fused[name][2][::2]), name + "_scale_inv": ("F32", [1], bytes(4))}])
 # FP8: bytes of small numbers, one factor a block of 128 x 128.
 random.seed(1)
+# One number that is none: of an expert, and of what stays in memory.
+def damage(folder, name, at, word):
+    _, shape, data = tensors[name]
+    write(folder, [tensors | {name: ("BF16", shape, data[:2 * at] + word.to_bytes(2, "little") + data[2 * at + 2:])}])
+name = "model.layers.2.mlp.experts.5.up_proj.weight"
+damage("nan", name, 2 * tensors[name][1][1] + 7, 0x7fc1)
+damage("inf", "model.layers.1.self_attn.o_proj.weight", 9, 0xff80)
 fp8 = {}
 for name, t in tensors.items():
     fp8[name] = t
@@ -92,6 +99,30 @@ for model in apart fused; do
     "$R1" score $model --ids ids --threads 1 >"$out"
     cmp "$out" lite.scores
 done
+# Checkpoints: a tensor is a run of bytes of the HDF5 file, bf16 as it was imported, f32 where 8-bit blocks were widened.
+expect_exit 0 "$R1" import lite -o lite.h5
+expect_exit 0 "$R1" import lite.gguf -o wide.h5
+for model in lite.h5 wide.h5; do
+    for precision in f32 bf16; do same $model score --ids ids --precision $precision; done
+done
+cp all wide.scores
+"$R1" score lite.gguf --ids ids --threads 1 --precision bf16 >"$out"
+cmp "$out" wide.scores
+same lite.h5 generate --ids ids --max-tokens 5 --temperature 0 --json
+expect_says 'read [1-9]'
+
+# NaN and infinities are named when they are read first, with the sentence of a model in memory.
+damaged() { # MODEL WORDS
+    for gb in 4 "$(least score "$1" --ids ids)"; do
+        for precision in f32 bf16; do
+            expect_exit 1 "$R1" score "$1" --ids ids --threads 1 --precision $precision --memory "$gb"
+            tail -n 1 "$said" | grep -qF -e "$2, no finite number" || complain "$1 --memory $gb: did not say $2"
+            [ ! -s "$out" ] || complain "$1: scores were printed"
+        done
+    done
+}
+damaged nan 'nan: tensor model.layers.2.mlp.experts.5.up_proj.weight holds nan at [2, 7]'
+damaged inf 'inf: tensor model.layers.1.self_attn.o_proj.weight holds -inf at [0, 9]'
 same lite eval --task add --n 2 --k 1 --max-tokens 4
 echo 'What is 1 + 2?' >question
 input=question
@@ -129,6 +160,9 @@ END
 expect_exit 0 "$R1" run lora.yaml --threads 1 --quiet --out adapted
 expect_exit 0 "$R1" export adapted/sft --format peft -o adapter
 same adapted/sft score --ids few
+sed 's/from: lite/from: lite.h5/' lora.yaml >lora5.yaml
+expect_exit 0 "$R1" run lora5.yaml --threads 1 --quiet --out adapted5
+same adapted5/sft score --ids few
 same lite score --adapter adapter --ids few --precision bf16
 expect_exit 0 "$R1" export adapted/sft --format hf --dtype bf16 -o merged
 expect_exit 0 "$R1" export lite --adapter adapter --format hf --dtype bf16 -o merged.too
