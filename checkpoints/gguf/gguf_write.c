@@ -229,7 +229,9 @@ static void put_header(const Job *job, const char *keys, size_t keys_n, uint64_t
 static bool write_file(Job *job, const char *path, const char *keys, size_t keys_n, uint64_t nkeys, Status *st)
 {
     Durable file;
-    if (!durable_begin(&file, path, st)) return false;
+    uint64_t bytes = keys_n;
+    for (int i = 0; i < job->n; i++) bytes += job->list[i].bytes;
+    if (!durable_room(path, bytes, st) || !durable_begin(&file, path, st)) return false;
     job->out = fopen(file.temp, "wb");
     if (!job->out) return durable_fail(path, errno, st);
     put_header(job, keys, keys_n, nkeys);

@@ -222,7 +222,7 @@ bool hf_write(const char *folder, const ModelConfig *c, const ParamTable *t, Wei
     if (!hf_make_folder(folder, st)) return false;
     Export e = {.folder = folder, .weights = &weights};
     plan(&e, c, t, dtype, shard_bytes ? shard_bytes : SHARD_BYTES_DEFAULT * 1000000000ull, attached);
-    bool ok = write_files(folder, c, tokenizer, attached, st);
+    bool ok = durable_room(folder, e.total, st) && write_files(folder, c, tokenizer, attached, st);
     for (int s = 0; ok && s < e.shards; s++) ok = write_shard(&e, s, st);
     if (ok && e.shards > 1) ok = write_index(&e, st);
     free(e.items);

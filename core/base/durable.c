@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void folder_of(const char *path, char *folder, size_t size)
@@ -70,6 +71,20 @@ bool durable_fail(const char *path, int error, Status *st)
     else if (error == ENOENT || error == ENOTDIR) advice = "create the folder first";
     else if (error == EFBIG) advice = "raise the limit on file size (ulimit -f)";
     return fail(st, "cannot write %s: %s; %s", path, strerror(error), advice);
+}
+
+bool durable_room(const char *path, uint64_t bytes, Status *st)
+{
+    char folder[4096];
+    struct statvfs fs;
+    struct stat s;
+    if (stat(path, &s) || !S_ISDIR(s.st_mode)) folder_of(path, folder, sizeof folder);
+    else snprintf(folder, sizeof folder, "%s", path);
+    if (statvfs(folder, &fs)) return true;
+    double free = (double)fs.f_bavail * (double)fs.f_frsize;
+    return (double)bytes <= free ||
+           fail(st, "%s needs %.3g GB, and %.3g GB are free there; free some space or choose another folder", path,
+                (double)bytes / 1e9, free / 1e9);
 }
 
 bool durable_write_at(int fd, const void *bytes, size_t n, size_t offset, const char *path, Status *st)

@@ -4,6 +4,7 @@
 #define CORE_DURABLE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/base/status.h"
 
@@ -28,6 +29,9 @@ bool durable_write(const char *path, const void *bytes, size_t n, Status *st);
 
 /* The sentence for a failed write of `path`, with what to try, from errno's value. Returns false. */
 bool durable_fail(const char *path, int error, Status *st);
+/* Whether the file system of `folder` (an existing one, or of the file that it names) has room for `bytes` more, so that
+ * a long write fails before it begins: else the sentence says how much is missing. Where it cannot be asked, yes. */
+bool durable_room(const char *path, uint64_t bytes, Status *st);
 /* All n bytes at `offset` of fd. */
 bool durable_write_at(int fd, const void *bytes, size_t n, size_t offset, const char *path, Status *st);
 

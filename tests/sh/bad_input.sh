@@ -128,6 +128,10 @@ if mkdir "$dir/disk" && mount -t tmpfs -o size=2m none "$dir/disk" 2>/dev/null; 
     cp -r "$good" "$dir/disk/run"
     head -c 2m /dev/zero >"$dir/disk/filler" 2>/dev/null || :
     fails 1 "$dir/disk/run.*No space left" small "$dir/disk/run"
+    for format in hf gguf; do
+        fails 1 "$dir/disk/$format needs .* GB, and .* GB are free there" "$R1" export "$good/base" --format $format -o "$dir/disk/$format"
+        [ -z "$(ls "$dir/disk/$format" 2>/dev/null)" ] || complain "export to a full disk left files"
+    done
     rm "$dir/disk/filler"
     [ -e "$dir/disk/run/recipe.yaml" ] && cmp "$dir/disk/run/checkpoints/base.h5" "$good/checkpoints/base.h5" || complain "damage on the full disk"
     umount "$dir/disk"

@@ -132,13 +132,26 @@ static void special(void **state)
     assert_true(durable_special("/dev/null") && !durable_special("/tmp") && !durable_special(scratch_path("none")));
 }
 
+/* What cannot fit is said before anything is written: of a folder, and of a file that is not there yet. */
+static void room(void **state)
+{
+    (void)state;
+    Status st = {0};
+    char path[600];
+    snprintf(path, sizeof path, "%s", scratch_path("big.gguf"));
+    assert_true(durable_room("/tmp", 1, &st) && durable_room(path, 1, &st));
+    assert_false(durable_room("/tmp", (uint64_t)1 << 62, &st));
+    assert_true(says(&st, "/tmp needs 4.61e+09 GB, and "));
+    status_clear(&st);
+    assert_false(durable_room(path, (uint64_t)1 << 62, &st));
+    assert_true(says(&st, "big.gguf needs 4.61e+09 GB, and "));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order),
-        cmocka_unit_test(failures),
-        cmocka_unit_test(leftovers),
-        cmocka_unit_test(special),
+        cmocka_unit_test(room),      cmocka_unit_test(order),   cmocka_unit_test(failures),
+        cmocka_unit_test(leftovers), cmocka_unit_test(special),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
