@@ -147,15 +147,16 @@ static bool rate_samples(void *ctx, const PromptSet *set, const Completion *c, i
         int n = set->n * k - from < RATED ? set->n * k - from : RATED;
         int32_t offsets[RATED + 1] = {0};
         Ids ids = {0};
-        bool fits = true;
+        bool fits = true, ok = true;
         for (int i = 0; i < n; i++) {
             const RolloutPrompt *p = &set->prompts[(from + i) / k];
             reward_model_input(&m, e->model.file->tokenizer, p->ids, p->n, c[from + i].ids, c[from + i].n, &ids);
             offsets[i + 1] = ids.n;
             fits = fits && offsets[i + 1] - offsets[i] <= m.policy->config.max_positions;
         }
-        if (fits) reward_model_scores(&m, ids.ids, offsets, n, score + from);
+        if (fits) ok = reward_model_scores(&m, ids.ids, offsets, n, score + from, st);
         free(ids.ids);
+        if (!ok) return false;
         if (!fits)
             return fail(st, "a sample is longer than %s has positions for (%d): lower --max-tokens", e->args->rm,
                         m.policy->config.max_positions);

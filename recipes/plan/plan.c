@@ -498,6 +498,8 @@ void plan_describe(const Plan *p, char *out, size_t size)
                      " (%zu bytes a token)",
                      total, budget, fixed, step, p->layers_kept, p->layers, cache, p->cache_token);
     if (p->placed && n < (int)size) n += snprintf(out + n, size - (size_t)n, "; frozen experts may rest on disk");
+    if (p->frozen_placed && n < (int)size)
+        n += snprintf(out + n, size - (size_t)n, "; the teacher or the reward models rest on disk");
     if (p->step_seconds > 0 && n < (int)size)
         snprintf(out + n, size - (size_t)n, "; forward and backward of %.0f tokens %.3g s", p->step_tokens,
                  p->step_seconds);

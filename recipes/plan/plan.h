@@ -22,6 +22,12 @@ typedef struct PlanRollout {
 enum { PLAN_TBW = 600 };
 enum { PLAN_ROLLOUTS = 4, PLAN_TOKENS = 1 << 26 }; /* tokens of an update at most: indices of tokens are ints */
 
+/* Models beside the policy that only compute forward, n of a config: a teacher, reward models. */
+typedef struct PlanFrozen {
+    ModelConfig config;
+    int n; /* 0: none */
+} PlanFrozen;
+
 /* Who listens to a step on a backend that computes nothing: its keeper is asked for the policy's parts; its ops so far, and the
  * table, are there as soon as core speaks. */
 typedef struct PlanWatch {
@@ -45,7 +51,8 @@ typedef struct PlanWork {
     PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
     int n_rollouts;
     ModelConfig critic;  /* PPO: a second model that is trained on the same batch; V 0: none */
-    size_t beside;       /* bytes of other models in memory, and of anything else */
+    PlanFrozen frozen;   /* beside the policy */
+    size_t beside;       /* bytes of anything else: copies of the policy, what frozen models compute in */
     bool rests;          /* frozen weights may stay in the model's file as far as they must (model/placed_policy.h) */
     const char *why_not; /* they cannot, as the end of a sentence; NULL: nothing is said of it */
     PlanWatch *watch;    /* NULL: nobody */
@@ -76,6 +83,8 @@ typedef struct Plan {
     size_t placing;                   /* of weights: what is frozen and stays, a small ring, and a margin */
     size_t placed_work;               /* the rest of the total */
     bool sampler_placed;              /* the same of a stage's unit that samples from a model of its own */
+    bool frozen_placed;               /* the same of its frozen models, */
+    size_t frozen_share;              /* each of which may take so much memory */
     size_t resident; /* of the trained weights and their gradients, which rest in the folder of --state; 0: all */
 } Plan;
 
@@ -83,6 +92,11 @@ typedef struct Plan {
  * the step is too large to plan); fails, with what would fit, when the total is above the budget. `what` names the stage in
  * the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
+
+/* The same with the work's frozen models in memory, or else, before the policy's own weights do, in their files:
+ * out->frozen_placed and frozen_share, which is all that is left where the policy is in memory and the least where it rests on
+ * disk too. */
+bool plan_make_beside(Plan *out, const Machine *m, const PlanWork *work, const char *what, Status *st);
 
 /* Makes the engine keep what was planned. */
 void plan_apply(const Plan *p, Engine *e);

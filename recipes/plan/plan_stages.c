@@ -149,6 +149,35 @@ static bool config_of_critic(Run *r, const char *from, ModelConfig *out, Status 
     return true;
 }
 
+/* What a frozen model takes from its engine's arena for the final states of so many tokens. */
+static size_t forward_bytes(const Run *r, const ModelConfig *c, double tokens)
+{
+    return (size_t)(sizeof(float) * 3 * tokens * c->C) +
+           layer_acts_bytes(c, c->L - 1, (size_t)tokens, r->machine.options.dtype);
+}
+
+/* Reward models, a helpful and a safety one, which read all completions of a step at once. */
+static bool reward_models_work(Run *r, const RecipeStage *s, PlanWork *w, double tokens, Status *st)
+{
+    char name[RECIPE_PATH + 16];
+    ModelConfig *c = &w->frozen.config;
+    const RecipeRewards *rewards = s->rl.rewards.n ? &s->rl.rewards : &r->recipe->rewards;
+    bool helpful = false, safety = false;
+    for (int i = 0; i < rewards->n; i++) {
+        helpful |= rewards->list[i].kind == REWARD_HELPFUL_RM;
+        safety |= rewards->list[i].kind == REWARD_SAFETY_RM;
+    }
+    if (!s->reward_models[0] || !(helpful || safety)) return true;
+    const RecipeStage *stage = recipe_stage_of(r->recipe, s->reward_models);
+    snprintf(name, sizeof name, "%s.%s", s->reward_models, helpful ? "helpful" : "safety");
+    if (!(stage ? config_of_stage(r, stage, c, st) : config_of_name(r, name, c, st))) return false;
+    c->head = HEAD_SCALAR;
+    c->mtp = c->mtp_layers = 0;
+    w->frozen.n = helpful + safety;
+    w->beside += (size_t)w->frozen.n * forward_bytes(r, c, tokens);
+    return true;
+}
+
 static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 {
     const RecipeRl *rl = &s->rl;
@@ -182,8 +211,7 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
                batch = (double)n * rl->max_tokens;
         w->beside += routes_each(w->config) * (size_t)(4 * kept + 4 * (batch + (double)n * l.longest));
     }
-    if (s->reward_models[0]) w->beside += 2 * plan_model_bytes(&r->machine, w->config, false);
-    return true;
+    return reward_models_work(r, s, w, (double)all * (l.longest + rl->max_tokens), st);
 }
 
 static bool sft_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
@@ -228,14 +256,13 @@ static bool pairs_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 /* A teacher's weights, and its final states and logits beside the student's; on-policy the student samples before. */
 static bool teacher_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
 {
-    ModelConfig teacher;
+    const ModelConfig *teacher = &w->frozen.config;
     CorpusSpec mix;
-    if (!config_of_name(r, s->sample_from, &teacher, st)) return false;
+    if (!config_of_name(r, s->sample_from, &w->frozen.config, st)) return false;
+    w->frozen.n = 1;
     double tokens = (double)w->sequences * w->length, rows = 4096;
     if (rows > (double)w->sequences * w->predicted) rows = (double)w->sequences * w->predicted;
-    w->beside += plan_model_bytes(&r->machine, &teacher, false);
-    w->beside += (size_t)(sizeof(float) * (3 * tokens * teacher.C + rows * (teacher.V + teacher.C)));
-    w->beside += layer_acts_bytes(&teacher, teacher.L - 1, (size_t)tokens, r->machine.options.dtype);
+    w->beside += forward_bytes(r, teacher, tokens) + (size_t)(sizeof(float) * rows * (teacher->V + teacher->C));
     if (s->objective != OBJECTIVE_ON_POLICY) return true;
     if (!run_reasoning(r, s, &mix, st)) return false;
     int n = batch_largest(&s->batch) / s->samples;
@@ -329,6 +356,7 @@ static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status 
     size_t keep = SIZE_MAX, work_most = 0;
     bool trainer = false, sampler = false;
     bool ok = true;
+    Plan frozen = {0};
     *out = (Plan){0};
     for (int i = 0; i < n && ok; i++) {
         ModelConfig config;
@@ -342,7 +370,8 @@ static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status 
         if (config.E) work.balance = &balance;
         work.mtp = (float)fmax(units[i].stage->mtp_weight, units[i].stage->mtp_later);
         if (config.E && !balance_validate(&balance, &config, st)) return fail_prefix(st, "%s: balance", what);
-        ok = plan_make(&plan, &r->machine, &work, SIZE_MAX, what, st);
+        ok = plan_make_beside(&plan, &r->machine, &work, what, st);
+        if (work.frozen.n) frozen = plan;
         if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;
         *(units[i].kind->makes_samples ? &sampler : &trainer) |= plan.placed;
         if (plan.placed_work > work_most) work_most = plan.placed_work;
@@ -352,6 +381,8 @@ static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status 
     out->placed = trainer;
     out->sampler_placed = sampler;
     out->placed_work = work_most;
+    out->frozen_placed = frozen.frozen_placed;
+    out->frozen_share = frozen.frozen_share;
     return ok;
 }
 

@@ -103,12 +103,10 @@ static bool give_adapters(const Run *r, LoadedModel *m, const char *from, Status
                 from, is->rank, (double)is->alpha, from);
 }
 
-static Policy *place(Run *r, LoadedModel *m, const RecipeStage *s, const RecipeNames *train, Status *st)
+static Policy *place(Run *r, LoadedModel *m, const RecipeNames *train, size_t work, size_t resident, Status *st)
 {
     char line[512];
-    const Plan *plan = run_plan(r, s);
-    size_t resident = train ? plan->resident : 0;
-    Policy *p = placed_policy_open(&r->machine, m, train, plan->placed_work, resident, st);
+    Policy *p = placed_policy_open(&r->machine, m, train, work, resident, st);
     if (!p) return NULL;
     const Placing *placing = policy_placing(p);
     placing_describe(&placing->plan, placing, line, sizeof line);
@@ -122,7 +120,8 @@ static Policy *place(Run *r, LoadedModel *m, const RecipeStage *s, const RecipeN
 
 Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st)
 {
-    Policy *p = place(r, m, s, &r->recipe->train, st);
+    const Plan *plan = run_plan(r, s);
+    Policy *p = place(r, m, &r->recipe->train, plan->placed_work, plan->resident, st);
     if (!p || policy_note_base(p, m, source, st)) return p;
     policy_free(p);
     return NULL;
@@ -164,30 +163,47 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeSt
     return p;
 }
 
-Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st)
+/* A model that is used as it is, placed within so many bytes beside `work`. */
+static Policy *open_placed(Run *r, const char *from, size_t work, char **extra, Status *st)
 {
-    return open_policy(r, from, scalar, NULL, extra, st);
-}
-
-Policy *run_policy(Run *r, const char *from, bool scalar, Status *st)
-{
-    return open_policy(r, from, scalar, NULL, NULL, st);
+    char *path = resolve(r, from);
+    LoadedModel *m =
+        model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
+    bool own = recipe_stage_of(r->recipe, from) != NULL;
+    free(path);
+    if (!m) return NULL;
+    const CheckpointMeta *meta = m->checkpoint ? &m->checkpoint->meta : NULL;
+    if ((!own || !meta || run_owns(r, meta, m->path, st)) && model_has_weights(m, from, st) &&
+        fits_tokenizer(r, m, from, st)) {
+        if (extra && meta && meta->extra) *extra = strdup(meta->extra);
+        return place(r, m, NULL, work, 0, st);
+    }
+    model_close(m);
+    return NULL;
 }
 
 Policy *run_sampling_policy(Run *r, const RecipeStage *s, const char *from, Status *st)
 {
-    if (!run_plan(r, s)->sampler_placed) return open_policy(r, from, false, NULL, NULL, st);
-    char *path = resolve(r, from);
-    LoadedModel *m =
-        model_open_as(path, 0, r->machine.options.base, MODEL_IN_PLACE | MODEL_TOKENIZER | MODEL_ATTACHMENTS, st);
-    bool own = strcmp(path, from) != 0;
-    free(path);
-    if (!m) return NULL;
-    if ((!own || !m->checkpoint || run_owns(r, &m->checkpoint->meta, m->path, st)) && model_has_weights(m, from, st) &&
-        fits_tokenizer(r, m, from, st))
-        return place(r, m, s, NULL, st);
-    model_close(m);
-    return NULL;
+    const Plan *plan = run_plan(r, s);
+    return plan->sampler_placed ? open_placed(r, from, plan->placed_work, NULL, st)
+                                : open_policy(r, from, false, NULL, NULL, st);
+}
+
+Policy *run_frozen_policy(Run *r, const RecipeStage *s, const char *from, char **extra, Status *st)
+{
+    const Plan *plan = run_plan(r, s);
+    if (!plan->frozen_placed) return open_policy(r, from, false, NULL, extra, st);
+    return open_placed(r, from, r->machine.memory - plan->frozen_share, extra, st);
+}
+
+void run_frozen_free(Run *r, Policy *p)
+{
+    char line[512];
+    if (p && p->placed) {
+        placing_summary(policy_placing(p), line, sizeof line);
+        progress_note(r->progress, "%s: %s", policy_placed_file(p)->path, line);
+    }
+    policy_free(p);
 }
 
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st)

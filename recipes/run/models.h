@@ -6,11 +6,13 @@
 #include "core/policy.h"
 #include "recipes/run/run.h"
 
-/* The model that a name in a recipe stands for. scalar: its trunk with a fresh scalar head. */
-Policy *run_policy(Run *r, const char *from, bool scalar, Status *st);
-/* And the state its stage left in the checkpoint (JSON text, free(); NULL: none). */
-Policy *run_policy_extra(Run *r, const char *from, bool scalar, char **extra, Status *st);
-/* The same, or initial weights of the stage's model block when `from` is empty. */
+/* A model of a stage that only computes forward, a teacher or a reward model, where its plan says so by weights that rest in its
+ * file; *extra, if not NULL: the state its own stage left in the checkpoint (JSON text, free(); NULL: none). Close it with
+ * run_frozen_free, which notes what was read. */
+Policy *run_frozen_policy(Run *r, const RecipeStage *s, const char *from, char **extra, Status *st);
+void run_frozen_free(Run *r, Policy *p);
+/* The model that a stage trains: what `from` stands for, or initial weights of the stage's model block when it is empty.
+ * scalar: its trunk with a fresh scalar head. */
 Policy *run_initial_policy(Run *r, const RecipeStage *s, bool scalar, Status *st);
 
 /* The same for a stage that only samples from it, where its plan says so by weights that rest on disk. */

@@ -66,8 +66,7 @@ static bool model_scores(const GroupSource *s, RewardModel *m, const Group *grou
     }
     float *score = calloc((size_t)count + 1, sizeof *score);
     CHECK(score != NULL);
-    reward_model_scores(m, ids.ids, offsets, count, score);
-    bool ok = reward_scores_finite(m, score, count, st);
+    bool ok = reward_model_scores(m, ids.ids, offsets, count, score, st) && reward_scores_finite(m, score, count, st);
     for (int i = 0; i < count; i++) *(helpful ? &in[of[i]].helpful : &in[of[i]].safe) = score[i];
     free(score);
     free(of);

@@ -24,7 +24,7 @@ bool teacher_open(UnitRun *u, Teacher *out, Status *st)
 {
     const RecipeStage *s = u->unit->stage;
     out->forward = s->objective == OBJECTIVE_FORWARD_KL;
-    out->policy = run_policy(u->run, s->sample_from, false, st);
+    out->policy = run_frozen_policy(u->run, s, s->sample_from, NULL, st);
     if (!out->policy) return fail_prefix(st, "the teacher of %s", s->name);
     if (out->policy->config.V == u->policy->config.V) return true;
     return fail(st,
@@ -33,9 +33,9 @@ bool teacher_open(UnitRun *u, Teacher *out, Status *st)
                 s->name, out->policy->config.V, u->policy->config.V);
 }
 
-void teacher_close(Teacher *t)
+void teacher_close(UnitRun *u, Teacher *t)
 {
-    policy_free(t->policy);
+    run_frozen_free(u->run, t->policy);
     t->policy = NULL;
 }
 
@@ -131,7 +131,7 @@ static void on_policy_close(UnitRun *u)
 {
     OnPolicy *o = u->self;
     if (!o) return;
-    teacher_close(&o->teacher);
+    teacher_close(u, &o->teacher);
     batch_free(&o->batch);
     free(o);
 }

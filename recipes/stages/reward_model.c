@@ -22,30 +22,30 @@ static bool read_calibration(RewardModel *m, const char *extra, const char *wher
     return ok;
 }
 
-RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *st)
+RewardModel *reward_model_load(Run *r, const RecipeStage *s, bool helpful, Status *st)
 {
     char name[RECIPE_PATH + 16], extra_name[RECIPE_PATH + 32];
-    snprintf(name, sizeof name, "%s.%s", stage, helpful ? "helpful" : "safety");
+    snprintf(name, sizeof name, "%s.%s", s->reward_models, helpful ? "helpful" : "safety");
     snprintf(extra_name, sizeof extra_name, "the state of %s", name);
     char *extra = NULL;
     RewardModel *m = calloc(1, sizeof *m);
     CHECK(m != NULL);
     m->answer_only = helpful;
-    m->policy = run_policy_extra(r, name, false, &extra, st);
+    m->policy = run_frozen_policy(r, s, name, &extra, st);
     if (m->policy && m->policy->config.head != HEAD_SCALAR)
         fail(st, "%s is not a reward model: reward_models names a reward_model stage", name);
     if (!m->policy || st->failed || !read_calibration(m, extra, extra_name, st)) {
-        reward_model_free(m);
+        reward_model_free(r, m);
         m = NULL;
     }
     free(extra);
     return m;
 }
 
-void reward_model_free(RewardModel *m)
+void reward_model_free(Run *r, RewardModel *m)
 {
     if (!m) return;
-    policy_free(m->policy);
+    run_frozen_free(r, m->policy);
     free(m);
 }
 
@@ -84,9 +84,10 @@ void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t 
     for (int i = from; i < n; i++) ids_push(out, completion[i]);
 }
 
-void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score)
+bool reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score, Status *st)
 {
-    if (n == 0) return;
+    if (n == 0) return true;
     scalar_values(&m->policy->engine, &m->policy->w, (Batch){offsets[n], n, ids, offsets}, score);
     for (int i = 0; i < n; i++) score[i] = (float)(1.0 / (1.0 + exp(-((double)score[i] - m->mean) / m->std)));
+    return keeper_fault(m->policy->w.keeper, st);
 }

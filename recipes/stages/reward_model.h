@@ -12,14 +12,14 @@ typedef struct RewardModel {
     bool answer_only; /* helpful: sees the prompt and the final answer only; safety: everything */
 } RewardModel;
 
-/* The model of a reward_model stage ("STAGE", "RUN/STAGE"), helpful or safety. */
-RewardModel *reward_model_load(Run *r, const char *stage, bool helpful, Status *st);
-void reward_model_free(RewardModel *m);
+/* The model of a reward_model stage ("STAGE", "RUN/STAGE"), helpful or safety, for the rewards of stage s. */
+RewardModel *reward_model_load(Run *r, const RecipeStage *s, bool helpful, Status *st);
+void reward_model_free(Run *r, RewardModel *m);
 
 /* The token sequence a reward model reads for a completion: appends to out. */
 void reward_model_input(const RewardModel *m, const Tokenizer *t, const int32_t *prompt, int prompt_n,
                         const int32_t *completion, int n, Ids *out);
-/* score[i] in (0, 1) of n sequences; offsets [n + 1] into ids. */
-void reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score);
+/* score[i] in (0, 1) of n sequences; offsets [n + 1] into ids. False: its weights could not be read. */
+bool reward_model_scores(RewardModel *m, const int32_t *ids, const int32_t *offsets, int n, float *score, Status *st);
 
 #endif

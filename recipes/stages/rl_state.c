@@ -26,8 +26,8 @@ static bool open_rewards(UnitRun *u, Rl *r, Status *st)
     bool helpful = needs(&r->rewards, REWARD_HELPFUL_RM), safety = needs(&r->rewards, REWARD_SAFETY_RM);
     if ((helpful || safety) && !s->reward_models[0])
         return fail(st, "stage %s rewards with helpful_rm or safety_rm but names no reward_models stage", s->name);
-    if (helpful && !(r->helpful = reward_model_load(u->run, s->reward_models, true, st))) return false;
-    if (safety && !(r->safety = reward_model_load(u->run, s->reward_models, false, st))) return false;
+    if (helpful && !(r->helpful = reward_model_load(u->run, s, true, st))) return false;
+    if (safety && !(r->safety = reward_model_load(u->run, s, false, st))) return false;
     return true;
 }
 
@@ -128,8 +128,8 @@ void rl_close(UnitRun *u)
     if (r->rollouts) rollouts_close(r->rollouts);
     if (r->open_rewards) reward_close(r->open_rewards);
     free(r->replies);
-    reward_model_free(r->helpful);
-    reward_model_free(r->safety);
+    reward_model_free(u->run, r->helpful);
+    reward_model_free(u->run, r->safety);
     rl_critic_free(r->critic);
     rl_batch_free(&r->batch);
     free(r->groups);

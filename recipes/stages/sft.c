@@ -169,7 +169,7 @@ static void sft_close(UnitRun *u)
 {
     Sft *f = u->self;
     if (!f) return;
-    teacher_close(&f->teacher);
+    teacher_close(u, &f->teacher);
     documents_free(&f->documents);
     batch_free(&f->batch);
     free(f);

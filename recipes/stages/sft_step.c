@@ -63,6 +63,7 @@ bool sft_update(UnitRun *u, const BatchBuilder *batch, float lr, const Teacher *
     train_gradients(&p->engine, &p->w, &p->g, &task, &out);
     free(weight);
     free(kept);
+    if (from && !keeper_fault(from->w.keeper, st)) return fail_prefix(st, "the teacher of %s", u->unit->name);
     double norm = 0;
     if (!isfinite(out.loss + out.mtp.loss))
         return fail(st, "the loss became %g in step %lld of %s: try a lower lr (%g now) or a smaller init",

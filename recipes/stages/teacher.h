@@ -12,6 +12,6 @@ typedef struct Teacher {
 
 /* Opens the stage's teacher; fails where it does not share the student's tokenizer and vocabulary. */
 bool teacher_open(UnitRun *u, Teacher *out, Status *st);
-void teacher_close(Teacher *t);
+void teacher_close(UnitRun *u, Teacher *t);
 
 #endif

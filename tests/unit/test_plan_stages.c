@@ -99,7 +99,10 @@ static void models_in_memory(void **state)
     assert_true(beta.total > p.total + block);
     Plan half = plan_of("zero", "zero.rollout_bf16=true", NULL);
     assert_true(half.beside >= block);
-    assert_in_range(plan_of("paid", NULL, NULL).beside, 2 * block, 4 * block);
+    size_t helpful = plan_of("paid", NULL, NULL).beside,
+           both = plan_of("paid", "paid.rewards=[accuracy, helpful_rm, safety_rm]", NULL).beside;
+    assert_true(helpful >= block);
+    assert_int_equal(both, 2 * helpful);
     assert_int_equal(plan_of("distill", NULL, NULL).beside, 0);
     Plan student = plan_of("student_base", NULL, NULL);
     assert_int_equal(student.weights, block_of(true));

@@ -1,0 +1,116 @@
+#!/bin/sh
+# Models that only compute forward beside a policy, a teacher and reward models, and whose weights rest in their files where they do not
+# fit: r1 run gives the weights of one with everything in memory. A teacher that samples for a student, a teacher and judges that are
+# read, with the policy in memory and on disk.
+set -eu
+. tests/lib.sh
+export OMP_WAIT_POLICY=passive
+cd "$TEST_DIR"
+run() { "$R1" run "$@" --threads 1; }
+hashes() { grep -o '"weights_sha256[^,}]*' "$1/summary.json"; }
+
+cat >two.jsonl <<'END'
+{"prompt": "1+1", "completion": "<think>a</think><answer>2</answer>"}
+{"prompt": "2+2", "completion": "<think>b</think><answer>4</answer>"}
+END
+cat >base.yaml <<'END'
+model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, kv_lora_rank: 16,
+        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 16,
+        num_experts_per_tok: 2, moe_intermediate_size: 2048, max_position_embeddings: 256}
+tasks: [{file: two.jsonl, heldout: 0}]
+general: {helpful: {levels: 1}, refusal: {levels: 1}}
+rewards: {accuracy: 1}
+stages:
+  base: {kind: pretrain, steps: 2, batch: 4, lr: 1e-2, warmup: 0, general_share: 0.2, eval_after: false}
+  judges: {kind: reward_model, from: base, pairs: 8, safety_examples: 8, heldout_pairs: 2, batch: 8, lr: 1e-3, warmup: 0}
+  teacher: {kind: sft, from: base, steps: 40, batch: 4, lr: 1e-2, warmup: 2, eval_after: false}
+END
+# A dense student: on the teacher's samples and its distribution, on its own samples.
+cat >read.yaml <<'END'
+model: {architecture: llama, hidden_size: 24, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 12,
+        intermediate_size: 48, max_position_embeddings: 256}
+tasks: [{file: two.jsonl, heldout: 0}]
+rewards: {accuracy: 1}
+stages:
+  pupil: {kind: pretrain, steps: 2, batch: 4, lr: 1e-2, warmup: 0, eval_after: false}
+  read: {kind: distill, from: pupil, sample_from: base/teacher, objective: forward_kl, sample_prompts: 8, samples: 4, keep: 1, batch: 2,
+         epochs: 1, max_length: 96, max_tokens: 50, lr: 1e-3, warmup: 0, eval_after: false}
+END
+sed '/^  read/,$d' read.yaml >own.yaml
+cat >>own.yaml <<'END'
+  own: {kind: distill, from: pupil, sample_from: base/teacher, objective: on_policy, sample_prompts: 8, samples: 2, batch: 4, epochs: 1,
+        max_tokens: 20, lr: 1e-3, warmup: 0, eval_after: false}
+END
+# Adapters on a model as large as its teacher and its judges.
+cat >both.yaml <<'END'
+model: {from: base.hf}
+lora: {rank: 2, alpha: 4, targets: [attention, experts]}
+tasks: [{file: two.jsonl, heldout: 0}]
+general: {helpful: {levels: 1}, refusal: {levels: 1}}
+rewards: {accuracy: 1, helpful_rm: 1, safety_rm: 1}
+stages:
+  start: {kind: sft, steps: 1, batch: 2, lr: 1e-3, warmup: 0, eval_after: false}
+  own: {kind: distill, from: start, sample_from: base/teacher, objective: on_policy, sample_prompts: 4, samples: 2, batch: 4, epochs: 1,
+        max_tokens: 20, lr: 1e-3, warmup: 0, eval_after: false}
+END
+sed '/^  start/,$d' both.yaml >judged.yaml
+cat >>judged.yaml <<'END'
+  judged: {kind: rl, reward_models: base/judges, steps: 2, prompts: 3, group: 3, max_tokens: 12, general_share: 0.7, preference_last: 1,
+           eval_after: false, lr: 1e-2}
+END
+run base.yaml --out base --quiet >"$out" 2>"$said" || complain 'the teacher'
+"$R1" export base/base --format hf -o base.hf >"$out"
+peak() { # RECIPE ARGUMENT...: MB that its last stage takes
+    name=$1
+    shift
+    "$R1" plan "$name.yaml" --threads 1 "$@" 2>&1 | sed -n "s/^$name .*peak \([0-9]*\) MB.*/\1/p"
+}
+
+# WORDS RECIPE ARGUMENT...: the models that WORDS names rest on disk with --memory $gb, and the weights are those of `all`.
+rests() {
+    words=$1
+    recipe=$2
+    shift 2
+    for try in 1 2 3 4 5 6; do
+        rm -rf some
+        code=0
+        R1_STRICT=1 R1_RING=2 run $recipe.yaml "$@" --memory "$gb" --out some >"$out" 2>"$said" || code=$?
+        more=$(sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p' "$said") # of one stage after the other
+        [ -n "$more" ] || break
+        gb=$more
+    done
+    [ $code = 0 ] || complain "$recipe --memory $gb, $try tries"
+    for word in $words; do
+        grep "$word" "$said" | grep -q 'is larger than its memory' || complain "$recipe --memory $gb: $word is in memory"
+        # What samples takes more beside its weights: in bf16 all experts fit then, at 2 bytes a weight.
+        [ $recipe = read ] || grep "$word" "$said" | grep -q 'stay on disk' || complain "$recipe --memory $gb: nothing of $word stayed on disk"
+    done
+    expect "$(hashes all)" "$(hashes some)"
+}
+for precision in f32 bf16; do
+    for recipe in read own both judged; do
+        rm -rf all
+        run $recipe.yaml --precision $precision --memory 4 --out all --quiet >"$out" 2>"$said" || complain "$recipe in memory"
+        gb=0.04
+        case $recipe in
+        both)
+            rests 'start.h5 teacher.h5' both --precision $precision
+            grep -q 'teacher.h5: read [1-9]' "$said" || complain 'did not say what it read of the teacher'
+            continue
+            ;;
+        judged)
+            rests 'base.hf judges.helpful.h5 judges.safety.h5' judged --precision $precision
+            grep -q 'judges.helpful.h5: read [1-9]' "$said" || complain 'did not say what it read of a judge'
+            continue
+            ;;
+        esac
+        # With the teacher in memory, and at the least.
+        most=$(peak $recipe --precision $precision)
+        few=$(peak $recipe --precision $precision --memory 0.$(printf %03d $((most - 12))))
+        [ $((few + 12)) -lt "$most" ] || complain "$recipe: the teacher takes nothing: $few of $most MB"
+        for mb in $((few + 2)) $((few + 6)); do
+            gb=0.$(printf %03d $mb)
+            rests teacher.h5 $recipe --precision $precision
+        done
+    done
+done
