@@ -110,6 +110,12 @@ static void write_block(H5Writer *w, Pieces *pieces, const char *name, const flo
     if (block) reserve(w, pieces, name, H5_F32, 1, (uint64_t[]){n}, (Piece){.data = block});
 }
 
+static void write_moments(H5Writer *w, Pieces *pieces, const char *name, const void *block, const ParamTable *t)
+{
+    if (t->moments == MOMENTS_F32) write_block(w, pieces, name, block, t->state_total);
+    else if (block) reserve(w, pieces, name, H5_U8, 1, (uint64_t[]){t->moment_total}, (Piece){.data = block});
+}
+
 /* Which parameters are trained, by the table's order; nothing where all are. */
 static void write_chosen(H5Writer *w, const ParamTable *t)
 {
@@ -149,7 +155,8 @@ static char *config_text(const ModelConfig *config)
 typedef struct Content {
     const ModelConfig *config;
     const ParamTable *table;
-    const float *weights, *m, *v, *reference;
+    const float *weights, *reference;
+    const void *m, *v;
     const WeightSource *source; /* instead of weights */
     const CheckpointMeta *meta;
 } Content;
@@ -167,8 +174,9 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     free(text);
     write_model(w, pieces, table, c->weights, c->source, c->meta);
     if (c->m) write_chosen(w, table);
-    write_block(w, pieces, "optim/m", c->m, table->state_total);
-    write_block(w, pieces, "optim/v", c->v, table->state_total);
+    if (c->m && table->moments != MOMENTS_F32) h5_attr_text(w, "meta", "moments", moment_form_name(table->moments));
+    write_moments(w, pieces, "optim/m", c->m, table);
+    write_moments(w, pieces, "optim/v", c->v, table);
     write_block(w, pieces, "reference", c->reference, table->state_total);
     write_attachments(w, pieces, &c->meta->attached, !c->meta->base);
     write_tensors(w, pieces, &c->meta->state, "unit_");
@@ -222,16 +230,16 @@ static bool save(const char *path, const Content *c, Status *st)
 }
 
 bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
-                     const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st)
+                     const void *m, const void *v, const float *reference, const CheckpointMeta *meta, Status *st)
 {
-    return save(path, &(Content){config, table, weights, m, v, reference, NULL, meta}, st);
+    return save(path, &(Content){config, table, weights, reference, m, v, NULL, meta}, st);
 }
 
 bool checkpoint_save_from(const char *path, const ModelConfig *config, const ParamTable *table,
                           const WeightSource *source, const CheckpointBlocks *blocks, const CheckpointMeta *meta,
                           Status *st)
 {
-    return save(path, &(Content){config, table, NULL, blocks->m, blocks->v, blocks->reference, source, meta}, st);
+    return save(path, &(Content){config, table, NULL, blocks->reference, blocks->m, blocks->v, source, meta}, st);
 }
 
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
@@ -482,10 +490,31 @@ static bool read_reference(H5Reader *r, const char *path, Checkpoint *c, Status 
     return true;
 }
 
+/* How the moments are stored; a file that says nothing has f32. */
+static bool read_form(H5Reader *r, const char *path, ParamTable *t, Status *st)
+{
+    char name[16] = "";
+    int k = MOMENTS_F32;
+    h5_read_attr_text(r, "meta", "moments", name, sizeof name);
+    while (name[0] && moment_form_name(k) && strcmp(name, moment_form_name(k))) k++;
+    if (!moment_form_name(k)) return fail(st, "%s: moments '%s' are unknown to this program", path, name);
+    params_moments(t, (MomentForm)k);
+    return true;
+}
+
+static bool read_moments(H5Reader *r, const char *path, const char *name, const ParamTable *t, void **out, Status *st)
+{
+    H5Type type = t->moments == MOMENTS_F32 ? H5_F32 : H5_U8;
+    size_t n = t->moments == MOMENTS_F32 ? t->state_total : t->moment_total;
+    if (!h5_has(r, name)) return true;
+    return (*out = new_block(t->moment_total / sizeof(float), path, st)) && h5_read(r, name, type, n, *out, st);
+}
+
 static bool read_optimizer(H5Reader *r, const char *path, Checkpoint *c, Status *st)
 {
-    return read_chosen(r, &c->table, st) && read_block(r, path, "optim/m", c->table.state_total, &c->m, st) &&
-           read_block(r, path, "optim/v", c->table.state_total, &c->v, st) && read_reference(r, path, c, st);
+    return read_chosen(r, &c->table, st) && read_form(r, path, &c->table, st) &&
+           read_moments(r, path, "optim/m", &c->table, &c->m, st) &&
+           read_moments(r, path, "optim/v", &c->table, &c->v, st) && read_reference(r, path, c, st);
 }
 
 static bool read_attachments(H5Reader *r, const char *path, Attachments *out, Status *st)

@@ -1,7 +1,8 @@
 /* HDF5 checkpoints. Layout (docs/formats.md 7): root attributes format, format_version, endianness, layout_sha256,
  * complete; /meta (attributes, and config_json, recipe, tokenizer, extra as bytes); /model/<HF name> f32, one dataset a
  * tensor (an import keeps bf16 ones as they are); /optim/m, /optim/v and /reference f32, whole blocks in the order of the
- * parameter table (layout_sha256 is of its names, places and sizes); of a partly trained model they hold what has a
+ * parameter table (layout_sha256 is of its names, places and sizes; moments that are not f32 are u8 and /meta's attribute
+ * moments says how, core/moments.h); of a partly trained model they hold what has a
  * Param.state, and /optim/chosen u8 has a flag a parameter; /files/NAME and /tensors/NAME: the attachments;
  * /unit_tensors/NAME: an unfinished stage's own (meta.state).
  *
@@ -50,8 +51,8 @@ typedef struct CheckpointMeta {
 typedef struct Checkpoint {
     ModelConfig config;
     ParamTable table;
-    float *weights, *m,
-        *v; /* blocks of table.total elements, m and v of table.state_total; m, v NULL when the file has none */
+    float *weights; /* a block of table.total elements */
+    void *m, *v;    /* of table.moment_total bytes, in the form table.moments; NULL when the file has none */
     float *
         reference; /* RL: those of the reference policy that have a Param.state, table.state_total elements; NULL when none */
     CheckpointMeta meta;
@@ -59,9 +60,9 @@ typedef struct Checkpoint {
     struct H5Reader *open;  /* CHECKPOINT_OPEN */
 } Checkpoint;
 
-/* Writes; m, v, reference may be NULL. */
+/* Writes; m and v (as the table stores them), reference may be NULL. */
 bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
-                     const float *m, const float *v, const float *reference, const CheckpointMeta *meta, Status *st);
+                     const void *m, const void *v, const float *reference, const CheckpointMeta *meta, Status *st);
 
 /* From a source: no more than one tensor is in memory. */
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
@@ -69,7 +70,8 @@ bool checkpoint_import(const char *path, const ModelConfig *config, const ParamT
 
 /* The same with what training needs, NULL where there is none. */
 typedef struct CheckpointBlocks {
-    const float *m, *v, *reference;
+    const void *m, *v;
+    const float *reference;
 } CheckpointBlocks;
 bool checkpoint_save_from(const char *path, const ModelConfig *config, const ParamTable *table,
                           const WeightSource *source, const CheckpointBlocks *blocks, const CheckpointMeta *meta,

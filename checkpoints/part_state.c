@@ -11,6 +11,7 @@
 typedef struct Place {
     int part;
     size_t base, count; /* its run of the state blocks */
+    size_t moment;      /* bytes of a moment */
 } Place;
 
 struct PartState {
@@ -31,9 +32,9 @@ static size_t pages(size_t bytes)
 }
 
 /* Of one moment: v begins at a whole vector. */
-static size_t moment_bytes(size_t count)
+static size_t aligned(size_t bytes)
 {
-    return (count + 15) / 16 * 16 * sizeof(float);
+    return (bytes + MOMENT_ALIGN - 1) / MOMENT_ALIGN * MOMENT_ALIGN;
 }
 
 static bool is_bias(const Param *p)
@@ -64,9 +65,10 @@ static void add_record(PartState *s, int part, bool moments, const char *what)
     StateRecord *r = &s->records[s->n];
     Place place = {.part = part};
     place.base = params_part_state(s->t, part, &place.count);
+    params_part_moments(s->t, part, &place.moment);
     name_part(s->t, part, what, r->name);
     r->bytes[STATE_WEIGHTS] = place.count * sizeof(float);
-    r->bytes[STATE_MOMENTS] = moments ? 2 * moment_bytes(place.count) : 0;
+    r->bytes[STATE_MOMENTS] = moments ? 2 * aligned(place.moment) : 0;
     s->places[s->n++] = place;
 }
 
@@ -212,18 +214,18 @@ static PartState *state_of(StateStore *store)
     return (PartState *)(void *)store;
 }
 
-static float *moments_of(const PartState *s, int record)
+static void *moments_of(const PartState *s, int record)
 {
-    return (float *)((char *)s->slab + pages(s->records[record].bytes[STATE_WEIGHTS]));
+    return (char *)s->slab + pages(s->records[record].bytes[STATE_WEIGHTS]);
 }
 
-static bool take(StateStore *store, int part, float **m, float **v, Status *st)
+static bool take(StateStore *store, int part, void **m, void **v, Status *st)
 {
     PartState *s = state_of(store);
     int record = s->record_of[part];
     CHECK(record >= 0);
     *m = moments_of(s, record);
-    *v = *m + moment_bytes(s->places[record].count) / sizeof(float);
+    *v = (char *)*m + aligned(s->places[record].moment);
     return state_file_read(s->file, record, STATE_MOMENTS, *m, st);
 }
 

@@ -1,5 +1,6 @@
 /* The optimizer's state of a model on disk: a StateStore (core/state_store.h) over a StateFile. A record is a part's f32 weights
- * (in a bf16 engine in split rows, as the block has them), first and second moments, of what is trained. Two more
+ * (in a bf16 engine in split rows, as the block has them), first and second moments as the table stores them, of what is
+ * trained. Two more
  * kinds: what changes without a gradient (selection biases, core/losses/balance.h), and the reference policy's weights. */
 #ifndef CHECKPOINTS_PART_STATE_H
 #define CHECKPOINTS_PART_STATE_H

@@ -191,7 +191,9 @@ static bool take_manifest(StateFile *f, const char *path, Status *st)
     else if (json_integer(json_get(state, "version")) != FORMAT_VERSION)
         ok = fail(st, "%s was written by another version of this program", path);
     else if (from_hex(json_get(state, "layout")) != f->layout || !take_records(f, json_get(state, "records")))
-        ok = fail(st, "%s is the state of other parts than this run trains: choose another folder, or take it away",
+        ok = fail(st,
+                  "%s is the state of other parts than this run trains, or of moments stored in another form: choose "
+                  "another folder, or take it away",
                   path);
     if (ok) {
         json_free(f->about);

@@ -4,6 +4,8 @@
 #include <math.h>
 
 #include "core/base/check.h"
+#include "core/base/philox.h"
+#include "core/params_select.h"
 
 double optimizer_grad_norm(Engine *e, const float *g)
 {
@@ -27,7 +29,7 @@ static bool updated(const Engine *e, const Param *p)
 }
 
 /* The first parameter after i, and before `most`, that cannot share a call with i: one is trained and the other is not, another
- * decay rule, or rows of another length where rows are split. Moments of neighbours that are trained lie as their weights do. */
+ * decay rule, or rows of another length where rows are split, moments that are stored or lie elsewhere than the weights do. */
 static int run_end(const Engine *e, int i, int most)
 {
     const ParamTable *t = &e->table;
@@ -37,6 +39,8 @@ static int run_end(const Engine *e, int i, int most)
     for (; end < most; end++) {
         const Param *p = &t->params[end], *before = &t->params[end - 1];
         if (updated(e, p) != updated(e, first) || p->decay != first->decay) break;
+        if (param_moments(t, first) != MOMENTS_F32 || param_moments(t, p) != MOMENTS_F32) break;
+        if (updated(e, p) && p->moment != first->moment + (p->state - first->state) * sizeof(float)) break;
         if (dtype == DTYPE_F32) continue;
         if (p->split != first->split) break;
         if (p->split && (p->cols != first->cols || param_place(p) != param_place(before) + before->count)) break;
@@ -58,10 +62,55 @@ typedef struct Update {
     const ParamBlocks *blocks;
     const OptimizerConfig *config;
     AdamWArgs args;
+    MomentRounding rounding; /* but for tensor and first */
 } Update;
 
-/* Parameters [from, to), with the moments of state `base` at m[0] and v[0]. */
-static void update_range(const Update *u, int from, int to, float *m, float *v, size_t base)
+enum { PIECE = 1 << 20 };
+
+size_t optimizer_piece(const Param *p, DType dtype)
+{
+    size_t unit = MOMENT_BLOCK;
+    while (dtype == DTYPE_BF16 && p->split && unit % p->cols) unit += MOMENT_BLOCK;
+    size_t piece = unit < PIECE ? PIECE / unit * unit : unit;
+    return piece < p->count ? piece : p->count;
+}
+
+size_t optimizer_scratch(const ParamTable *t, DType dtype)
+{
+    size_t most = 0;
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        if (!p->trained || param_moments(t, p) == MOMENTS_F32) continue;
+        size_t piece = optimizer_piece(p, dtype);
+        if (piece > most) most = piece;
+    }
+    return 2 * most * sizeof(float);
+}
+
+/* A parameter whose stored moments begin at m and v: as f32 in the arena, piece by piece. Pieces are whole blocks and AdamW is a
+ * function of an element, so they do not change a bit. */
+static void update_stored(const Update *u, const Param *p, void *m, void *v, AdamWArgs args)
+{
+    Engine *e = u->e;
+    size_t piece = optimizer_piece(p, e->dtype), row = e->dtype == DTYPE_BF16 && p->split ? p->cols : 0;
+    EngineMark mark = engine_mark(e);
+    float *wide_m = arena_floats(&e->arena, piece), *wide_v = arena_floats(&e->arena, piece);
+    MomentRounding rounding = u->rounding;
+    rounding.tensor = hash_name(p->name);
+    for (size_t from = 0; from < p->count; from += piece) {
+        size_t n = p->count - from < piece ? p->count - from : piece;
+        StoredMoments stored = moments_view(param_moments(&e->table, p), m, v, p->count, from);
+        rounding.first = from;
+        e->ops->moments_widen(e->backend, wide_m, wide_v, stored, n);
+        e->ops->adamw(e->backend, u->blocks->w + param_place(p) + from, wide_m, wide_v, u->blocks->g + p->state + from,
+                      n, row, args);
+        e->ops->moments_narrow(e->backend, stored, wide_m, wide_v, n, rounding);
+    }
+    engine_release(e, mark);
+}
+
+/* Parameters [from, to), with byte `base` of the moments at m and v. */
+static void update_range(const Update *u, int from, int to, char *m, char *v, size_t base)
 {
     const ParamTable *t = &u->e->table;
     AdamWArgs args = u->args;
@@ -70,10 +119,14 @@ static void update_range(const Update *u, int from, int to, float *m, float *v, 
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!updated(u->e, first)) continue;
         size_t at = param_place(first), state = first->state, count = param_place(last) + last->count - at;
+        void *its_m = m + (first->moment - base), *its_v = v + (first->moment - base);
         args.weight_decay = first->decay ? u->config->weight_decay : 0.0f;
+        if (param_moments(t, first) != MOMENTS_F32) {
+            update_stored(u, first, its_m, its_v, args);
+            continue;
+        }
         size_t row = u->e->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
-        u->e->ops->adamw(u->e->backend, u->blocks->w + at, m + (state - base), v + (state - base), u->blocks->g + state,
-                         count, row, args);
+        u->e->ops->adamw(u->e->backend, u->blocks->w + at, its_m, its_v, u->blocks->g + state, count, row, args);
     }
 }
 
@@ -87,8 +140,8 @@ static bool update_parts(const Update *u, Status *st)
         bool any = false;
         for (int i = from; i < to; i++) any = any || updated(u->e, &t->params[i]);
         if (!any) continue;
-        float *m, *v;
-        size_t count, base = params_part_state(t, part, &count);
+        void *m, *v;
+        size_t bytes, base = params_part_moments(t, part, &bytes);
         if (!store->take(store, part, &m, &v, st)) return false;
         update_range(u, from, to, m, v, base);
         if (!store->give(store, part, st)) return false;
@@ -110,7 +163,9 @@ bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig 
                     "the gradient norm is %f at optimizer step %lld: the loss has diverged, try a lower learning rate "
                     "or a longer warm-up",
                     n, (long long)step.number);
-    Update u = {e, blocks, config, args_of(config, step, n)};
+    Update u = {.e = e, .blocks = blocks, .config = config, .args = args_of(config, step, n)};
+    u.rounding =
+        (MomentRounding){.key = {config->seed, RNG_MOMENTS | config->stage << 8}, .step = (uint32_t)step.number};
     bool ok = true;
     if (blocks->store) ok = update_parts(&u, st);
     else update_range(&u, 0, e->table.n, blocks->m, blocks->v, 0);

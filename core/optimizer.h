@@ -7,15 +7,17 @@
 
 typedef struct OptimizerConfig {
     float beta1, beta2, eps;
-    float weight_decay; /* decoupled; on Param.decay only (matrices, embedding and head included) */
-    float max_norm;     /* g *= min(1, max_norm / (norm + 1e-6)); 0: no clipping */
+    float weight_decay;   /* decoupled; on Param.decay only (matrices, embedding and head included) */
+    float max_norm;       /* g *= min(1, max_norm / (norm + 1e-6)); 0: no clipping */
+    uint32_t seed, stage; /* of stochastic rounding (core/moments.h) */
 } OptimizerConfig;
 
-/* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h) at param_place; moments
- * and gradients of what is trained, at Param.state. store (NULL: none) has the moments instead of m and v, on a device that is
- * the process's memory. */
+/* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h) at param_place;
+ * gradients of what is trained, at Param.state; moments as the table stores them, at Param.moment. store (NULL: none) has the
+ * moments instead of m and v, on a device that is the process's memory. */
 typedef struct ParamBlocks {
-    float *w, *m, *v;
+    float *w;
+    void *m, *v;
     const float *g;
     StateStore *store;
 } ParamBlocks;
@@ -28,6 +30,11 @@ typedef struct AdamWStep {
 
 /* sqrt of the sum of squares of all trained gradients, added in f64 in table order. Blocks are the table's. */
 double optimizer_grad_norm(Engine *e, const float *g);
+
+/* Elements that moments which are not f32 are widened by at a time: whole blocks and, in rows of split weights, whole rows. */
+size_t optimizer_piece(const Param *p, DType dtype);
+/* What that takes of the engine's arena, for the table's largest parameter; 0: moments are f32. */
+size_t optimizer_scratch(const ParamTable *t, DType dtype);
 
 /* One step on the engine's blocks: w, m, v are updated, g is only read (the clip is a factor inside AdamW).
  * Parameters that are not trained, modules of multi-token prediction that the gradients are not of, and padding (zero in all

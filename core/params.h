@@ -8,12 +8,13 @@
  * projections of attention's input (q | k | v, q | kv_a or q_a | kv_a) and their biases; the gate | up of an MLP (dense,
  * shared or an expert), which together with its down is one slab; the biases of gate | up. The padding is zero in every
  * role. Where only some parameters are trained (params_select.h), gradients and moments lie at Param.state in smaller
- * blocks. */
+ * blocks; moments that are not f32 (core/moments.h) at Param.moment. */
 #ifndef CORE_PARAMS_H
 #define CORE_PARAMS_H
 
 #include "core/config.h"
 #include "core/matrix.h"
+#include "core/moments.h"
 
 typedef enum {
     PARAM_EMBED,
@@ -83,11 +84,11 @@ typedef struct Param {
     bool decay; /* weight decay: matrices only */
     bool
         split; /* bf16 in bf16 mode, with its lower halves (core/split_master.h): matrices but the router and a scalar head */
-    bool chosen;  /* what `train:` names (params_select.h): may change. All of them after params_build */
-    bool trained; /* chosen, and by its gradient: not e_score_correction_bias */
-    size_t
-        state; /* of its first element in the blocks of gradients and moments; SIZE_MAX: it has none. All trained: offset */
-    bool apart; /* its weights lie at `state` of a block of their own, not with its part (params_set_apart) */
+    bool chosen;   /* what `train:` names (params_select.h): may change. All of them after params_build */
+    bool trained;  /* chosen, and by its gradient: not e_score_correction_bias */
+    size_t state;  /* of its first element in the block of gradients; SIZE_MAX: it has none. All trained: offset */
+    size_t moment; /* of its first byte in the block of a moment (f32: 4 * state); SIZE_MAX as state */
+    bool apart;    /* its weights lie at `state` of a block of their own, not with its part (params_set_apart) */
 } Param;
 
 /* Where a parameter begins in the block that holds its weights. */
@@ -115,7 +116,9 @@ typedef struct ParamTable {
     int *layer_first; /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
     size_t active;    /* parameters a token uses (K experts), embedding and head included, modules not */
     size_t mtp_active;    /* those of the modules alone */
-    size_t state_total;   /* elements of the blocks of gradients and moments; all trained: total */
+    size_t state_total;   /* elements of the block of gradients; all trained: total */
+    MomentForm moments;   /* how moments are stored (params_moments), and what one of them takes: */
+    size_t moment_total;  /* bytes; f32: 4 * state_total */
     size_t trained_count; /* parameters that are trained */
     int lowest_trained; /* layer where backward ends: the lowest with a trained parameter; -1: the embedding is; L: none */
     int *by_name;       /* [n] indices in ascending order of names */

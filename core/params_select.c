@@ -66,6 +66,31 @@ static void place_states(ParamTable *t)
     t->state_total = (end + 15) / 16 * 16;
 }
 
+MomentForm param_moments(const ParamTable *t, const Param *p)
+{
+    if (t->moments == MOMENTS_8BIT && p->count < MOMENT_SMALL) return MOMENTS_F32;
+    return p->split ? t->moments : MOMENTS_F32;
+}
+
+static void place_moments(ParamTable *t)
+{
+    t->moment_total = 0;
+    for (int i = 0; i < t->n; i++) {
+        Param *p = &t->params[i];
+        p->moment = SIZE_MAX;
+        if (p->state == SIZE_MAX) continue;
+        p->moment = t->moments == MOMENTS_F32 ? p->state * sizeof(float) : t->moment_total;
+        t->moment_total += moment_bytes(param_moments(t, p), p->count);
+    }
+    if (t->moments == MOMENTS_F32) t->moment_total = t->state_total * sizeof(float);
+}
+
+void params_moments(ParamTable *t, MomentForm form)
+{
+    t->moments = form;
+    place_moments(t);
+}
+
 void params_choose(ParamTable *t, const uint8_t *chosen)
 {
     t->trained_count = 0;
@@ -80,6 +105,7 @@ void params_choose(ParamTable *t, const uint8_t *chosen)
         if (layer < t->lowest_trained) t->lowest_trained = layer;
     }
     place_states(t);
+    place_moments(t);
 }
 
 /* Whether a pattern means parameter p; a scalar head is "lm_head" too. */
@@ -130,6 +156,20 @@ size_t params_part_state(const ParamTable *t, int part, size_t *count)
         end = p->state + p->count;
     }
     *count = from == SIZE_MAX ? 0 : end - from;
+    return from == SIZE_MAX ? 0 : from;
+}
+
+size_t params_part_moments(const ParamTable *t, int part, size_t *bytes)
+{
+    const Part *its = &t->parts[part];
+    size_t from = SIZE_MAX, end = 0;
+    for (int i = its->first; i < its->first + its->n; i++) {
+        const Param *p = &t->params[i];
+        if (p->moment == SIZE_MAX) continue;
+        if (from == SIZE_MAX) from = p->moment;
+        end = p->moment + moment_bytes(param_moments(t, p), p->count);
+    }
+    *bytes = from == SIZE_MAX ? 0 : end - from;
     return from == SIZE_MAX ? 0 : from;
 }
 

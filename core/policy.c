@@ -14,7 +14,7 @@ static size_t block_bytes(const Policy *p)
     return p->engine.table.total * sizeof(float);
 }
 
-/* Of gradients, of a moment and of the reference's own values. */
+/* Of gradients and of the reference's own values. */
 static size_t state_bytes(const Policy *p)
 {
     return p->engine.table.state_total * sizeof(float);
@@ -35,17 +35,17 @@ static float *block_new(const Policy *p, size_t bytes)
     return block;
 }
 
-static void block_free(const Policy *p, float *block)
+static void block_free(const Policy *p, void *block)
 {
     if (block) p->engine.ops->device.free(p->engine.backend, block);
 }
 
 /* Takes over a host block (memory_block): it is the device's from now on. */
-static float *block_to_device(const Policy *p, float *host, size_t bytes)
+static void *block_to_device(const Policy *p, void *host, size_t bytes)
 {
     const Engine *e = &p->engine;
     if (e->ops->device.host || !host) return host;
-    float *block = e->ops->device.alloc(e->backend, bytes);
+    void *block = e->ops->device.alloc(e->backend, bytes);
     CHECK(block != NULL);
     e->ops->device.upload(e->backend, block, host, bytes);
     memory_free(host);
@@ -53,11 +53,11 @@ static float *block_to_device(const Policy *p, float *host, size_t bytes)
 }
 
 /* The host's own memory where that is the device's, else a copy to be freed. */
-static float *block_to_host(const Policy *p, float *block, size_t bytes)
+static void *block_to_host(const Policy *p, void *block, size_t bytes)
 {
     const Engine *e = &p->engine;
     if (e->ops->device.host || !block) return block;
-    float *host = memory_block(bytes);
+    void *host = memory_block(bytes);
     CHECK(host != NULL);
     e->ops->device.download(e->backend, host, block, bytes);
     return host;
@@ -134,8 +134,8 @@ void policy_train_open(Policy *p)
     if (p->grads) return;
     open_gradients(p);
     if (p->store) return;
-    p->m = block_new(p, state_bytes(p));
-    p->v = block_new(p, state_bytes(p));
+    p->m = block_new(p, p->engine.table.moment_total);
+    p->v = block_new(p, p->engine.table.moment_total);
 }
 
 /* What the policy does not train is the reference's as well. */
@@ -164,12 +164,12 @@ void policy_reference_set(Policy *p)
     policy_weights_changed(p);
 }
 
-void policy_resume(Policy *p, float *m, float *v, float *reference)
+void policy_resume(Policy *p, void *m, void *v, float *reference)
 {
     CHECK(!p->grads && !p->reference);
     open_gradients(p);
-    p->m = block_to_device(p, m, state_bytes(p));
-    p->v = block_to_device(p, v, state_bytes(p));
+    p->m = block_to_device(p, m, p->engine.table.moment_total);
+    p->v = block_to_device(p, v, p->engine.table.moment_total);
     if (!reference) return;
     if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, reference);
     p->reference = block_to_device(p, reference, state_bytes(p));
@@ -179,8 +179,8 @@ void policy_resume(Policy *p, float *m, float *v, float *reference)
 PolicyMaster policy_master_open(Policy *p)
 {
     PolicyMaster host = {.weights = block_to_host(p, p->weights, weights_bytes(p)),
-                         .m = block_to_host(p, p->m, state_bytes(p)),
-                         .v = block_to_host(p, p->v, state_bytes(p)),
+                         .m = block_to_host(p, p->m, p->engine.table.moment_total),
+                         .v = block_to_host(p, p->v, p->engine.table.moment_total),
                          .reference = block_to_host(p, p->reference, state_bytes(p))};
     if (p->engine.dtype == DTYPE_F32) return host;
     (p->placed ? join_states : join_block)(&p->engine.table, host.weights);
@@ -238,7 +238,7 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 {
     Engine *e = &p->engine;
     if (!keeper_fault(p->w.keeper, st)) return false;
-    ParamBlocks blocks = {p->weights, p->m, p->v, p->grads, p->store};
+    ParamBlocks blocks = {.w = p->weights, .m = p->m, .v = p->v, .g = p->grads, .store = p->store};
     AdamWStep step = {p->optimizer_step + 1, lr};
     if (!optimizer_step(e, &blocks, o, step, norm, st)) return false;
     p->optimizer_step++;
@@ -257,9 +257,10 @@ void policy_bias_update(Policy *p, const Routing *routing, float rate)
 
 size_t policy_bytes(const Policy *p)
 {
-    size_t halves = p->half ? block_bytes(p) : 0,
-           states = (p->grads ? (p->m ? 3u : 1u) : 0u) + (p->reference ? 1u : 0u);
+    size_t halves = p->half ? block_bytes(p) : 0, states = (p->grads ? 1u : 0u) + (p->reference ? 1u : 0u);
+    size_t moments = p->m ? 2 * p->engine.table.moment_total : 0;
     size_t arenas = p->engine.arena.peak + p->engine.host.peak;
     if (p->half) arenas += p->half->engine.arena.peak + p->half->engine.host.peak;
-    return weights_bytes(p) + halves + states * state_bytes(p) + arenas + p->engine.ops->bytes(p->engine.backend);
+    return weights_bytes(p) + halves + states * state_bytes(p) + moments + arenas +
+           p->engine.ops->bytes(p->engine.backend);
 }

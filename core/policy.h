@@ -12,8 +12,9 @@ typedef struct Policy {
     /* On the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference. A placed policy
      * (policy_placed) has only what is trained in it, at Param.state; NULL: nothing is. */
     float *weights;
-    float *grads, *m, *v; /* of what is trained, at Param.state; NULL until policy_train_open */
-    float *lent; /* room for gradients that is the placer's, as weights then is too; NULL: both are the policy's */
+    float *grads; /* of what is trained, at Param.state; NULL until policy_train_open */
+    void *m, *v;  /* as the table stores them (params_moments, decided before), at Param.moment */
+    float *lent;  /* room for gradients that is the placer's, as weights then is too; NULL: both are the policy's */
     StateStore *store;  /* of the moments, instead of m and v; NULL: none. Set before policy_train_open; the caller's */
     float *reference;   /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
     int64_t references; /* how often that was called */
@@ -44,12 +45,14 @@ void policy_free(Policy *p);
 /* Gradient and moment blocks, zeroed (kept when there already; no moments where a store has them). What is trained is
  * decided before (params_select.h, on p->engine.table): all of it, unless something else was said. */
 void policy_train_open(Policy *p);
-/* Training goes on: takes over blocks of moments and of the reference (plain f32 on the host, memory_block; NULL: none). */
-void policy_resume(Policy *p, float *m, float *v, float *reference);
-/* The policy's blocks on the host as plain f32, in every precision, for saving; m, v and reference NULL where there is none. On a
- * device that is the process's memory these are the policy's own, and nothing may be computed with it in between. */
+/* Training goes on: takes over blocks of moments, as they are stored, and of the reference (plain f32) on the host
+ * (memory_block; NULL: none). */
+void policy_resume(Policy *p, void *m, void *v, float *reference);
+/* The policy's blocks on the host, weights as plain f32 in every precision, for saving; m, v and reference NULL where there is
+ * none. On a device that is the process's memory these are the policy's own, and nothing may be computed with it in between. */
 typedef struct PolicyMaster {
-    float *weights, *m, *v, *reference;
+    float *weights, *reference;
+    void *m, *v;
 } PolicyMaster;
 PolicyMaster policy_master_open(Policy *p);
 void policy_master_close(Policy *p, PolicyMaster *host);

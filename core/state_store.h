@@ -7,8 +7,9 @@
 
 typedef struct StateStore StateStore;
 struct StateStore {
-    /* First and second moments of a part until `give`: those of its parameter i at Param.state - params_part_state(t, part). */
-    bool (*take)(StateStore *s, int part, float **m, float **v, Status *st);
+    /* First and second moments of a part, as they are stored, until `give`: those of its parameter i at byte
+     * Param.moment - params_part_moments(t, part). */
+    bool (*take)(StateStore *s, int part, void **m, void **v, Status *st);
     /* The part was updated. */
     bool (*give)(StateStore *s, int part, Status *st);
 };

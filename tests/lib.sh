@@ -50,7 +50,7 @@ instruction_sets() { # those that this machine has, best first
     done
 }
 
-kill_when() { # PATTERN FILE COMMAND...: starts it, and kills it as soon as a line of FILE holds PATTERN
+start_until() { # PATTERN FILE COMMAND...: starts it as $child, and waits until a line of FILE holds PATTERN, or it ended
     pattern=$1
     file=$2
     shift 2
@@ -58,8 +58,22 @@ kill_when() { # PATTERN FILE COMMAND...: starts it, and kills it as soon as a li
     child=$!
     until grep -qs -e "$pattern" "$file"; do
         kill -0 $child 2>/dev/null || break
-        sleep 0.01
+        sleep 0.003
     done
-    kill -KILL $child 2>/dev/null || true
-    wait $child 2>/dev/null || true
+}
+
+end_child() { # SIGNAL
+    kill "-$1" "$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+}
+
+kill_when() { # PATTERN FILE COMMAND...: starts it, and kills it as soon as a line of FILE holds PATTERN
+    start_until "$@"
+    end_child KILL
+}
+
+kill_after() { # the same up to 10 ms later, by no clock of the test
+    start_until "$@"
+    sleep "0.00$(($(date +%N | cut -c1-2 | sed 's/^0//') % 10))"
+    end_child KILL
 }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { RNG_INIT = 1, RNG_DATA = 2, RNG_ROLLOUT = 3, RNG_EVAL = 4 } RngPurpose;
+typedef enum { RNG_INIT = 1, RNG_DATA = 2, RNG_ROLLOUT = 3, RNG_EVAL = 4, RNG_MOMENTS = 5 } RngPurpose;
 
 /* out[4] = Philox4x32-10(counter[4], key[2]). */
 void philox4x32(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);

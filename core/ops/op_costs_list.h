@@ -103,5 +103,9 @@ OP(sample, (Backend * b, int32_t *id, float *lp, Mat logits, SampleArgs args, co
    (b, id, lp, logits, args, u), cost_moves(cost_size(logits), 0))
 OP(adamw, (Backend * b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args),
    (b, w, m, v, g, n, row, args), cost_moves(4.0 * (double)n, 3.0 * (double)n))
+OP(moments_widen, (Backend * b, float *m, float *v, StoredMoments from, size_t n), (b, m, v, from, n),
+   cost_moves((from.form == MOMENTS_8BIT ? 0.5 : 1.0) * (double)n, 2.0 * (double)n))
+OP(moments_narrow, (Backend * b, StoredMoments to, const float *m, const float *v, size_t n, MomentRounding r),
+   (b, to, m, v, n, r), cost_moves(2.0 * (double)n, (to.form == MOMENTS_8BIT ? 0.5 : 1.0) * (double)n))
 OP(sum_squares, (Backend * b, double *sum, const float *x, size_t n), (b, sum, x, n), cost_moves((double)n, 0))
 OP(fill, (Backend * b, float *x, size_t n, float value), (b, x, n, value), cost_moves(0, (double)n))

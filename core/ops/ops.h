@@ -21,10 +21,11 @@
 
 #include "core/ops/device.h"
 #include "core/matrix.h"
+#include "core/moments.h"
 #include "core/ops/ops_list.h"
 #include "core/base/status.h"
 
-enum { OPS_ABI = 11, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 12, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */
@@ -298,6 +299,9 @@ typedef struct Ops {
      * g *= grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + weight_decay w).
      * row: 0, or the length of the rows that w is split in (core/split_master.h), n a multiple of it. */
     void (*adamw)(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args);
+    /* Stored moments (core/moments.h) of n values as f32, and back. Of n the last block may be short: the tensor ends there. */
+    void (*moments_widen)(Backend *b, float *m, float *v, StoredMoments from, size_t n);
+    void (*moments_narrow)(Backend *b, StoredMoments to, const float *m, const float *v, size_t n, MomentRounding r);
     /* *sum = the sum of squares in f64: blocks of 4,096 elements, each in a fixed order, added in order. */
     void (*sum_squares)(Backend *b, double *sum, const float *x, size_t n);
     void (*fill)(Backend *b, float *x, size_t n, float value);

@@ -18,7 +18,8 @@
     OP(swiglu_fwd) OP(swiglu_bwd) OP(attention_fwd) OP(attention_bwd) OP(cache_write) OP(attention_cached)             \
     OP(latent_write) OP(attention_latent) OP(router_fwd) OP(router_bwd) OP(sort_experts) OP(balance_sums)              \
     OP(balance_grad) OP(bias_update) OP(gather_rows) OP(scatter_add_rows) OP(combine_fwd) OP(combine_bwd) OP(add)      \
-    OP(copy) OP(scale) OP(head_stats) OP(head_grad) OP(sample) OP(adamw) OP(sum_squares) OP(fill)
+    OP(copy) OP(scale) OP(head_stats) OP(head_grad) OP(sample) OP(adamw) OP(moments_widen) OP(moments_narrow)              \
+    OP(sum_squares) OP(fill)
 /* clang-format on */
 
 #define OPS_COMPUTE(OP) OPS_LINEAR(OP) OPS_KERNEL(OP)

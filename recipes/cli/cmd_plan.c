@@ -61,6 +61,8 @@ int cmd_plan(int argc, char **argv)
         {"--rank", "R", OPTION_INT, &o.rank, 1, 4096, "of these adapters (default 16)"},
         {"--train", "NAMES", OPTION_TEXT, &o.train, 0, 0,
          "only these tensors are trained: names or globs as of the key `train`, with commas"},
+        {"--moments", "FORM", OPTION_TEXT, &o.moments, 0, 0,
+         "with the optimizer's moments stored as f32 (default), bf16 or 8bit, as of the key optim.moments"},
         {"--as", "MACHINE", OPTION_TEXT, &o.as, 0, 0,
          "a model's plan on a machine that is not here: gpu=GB:TFLOPSTF, link=GB/s (to it), ram=GB, cpu=GFLOPSGF,\n"
          "disk=GB/s, with commas; its rates are assumed, so that the plan is modelled"},
@@ -91,11 +93,12 @@ int cmd_plan(int argc, char **argv)
     if (code != COMMAND_GO) return code;
     Status st = {0}, as_recipe = {0};
     Recipe *recipe = recipe_load(arguments[0], sets, n_sets, &as_recipe);
-    if (recipe && (o.lora || o.train || o.as || o.json || o.simulate)) {
+    if (recipe && (o.lora || o.train || o.moments || o.as || o.json || o.simulate)) {
         free(recipe);
         return command_usage(
             &usage,
-            "--lora, --train, --as, --json and --simulate are of a MODEL; a recipe has keys for what is trained");
+            "--lora, --train, --moments, --as, --json and --simulate are of a MODEL; a recipe has keys for what is "
+            "trained");
     }
     bool model = !recipe && !n_sets && !strstr(arguments[0], ".yaml");
     bool ok = recipe  ? plan_recipe(recipe, &o, &runtime, &st)

@@ -44,6 +44,18 @@ static bool check_names(const ModelPlan *p, Status *st)
     return ok;
 }
 
+static bool take_moments(const char *name, MomentForm *out, Status *st)
+{
+    char hint[80];
+    Nearest near = nearest_start(name);
+    for (int k = 0; moment_form_name(k); k++) {
+        *out = (MomentForm)k;
+        if (!strcmp(name, moment_form_name(k))) return true;
+        nearest_try(&near, moment_form_name(k));
+    }
+    return fail(st, "--moments %s is unknown%s", name, nearest_hint(&near, hint, sizeof hint));
+}
+
 /* The config with the adapters that --lora means. */
 static bool add_lora(ModelPlan *p, Status *st)
 {
@@ -77,6 +89,7 @@ static bool set_work(ModelPlan *p, Status *st)
                          .length = o->length,
                          .predicted = o->length - 1,
                          .reference = o->reference};
+    if (o->moments && !take_moments(o->moments, &p->work.moments, st)) return false;
     if (o->lora && o->train)
         return fail(st, "--lora trains adapters in place of the model's own tensors: leave --train out");
     if (o->lora && !add_lora(p, st)) return false;

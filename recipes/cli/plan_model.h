@@ -9,6 +9,7 @@ typedef struct PlanOptions {
     bool reference, latent;
     const char *lora, *train; /* lists with commas; NULL: all is trained */
     int rank;                 /* of lora */
+    const char *moments;      /* as of the key optim.moments; NULL: f32 */
     const char *as;           /* a machine that is not here (plan_as.h) */
     bool json, measure, simulate;
 } PlanOptions;

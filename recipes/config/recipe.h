@@ -8,6 +8,7 @@
 #include "core/losses/correction.h"
 #include "core/rollout/kv_cache.h"
 #include "core/matrix.h"
+#include "core/moments.h"
 #include "core/schedule.h"
 #include "data/conversation.h"
 #include "data/corpus.h"
@@ -214,7 +215,8 @@ typedef struct Recipe {
     RecipeModel model, student;
     RecipeLora lora;
     RecipeTokenizer tokenizer;
-    RecipeNames train; /* which tensors are trained (core/params_select.h) */
+    RecipeNames train;  /* which tensors are trained (core/params_select.h) */
+    MomentForm moments; /* how AdamW's moments are stored, of every stage */
     double zh_share;
     RecipeTasks tasks, general; /* reasoning families; helpful and refusal families */
     RecipeRewards rewards;      /* of rl and distill stages that name none */

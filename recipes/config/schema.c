@@ -540,6 +540,15 @@ static const Section eval_section = {"eval", sizeof(RecipeEval), eval_fields, CO
                                      NULL};
 
 #define OWNER Recipe
+static const Field optim_fields[] = {
+    ENUM("moments", moments, "f32", moment_form_name, 0,
+         "how AdamW's two moments of a matrix are stored: f32, 8 bytes a weight; bf16, 4; 8bit, 2.03 (blocks of 256 "
+         "with a "
+         "scale)"),
+};
+static const Section optim_section = {"optim", sizeof(Recipe), optim_fields, COUNT(optim_fields),
+                                      NULL,    NULL,           NULL,         NULL};
+
 static const Field recipe_fields[] = {
     TEXT("title", title, "", 0, "a line for the report"),
     {.key = "seed",
@@ -560,6 +569,13 @@ static const Field recipe_fields[] = {
     TEXTS("train", train, "[all]", 0,
           "tensors that every stage trains, by names or globs between dots: self_attn, layers.2[4-6], experts.7.*; the "
           "others are frozen; all: everything"),
+    {.key = "optim",
+     .type = FIELD_SECTION,
+     .offset = 0,
+     .count = FIELD_NONE,
+     .initial = "{}",
+     .section = &optim_section,
+     .help = "the optimizer of every stage (rates, betas and decay are the stages' own)"},
     REAL("zh_share", zh_share, "0", 0, 1, 0, "share of prompts in Chinese"),
     LIST("tasks", tasks, &task_section, 0, "reasoning families"),
     LIST("general", general, &task_section, 0, "helpful and refusal families"),

@@ -85,3 +85,9 @@ bool train_select(ParamTable *t, const RecipeNames *names, Status *st)
                                     "tensor that is trained",
                                     list[0]);
 }
+
+bool train_table(ParamTable *t, const Recipe *r, Status *st)
+{
+    params_moments(t, r->moments);
+    return train_select(t, &r->train, st);
+}

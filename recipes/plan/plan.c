@@ -11,6 +11,7 @@
 #include "core/base/check.h"
 #include "core/ops/ops_clocked.h"
 #include "core/ops/ops_dry.h"
+#include "core/optimizer.h"
 #include "core/params_select.h"
 #include "core/rollout/rollout_need.h"
 #include "core/scalar_head.h"
@@ -32,6 +33,7 @@ typedef struct Dry {
 
 static bool table_select(ParamTable *t, const PlanWork *w, Status *st)
 {
+    params_moments(t, w->moments);
     return !w->train || train_select(t, w->train, st);
 }
 
@@ -124,6 +126,12 @@ static void note_seconds(Plan *p, const PlanWork *w, const OpTimes *t)
     p->step_tokens = (double)w->sequences * w->length;
     p->step_seconds = rates_seconds(w->rates, ops, w->config, p->step_tokens);
     free(ops);
+}
+
+/* The two moments of what is trained, and what an update widens them in. */
+static size_t moments_bytes(const ParamTable *t, DType dtype)
+{
+    return 2 * t->moment_total + optimizer_scratch(t, dtype);
 }
 
 /* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
@@ -273,10 +281,13 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     if (p->resident > 2 * states) p->resident = 2 * states;
     p->weights = p->resident ? p->resident + p->placing : p->placed ? own + p->placing : block;
     p->gradients = w->trains && !p->resident ? states : 0;
-    p->optimizer = !w->trains ? 0 : m->options.state ? part_state_memory(&t) : 2 * states;
+    size_t scratch = optimizer_scratch(&t, m->options.dtype);
+    if (w->trains) p->optimizer = scratch + (m->options.state ? part_state_memory(&t) : 2 * t.moment_total);
     if (w->trains && !m->options.state) {
-        p->state_memory = part_state_memory(&t);
+        p->state_memory = part_state_memory(&t) + scratch;
         p->state_disk = part_state_disk(&t, w->reference, &p->state_written);
+        params_moments(&t, MOMENTS_8BIT);
+        p->state_8bit = w->moments == MOMENTS_8BIT ? 0 : moments_bytes(&t, m->options.dtype);
     }
     p->reference = w->reference ? states : 0;
     /* Weights that are placed are multiplied with as they lie. */
@@ -340,6 +351,7 @@ static size_t critic_bytes(const Machine *m, const PlanWork *w, size_t keep_byte
     PlanWork of = {.config = &w->critic,
                    .trains = true,
                    .train = w->train,
+                   .moments = w->moments,
                    .balance = w->balance,
                    .sequences = w->sequences,
                    .length = w->length,
@@ -401,7 +413,10 @@ static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_
 /* The weights alone, with gradients and moments, are above the budget: what would fit. */
 static bool fail_fixed(const Plan *p, size_t fixed, const char *why_not, const char *what, Status *st)
 {
-    char state[300] = "";
+    char state[300] = "", coded[100] = "";
+    if (p->state_8bit && fixed - p->optimizer + p->state_8bit <= p->budget)
+        snprintf(coded, sizeof coded, "; or store the moments in 8 bits with optim.moments 8bit: %.3g GB in all",
+                 (double)(fixed - p->optimizer + p->state_8bit) / 1e9);
     if (p->state_disk && fixed - p->optimizer + p->state_memory <= p->budget)
         snprintf(state, sizeof state,
                  "; or keep the moments on disk with --state DIR: %.3g GB there, of which an update writes %.3g GB (a "
@@ -410,8 +425,8 @@ static bool fail_fixed(const Plan *p, size_t fixed, const char *why_not, const c
                  PLAN_TBW * 1e12 / (double)p->state_written);
     return fail(st,
                 "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
-                "take a smaller model%s%s%s",
-                what, (double)fixed / 1e9, (double)p->budget / 1e9, state,
+                "take a smaller model%s%s%s%s",
+                what, (double)fixed / 1e9, (double)p->budget / 1e9, coded, state,
                 why_not ? "; its weights cannot rest on disk, since " : "", why_not ? why_not : "");
 }
 
@@ -464,7 +479,7 @@ bool plan_beside(Beside *out, const Machine *m, const PlanWork *w, size_t keep_b
                     .arena = table_select(&t, w, st) ? dry_step(&p, m, w, keep_bytes, ops, st) : 0,
                     .scratch = scratch_bytes(m, w, &t),
                     .cache = cache_bytes(m, w, &kind),
-                    .state = w->trains ? 4 * t.state_total * sizeof(float) : 0,
+                    .state = w->trains ? 2 * t.state_total * sizeof(float) + moments_bytes(&t, m->options.dtype) : 0,
                     .layers_kept = p.layers_kept,
                     .lowest = t.lowest_trained > 0 ? t.lowest_trained : 0,
                     .trained = t.trained_count,

@@ -41,6 +41,7 @@ typedef struct PlanWork {
     const ModelConfig *config;
     bool trains;                         /* gradients, moments, and a training step */
     const RecipeNames *train;            /* what of it (train_select.h); NULL: all */
+    MomentForm moments;                  /* how they are stored */
     bool reference;                      /* a second policy's weights */
     bool exact_kl;                       /* its states and logits beside the policy's in training */
     bool entropy;                        /* entropies are kept */
@@ -71,6 +72,7 @@ typedef struct Plan {
     size_t critic; /* PPO's second model: weights, gradients, moments, and what its own step takes */
     size_t beside;
     size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */
+    size_t state_8bit;                  /* and with moments of 8 bits, where it has others */
     uint64_t state_disk, state_written; /* and on disk; of that an update writes */
     size_t total, budget;
     int lowest;                       /* layer where backward ends */

@@ -334,6 +334,7 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
 {
     const RecipeStage *s = u->stage;
     *out = (PlanWork){.config = config, .train = u->kind->makes_samples ? NULL : &r->recipe->train};
+    out->moments = r->recipe->moments;
     if (u->kind->makes_samples) {
         if (!samples_work(r, s, config, out, st)) return false;
         add_rests(r, u, config, out);
@@ -393,7 +394,7 @@ static bool trained_table(Run *r, const Unit *u, ParamTable *out, Status *st)
     if (!config_of_stage(r, u->stage, &config, st)) return false;
     if (u->kind->scalar_head) config.head = HEAD_SCALAR, config.mtp = config.mtp_layers = 0;
     *out = params_build(&config);
-    if (train_select(out, &r->recipe->train, st)) return true;
+    if (train_table(out, r->recipe, st)) return true;
     params_free(out);
     return fail_prefix(st, "stage %s", u->name);
 }

@@ -9,6 +9,7 @@
 #include "checkpoints/lora.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
+#include "core/params_select.h"
 #include "recipes/config/recipe_diff.h"
 #include "recipes/config/recipe_longer.h"
 #include "recipes/model/attached.h"
@@ -108,6 +109,7 @@ static Policy *place(Run *r, LoadedModel *m, const RecipeNames *train, size_t wo
     char line[512];
     Policy *p = placed_policy_open(&r->machine, m, train, work, resident, st);
     if (!p) return NULL;
+    if (train) params_moments(&p->engine.table, r->recipe->moments);
     const Placing *placing = policy_placing(p);
     placing_describe(&placing->plan, placing, line, sizeof line);
     progress_note(r->progress, "%s is larger than its memory: %s", m->path, line);

@@ -183,7 +183,7 @@ bool unit_same_machine(const UnitRun *u, const char *kind, const char *path, Sta
 /* Before gradients and moments are there. */
 static bool select_trained(UnitRun *u, Status *st)
 {
-    return train_select(&u->policy->engine.table, &u->run->recipe->train, st) || fail_prefix(st, "%s", u->unit->name);
+    return train_table(&u->policy->engine.table, u->run->recipe, st) || fail_prefix(st, "%s", u->unit->name);
 }
 
 static LoadedModel *open_checkpoint(const Run *r, const char *path, Status *st)
@@ -196,7 +196,8 @@ static bool take_checkpoint(UnitRun *u, LoadedModel **model, const char *path, S
 {
     LoadedModel *m = *model;
     Checkpoint *c = m->checkpoint;
-    size_t states = m->table.state_total;
+    size_t states = m->table.moment_total;
+    MomentForm form = m->table.moments;
     if (run_plan(u->run, u->unit->stage)->placed) {
         *model = NULL;
         u->policy = run_place(u->run, m, u->unit->stage, false, st);
@@ -208,7 +209,13 @@ static bool take_checkpoint(UnitRun *u, LoadedModel **model, const char *path, S
         if (!select_trained(u, st) || !policy_note_base(u->policy, m, false, st)) return false;
         policy_attach(u->policy, m);
     }
-    if (c->m && states != u->policy->engine.table.state_total)
+    const ParamTable *t = &u->policy->engine.table;
+    if (c->m && form != t->moments)
+        return fail(st,
+                    "%s holds moments as %s, and optim.moments is %s: give that, or take the file away, and the stage "
+                    "starts again",
+                    path, moment_form_name((int)form), moment_form_name((int)t->moments));
+    if (c->m && states != t->moment_total)
         return fail(st,
                     "%s holds moments of other parameters than `train` names: take it away, and the stage starts again",
                     path);

@@ -38,18 +38,18 @@ static const AttachedTensor *stored(const UnitRun *u, int block)
     return NULL;
 }
 
-/* A block of n f32 as the checkpoint has it; NULL, and said so, where it has another size. */
-static float *stored_block(const UnitRun *u, int block, size_t n, Status *st)
+/* Bytes as the checkpoint has them; NULL, and said so, where it has another number. */
+static void *stored_block(const UnitRun *u, int block, size_t bytes, Status *st)
 {
     const AttachedTensor *t = stored(u, block);
-    if (!t || t->tensor.dtype != ST_F32 || t->tensor.count != n) {
-        fail(st, "the unfinished state of %s holds no %s of %zu numbers: take it away, and the stage starts again",
-             u->unit->name, block_names[block], n);
+    if (!t || t->tensor.bytes != bytes) {
+        fail(st, "the unfinished state of %s holds no %s of %zu bytes: take it away, and the stage starts again",
+             u->unit->name, block_names[block], bytes);
         return NULL;
     }
-    float *out = memory_block(n * sizeof *out);
-    if (!out) fail(st, "no memory for the %zu numbers of %s", n, block_names[block]);
-    else memcpy(out, t->tensor.data, n * sizeof *out);
+    void *out = memory_block(bytes);
+    if (!out) fail(st, "no memory for the %zu bytes of %s", bytes, block_names[block]);
+    else memcpy(out, t->tensor.data, bytes);
     return out;
 }
 
@@ -64,12 +64,12 @@ static int64_t stored_steps(const UnitRun *u)
 /* The critic as it was left: p gives its shape. */
 static Policy *resumed(UnitRun *u, Policy *p, Status *st)
 {
-    float *weights = stored_block(u, BLOCK_WEIGHTS, p->engine.table.total, st);
+    float *weights = stored_block(u, BLOCK_WEIGHTS, p->engine.table.total * sizeof(float), st);
     Policy *out = weights ? policy_new(machine_engine(&u->run->machine), &p->config, 0, weights) : NULL;
     policy_free(p);
-    if (!out || !train_select(&out->engine.table, &u->run->recipe->train, st)) return out;
-    float *m = stored_block(u, BLOCK_M, out->engine.table.state_total, st);
-    float *v = m ? stored_block(u, BLOCK_V, out->engine.table.state_total, st) : NULL;
+    if (!out || !train_table(&out->engine.table, u->run->recipe, st)) return out;
+    void *m = stored_block(u, BLOCK_M, out->engine.table.moment_total, st);
+    void *v = m ? stored_block(u, BLOCK_V, out->engine.table.moment_total, st) : NULL;
     if (v) policy_resume(out, m, v, NULL);
     else memory_free(m);
     out->optimizer_step = stored_steps(u);
@@ -80,7 +80,7 @@ RlCritic *rl_critic_open(UnitRun *u, Status *st)
 {
     Policy *p = first_policy(u, st);
     if (p && u->step > 0) p = resumed(u, p, st);
-    else if (p && train_select(&p->engine.table, &u->run->recipe->train, st)) policy_train_open(p);
+    else if (p && train_table(&p->engine.table, u->run->recipe, st)) policy_train_open(p);
     if (!p || st->failed) {
         policy_free(p);
         return NULL;
@@ -113,8 +113,10 @@ void rl_critic_lend(RlCritic *c, Attachments *out)
     const ParamTable *t = &c->policy->engine.table;
     c->lent = policy_master_open(c->policy);
     lend_block(out, BLOCK_WEIGHTS, ST_F32, c->lent.weights, t->total);
-    lend_block(out, BLOCK_M, ST_F32, c->lent.m, t->state_total);
-    lend_block(out, BLOCK_V, ST_F32, c->lent.v, t->state_total);
+    bool f32 = t->moments == MOMENTS_F32;
+    size_t n = f32 ? t->state_total : t->moment_total;
+    lend_block(out, BLOCK_M, f32 ? ST_F32 : ST_U8, c->lent.m, n);
+    lend_block(out, BLOCK_V, f32 ? ST_F32 : ST_U8, c->lent.v, n);
     lend_block(out, BLOCK_STEPS, ST_I64, &c->policy->optimizer_step, 1);
 }
 

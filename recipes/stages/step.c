@@ -35,6 +35,8 @@ OptimizerConfig stage_optimizer(const RecipeStage *s)
 bool run_update(Run *r, Policy *p, const RecipeStage *s, const Routing *routing, float lr, double *norm, Status *st)
 {
     OptimizerConfig o = stage_optimizer(s);
+    o.seed = r->recipe->seed;
+    o.stage = (uint32_t)(s - r->recipe->stages);
     if (!policy_update(p, &o, lr, norm, st)) return false;
     if (routing && p->config.topk == TOPK_NOAUX && r->recipe->balance.bias_speed > 0)
         policy_bias_update(p, routing, (float)r->recipe->balance.bias_speed);

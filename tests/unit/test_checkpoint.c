@@ -16,6 +16,7 @@
 #include "checkpoints/h5.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
+#include "core/params_select.h"
 #include "tests/unit/scratch.h"
 
 static ModelConfig config;
@@ -69,6 +70,34 @@ static bool save(const char *name, Status *st)
 {
     CheckpointMeta m = some_meta();
     return checkpoint_save(scratch_path(name), &config, &table, block[0], block[1], block[2], block[3], &m, st);
+}
+
+/* Moments that are not f32 come back byte by byte, with their form. */
+static void test_stored_moments(void **state)
+{
+    (void)state;
+    for (int form = MOMENTS_BF16; form <= MOMENTS_8BIT; form++) {
+        Status st = {0};
+        CheckpointMeta meta = some_meta();
+        ParamTable t = params_build(&config);
+        uint8_t *chosen = calloc((size_t)t.n, 1);
+        chosen[0] = chosen[2] = chosen[3] = 1;
+        params_choose(&t, chosen);
+        params_moments(&t, (MomentForm)form);
+        if (form == MOMENTS_BF16) assert_true(t.moment_total < 4 * t.state_total);
+        unsigned char *m = malloc(t.moment_total), *v = malloc(t.moment_total);
+        for (size_t i = 0; i < t.moment_total; i++) m[i] = (unsigned char)(i * 7), v[i] = (unsigned char)(i * 11 + 3);
+        assert_true(checkpoint_save(scratch_path("f.h5"), &config, &t, block[0], m, v, NULL, &meta, &st));
+        Checkpoint *c = checkpoint_load(scratch_path("f.h5"), CHECKPOINT_ALL, &st);
+        assert_non_null(c);
+        assert_int_equal(c->table.moments, form);
+        assert_int_equal(c->table.moment_total, t.moment_total);
+        assert_memory_equal(c->m, m, t.moment_total);
+        assert_memory_equal(c->v, v, t.moment_total);
+        checkpoint_free(c);
+        params_free(&t);
+        free(m), free(v), free(chosen);
+    }
 }
 
 static void test_round_trip(void **state)
@@ -438,6 +467,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_stored_moments),
         cmocka_unit_test(test_base),
         cmocka_unit_test(test_absent_parts),
         cmocka_unit_test(test_scalar_head),

@@ -7,7 +7,9 @@
 #include "core/base/check.h"
 #include "core/batches.h"
 #include "recipes/plan/plan.h"
+#include "core/params_select.h"
 #include "core/policy.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 static const ModelConfig model = {.arch = ARCH_DEEPSEEK_V2,
@@ -305,12 +307,48 @@ static void test_refusal(void **state)
     machine_close(&m);
 }
 
+/* Moments in fewer bits are counted to the byte, and named where they would fit. */
+static void test_moments(void **state)
+{
+    (void)state;
+    PlanWork w = {.config = &dense, .trains = true, .sequences = 4, .length = 32, .predicted = 31};
+    Machine m;
+    Status st = {0};
+    Plan plan[3];
+    RuntimeOptions options = runtime_defaults();
+    options.memory_gb = 4;
+    options.threads = 1;
+    assert_true(machine_open(&m, &options, &st));
+    ParamTable t = params_build(&dense);
+    for (int form = MOMENTS_F32; form <= MOMENTS_8BIT; form++) {
+        w.moments = (MomentForm)form;
+        params_moments(&t, w.moments);
+        if (!plan_make(&plan[form], &m, &w, 0, "stage base", &st)) fail_msg("%s", st.text);
+        size_t scratch = form == MOMENTS_F32 ? 0 : 2 * sizeof(float) * (size_t)dense.V * (size_t)dense.C;
+        assert_int_equal(plan[form].optimizer, 2 * t.moment_total + scratch);
+    }
+    params_free(&t);
+    const Plan *f32 = &plan[MOMENTS_F32], *coded = &plan[MOMENTS_8BIT];
+    assert_int_equal(f32->state_8bit, coded->optimizer);
+    assert_int_equal(coded->state_8bit, 0);
+    size_t fixed = f32->total - f32->boundaries - f32->kept - f32->workspace;
+    w.moments = MOMENTS_F32;
+    m.memory = fixed - 1000000;
+    assert_false(plan_make(&plan[0], &m, &w, 0, "stage base", &st));
+    assert_true(says(&st, "or store the moments in 8 bits with optim.moments 8bit: 0.0"));
+    status_clear(&st);
+    m.memory = fixed - (f32->optimizer - coded->optimizer) - 1000000; /* nor would these fit */
+    assert_false(plan_make(&plan[0], &m, &w, 0, "stage base", &st));
+    assert_false(says(&st, "8bit"));
+    machine_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wide_training), cmocka_unit_test(test_bf16_training),  cmocka_unit_test(test_few_samples),
         cmocka_unit_test(test_training),      cmocka_unit_test(test_dense_training), cmocka_unit_test(test_rollouts),
-        cmocka_unit_test(test_small_budget),  cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_small_budget),  cmocka_unit_test(test_refusal),        cmocka_unit_test(test_moments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

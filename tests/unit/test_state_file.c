@@ -264,9 +264,18 @@ static void update(Golden *g, int step)
     if (p->config.topk == TOPK_NOAUX) policy_bias_update(p, out.routing, 1e-2f);
 }
 
-static void open_model(Golden *g, const char *model, DType dtype, const char *pattern)
+typedef struct ModelCase {
+    const char *model;
+    DType dtype;
+    const char *pattern; /* what is trained; NULL: all */
+    MomentForm form;
+} ModelCase;
+
+static void open_model(Golden *g, const ModelCase *c)
 {
-    golden_open_as(g, model, model, dtype, NULL);
+    const char *pattern = c->pattern;
+    golden_open_as(g, c->model, c->model, c->dtype, NULL);
+    params_moments(&g->policy->engine.table, c->form);
     if (pattern) assert_int_equal(params_select(&g->policy->engine.table, &pattern, 1), -1);
 }
 
@@ -289,14 +298,14 @@ static void expect_same(const Policy *a, const Policy *b)
 
 /* STEPS updates in memory, and the same through the file, by two processes' worth of policies: the second goes on after the
  * first step. */
-static void expect_equal_steps(const char *model, DType dtype, const char *pattern)
+static void expect_equal_steps(const ModelCase *c)
 {
     Golden memory, first, second;
     Status st = {0};
     char note[512];
-    open_model(&memory, model, dtype, pattern);
+    open_model(&memory, c);
     policy_train_open(memory.policy);
-    open_model(&first, model, dtype, pattern);
+    open_model(&first, c);
     policy_reference_set(first.policy);
     PartState *s = attach(&first);
     assert_null(first.policy->m);
@@ -309,7 +318,7 @@ static void expect_equal_steps(const char *model, DType dtype, const char *patte
     update(&first, 2); /* killed before it is committed */
     part_state_close(s);
 
-    open_model(&second, model, dtype, pattern);
+    open_model(&second, c);
     policy_reference_set(second.policy);
     s = attach(&second);
     assert_true(state_file_verify(part_state_file(s), note, &st));
@@ -338,10 +347,16 @@ static void expect_equal_steps(const char *model, DType dtype, const char *patte
 static void test_model(void **state)
 {
     (void)state;
-    expect_equal_steps("v3", DTYPE_F32, NULL); /* with selection biases, which change without a gradient */
-    expect_equal_steps("v3", DTYPE_BF16, "layers.1.mlp.*");
-    expect_equal_steps("v2_lite", DTYPE_F32, "experts.1.*");
-    expect_equal_steps("llama", DTYPE_BF16, NULL);
+    for (int form = MOMENTS_F32; form <= MOMENTS_8BIT; form++) {
+        ModelCase cases[] = {{"v3", DTYPE_F32, NULL, 0}, /* with selection biases, which change without a gradient */
+                             {"v3", DTYPE_BF16, "layers.1.mlp.*", 0},
+                             {"v2_lite", DTYPE_F32, "experts.1.*", 0},
+                             {"llama", DTYPE_BF16, NULL, 0}};
+        for (int i = 0; i < 4; i++) {
+            cases[i].form = (MomentForm)form;
+            expect_equal_steps(&cases[i]);
+        }
+    }
 }
 
 int main(void)
