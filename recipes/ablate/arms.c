@@ -70,8 +70,31 @@ static Arm *new_arm(Ablation *a, const char *name, Status *st)
     return arm;
 }
 
-static bool add_set(Arm *arm, const char *text, Status *st)
+static bool add_option(Arm *arm, const char *text, Status *st)
 {
+    static const char *const names[] = {"--memory=", "--threads=", "--state"};
+    bool number = false, known = false;
+    for (int i = 0; i < 3; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(text, names[i], n)) continue;
+        char *end;
+        number = names[i][n - 1] == '=';
+        known = number ? strtod(text + n, &end) > 0 && !*end : !text[n];
+    }
+    if (!known)
+        return fail(
+            st,
+            "arm %s: '%s' is no option that an arm can have: --memory=GB, --threads=N, --state, which change no "
+            "bit of the weights",
+            arm->name, text);
+    if (arm->n_options == ARM_OPTIONS) return fail(st, "arm %s has more than %d options", arm->name, ARM_OPTIONS);
+    snprintf(arm->options[arm->n_options++], sizeof arm->options[0], "%.31s", text);
+    return true;
+}
+
+bool arm_add(Arm *arm, const char *text, Status *st)
+{
+    if (!strncmp(text, "--", 2)) return add_option(arm, text, st);
     if (arm->n == ARM_SETS) return fail(st, "arm %s has more than %d settings", arm->name, ARM_SETS);
     if (!strncmp(text, "seed=", 5)) return fail(st, "arm %s sets the seed; name seeds with --seeds", arm->name);
     snprintf(arm->sets[arm->n++], SET_TEXT, "%s", text);
@@ -90,8 +113,8 @@ bool arms_add(Ablation *a, const char *text, Status *st)
     int n = colon[1] ? arms_split(colon + 1, parts, ARM_SETS) : 0;
     if (n < 0) return fail(st, "--arm %s: more than %d settings, or one too long", text, ARM_SETS);
     for (int i = 0; i < n; i++) {
-        if (strchr(parts[i], '=')) {
-            if (!add_set(arm, parts[i], st)) return false;
+        if (strchr(parts[i], '=') || !strncmp(parts[i], "--", 2)) {
+            if (!arm_add(arm, parts[i], st)) return false;
             continue;
         }
         if (!arm->n) return fail(st, "--arm %s: '%s' is no KEY=VALUE", text, parts[i]);
@@ -125,9 +148,10 @@ bool arms_grid(Ablation *a, const char *text, Status *st)
         for (int v = 0; v < n && !st->failed; v++) {
             value_name(name, old[i].name, key, values[v]);
             Arm *arm = new_arm(a, name, st);
-            for (int k = 0; arm && k < old[i].n; k++) add_set(arm, old[i].sets[k], st);
+            for (int k = 0; arm && k < old[i].n; k++) arm_add(arm, old[i].sets[k], st);
+            for (int k = 0; arm && k < old[i].n_options; k++) arm_add(arm, old[i].options[k], st);
             snprintf(set, sizeof set, "%.500s=%.500s", key, values[v]);
-            if (arm) add_set(arm, set, st);
+            if (arm) arm_add(arm, set, st);
         }
     free(old);
     return !st->failed;
@@ -198,6 +222,20 @@ static bool check_until(const Ablation *a, const Recipe *r, Status *st)
                 s->kind == STAGE_REWARD_MODEL ? "it trains reward models" : "eval_after is false");
 }
 
+bool arms_with_options(const Ablation *a)
+{
+    for (int i = 0; i < a->n_arms; i++)
+        if (a->arms[i].n_options) return true;
+    return false;
+}
+
+static bool same_options(const Arm *a, const Arm *b)
+{
+    bool same = a->n_options == b->n_options;
+    for (int i = 0; same && i < a->n_options; i++) same = !strcmp(a->options[i], b->options[i]);
+    return same;
+}
+
 bool arms_check(Ablation *a, Status *st)
 {
     char *texts[ARMS] = {NULL};
@@ -208,7 +246,7 @@ bool arms_check(Ablation *a, Status *st)
         texts[i] = recipe_write(r);
         if (check_until(a, r, st))
             for (int k = 0; k < i && !st->failed; k++)
-                if (!strcmp(texts[i], texts[k]))
+                if (!strcmp(texts[i], texts[k]) && same_options(&a->arms[i], &a->arms[k]))
                     fail(st, "arms %s and %s are the same recipe", a->arms[k].name, a->arms[i].name);
         free(r);
     }

@@ -5,12 +5,17 @@
 #include "recipes/ablate/stats.h"
 #include "recipes/config/recipe.h"
 
-enum { ARMS = 32, ARM_SETS = 24, ARM_NAME = 96, SET_TEXT = 512, FOLDER = 1024 };
+enum { ARMS = 32, ARM_SETS = 24, ARM_NAME = 96, SET_TEXT = 512, FOLDER = 1024, ARM_OPTIONS = 4 };
 
 typedef struct Arm {
     char name[ARM_NAME];
     char sets[ARM_SETS][SET_TEXT]; /* "rl_reason.rewards.language=0" */
     int n;
+    /* Options of `r1 run` that change no bit of what comes out: "--memory=GB", "--threads=N", "--state" (a folder beside the
+     * run's). Where an arm has some, every run computes all of its units itself: units computed otherwise have the same
+     * identity, and linking them would show nothing. */
+    char options[ARM_OPTIONS][32];
+    int n_options;
 } Arm;
 
 typedef struct Ablation {
@@ -31,6 +36,8 @@ typedef struct Ablation {
 /* Splits at commas that stand outside of brackets, braces and quotes; returns the number of parts, -1 above max. */
 int arms_split(const char *text, char parts[][SET_TEXT], int max);
 
+/* A setting of the arm, KEY=VALUE, or, from "--" on, an option of its runs. */
+bool arm_add(Arm *arm, const char *text, Status *st);
 /* "NAME:KEY=V,KEY=V" (a part without '=' belongs to the value before it); NAME: alone is the recipe as it is. */
 bool arms_add(Ablation *a, const char *text, Status *st);
 /* "KEY=V1,V2": every arm so far once with each value; the first arm of a grid is named by its values. */
@@ -43,6 +50,8 @@ Recipe *arm_recipe(const Ablation *a, const Arm *arm, uint32_t seed, Status *st)
 /* Checks every arm's recipe, sets `until` where it is empty: the last stage that a setting names, else the recipe's
  * last. Fails when two arms are the same recipe. */
 bool arms_check(Ablation *a, Status *st);
+/* Whether an arm has options. */
+bool arms_with_options(const Ablation *a);
 /* OUT/ARM-sSEED. */
 void arm_folder(const Ablation *a, const Arm *arm, uint32_t seed, char out[FOLDER]);
 

@@ -206,8 +206,9 @@ static void arms_list(FILE *out, const Results *r)
         fputs("<tr><td>", out);
         html_text(out, a->arms[i].name);
         fputs("</td><td class='left mono'>", out);
-        if (!a->arms[i].n) fputs("<small>the recipe as it is</small>", out);
+        if (!a->arms[i].n && !a->arms[i].n_options) fputs("<small>the recipe as it is</small>", out);
         for (int k = 0; k < a->arms[i].n; k++) html_text(out, a->arms[i].sets[k]), fputs("<br>", out);
+        for (int k = 0; k < a->arms[i].n_options; k++) html_text(out, a->arms[i].options[k]), fputs("<br>", out);
         fputs("</td><td class='left'>", out);
         for (int s = 0; s < a->n_seeds; s++) {
             if (!r->runs[i][s].rows) {

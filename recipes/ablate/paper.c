@@ -52,9 +52,10 @@ static bool parse_test(Claim *c, const Node *n, Status *st)
         return false;
     const Node *within = node_get(n, "within");
     bool equal = !strcmp(expect, "equal");
-    t->expect = !strcmp(expect, "higher") ? 1 : !strcmp(expect, "lower") ? -1 : 0;
+    bool shown = !strcmp(expect, "shown");
+    t->expect = !strcmp(expect, "higher") ? 1 : !strcmp(expect, "lower") ? -1 : shown ? CLAIM_SHOWN : 0;
     t->within = within && within->text ? strtod(within->text, NULL) : 0;
-    if (!t->expect && !equal) return fail(st, "%s: expect is higher, lower or equal, not %s", n->where, expect);
+    if (!t->expect && !equal) return fail(st, "%s: expect is higher, lower, equal or shown, not %s", n->where, expect);
     return !within || equal ? true : fail(st, "%s: within belongs to expect: equal", n->where);
 }
 
@@ -83,7 +84,14 @@ static bool add_sets(char list[][SET_TEXT], int *n, const Node *sets, Status *st
     return true;
 }
 
-/* Arms are a mapping of names to lists of settings; without it there is one, called "run". Folders carry the claim's
+/* `model: {until: STAGE, set: [..]}` */
+static bool parse_model(Claim *c, const Node *model, Status *st)
+{
+    return !model || (take_text(model, "until", c->model.until, sizeof c->model.until, st) &&
+                      add_sets(c->model.sets, &c->model.n, node_get(model, "set"), st));
+}
+
+/* Arms are a mapping of names to lists of settings and options (arm_add); without it there is one, called "run". Folders carry the claim's
  * id. */
 static bool parse_arms(Claim *c, const Node *arms, Status *st)
 {
@@ -95,7 +103,11 @@ static bool parse_arms(Claim *c, const Node *arms, Status *st)
         a->n_arms = i + 1;
         a->arms[i] = (Arm){0};
         snprintf(a->arms[i].name, ARM_NAME, "%s", arms->items[i]->key);
-        if (!add_sets(a->arms[i].sets, &a->arms[i].n, arms->items[i], st)) return false;
+        for (int k = 0; k < arms->items[i]->n; k++) {
+            const char *text = arms->items[i]->items[k]->text;
+            if (!text) return fail(st, "%s: not a list of KEY=VALUE", arms->where);
+            if (!arm_add(&a->arms[i], text, st)) return false;
+        }
     }
     return true;
 }
@@ -115,8 +127,8 @@ static bool parse_tree(Claim *c, const Node *tree, Status *st)
     c->minutes = strtod(minutes, NULL);
     snprintf(a->recipe_file, sizeof a->recipe_file, "%s", recipe);
     const Node *tests = node_get(tree, "tests");
-    if (!parse_evals(c, node_get(tree, "evals"), st) || !parse_arms(c, node_get(tree, "arms"), st) ||
-        !add_sets(a->shared, &a->n_shared, node_get(tree, "set"), st))
+    if (!parse_evals(c, node_get(tree, "evals"), st) || !parse_model(c, node_get(tree, "model"), st) ||
+        !parse_arms(c, node_get(tree, "arms"), st) || !add_sets(a->shared, &a->n_shared, node_get(tree, "set"), st))
         return false;
     if (!tests || !tests->n) return fail(st, "%s: the claim has no tests", tree->where);
     for (int i = 0; i < tests->n; i++)
@@ -159,26 +171,27 @@ static int seed_folder(const Claim *c, const char *arm, int s, char out[FOLDER])
     return i;
 }
 
-/* The mean of a metric over the first or last WINDOW steps; NAN: not there. */
-static double window_mean(const char *folder, const char *unit, const char *key, bool last)
+/* A metric in the first or last WINDOW steps, step by step, into v; returns how many there are. */
+static int window_values(const char *folder, const char *unit, const char *key, bool last, double v[WINDOW])
 {
     Json *lines = run_read_lines(folder, "metrics.jsonl");
-    double values[WINDOW], sum = 0;
+    double values[WINDOW];
     int n = 0;
     for (size_t i = 0; i < json_count(lines); i++) {
         const Json *line = json_at(lines, i);
-        double v = strcmp(json_get_string(line, "stage", ""), unit) ? (double)NAN : json_get_number(line, key);
-        if (isnan(v) || (!last && n >= WINDOW)) continue;
-        values[n++ % WINDOW] = v;
+        double x = strcmp(json_get_string(line, "stage", ""), unit) ? (double)NAN : json_get_number(line, key);
+        if (isnan(x) || (!last && n >= WINDOW)) continue;
+        values[n++ % WINDOW] = x;
     }
     json_free(lines);
     int kept = n < WINDOW ? n : WINDOW;
-    for (int i = 0; i < kept; i++) sum += values[i];
-    return kept ? sum / kept : (double)NAN;
+    for (int i = 0; i < kept; i++) v[i] = values[(n - kept + i) % WINDOW];
+    return kept;
 }
 
-/* The weights of a unit as a number, 52 bits of their hash: equal ones are equal weights. NAN: not there. */
-static double weights_number(const char *folder, const char *unit)
+/* What the summary says of a unit: its seconds, or its weights as a number, 52 bits of their hash: equal ones are equal
+ * weights. NAN: not there. */
+static double summary_number(const char *folder, const char *unit, bool weights)
 {
     char path[FOLDER + 16], digits[14];
     Status ignored = {0};
@@ -188,28 +201,31 @@ static double weights_number(const char *folder, const char *unit)
     const Json *stages = json_get(summary, "stages");
     for (size_t i = 0; i < json_count(stages); i++) {
         const Json *entry = json_at(stages, i);
+        if (strcmp(json_get_string(entry, "name", ""), unit)) continue;
         snprintf(digits, sizeof digits, "%.13s", json_get_string(entry, "weights_sha256", ""));
-        if (!strcmp(json_get_string(entry, "name", ""), unit) && digits[0]) found = (double)strtoull(digits, NULL, 16);
+        if (!weights) found = json_get_number(entry, "seconds");
+        else if (digits[0]) found = (double)strtoull(digits, NULL, 16);
     }
     json_free(summary);
     return found;
 }
 
-/* The side's values under seed s, problem by problem; caller frees. NULL: not there. */
+/* The side's values under seed s, problem by problem (step by step); caller frees. NULL: not there. */
 static double *side_values(const Claim *c, const ClaimSide *side, int s, int *n)
 {
     char folder[FOLDER], evals[FOLDER + 16], file[128], key[64];
     seed_folder(c, side->arm, s, folder);
     snprintf(key, sizeof key, "%.*s", (int)strcspn(side->metric, "@"), side->metric);
     bool first = strstr(side->metric, "@first") != NULL, last = strstr(side->metric, "@last") != NULL;
-    bool weights = !strcmp(side->metric, "weights");
+    bool weights = !strcmp(side->metric, "weights"), seconds = !strcmp(side->metric, "seconds");
     double *v;
-    if (first || last || weights) {
-        v = malloc(sizeof *v);
+    if (first || last || weights || seconds) {
+        v = calloc(WINDOW, sizeof *v);
         CHECK(v);
         *n = 1;
-        v[0] = weights ? weights_number(folder, side->unit) : window_mean(folder, side->unit, key, last);
-        if (!isnan(v[0])) return v;
+        if (weights || seconds) v[0] = summary_number(folder, side->unit, weights);
+        else *n = window_values(folder, side->unit, key, last, v);
+        if (*n && !isnan(v[0])) return v;
         free(v);
         return NULL;
     }
@@ -248,6 +264,11 @@ static Compared measure_test(const Claim *c, const ClaimTest *t)
     return found;
 }
 
+static bool is_directed(const ClaimTest *t)
+{
+    return t->expect == 1 || t->expect == -1;
+}
+
 /* One number under one seed has no spread: nothing says how far another seed would lie. */
 static bool one_number(const Compared *c)
 {
@@ -265,14 +286,15 @@ bool claim_measure(Claim *c, Status *st)
                         claim_side_text(&c->tests[i].a, a), claim_side_text(&c->tests[i].b, b));
     }
     Compared directed[CLAIM_TESTS]; /* equality is no test of a difference: its interval is looked at as it is */
+    const ClaimTest *tests = c->tests;
     int n = 0;
     for (int i = 0; i < c->n_tests; i++) {
         if (one_number(&list[i])) list[i].p = 1;
-        if (c->tests[i].expect) directed[n++] = list[i];
+        if (is_directed(&tests[i])) directed[n++] = list[i];
     }
     stats_holm(directed, n);
     n = 0;
-    for (int i = 0; i < c->n_tests; i++) c->tests[i].found = c->tests[i].expect ? directed[n++] : list[i];
+    for (int i = 0; i < c->n_tests; i++) c->tests[i].found = is_directed(&tests[i]) ? directed[n++] : list[i];
     return true;
 }
 
@@ -280,6 +302,7 @@ bool claim_measure(Claim *c, Status *st)
 
 int claim_test_verdict(const ClaimTest *t)
 {
+    if (t->expect == CLAIM_SHOWN) return 1;
     if (t->expect) return (int)stats_verdict(&t->found) * t->expect;
     double within = t->within / claim_unit(t), low = t->found.low, high = t->found.high;
     if (low >= -within && high <= within) return 1;
@@ -289,6 +312,7 @@ int claim_test_verdict(const ClaimTest *t)
 const char *claim_test_text(const ClaimTest *t, char out[96])
 {
     int v = claim_test_verdict(t);
+    if (t->expect == CLAIM_SHOWN) return "shown";
     if (t->expect && one_number(&t->found)) snprintf(out, 96, "not resolved (one number of one seed)");
     if (t->expect) return one_number(&t->found) ? out : results_verdict(&t->found, out);
     snprintf(out, 96, "%s", v > 0 ? "equal" : v < 0 ? "different" : "not resolved");
@@ -296,9 +320,14 @@ const char *claim_test_text(const ClaimTest *t, char out[96])
     return out;
 }
 
+const char *claim_expectation(const ClaimTest *t)
+{
+    return t->expect == CLAIM_SHOWN ? "nothing" : t->expect > 0 ? "higher" : t->expect < 0 ? "lower" : "equal";
+}
+
 const char *claim_expected(const ClaimTest *t, char out[64])
 {
-    snprintf(out, 64, "%s", t->expect > 0 ? "higher" : t->expect < 0 ? "lower" : "equal");
+    snprintf(out, 64, "%s", claim_expectation(t));
     if (!t->expect && t->within > 0)
         snprintf(out, 64, "equal within %g%s", t->within, claim_unit(t) > 1 ? " points" : "");
     return out;
@@ -332,7 +361,7 @@ const char *claim_side_text(const ClaimSide *s, char out[256])
 
 double claim_unit(const ClaimTest *t)
 {
-    static const char *const numbers[] = {"length", "loss", "checks", "slips", "revisions", "weights"};
+    static const char *const numbers[] = {"length", "loss", "checks", "slips", "revisions", "weights", "seconds"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!strncmp(t->a.metric, numbers[i], strlen(numbers[i]))) return 1;
     return 100;

@@ -29,7 +29,7 @@ Json *claim_json(const Claim *c)
         Json *test = json_new_object(), *ci = json_new_array();
         json_set(test, "a", json_new_text(claim_side_text(&t->a, side)));
         json_set(test, "b", json_new_text(claim_side_text(&t->b, side)));
-        json_set(test, "expect", json_new_text(t->expect > 0 ? "higher" : t->expect < 0 ? "lower" : "equal"));
+        json_set(test, "expect", json_new_text(claim_expectation(t)));
         if (!t->expect) json_set(test, "within", json_new_number(t->within / claim_unit(t)));
         json_set(test, "difference", json_new_number(t->found.difference));
         json_append(ci, json_new_number(t->found.low));
@@ -39,6 +39,7 @@ Json *claim_json(const Claim *c)
         const char *verdict = stats_verdict_name(stats_verdict(&t->found));
         if (!t->expect)
             verdict = (const char *const[]){"different", "not resolved", "equal"}[claim_test_verdict(t) + 1];
+        if (t->expect == CLAIM_SHOWN) verdict = "shown";
         json_set(test, "verdict", json_new_text(verdict));
         json_append(tests, test);
     }

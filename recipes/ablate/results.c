@@ -231,6 +231,7 @@ Json *results_json(const Results *r)
         json_set(arm, "name", json_new_text(a->arms[i].name));
         for (int k = 0; k < a->n_shared; k++) json_append(settings, json_new_text(a->shared[k]));
         for (int k = 0; k < a->arms[i].n; k++) json_append(settings, json_new_text(a->arms[i].sets[k]));
+        for (int k = 0; k < a->arms[i].n_options; k++) json_append(settings, json_new_text(a->arms[i].options[k]));
         for (int s = 0; s < a->n_seeds; s++) json_append(runs, run_json(r, i, s, counts));
         json_set(arm, "settings", settings);
         json_set(arm, "runs", runs);

@@ -28,7 +28,7 @@ enum { RUNS = ARMS * STATS_SEEDS, PROBE_STEPS = 30, TAIL = 8192 };
 typedef struct ArmRun {
     const Arm *arm;
     uint32_t seed;
-    char folder[FOLDER], log[FOLDER + 16], seed_set[32], threads[16], reuse[2 * FOLDER];
+    char folder[FOLDER], log[FOLDER + 16], state[FOLDER + 16], seed_set[32], threads[16], reuse[2 * FOLDER];
 } ArmRun;
 
 typedef struct Board {
@@ -49,6 +49,21 @@ static void add_sets(Job *j, const Ablation *a, const Arm *arm)
     for (int i = 0; arm && i < arm->n; i++) job_arg(j, "--set"), job_arg(j, arm->sets[i]);
 }
 
+/* Its options, after the others: of two --threads the later holds. */
+static void add_options(Job *j, ArmRun *r)
+{
+    for (int i = 0; i < r->arm->n_options; i++) {
+        const char *option = r->arm->options[i], *equal = strchr(option, '=');
+        if (equal) {
+            job_arg(j, !strncmp(option, "--memory", 8) ? "--memory" : "--threads");
+            job_arg(j, equal + 1);
+        } else {
+            snprintf(r->state, sizeof r->state, "%s.state", r->folder);
+            job_arg(j, "--state"), job_arg(j, r->state);
+        }
+    }
+}
+
 static void run_command(Job *j, const Ablation *a, const ScheduleOptions *o, ArmRun *r, int threads)
 {
     snprintf(r->seed_set, sizeof r->seed_set, "seed=%u", r->seed);
@@ -58,9 +73,11 @@ static void run_command(Job *j, const Ablation *a, const ScheduleOptions *o, Arm
     job_arg(j, a->recipe_file);
     if (a->device) job_arg(j, "--device"), job_arg(j, a->device);
     add_sets(j, a, r->arm);
-    const char *const rest[] = {"--set",   r->seed_set, "--out",     r->folder,  "--only", o->only ? o->only : a->until,
-                                "--reuse", r->reuse,    "--threads", r->threads, "--quiet"};
+    const char *const rest[] = {"--set",     r->seed_set, "--out",  r->folder, "--only", o->only ? o->only : a->until,
+                                "--threads", r->threads,  "--quiet"};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) job_arg(j, rest[i]);
+    if (!arms_with_options(a)) job_arg(j, "--reuse"), job_arg(j, r->reuse);
+    add_options(j, r);
     if (o->logger) job_arg(j, "--log"), job_arg(j, o->logger);
     j->log = r->log;
 }

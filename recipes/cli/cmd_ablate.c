@@ -48,7 +48,9 @@ int cmd_ablate(int argc, char **argv)
     AblateOptions o = {0};
     const Option options[] = {
         {"--arm", "NAME:K=V[,K=V]", OPTION_TEXT, &unused, 0, 0,
-         "settings of the recipe under a name; may be repeated. Without --grid the first arm is the recipe as it is"},
+         "settings of the recipe under a name; may be repeated. Without --grid the first arm is the recipe as it is.\n"
+         "Also options that change no bit, --memory=GB, --threads=N, --state: then every run computes all of its "
+         "units"},
         {"--grid", "KEY=V1,V2..", OPTION_TEXT, &unused, 0, 0, "an arm for each value; repeated: every combination"},
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused, 0, 0, "changes a key in every arm; may be repeated"},
         {"--seeds", "N|a,b,c", OPTION_TEXT, &seeds, 0, 0, "so many from the recipe's own on, or these (default 3)"},

@@ -125,7 +125,8 @@ static bool run_one(Claim *c, const PaperArgs *a, Sharing *sharing, Status *st)
     ScheduleOptions schedule = a->schedule;
     char only[CLAIM_TEXT];
     schedule.only = stages_of(c, only);
-    if (!ablate_folder(a->out, st) || !schedule_run(&c->ablation, &schedule, sharing, &interrupted, st) ||
+    if (!ablate_folder(a->out, st) || !claim_model(c, &interrupted, st) ||
+        !schedule_run(&c->ablation, &schedule, sharing, &interrupted, st) ||
         !claim_evaluate(c, sharing, &interrupted, st) || !claim_measure(c, st))
         return false;
     Json *o = claim_json(c);
@@ -179,6 +180,7 @@ int cmd_paper(int argc, char **argv)
         {"--set", "KEY=VALUE", OPTION_TEXT, &unused, 0, 0, "changes a key in every run; may be repeated"},
         {"--jobs", "N", OPTION_INT, &a.schedule.jobs, 1, 1024, "runs at once (default: measured)"},
         {"--out", "DIR", OPTION_TEXT, &a.out, 0, 0, "default: runs/paper; what is there already is not run again"},
+        {"--reuse", "DIR", OPTION_TEXT, &a.schedule.reuse, 0, 0, "links units of the runs in DIR too"},
         {"--device", "NAME", OPTION_TEXT, &a.device, 0, 0, "of every run: cpu (default), gpu, .. (`r1 run --help`)"},
         {"--quiet", NULL, OPTION_FLAG, &a.schedule.quiet, 0, 0, "no live table"},
         {"--json", NULL, OPTION_FLAG, &a.json, 0, 0, "JSON instead of text"},

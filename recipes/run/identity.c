@@ -88,9 +88,22 @@ static bool add_parent(FILE *f, const Run *r, const char *what, const char *name
     return true;
 }
 
+/* Positions are no weights: two models of equal weights differ in how long their texts may be, and in what `extend` makes
+ * of them. */
+static void add_positions(FILE *f, const Recipe *recipe, const RecipeStage *s)
+{
+    for (; s->from[0] && recipe_stage_of(recipe, s->from); s = recipe_stage_of(recipe, s->from))
+        if (s->extend > 1) fprintf(f, "extended: %g\n", s->extend);
+    const RecipeModel *block = s->model == BLOCK_STUDENT ? &recipe->student : &recipe->model;
+    if (s->extend > 1) fprintf(f, "extended: %g\n", s->extend);
+    if (!s->from[0] && !block->from[0]) fprintf(f, "positions: %d\n", block->config.max_positions);
+}
+
 static bool add_model(FILE *f, const Run *r, const char *what, const char *from)
 {
-    if (!from[0] || !recipe_stage_of(r->recipe, from)) return true; /* a path: its file is an input of the run */
+    const RecipeStage *s = from[0] ? recipe_stage_of(r->recipe, from) : NULL;
+    if (!s) return true; /* a path: its file is an input of the run */
+    add_positions(f, r->recipe, s);
     return add_parent(f, r, what, from, false);
 }
 

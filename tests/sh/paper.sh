@@ -5,9 +5,9 @@ cd "$TEST_DIR"
 "$R1" paper >list
 [ "$(grep -c 'minutes)$' list)" -ge 11 ] && grep -q '^zero-gains' list
 
-# The stage that one of them adds is made short; all others together, as `r1 paper --all` runs them.
-claims=$(sed -n 's/^\([a-z0-9-]*\)  (about .*/\1/p' list | grep -v '^rl-after-distill$' | paste -sd, -)
-for one in "$claims" 'rl-after-distill --set student_rl.steps=4'; do
+# Stages that two of them add are made short; all others together, as `r1 paper --all` runs them.
+claims=$(sed -n 's/^\([a-z0-9-]*\)  (about .*/\1/p' list | grep -v -e '^rl-after-distill$' -e '^yarn-needle$' -e '^offload$' | paste -sd, -)
+for one in "$claims" 'rl-after-distill --set student_rl.steps=4' 'yarn-needle --set look.traces=64 --set longer.traces=32'; do
     # shellcheck disable=SC2086
     "$R1" paper $one --recipe micro --seeds 1 --out p --jobs 2 --set base.eval_every=0 --set zero.eval_every=0 \
         --set student_base.steps=10 >out 2>err || { tail -5 err; exit 1; }
@@ -27,12 +27,12 @@ def window(s, last):
     return mean(v[-10:] if last else v[:10])
 want = mean([window(s, True) - window(s, False) for s in (1,)])
 assert abs(claims["zero-length"]["tests"][0]["difference"] - want) < 1e-9
-assert claims["zero-length"]["tests"][0]["verdict"] == "not resolved"  # one number of one seed has no spread
+assert claims["zero-length"]["tests"][0]["verdict"] == "not resolved"
 for c in claims.values():
     assert c["verdict"] in ("reproduced", "not reproduced at this size", "not resolved"), c
     other = {"higher": "lower", "lower": "higher", "equal": "different"}
     verdicts, wants = [t["verdict"] for t in c["tests"]], [t["expect"] for t in c["tests"]]
-    verdict = "not reproduced at this size" if any(v == other[w] for v, w in zip(verdicts, wants)) else "reproduced" if verdicts == wants else "not resolved"
+    verdict = "not reproduced at this size" if any(v == other.get(w) for v, w in zip(verdicts, wants)) else "reproduced" if all(v in (w, "shown") for v, w in zip(verdicts, wants)) else "not resolved"
     assert c["verdict"] == verdict, c
     for t in c["tests"]:  # equality is the interval's, all of it inside or outside of what is allowed
         if t["expect"] != "equal": continue
@@ -50,6 +50,23 @@ assert len(values("vote-beats-likelihood.run-s1", "rl_reason.best", "best")) == 
 # base and zero of a seed are computed once for all claims that have the same
 reused = sum('"reused"' in json.dumps(s) for f in glob.glob("p/*/summary.json") for s in json.load(open(f))["stages"] if s["name"] == "base")
 assert reused >= 7, reused
+P
+# run options: one model exported for all arms, nothing linked from one arm to the other, experts read from disk, the same bits
+"$R1" paper offload --seeds 1 --out o --jobs 1 >out 2>err || { tail -5 err; exit 1; }
+python3 - <<'P'
+import json, os
+c = json.load(open("o/offload.json"))
+assert c["verdict"] == "reproduced" and [t["verdict"] for t in c["tests"]] == 3 * ["equal"] + 2 * ["shown"], c
+assert [t["expect"] for t in c["tests"]][3:] == 2 * ["nothing"]
+hashes = set()
+for arm in ("memory", "experts-on-disk", "moments-on-disk"):
+    stages = json.load(open(f"o/offload.{arm}-s1/summary.json"))["stages"]
+    assert not any("reused" in s for s in stages), arm
+    hashes.add(tuple(s["weights_sha256"] for s in stages))
+    read = any("disk" in json.loads(l) for l in open(f"o/offload.{arm}-s1/metrics.jsonl"))
+    assert read == (arm == "experts-on-disk"), arm
+assert len(hashes) == 1 and len(set(hashes.pop())) == 2, hashes  # both stages trained something
+assert os.path.isdir("o/offload.moments-on-disk-s1.state") and not os.path.exists("o/offload.memory-s1.state")
 P
 ! grep -qiE '<script|https?://' p/paper.html && grep -q 'id=.zero-gains' p/paper.html
 

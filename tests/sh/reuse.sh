@@ -38,6 +38,10 @@ done
 "$R1" run micro --out runs/e --until cold_start --set cold_start.traces=95 --reuse runs --quiet >/dev/null 2>&1
 [ "$(reused runs/e)" = 2 ]
 
+# positions are no weights, and yet a model of other positions is another one (YaRN extends them)
+"$R1" run micro --out runs/f --until cold_start --set model.max_position_embeddings=300 --reuse runs --quiet >/dev/null 2>&1
+[ "$(reused runs/f)" = 0 ]
+
 # two at once: the second waits for the units that the first is computing
 "$R1" run micro --out both/a --until cold_start --reuse both --quiet >/dev/null 2>&1 &
 first=$!

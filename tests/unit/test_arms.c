@@ -68,6 +68,26 @@ static void test_arm(void **state)
     free(a);
 }
 
+/* Options of the runs stand beside settings; arms that differ in them alone are two. */
+static void test_options(void **state)
+{
+    (void)state;
+    Ablation *a = fresh();
+    Status st = {0};
+    assert_true(arms_add(a, "memory:", &st));
+    assert_false(arms_with_options(a));
+    assert_true(arms_add(a, "disk:--memory=0.2,zero.lr=1e-4,--state", &st) && arms_add(a, "slow:--threads=1", &st));
+    assert_true(arms_with_options(a) && a->arms[1].n == 1 && a->arms[1].n_options == 2);
+    assert_string_equal(a->arms[1].sets[0], "zero.lr=1e-4");
+    assert_string_equal(a->arms[1].options[0], "--memory=0.2");
+    assert_string_equal(a->arms[1].options[1], "--state");
+    assert_true(arms_seeds(a, "1", 0, &st) && arms_check(a, &st));
+    assert_true(arms_add(a, "slow again:--threads=1", &st));
+    assert_false(arms_check(a, &st));
+    assert_non_null(strstr(st.text, "arms slow and slow-again are the same recipe"));
+    free(a);
+}
+
 static void refuse(bool (*take)(Ablation *a, const char *text, Status *st), const char *text, const char *part)
 {
     Ablation *a = fresh();
@@ -92,6 +112,9 @@ static void test_refused(void **state)
     refuse(arms_add, "../up:zero.lr=2", "an arm needs a name");
     refuse(arms_add, "x:lr", "'lr' is no KEY=VALUE");
     refuse(arms_add, "x:seed=3", "name seeds with --seeds");
+    refuse(arms_add, "x:--precision=bf16", "'--precision=bf16' is no option that an arm can have");
+    refuse(arms_add, "x:--memory=much", "is no option");
+    refuse(arms_add, "x:--state=dir", "is no option");
     refuse(arms_grid, "zero.lr=1", "with 2 to");
     refuse(arms_grid, "zero.lr", "with 2 to");
     refuse(seeds, "0", "from 1 to");
@@ -103,6 +126,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_split), cmocka_unit_test(test_grid),
-                                       cmocka_unit_test(test_arm), cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_arm), cmocka_unit_test(test_options),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
