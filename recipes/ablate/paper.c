@@ -91,8 +91,8 @@ static bool parse_model(Claim *c, const Node *model, Status *st)
                       add_sets(c->model.sets, &c->model.n, node_get(model, "set"), st));
 }
 
-/* Arms are a mapping of names to lists of settings and options (arm_add); without it there is one, called "run". Folders carry the claim's
- * id. */
+/* Arms are a mapping of names to lists of settings and options (arm_add); without it there is one, called "run".
+ * Folders carry the claim's id. */
 static bool parse_arms(Claim *c, const Node *arms, Status *st)
 {
     Ablation *a = &c->ablation;

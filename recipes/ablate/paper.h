@@ -11,9 +11,9 @@
 enum { CLAIMS = 64, CLAIM_TESTS = 6, CLAIM_EVALS = 8, CLAIM_TEXT = 600, CLAIM_SHOWN = 2 };
 
 /* One side of a test: "[ARM/]STAGE METRIC", the evaluation of a stage; "[ARM/]STAGE.EVAL METRIC", another evaluation of
- * it (`evals`); "[ARM/]STAGE KEY@first", "KEY@last": a number of the stage's metrics in its first or last 10 steps, whose
- * spread stands for the problems'; "[ARM/]STAGE seconds": what the stage took; or "[ARM/]STAGE weights": the weights as such, of which only
- * `equal` can be expected. */
+ * it (`evals`); "[ARM/]STAGE KEY@first", "KEY@last": a number of the stage's metrics in its first or last 10 steps,
+ * whose spread stands for the problems'; "[ARM/]STAGE seconds": what the stage took; or "[ARM/]STAGE weights": the
+ * weights as such, of which only `equal` can be expected. */
 typedef struct ClaimSide {
     char arm[ARM_NAME], unit[96], metric[64];
 } ClaimSide;
