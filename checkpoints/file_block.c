@@ -97,6 +97,13 @@ FileBlock *file_block_open(const char *folder, size_t bytes, size_t most, Status
     return NULL;
 }
 
+size_t file_block_most(void)
+{
+    const char *given = getenv("R1_RESIDENT");
+    long long bytes = given ? atoll(given) : 0;
+    return bytes > 0 ? (size_t)bytes : (size_t)1 << 28;
+}
+
 void file_block_close(FileBlock *b)
 {
     if (!b) return;

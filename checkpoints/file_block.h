@@ -13,6 +13,8 @@ typedef struct FileBlock FileBlock;
 /* `bytes` zeros. The space is reserved in `folder` at once, so that a full disk is a sentence here. A page that the disk
  * cannot give back later ends the process (SIGBUS). */
 FileBlock *file_block_open(const char *folder, size_t bytes, size_t most, Status *st);
+/* 256 MB, what `most` is unless one knows better; R1_RESIDENT (bytes) makes it small, for tests. */
+size_t file_block_most(void);
 void file_block_close(FileBlock *b);
 void *file_block_memory(FileBlock *b);
 

@@ -129,6 +129,11 @@ static void open_gradients(Policy *p)
     p->g = weights_view_gradients(&p->config, &p->engine.table, p->grads);
 }
 
+void policy_gradients_open(Policy *p)
+{
+    if (!p->grads) open_gradients(p);
+}
+
 void policy_train_open(Policy *p)
 {
     if (p->grads) return;

@@ -45,6 +45,8 @@ void policy_free(Policy *p);
 /* Gradient and moment blocks, zeroed (kept when there already; no moments where a store has them). What is trained is
  * decided before (params_select.h, on p->engine.table): all of it, unless something else was said. */
 void policy_train_open(Policy *p);
+/* The gradient block alone, for who wants gradients and makes no update. */
+void policy_gradients_open(Policy *p);
 /* Training goes on: takes over blocks of moments, as they are stored, and of the reference (plain f32) on the host
  * (memory_block; NULL: none). */
 void policy_resume(Policy *p, void *m, void *v, float *reference);

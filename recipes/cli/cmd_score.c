@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/file_block.h"
 #include "core/base/check.h"
 #include "data/json.h"
 #include "core/batches.h"
@@ -146,14 +147,34 @@ static bool read_weights(const ScoreArgs *a, OpenModel *m, const BatchBuilder *b
         m->machine.options.chunk = placing_chunk(&m->machine);
         bytes = plan_beside_weights(&m->machine, &work, st);
     }
+    size_t kept = 0, gradients = m->file->table.total * sizeof(float);
     if (a->aux || (a->parts & (SCORE_HIDDEN | SCORE_ROUTER | SCORE_GRAD)))
-        bytes += (size_t)N * ((size_t)m->file->config.C + (size_t)m->file->config.E) * (size_t)m->file->config.L *
-                 sizeof(float);
-    if (st->failed || !open_model_weights(m, bytes, st)) return false;
-    return !m->placing.pool || !(a->parts & SCORE_GRAD) ||
-           fail(st,
-                "--with grad needs all weights and as much for gradients in memory; %s does not fit: raise --memory",
-                a->model);
+        kept = (size_t)N * ((size_t)m->file->config.C + (size_t)m->file->config.E) * (size_t)m->file->config.L *
+               sizeof(float);
+    if (st->failed) return false;
+    if (!(a->parts & SCORE_GRAD) || placing_fits(&m->machine, m->file, bytes + kept + gradients))
+        return open_model_weights(m, bytes + kept, st);
+    work.trains = true;
+    m->machine.options.chunk = placing_chunk(&m->machine);
+    bytes = plan_beside_weights(&m->machine, &work, st) + kept + file_block_most();
+    if (st->failed || !open_model_placed(m, bytes, st)) return false;
+    m->policy->engine.keep_bytes = 0; /* every layer is computed again in backward */
+    return true;
+}
+
+/* Room for the gradients of a placed model in a file beside --out: each is finished when backward leaves its part. */
+static FileBlock *rest_gradients(const ScoreArgs *a, OpenModel *m, Status *st)
+{
+    const char *slash = strrchr(a->out, '/');
+    char folder[4096];
+    size_t bytes = m->policy->engine.table.state_total * sizeof(float);
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - a->out) + 1 : 1, slash ? a->out : ".");
+    FileBlock *block = file_block_open(folder, bytes, file_block_most(), st);
+    if (!block) return NULL;
+    fprintf(stderr, "r1 score: gradients, %.3g GB, rest in %s until they are in %s\n", (double)bytes / 1e9, folder,
+            a->out);
+    m->policy->lent = file_block_memory(block);
+    return block;
 }
 
 /* Log-probs of all predictions, the tape of the forward (in the arena), values of the balance losses. */
@@ -185,7 +206,7 @@ static void gradients(const ScoreArgs *a, OpenModel *m, const BatchBuilder *batc
                       .loss = &loss,
                       .balance = a->aux ? &a->balance : NULL};
     TrainOut out;
-    policy_train_open(m->policy);
+    policy_gradients_open(m->policy);
     train_gradients(&m->policy->engine, &m->policy->w, &m->policy->g, &task, &out);
     free(weight);
 }
@@ -239,6 +260,7 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
 {
     BatchBuilder batch = {0};
     PlanWork work;
+    FileBlock *rest = NULL;
     ScoreResult r = {.policy = m->policy, .batch = &batch, .parts = a->parts, .balance = a->aux ? &a->balance : NULL};
     bool ok = open_model_speaks(m, a->model, st) && (!a->aux || balance_validate(&a->balance, &m->file->config, st)) &&
               read_batch(a, m, &batch, st) && read_weights(a, m, &batch, &work, st);
@@ -254,13 +276,16 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
     }
     if (ok && a->out) {
         ok = score_file_forward(&r, st);
-        if (ok && (a->parts & SCORE_GRAD)) {
+        bool wanted = a->parts & SCORE_GRAD;
+        if (ok && wanted && m->placing.pool) ok = (rest = rest_gradients(a, m, st)) != NULL;
+        if (ok && wanted) {
             gradients(a, m, &batch);
-            ok = score_file_gradients(&r, st);
+            ok = keeper_fault(m->policy->w.keeper, st) && score_file_gradients(&r, st);
         }
         ok = score_file_close(&r, ok, st);
     }
     if (ok) ok = m->machine.ops->fault(m->machine.backend, st);
+    file_block_close(rest);
     batch_free(&batch);
     free(r.lp);
     return ok;

@@ -34,7 +34,7 @@ bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, St
     return false;
 }
 
-static bool open_placed(OpenModel *m, size_t work, Status *st)
+bool open_model_placed(OpenModel *m, size_t work, Status *st)
 {
     char line[512];
     PlacingPlan plan;
@@ -47,7 +47,7 @@ static bool open_placed(OpenModel *m, size_t work, Status *st)
 
 bool open_model_weights(OpenModel *m, size_t work, Status *st)
 {
-    if (!m->file->weights && !placing_fits(&m->machine, m->file, work)) return open_placed(m, work, st);
+    if (!m->file->weights && !placing_fits(&m->machine, m->file, work)) return open_model_placed(m, work, st);
     if (!model_read_weights(m->file, st) || !model_finite(m->file, st)) return false;
     m->policy = policy_new(machine_engine(&m->machine), &m->file->config, 0, m->file->weights);
     m->file->weights = NULL;

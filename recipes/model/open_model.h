@@ -32,6 +32,8 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
  * not fit into the budget then stay on disk as far as they must, which is said on standard error. */
 bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 bool open_model_weights(OpenModel *m, size_t work, Status *st);
+/* Places them in any case. */
+bool open_model_placed(OpenModel *m, size_t work, Status *st);
 void open_model_close(OpenModel *m);
 
 /* The precision in which a checkpoint was trained: as the file says, in files of version 0.1 as its recipe says. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Models that only compute forward beside a policy, a teacher and reward models, and whose weights rest in their files where they do not
 # fit: r1 run gives the weights of one with everything in memory. A teacher that samples for a student, a teacher and judges that are
-# read, with the policy in memory and on disk.
+# read, with the policy in memory and on disk. And gradients of all weights of a model of which neither weights nor gradients fit.
 set -eu
 . tests/lib.sh
 export OMP_WAIT_POLICY=passive
@@ -112,5 +112,27 @@ for precision in f32 bf16; do
             gb=0.$(printf %03d $mb)
             rests teacher.h5 $recipe --precision $precision
         done
+    done
+done
+
+# Gradients rest in a file without a name while they are computed; the file that is written is the one of a run in memory.
+echo '{"ids": [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5]}' >ids
+score() { "$R1" score base/base --ids ids --threads 1 --aux expert=0.1 --with logprobs,hidden,router,grad "$@"; }
+for precision in f32 bf16; do
+    score --precision $precision --memory 4 --out all.st >all.txt 2>"$said" || complain 'gradients in memory'
+    for more in 0 0.008; do
+        for try in 1 2 3 4 5; do
+            gb=$(R1_RESIDENT=4000000 score --precision $precision --memory 0.001 --out some.st 2>&1 | sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p')
+            gb=$(awk -v gb="${gb:-0}" -v more=$more 'BEGIN { printf "%.3f", gb + more }')
+            code=0
+            R1_RESIDENT=4000000 R1_STRICT=1 R1_RING=2 score --precision $precision --memory "$gb" --out some.st >some.txt 2>"$said" || code=$?
+            grep -q 'is the least' "$said" || break
+        done
+        [ $code = 0 ] || complain "gradients with --memory $gb: exit code $code"
+        expect_says 'stay on disk'
+        expect_says 'gradients, .* GB, rest in'
+        cmp all.txt some.txt
+        cmp all.st some.st
+        [ -z "$(find . -name 'weights.tmp*')" ] || complain 'a temporary file stays'
     done
 done

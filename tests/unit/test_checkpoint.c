@@ -16,6 +16,7 @@
 #include "checkpoints/h5.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
+#include "checkpoints/seal.h"
 #include "core/params_select.h"
 #include "tests/unit/scratch.h"
 
@@ -463,12 +464,73 @@ static void test_weights_sha256(void **state)
     assert_string_not_equal(got, want);
 }
 
+/* The file of a partly trained model as it was written before /reference held what has a Param.state: all of the model. */
+static void write_older(const char *path, const ParamTable *t, const uint8_t *chosen)
+{
+    Status st = {0};
+    char layout[65], name[128];
+    CheckpointMeta meta = {.stage = "rl_reason"};
+    assert_true(checkpoint_save(scratch_path("now.h5"), &config, t, block[0], NULL, NULL, NULL, &meta, &st));
+    H5Reader *now = h5_open(scratch_path("now.h5"), "now.h5", &st);
+    size_t length;
+    char *text = h5_read_bytes(now, "meta/config_json", &length);
+    assert_true(text && h5_read_attr_text(now, "/", "layout_sha256", layout, sizeof layout));
+    h5_reader_close(now);
+    H5Writer *w = h5_create(path, path, SEAL, &st);
+    h5_attr_text(w, "/", "format", format_name);
+    h5_attr(w, "/", "format_version", H5_I32, &(int32_t){FORMAT_VERSION});
+    h5_attr_text(w, "/", "layout_sha256", layout);
+    h5_write_bytes(w, "meta/config_json", text, length);
+    for (int i = 0; i < t->n; i++) {
+        const Param *p = &t->params[i];
+        snprintf(name, sizeof name, "model/%s", p->name);
+        h5_write(w, name, H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, block[0] + p->offset);
+    }
+    h5_write(w, "optim/chosen", H5_U8, 1, (uint64_t[]){(uint64_t)t->n}, chosen);
+    h5_write(w, "optim/m", H5_F32, 1, (uint64_t[]){t->state_total}, block[1]);
+    h5_write(w, "optim/v", H5_F32, 1, (uint64_t[]){t->state_total}, block[2]);
+    h5_write(w, "reference", H5_F32, 1, (uint64_t[]){t->total}, block[3]);
+    h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
+    assert_true(h5_close(w, &st) && seal_write(path, path, &(Pieces){0}, &st));
+    free(text);
+}
+
+/* Its reference is gathered: each value where its Param.state says, as a file of today has it. */
+static void test_older_reference(void **state)
+{
+    (void)state;
+    Status st = {0};
+    ParamTable t = params_build(&config);
+    const char *patterns[] = {"self_attn", "layers.1.mlp.experts.2.*", "lm_head"};
+    assert_int_equal(params_select(&t, patterns, 3), -1);
+    assert_true(t.state_total < t.total);
+    uint8_t *chosen = calloc((size_t)t.n, 1);
+    for (int i = 0; i < t.n; i++) chosen[i] = t.params[i].chosen;
+    write_older(scratch_path("older.h5"), &t, chosen);
+    Checkpoint *c = checkpoint_load(scratch_path("older.h5"), CHECKPOINT_ALL, &st);
+    if (!c) fail_msg("%s", st.text);
+    assert_int_equal(c->table.state_total, t.state_total);
+    int moved = 0;
+    for (int i = 0; i < t.n; i++) {
+        const Param *p = &t.params[i];
+        assert_int_equal(c->table.params[i].state, p->state);
+        if (p->state == SIZE_MAX) continue;
+        moved += p->state != p->offset;
+        assert_memory_equal(c->reference + p->state, block[3] + p->offset, p->count * sizeof(float));
+    }
+    assert_true(moved > 10);
+    checkpoint_free(c);
+    free(chosen);
+    params_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_stored_moments),
         cmocka_unit_test(test_base),
+        cmocka_unit_test(test_older_reference),
         cmocka_unit_test(test_absent_parts),
         cmocka_unit_test(test_scalar_head),
         cmocka_unit_test(test_flipped_bytes),
