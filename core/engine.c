@@ -35,9 +35,10 @@ void engine_reach(Engine *e, int positions)
 {
     if (positions <= e->rope.positions) return;
     const Device *d = &e->ops->device;
-    int reach = e->rope.positions ? 2 * e->rope.positions : 256;
+    int reach = 256; /* a power of two, whatever was asked for before: `r1 plan` counts it */
+    while (reach < positions) reach *= 2;
     drop_angles(e);
-    e->rope = rope_table_build(e->config, positions > reach ? positions : reach);
+    e->rope = rope_table_build(e->config, reach);
     if (d->host) return;
     RopeTable host = e->rope;
     size_t n = (size_t)host.positions * (size_t)host.half;

@@ -66,12 +66,10 @@ static void backend_close(Backend *b)
 {
     if (!b) return;
     cublas_close(b);
-    if (b->stream) {
-        gpu_recordings_free(b);
-        gpu_free(b, b->scratch);
-        gpu_free(b, b->table);
-        cudaStreamDestroy(b->stream);
-    }
+    gpu_recordings_free(b);
+    gpu_free(b, b->scratch);
+    gpu_free(b, b->table);
+    if (b->stream) cudaStreamDestroy(b->stream);
     free(b->ops);
     free(b);
 }
@@ -197,11 +195,12 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
     b->driver = gpu_driver_calls(st);
     b->ops = calloc(1, sizeof(Ops));
     if (!b->driver) return false;
-    if (!b->ops || cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess)
+    if (!b->ops || (!o->counts && cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess))
         return fail(st, "GPU %d: no memory for a stream", o->device);
     fill_table(b->ops);
+    if (o->counts) b->ops->device.note = NULL, b->ops->device.replay = NULL, b->ops->device.recorded = NULL;
     if (b->use != CUBLAS_NEVER && !cublas_open(b, st)) return false;
-    b->rows_independent = b->use != CUBLAS_ALWAYS && (!b->mma || gpu_self_test(b));
+    b->rows_independent = b->use != CUBLAS_ALWAYS && (!b->mma || o->counts || gpu_self_test(b));
     name_machine(b, &d);
     return true;
 }
@@ -228,6 +227,11 @@ static void plugin_emulate(const char *schedule, const char *streams, bool forei
     emu_streams(*streams == 'r' ? EMU_RANDOM : *streams == 'l' ? EMU_LAZY : EMU_EAGER, 1);
     emu_foreign(foreign);
 }
+
+static size_t plugin_peak(void)
+{
+    return emu_counters(0).peak;
+}
 #endif
 
 const GpuPlugin *r1_gpu_plugin(void)
@@ -247,6 +251,7 @@ const GpuPlugin *r1_gpu_plugin(void)
 #if defined(R1_EMULATED)
         .emulate = plugin_emulate,
         .reports = emu_reports,
+        .peak = plugin_peak,
 #endif
     };
     return &plugin;

@@ -47,7 +47,7 @@ int cublas_version(const Backend *b)
 {
     const Cublas *c = b->cublas;
     int version = 0;
-    return c && !c->calls.get_version(c->handle, &version) ? version : 0;
+    return c && c->handle && !c->calls.get_version(c->handle, &version) ? version : 0;
 }
 
 bool cublas_open(Backend *b, Status *st)
@@ -55,9 +55,10 @@ bool cublas_open(Backend *b, Status *st)
     Cublas *c = calloc(1, sizeof *c);
     b->cublas = c;
     if (!c) return fail(st, "cuBLAS: out of memory");
-    if (!find_calls(&c->calls, st)) return false;
     c->workspace = gpu_alloc(b, WORKSPACE);
     if (!c->workspace) return fail(st, "cuBLAS: no %d MB of device memory for its workspace", WORKSPACE >> 20);
+    if (!b->stream) return true;
+    if (!find_calls(&c->calls, st)) return false;
     if (c->calls.create(&c->handle) || c->calls.set_stream(c->handle, b->stream) ||
         c->calls.set_workspace(c->handle, c->workspace, WORKSPACE) ||
         c->calls.set_math_mode(c->handle, CUBLAS_NO_REDUCED_SUMS))
@@ -79,7 +80,7 @@ void cublas_close(Backend *b)
 bool gemm_cublas(Backend *b, GemmForm form, GemmCall g)
 {
     if (g.offsets || g.bias) return false;
-    if (g.M <= 0 || g.N <= 0 || g.K <= 0 || !gemm_operands(b, form, &g)) return true;
+    if (g.M <= 0 || g.N <= 0 || g.K <= 0 || !gemm_operands(b, form, &g) || !b->stream) return true;
     const Cublas *c = b->cublas;
     float one = 1.0f, beta = form == GEMM_TN || g.add ? 1.0f : 0.0f;
     int wrong = c->calls.gemm_batched(

@@ -5,12 +5,14 @@
 
 #include "core/ops/ops.h"
 
-enum { R1_GPU_ABI = 3 };
+enum { R1_GPU_ABI = 4 };
 
 typedef struct GpuOptions {
     int device;
     DType dtype;        /* of a model's matrices and of its layers' interior */
     const char *matmul; /* f32: NULL or "native", the CPU's bits. bf16: "widen", the CPU's bits of that form */
+    bool counts;        /* memory is counted and none is taken, nothing is computed, and what is downloaded is zeros:
+                         * ops->bytes is then the most that was held at once (`r1 plan`) */
 } GpuOptions;
 
 typedef struct GpuDevice {
@@ -36,9 +38,11 @@ typedef struct GpuPlugin {
     /* How many times recorded calls were issued again (Device.replay). */
     long (*replays)(const Backend *b);
     /* For tests of an emulated plugin, NULL on a card (gpu/emu/control.h). schedule: "forward", "reverse", "seed:N"; streams:
-     * "eager", "lazy", "random:N"; foreign: kernels may be given the process's own memory. reports: faults found so far. */
+     * "eager", "lazy", "random:N"; foreign: kernels may be given the process's own memory. reports: faults found so far;
+     * peak: the most bytes of the first device that were in use at once. */
     void (*emulate)(const char *schedule, const char *streams, bool foreign);
     int (*reports)(void);
+    size_t (*peak)(void);
 } GpuPlugin;
 
 __attribute__((visibility("default"))) const GpuPlugin *r1_gpu_plugin(void);

@@ -32,8 +32,9 @@ struct Backend {
     struct Cublas *cublas;
     MmaTile mma_tile;
     bool rows_independent; /* by construction, or as gpu_self_test found */
-    cudaStream_t stream;
-    void *scratch; /* of the op that runs */
+    cudaStream_t stream;   /* NULL: nothing is launched and nothing copied, memory is counted (GpuOptions.counts) */
+    size_t used, peak;     /* bytes, of those that are counted */
+    void *scratch;         /* of the op that runs */
     size_t scratch_bytes;
     void *table; /* of addresses of an op's matrices */
     size_t table_bytes;

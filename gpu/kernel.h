@@ -1,5 +1,6 @@
 /* The language of gpu/kernels: CUDA C++17 under nvcc, and the same sources under gpu/emu on the CPU. Besides CUDA's own words:
- *   LAUNCH(kernel, grid, block, shared, stream, arguments...)   ALLOW_SHARED(kernel, bytes): more than 48 KB of dynamic memory
+ *   LAUNCH(kernel, grid, block, shared, stream, arguments...): nothing where stream is NULL (internal.h)
+ *   ALLOW_SHARED(kernel, bytes): more than 48 KB of dynamic memory
  *   SMEM(type, name, [dims])   DSMEM(type, name)                static and dynamic shared memory
  *   shuffle_xor4   pack_bf16   mma16816   load_matrix4(_trans)   copy_async16, _commit, _wait<LEFT>
  *
@@ -16,7 +17,7 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-#define LAUNCH(kernel, grid, block, shared, stream, ...) (kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
+#define START(kernel, grid, block, shared, stream, ...) (kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
 #define ALLOW_SHARED(kernel, bytes)                                                                                    \
     cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))
 #define SMEM(type, name, dims) __shared__ __align__(16) type name dims
@@ -83,6 +84,11 @@ template <int LEFT> static __device__ __forceinline__ void copy_async_wait()
 #else
 #include "gpu/emu/emu.h"
 #endif
+
+#define LAUNCH(kernel, grid, block, shared, stream, ...)                                                               \
+    do {                                                                                                               \
+        if (stream) START(kernel, grid, block, shared, stream, __VA_ARGS__);                                           \
+    } while (0)
 
 #define DEVICE static __device__ __forceinline__
 

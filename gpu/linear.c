@@ -25,9 +25,9 @@ static MatrixList list_of(Backend *b, const Mat *w, int E)
     }
     void **table = malloc((size_t)E * sizeof *table), **there = gpu_table(b, (size_t)E * sizeof *table);
     for (int e = 0; table && e < E; e++) table[e] = w[e].p;
-    if (table && there) /* read at the call: the memory is pageable */
+    if (table && there && b->stream) /* read at the call: the memory is pageable */
         cudaMemcpyAsync(there, table, (size_t)E * sizeof *table, cudaMemcpyHostToDevice, b->stream);
-    else fail(&b->fault, "GPU backend: no memory for the addresses of %d experts", E);
+    else if (!table || !there) fail(&b->fault, "GPU backend: no memory for the addresses of %d experts", E);
     free(table);
     list.table = there;
     return list;

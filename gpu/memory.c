@@ -29,7 +29,15 @@ typedef struct Range {
     struct Range *next;
 } Range;
 
-enum { GROW_LEAST = 4 << 20, DRIVER_VERSION = 12000 };
+enum { GROW_LEAST = 4 << 20, SCRATCH_LEAST = 1 << 16, BLOCK_STEP = 512, DRIVER_VERSION = 12000 };
+
+/* What is held for `bytes` that are used: a multiple of `least`, or of that times a power of two, and at most an eighth
+ * more. What was asked for before has no part in it, so that what is counted before a run is what the run takes. */
+static size_t held(size_t bytes, size_t least)
+{
+    while (bytes / least >= 16) least *= 2;
+    return ceil_div(bytes, least) * least;
+}
 
 static void *driver_call(const char *name)
 {
@@ -61,20 +69,41 @@ const struct DriverCalls *gpu_driver_calls(Status *st)
     return &calls;
 }
 
+static void count(Backend *b, size_t bytes)
+{
+    b->used += bytes;
+    if (b->used > b->peak) b->peak = b->used;
+}
+
+/* Addresses without memory. */
+static void *counted_block(Backend *b, size_t bytes)
+{
+    void *p = gpu_range_open(b, bytes);
+    if (!p) return NULL;
+    size_t charged = ceil_div(bytes, BLOCK_STEP) * BLOCK_STEP;
+    b->ranges->mapped = charged;
+    count(b, charged);
+    return p;
+}
+
 void *gpu_alloc(Backend *b, size_t bytes)
 {
     void *p = NULL;
+    if (!b->stream) return counted_block(b, bytes ? bytes : 1);
     if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
         cudaGetLastError(); /* the caller says so */
         return NULL;
     }
-    (void)b;
     return p;
 }
 
 void gpu_free(Backend *b, void *p)
 {
     if (!p) return;
+    if (!b->stream) {
+        gpu_range_close(b, p, 0);
+        return;
+    }
     gpu_recordings_drop(b);
     cudaStreamSynchronize(b->stream);
     cudaFree(p);
@@ -88,7 +117,7 @@ static void *grown(Backend *b, void **block, size_t *size, size_t bytes)
         return *block;
     }
     gpu_free(b, *block);
-    *size = bytes + bytes / 4;
+    *size = held(bytes, SCRATCH_LEAST);
     *block = gpu_alloc(b, *size);
     if (!*block) *size = 0, fail(&b->fault, "GPU backend: no %zu bytes of device memory for scratch", bytes);
     return *block;
@@ -148,6 +177,11 @@ void *gpu_range_open(Backend *b, size_t bytes)
 /* Memory for [mapped, mapped + bytes). */
 static bool grow(Backend *b, Range *r, size_t bytes)
 {
+    if (!b->stream) {
+        r->mapped += bytes;
+        count(b, bytes);
+        return true;
+    }
     CUmemAllocationProp prop = memory_of(b);
     CUmemGenericAllocationHandle handle;
     CUmemAccessDesc desc = {prop.location, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
@@ -166,9 +200,7 @@ bool gpu_range_use(Backend *b, void *range, size_t upto)
     if (upto <= r->mapped) return true;
     if (upto > r->bytes) return false;
     size_t step = granularity(b), least = ceil_div(upto - r->mapped, step) * step,
-           more = ceil_div(GROW_LEAST, step) * step;
-    if (more < r->mapped / 8) more = r->mapped / 8 / step * step;
-    if (more < least) more = least;
+           more = held(upto, ceil_div(GROW_LEAST, step) * step) - r->mapped;
     if (more > r->bytes - r->mapped) more = r->bytes - r->mapped;
     return grow(b, r, more) || grow(b, r, least);
 }
@@ -179,8 +211,9 @@ void gpu_range_close(Backend *b, void *range, size_t bytes)
     if (!range) return;
     Range *r = find_range(b, range), **link = &b->ranges;
     gpu_recordings_drop(b);
-    cudaStreamSynchronize(b->stream);
-    if (r->mapped) b->driver->unmap(r->at, r->mapped);
+    if (b->stream) cudaStreamSynchronize(b->stream);
+    if (!b->stream) b->used -= r->mapped;
+    else if (r->mapped) b->driver->unmap(r->at, r->mapped);
     b->driver->address_free(r->at, r->bytes);
     while (*link != r) link = &(*link)->next;
     *link = r->next;
@@ -189,6 +222,7 @@ void gpu_range_close(Backend *b, void *range, size_t bytes)
 
 size_t gpu_bytes(const Backend *b)
 {
+    if (!b->stream) return b->peak;
     size_t total = b->scratch_bytes + b->table_bytes;
     for (const Range *r = b->ranges; r; r = r->next) total += r->mapped;
     return total;
@@ -196,23 +230,27 @@ size_t gpu_bytes(const Backend *b)
 
 void gpu_upload(Backend *b, void *to, const void *from, size_t bytes)
 {
-    if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, b->stream);
+    if (bytes && b->stream) cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, b->stream);
 }
 
 void gpu_download(Backend *b, void *to, const void *from, size_t bytes)
 {
+    if (!b->stream) {
+        memset(to, 0, bytes);
+        return;
+    }
     if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, b->stream);
     cudaStreamSynchronize(b->stream);
 }
 
 void gpu_move(Backend *b, void *to, const void *from, size_t bytes)
 {
-    if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, b->stream);
+    if (bytes && b->stream) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, b->stream);
 }
 
 void gpu_wait(Backend *b)
 {
-    cudaStreamSynchronize(b->stream);
+    if (b->stream) cudaStreamSynchronize(b->stream);
 }
 
 #if defined(R1_EMULATED)

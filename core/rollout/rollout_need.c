@@ -19,16 +19,23 @@ RolloutNeed rollout_need(const RolloutSize *s)
                          .started = started};
 }
 
+/* nseq 0: a decode step, whose samples are drawn. */
 static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nseq, const RolloutSize *s)
 {
     EngineMark mark = engine_mark(e);
+    size_t drawn = nseq ? 0 : (size_t)n;
+    int32_t *ids = arena_ints(&e->arena, drawn);
+    float *lp = arena_floats(&e->arena, drawn);
+    const float *u = engine_upload(e, arena_floats(&e->host, drawn), drawn * sizeof *u);
     RolloutRows r = rollout_rows(e, n, nseq, rollout_tiles(nseq ? s->longest : s->longest + s->max_tokens));
     memset(r.ids, 0, (size_t)n * sizeof *r.ids);
-    memset(r.pos, 0, (size_t)n * sizeof *r.pos);
+    for (int i = 0; i < n; i++) r.pos[i] = s->longest + (nseq ? 0 : s->max_tokens) - 1;
     memset(r.cached, 0, (size_t)n * sizeof *r.cached);
     for (int i = 0; i < nseq; i++) r.offsets[i] = i * s->longest, r.ends[i] = (i + 1) * s->longest - 1;
     if (nseq) r.offsets[nseq] = n;
-    rollout_logits(e, w, &r, rollout_states(e, w, &r, cache));
+    float *logits = rollout_logits(e, w, &r, rollout_states(e, w, &r, cache));
+    SampleArgs args = {.temperature = 1, .top_p = 1};
+    if (drawn) e->ops->sample(e->backend, ids, lp, mat_f32(logits, drawn, (size_t)e->config->V), args, u);
     engine_release(e, mark);
 }
 

@@ -349,7 +349,7 @@ template <int LEFT> static inline void copy_async_wait()
     emu::copy_wait(LEFT);
 }
 
-#define LAUNCH(kernel, grid, block, shared, stream, ...)                                                               \
+#define START(kernel, grid, block, shared, stream, ...)                                                                \
     ::emu::launch_kernel(#kernel, kernel, (grid), (block), (shared), (stream), ##__VA_ARGS__)
 #define ALLOW_SHARED(kernel, bytes) ::emu::allow_shared((const void *)(kernel), (bytes))
 #define SMEM(type, name, dims)                                                                                         \

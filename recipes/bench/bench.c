@@ -88,44 +88,10 @@ const BenchCase *bench_cases(int *n)
 
 /* ---- the machine's limits */
 
-enum { PROBES = 3 };
-
-static void keep_larger(double *best, double v)
-{
-    if (v > *best) *best = v;
-}
-
-/* FLOPs or bytes a second; the device has done them when the clock stops. */
-static double rate(Bench *b, double work, double start)
-{
-    b->machine.ops->device.wait(b->machine.backend);
-    return work / (clock_seconds() - start);
-}
-
-static void probe_once(Bench *b)
-{
-    const BenchLimits *l = &b->limits;
-    double start = clock_seconds();
-    keep_larger(&b->peaks.flops[DTYPE_F32], rate(b, l->fma(b->backend, l->rounds), start));
-    start = clock_seconds();
-    keep_larger(&b->peaks.flops[DTYPE_BF16], rate(b, l->bf16(b->backend, l->rounds), start));
-    keep_larger(&b->peaks.flops[DTYPE_BF16], b->peaks.flops[DTYPE_F32]);
-    start = clock_seconds();
-    keep_larger(&b->peaks.read, rate(b, l->read(b->backend, b->probe, l->floats), start));
-    start = clock_seconds();
-    keep_larger(&b->peaks.copy, rate(b, l->update(b->backend, b->probe, l->floats), start));
-}
-
 bool bench_probe(Bench *b, Status *st)
 {
-    const Ops *ops = b->machine.ops;
-    if (!b->probe) {
-        b->probe = ops->device.alloc(b->machine.backend, b->limits.floats * sizeof(float));
-        if (!b->probe) return fail(st, "no memory for the 256 MB that probing it takes");
-        ops->fill(b->machine.backend, b->probe, b->limits.floats, 0.0f);
-        ops->device.wait(b->machine.backend);
-    }
-    for (int i = 0; i < PROBES; i++) probe_once(b);
+    if (!b->probe && !(b->probe = limits_block(&b->limits, &b->machine, st))) return false;
+    limits_probe(&b->limits, &b->machine, b->backend, b->probe, &b->peaks);
     return true;
 }
 

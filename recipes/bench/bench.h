@@ -3,18 +3,13 @@
 #ifndef RECIPES_BENCH_H
 #define RECIPES_BENCH_H
 
+#include "recipes/model/limits.h"
 #include "recipes/model/op_times.h"
 #include "core/policy.h"
 
 enum { BENCH_ROWS = 2048, BENCH_NAME = 64 };
 
 typedef enum { BOUND_FLOP, BOUND_READ, BOUND_COPY } Bound; /* the limit a row is measured against */
-
-/* Largest values seen so far, a second: FLOPs on all threads by dtype (bf16: of the fastest way this processor has), bytes read
- * from memory, bytes read and written by an update in place ("copy"). */
-typedef struct Peaks {
-    double flops[2], read, copy; /* flops: by DType */
-} Peaks;
 
 /* FLOPs: 6 x active matmul parameters x tokens and causal attention in training, a third of it in a forward; what is
  * computed a second time (attention scores, layers that were not kept) does not count. */
@@ -29,22 +24,10 @@ typedef struct BenchRow {
     DType dtype; /* what its FLOPs are measured against */
 } BenchRow;
 
-/* Work that reaches a limit: cpu/limits.h, or the plugin's of a device. */
-typedef struct BenchLimits {
-    double (*fma)(Backend *b, long rounds);
-    double (*bf16)(Backend *b, long rounds);
-    double (*read)(Backend *b, const float *x, size_t n);
-    double (*update)(Backend *b, float *x, size_t n);
-    long rounds;
-    size_t floats; /* of the memory that is read; too large for any cache */
-    bool emulated; /* its times mean nothing */
-} BenchLimits;
-
 typedef struct Bench {
     Machine machine;  /* its backend is timed by `times` */
     Backend *backend; /* the one under it, for probes */
-    BenchLimits limits;
-    char name[256]; /* of the processor or card */
+    Limits limits;
     OpTimes *times; /* NULL on a device: its ops are queued, a clock around each would hold them up */
     Peaks peaks;
     float *probe; /* limits.floats, of the device */
@@ -104,8 +87,6 @@ double bench_attention_flops(const ModelConfig *c, int n, int T);
 /* Tokens of a batch: ids 0 .. V - 1 in no order, n of them; free(). */
 int32_t *bench_tokens(const ModelConfig *c, size_t n, uint32_t seed);
 
-/* recipes/bench/limits.c. What the machine's backend is measured against, and its name. */
-bool bench_limits(Bench *b, Status *st);
 /* recipes/bench/bench.c. Probes the machine three times, keeping the best ever; allocates its buffers once. */
 bool bench_probe(Bench *b, Status *st);
 

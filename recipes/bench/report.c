@@ -26,8 +26,8 @@ void bench_print_machine(const Bench *b)
 {
     char date[16];
     today(date, sizeof date);
-    if (b->machine.cpu) printf("%s, %d threads, %s\n", b->name, cpu_threads(b->backend), date);
-    else printf("%s, %s\n", b->name, date);
+    if (b->machine.cpu) printf("%s, %d threads, %s\n", b->limits.name, cpu_threads(b->backend), date);
+    else printf("%s, %s\n", b->limits.name, date);
     printf("%s\n", b->machine.ops->describe(b->machine.backend));
     printf("peaks: %.0f GFLOP/s f32, %.0f bf16, %.1f GB/s read, %.1f GB/s copy (probed again between the rows)\n\n",
            b->peaks.flops[DTYPE_F32] / 1e9, b->peaks.flops[DTYPE_BF16] / 1e9, b->peaks.read / 1e9, b->peaks.copy / 1e9);
@@ -84,7 +84,7 @@ static Json *machine_json(const Bench *b)
     char date[16];
     today(date, sizeof date);
     Json *o = json_new_object();
-    json_set(o, b->machine.cpu ? "cpu" : "gpu", json_new_text(b->name));
+    json_set(o, b->machine.cpu ? "cpu" : "gpu", json_new_text(b->limits.name));
     if (b->machine.cpu) json_set(o, "threads", json_new_int(cpu_threads(b->backend)));
     if (b->limits.emulated) json_set(o, "emulated", json_new_text("times mean nothing"));
     json_set(o, "backend", json_new_text(b->machine.ops->describe(b->machine.backend)));

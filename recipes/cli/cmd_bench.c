@@ -31,7 +31,7 @@ static bool open_bench(Bench *b, const RuntimeOptions *o, Status *st)
     b->backend = b->machine.backend;
     if (b->machine.cpu) op_times_machine(&b->machine);
     b->times = b->machine.times;
-    return bench_limits(b, st) && bench_probe(b, st);
+    return limits_of(&b->limits, &b->machine, st) && bench_probe(b, st);
 }
 
 static void close_bench(Bench *b)

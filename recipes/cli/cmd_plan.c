@@ -6,6 +6,7 @@
 #include "recipes/cli/command.h"
 #include "recipes/cli/commands.h"
 #include "recipes/cli/plan_model.h"
+#include "recipes/plan/plan_as.h"
 #include "recipes/stages/pipeline.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
@@ -20,6 +21,7 @@ static bool measure(const Machine *m, Status *st)
 {
     Rates rates;
     RateKeys keys;
+    if (!m->cpu) return rates_device(&rates, m, true, st);
     rates_assume(&rates, m);
     rates_keys(&keys, m, NULL, NULL, 0);
     return rates_measure_cpu(&rates, m, st) && rates_keep(&rates, &keys, NULL, 0, st);
@@ -31,7 +33,7 @@ static bool plan_recipe(const Recipe *recipe, const PlanOptions *o, const Runtim
     RuntimeOptions options = *runtime;
     recipe_print_notes(recipe, stderr);
     if (!options.dtype_given) options.dtype = recipe->precision;
-    bool ok = machine_open(&r.machine, &options, st) && (!o->measure || measure(&r.machine, st)) &&
+    bool ok = plan_machine(&r.machine, &options, st) && (!o->measure || measure(&r.machine, st)) &&
               pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
     for (int i = 0; i < r.n_datasets; i++) dataset_free(r.datasets[i]);
     if (r.tokenizer) tokenizer_free(r.tokenizer);
@@ -78,10 +80,13 @@ int cmd_plan(int argc, char **argv)
         "Predicts the peak memory of every stage of a recipe, or of a training step of a model (a checkpoint, a\n"
         "model folder, a known model's name), before anything is allocated. Fails when it does not fit. Of a folder\n"
         "larger than memory it says what rests where, and how long a pass, a step and a token take (FOLDER\n"
-        "--lora attention --memory 16 --precision bf16).\n",
+        "--lora attention --memory 16 --precision bf16). With --device gpu it is the card's memory, and the least "
+        "time\n"
+        "that its probed limits allow; without a card memory alone, unless --as says what one can do.\n",
         "  r1 plan tiny --set zero.group=32\n"
         "  r1 plan deepseek-v2-lite --batch 4 --length 1024 --memory 400\n"
-        "  r1 plan deepseek-v2-lite --lora attention --as gpu=24:60TF,link=25,ram=64\n",
+        "  r1 plan deepseek-v2-lite --lora attention --as gpu=24:60TF,link=25,ram=64\n"
+        "  r1 plan tiny --device gpu\n",
         options,
         sizeof options / sizeof options[0],
         1,

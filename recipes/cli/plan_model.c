@@ -211,12 +211,26 @@ static bool can_stream(const LoadedModel *m)
     return m->origin == MODEL_HF || m->origin == MODEL_GGUF;
 }
 
+/* Of a step on a device. */
+static void print_seconds(const Plan *plan, const Rates *r)
+{
+    char age[64];
+    printf("  forward and backward of %.0f tokens: at least %.3g s", plan->step_tokens, plan->step_seconds);
+    if (r->emulated) printf(" (emulated: the number means nothing)\n");
+    else
+        printf(", by the card's limits (%.3g TFLOP/s, %.3g GB/s, %s); launches are not counted\n",
+               r->products[0][RATE_ROWS - 1] / 1e12, r->memory_read / 1e9,
+               rates_word(age, sizeof age, false, r->cpu_age));
+}
+
 static bool plan_it(ModelPlan *p, const char *name, Status *st)
 {
     const PlanOptions *o = p->o;
     Status whole = {0};
     Plan plan;
-    if (o->as) p->work.rates = &p->rates;
+    bool device = !p->machine.cpu;
+    if (!o->as && device && !rates_device(&p->rates, &p->machine, o->measure, st)) return false;
+    if (o->as || device) p->work.rates = &p->rates;
     bool fits = plan_make(&plan, &p->machine, &p->work, SIZE_MAX, name, &whole);
     if (fits || !plan.total || !(o->as || can_stream(p->file))) {
         if (plan.total && o->json) print_json(plan_json(&plan, name));
@@ -224,6 +238,7 @@ static bool plan_it(ModelPlan *p, const char *name, Status *st)
         if (fits && o->as && !o->json)
             printf("  forward and backward of %.0f tokens: %.3g s (modelled: --as %s; nothing was measured)\n",
                    plan.step_tokens, plan.step_seconds, o->as);
+        else if (fits && device && !o->json) print_seconds(&plan, &p->rates);
         return fits || fail(st, "%s", whole.text);
     }
     if (can_stream(p->file)) {
@@ -247,7 +262,7 @@ static bool open_machine(ModelPlan *p, const RuntimeOptions *runtime, Status *st
     RuntimeOptions options = *runtime;
     if (p->o->as && !plan_as_parse(p->o->as, &p->as, st)) return false;
     if (p->as.gpu && !options.dtype_given) options.dtype = DTYPE_BF16;
-    if (!machine_open(&p->machine, &options, st)) return false;
+    if (!plan_machine(&p->machine, &options, st)) return false;
     if (p->o->as) plan_as_apply(&p->as, &p->machine, &p->rates);
     return true;
 }

@@ -95,7 +95,7 @@ void machine_cpu_name(char *out, size_t size)
 static bool open_device(Machine *m, DeviceName device, const RuntimeOptions *o, Status *st)
 {
     size_t bytes;
-    m->backend = plugin_open(device, (DType)o->dtype, o->matmul, &m->ops, &bytes, st);
+    m->backend = plugin_open(device, (DeviceUse){(DType)o->dtype, o->matmul, false}, &m->ops, &bytes, st);
     m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : bytes / 10 * 9;
     return m->backend != NULL;
 }
@@ -116,6 +116,14 @@ bool machine_open(Machine *m, const RuntimeOptions *o, Status *st)
     m->backend = m->cpu = cpu_open(&cpu, &m->ops, st);
     m->memory = o->memory_gb > 0 ? (size_t)(o->memory_gb * 1e9) : machine_free_memory() / 10 * 7;
     return m->backend != NULL;
+}
+
+Backend *machine_counts(const Machine *m, const Ops **ops, Status *st)
+{
+    DeviceName device;
+    size_t unused;
+    if (!device_parse(m->options.device, &device, st)) return NULL;
+    return plugin_open(device, (DeviceUse){(DType)m->options.dtype, m->options.matmul, true}, ops, &unused, st);
 }
 
 EngineOptions machine_engine(const Machine *m)

@@ -24,6 +24,8 @@ typedef struct Machine {
 /* Opens the backend that o->device names; its memory is the device's. */
 bool machine_open(Machine *m, const RuntimeOptions *o, Status *st);
 void machine_close(Machine *m);
+/* A second backend of the same device (not the CPU) that computes nothing and counts the device's memory (GpuOptions.counts). */
+Backend *machine_counts(const Machine *m, const Ops **ops, Status *st);
 /* Engines on this machine: half of its memory for layers that are kept. */
 EngineOptions machine_engine(const Machine *m);
 

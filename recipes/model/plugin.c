@@ -88,12 +88,11 @@ const GpuPlugin *plugin_load(DeviceKind kind, Status *st)
     return NULL;
 }
 
-Backend *plugin_open(DeviceName device, DType dtype, const char *matmul, const Ops **ops, size_t *free_bytes,
-                     Status *st)
+Backend *plugin_open(DeviceName device, DeviceUse use, const Ops **ops, size_t *free_bytes, Status *st)
 {
     const GpuPlugin *plugin = plugin_load(device.kind, st);
     if (!plugin) return NULL;
-    GpuOptions options = {device.number, dtype, matmul};
+    GpuOptions options = {device.number, use.dtype, use.matmul, use.counts};
     GpuDevice d;
     Status inner = {0};
     Backend *b = plugin->device(device.number, &d, &inner) ? plugin->open(&options, ops, &inner) : NULL;

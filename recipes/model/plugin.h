@@ -19,9 +19,13 @@ bool device_parse(const char *text, DeviceName *out, Status *st);
  * another version. The plugin stays open until the process ends. */
 const struct GpuPlugin *plugin_load(DeviceKind kind, Status *st);
 
-/* A backend on that device (not DEVICE_CPU). dtype, matmul: see GpuOptions. *free_bytes: of its memory, before
+/* A backend on that device (not DEVICE_CPU). dtype, matmul, counts: see GpuOptions. *free_bytes: of its memory, before
  * anything is there. */
-Backend *plugin_open(DeviceName device, DType dtype, const char *matmul, const Ops **ops, size_t *free_bytes,
-                     Status *st);
+typedef struct DeviceUse {
+    DType dtype;
+    const char *matmul;
+    bool counts;
+} DeviceUse;
+Backend *plugin_open(DeviceName device, DeviceUse use, const Ops **ops, size_t *free_bytes, Status *st);
 
 #endif

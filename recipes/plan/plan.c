@@ -24,7 +24,7 @@
 
 /* A model on a backend that computes nothing. Its weights are addresses without memory. */
 typedef struct Dry {
-    OpTimes *times;
+    OpTimes *times; /* NULL: a device's, which counts its memory */
     Engine engine;
     void *block;
     size_t block_bytes;
@@ -37,12 +37,13 @@ static bool table_select(ParamTable *t, const PlanWork *w, Status *st)
     return !w->train || train_select(t, w->train, st);
 }
 
-static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
+static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_bytes, bool counts, Status *st)
 {
     const ModelConfig *c = w->config;
     const Ops *ops;
-    Backend *b = ops_dry_open(&ops, m->ops->device.slice_rows);
-    d->times = ops_clocked_open(&ops, &b);
+    Backend *b = counts ? machine_counts(m, &ops, st) : ops_dry_open(&ops, m->ops->device.slice_rows);
+    if (!b) return false;
+    d->times = counts ? NULL : ops_clocked_open(&ops, &b);
     int chunk = m->options.chunk ? m->options.chunk : 4096;
     engine_open(&d->engine, c, &(EngineOptions){ops, b, m->options.dtype, chunk, keep_bytes});
     d->block_bytes = d->engine.table.total * sizeof(float);
@@ -85,15 +86,6 @@ static void batch_of(BatchBuilder *b, const PlanWork *w)
     free(ids);
 }
 
-static double flops_of(const OpTimes *t)
-{
-    int n;
-    const OpTime *list = ops_clocked_list(t, &n);
-    double flops = 0;
-    for (int i = 0; i < n; i++) flops += list[i].flops;
-    return flops;
-}
-
 static RolloutSize size_of(const PlanRollout *r)
 {
     return (RolloutSize){.prompts = r->prompts,
@@ -111,21 +103,22 @@ static void dry_rollout(Dry *d, const ModelConfig *c, const PlanRollout *r)
     rollout_dry(&d->engine, &d->w, &size, &cache);
 }
 
-static void note_ops(PlanOps *out, const OpTimes *t)
+/* The ops of a step, its FLOPs and, by rates, its seconds. out: NULL: not wanted. */
+static void note_times(Plan *p, const PlanWork *w, const OpTimes *t, PlanOps *out)
 {
-    if (!out) return;
-    const OpTime *list = ops_clocked_list(t, &out->n);
-    memcpy(out->list, list, (size_t)out->n * sizeof *list);
-}
-
-static void note_seconds(Plan *p, const PlanWork *w, const OpTimes *t)
-{
-    PlanOps *ops = malloc(sizeof *ops);
+    PlanOps *ops = out ? out : malloc(sizeof *ops);
     CHECK(ops);
-    note_ops(ops, t);
-    p->step_tokens = (double)w->sequences * w->length;
-    p->step_seconds = rates_seconds(w->rates, ops, w->config, p->step_tokens);
-    free(ops);
+    const OpTime *list = ops_clocked_list(t, &ops->n);
+    memcpy(ops->list, list, (size_t)ops->n * sizeof *list);
+    p->flops = 0;
+    for (int i = 0; i < ops->n; i++) p->flops += list[i].flops;
+    if (w->rates && w->trains) {
+        p->step_tokens = (double)w->sequences * w->length;
+        p->step_seconds = rates_seconds(w->rates, ops, w->config, p->step_tokens);
+        p->at_peaks = w->rates->at_peaks;
+        p->emulated = w->rates->emulated;
+    }
+    if (!out) free(ops);
 }
 
 /* The two moments of what is trained, and what an update widens them in. */
@@ -134,11 +127,26 @@ static size_t moments_bytes(const ParamTable *t, DType dtype)
     return 2 * t->moment_total + optimizer_scratch(t, dtype);
 }
 
-/* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. */
-static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, Status *st)
+/* The most that a dry engine took: of its arenas; on a device all but the model's blocks. */
+static size_t most_of(const Dry *d)
+{
+    const Engine *e = &d->engine;
+    return d->times ? e->arena.peak + e->host.peak : e->ops->bytes(e->backend);
+}
+
+/* What a device's update takes beside the blocks. */
+static void dry_update(Dry *d, Status *st)
+{
+    ParamBlocks blocks = {d->block, d->block, d->block, d->block, NULL};
+    OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1};
+    optimizer_step(&d->engine, &blocks, &o, (AdamWStep){1, 0}, NULL, st);
+}
+
+static size_t dry_on(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, bool counts,
+                     Status *st)
 {
     Dry d;
-    if (!dry_open(&d, m, w, keep_bytes, st)) return 0;
+    if (!dry_open(&d, m, w, keep_bytes, counts, st)) return 0;
     Engine *e = &d.engine;
     BatchBuilder b = {0};
     if (w->watch) {
@@ -162,23 +170,30 @@ static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep
         TrainOut out;
         float *lp = malloc((size_t)predict.M * sizeof *lp);
         CHECK(lp != NULL);
-        ops_clocked_reset(d.times);
+        if (d.times) ops_clocked_reset(d.times);
         if (!w->trains || (w->reference && !w->exact_kl))
             train_log_probs(e, &d.w, task.batch, &predict, 1.0f, lp, NULL);
         free(lp);
         if (w->trains) {
-            ops_clocked_reset(d.times);
+            if (d.times) ops_clocked_reset(d.times);
             train_gradients(e, &d.w, &d.g, &task, &out);
+            if (!d.times && !m->options.state) dry_update(&d, st);
         }
-        note_ops(ops, d.times);
-        if (w->rates && w->trains) note_seconds(p, w, d.times);
-        p->flops = flops_of(d.times);
         p->layers_kept = e->layers_kept;
+        if (d.times) note_times(p, w, d.times, ops);
     }
-    size_t most = e->arena.peak + e->host.peak;
+    size_t most = most_of(&d);
     batch_free(&b);
     dry_close(&d);
     return most;
+}
+
+/* Everything a stage's step takes from the engine's arena, in the order of the stage; returns its largest size. A device's memory
+ * is counted by its own code. */
+static size_t dry_step(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, Status *st)
+{
+    size_t most = dry_on(p, m, w, keep_bytes, ops, false, st);
+    return m->cpu || st->failed ? most : dry_on(p, m, w, keep_bytes, NULL, true, st);
 }
 
 /* Packed copies of every matrix that a forward multiplies with. sampled: completions are drawn from the model. */
@@ -205,7 +220,14 @@ size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled)
     return bytes;
 }
 
-/* Pages, and the ids and log-probs of all completions. *kind: of the largest cache. */
+/* What a block takes: a device gives whole pieces of 512 bytes. */
+static size_t block_bytes(const Machine *m, size_t bytes)
+{
+    enum { PIECE = 512 };
+    return m->cpu ? bytes : (bytes + PIECE - 1) / PIECE * PIECE;
+}
+
+/* Pages, and the ids and log-probs of all completions, which are the process's. *kind: of the largest cache. */
 static size_t cache_bytes(const Machine *m, const PlanWork *w, CacheKind *kind)
 {
     size_t pages = 0, storage = 0;
@@ -216,7 +238,8 @@ static size_t cache_bytes(const Machine *m, const PlanWork *w, CacheKind *kind)
         size_t page = kv_cache_page_bytes(w->config, w->rollouts[i].cache, m->options.dtype);
         if (w->rollouts[i].draft) page += page / (size_t)w->config->L; /* of the module that drafts */
         size_t logits = (size_t)need.started * (size_t)w->config->V * sizeof(float);
-        size_t bytes = (size_t)need.pages * page + logits, tokens = need.tokens * (sizeof(int32_t) + sizeof(float));
+        size_t bytes = block_bytes(m, (size_t)need.pages * page) + block_bytes(m, logits),
+               tokens = m->cpu ? need.tokens * (sizeof(int32_t) + sizeof(float)) : 0;
         if (bytes > pages) {
             pages = bytes;
             *kind = w->rollouts[i].cache;
@@ -268,7 +291,7 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 {
     ParamTable t = params_build(w->config);
     bool ok = table_select(&t, w, st);
-    size_t block = t.total * sizeof(float), states = t.state_total * sizeof(float);
+    size_t block = block_bytes(m, t.total * sizeof(float)), states = block_bytes(m, t.state_total * sizeof(float));
     p->lowest = t.lowest_trained > 0 ? t.lowest_trained : 0;
     p->layers = w->config->L - p->lowest;
     p->trained = t.trained_count;
@@ -281,8 +304,9 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     if (p->resident > 2 * states) p->resident = 2 * states;
     p->weights = p->resident ? p->resident + p->placing : p->placed ? own + p->placing : block;
     p->gradients = w->trains && !p->resident ? states : 0;
-    size_t scratch = optimizer_scratch(&t, m->options.dtype);
-    if (w->trains) p->optimizer = scratch + (m->options.state ? part_state_memory(&t) : 2 * t.moment_total);
+    size_t scratch = m->cpu ? optimizer_scratch(&t, m->options.dtype) : 0; /* a device's is counted with its arena */
+    size_t moments = block_bytes(m, t.moment_total);
+    if (w->trains) p->optimizer = scratch + (m->options.state ? part_state_memory(&t) : 2 * moments);
     if (w->trains && !m->options.state) {
         p->state_memory = part_state_memory(&t) + scratch;
         p->state_disk = part_state_disk(&t, w->reference, &p->state_written);
@@ -325,7 +349,7 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
 static size_t critic_step(const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     Dry d;
-    if (!dry_open(&d, m, w, keep_bytes, st)) return 0;
+    if (!dry_open(&d, m, w, keep_bytes, !m->cpu, st)) return 0;
     BatchBuilder b = {0};
     batch_of(&b, w);
     Predictions predict = batch_predictions(&b);
@@ -339,7 +363,7 @@ static size_t critic_step(const Machine *m, const PlanWork *w, size_t keep_bytes
     ScalarOut out;
     value_gradients(&d.engine, &d.w, &d.g, &step, &out);
     free(zeros);
-    size_t most = d.engine.arena.peak + d.engine.host.peak;
+    size_t most = most_of(&d);
     batch_free(&b);
     dry_close(&d);
     return most;
@@ -396,7 +420,7 @@ static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_
                     Status *st)
 {
     CacheKind kind;
-    Plan p = {.process = resident(),
+    Plan p = {.process = m->cpu ? resident() : 0,
               .beside = w->beside,
               .cache = cache_bytes(m, w, &kind),
               .budget = m->memory,
@@ -504,7 +528,8 @@ void plan_describe(const Plan *p, char *out, size_t size)
 {
     char total[32], budget[32], fixed[32], step[32], cache[32];
     amount(total, sizeof total, p->total);
-    amount(budget, sizeof budget, p->budget);
+    if (p->budget == SIZE_MAX) snprintf(budget, sizeof budget, "any budget");
+    else amount(budget, sizeof budget, p->budget);
     amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
     amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
     amount(cache, sizeof cache, p->cache);
@@ -516,8 +541,8 @@ void plan_describe(const Plan *p, char *out, size_t size)
     if (p->frozen_placed && n < (int)size)
         n += snprintf(out + n, size - (size_t)n, "; the teacher or the reward models rest on disk");
     if (p->step_seconds > 0 && n < (int)size)
-        snprintf(out + n, size - (size_t)n, "; forward and backward of %.0f tokens %.3g s", p->step_tokens,
-                 p->step_seconds);
+        snprintf(out + n, size - (size_t)n, "; forward and backward of %.0f tokens %s%.3g s%s", p->step_tokens,
+                 p->at_peaks ? "at least " : "", p->step_seconds, p->emulated ? " (emulated: means nothing)" : "");
 }
 
 enum { PLAN_PARTS = 14 };
@@ -551,7 +576,8 @@ void plan_print(const Plan *p, const char *what)
     parts_of_plan(p, parts);
     printf("%s\n", what);
     for (int i = 0; i < PLAN_PARTS; i++)
-        if (parts[i].bytes) printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
+        if (parts[i].bytes && parts[i].bytes != SIZE_MAX)
+            printf("  %-22s %12.1f MB\n", parts[i].name, (double)parts[i].bytes / 1e6);
     printf("  key/value cache: %zu bytes a token\n", p->cache_token);
     if (p->boundaries)
         printf("  layers kept: %d of %d; a step: %.2f TFLOP\n", p->layers_kept, p->layers, p->flops / 1e12);
@@ -570,5 +596,8 @@ Json *plan_json(const Plan *p, const char *what)
     json_set(o, "layers", json_new_int(p->layers));
     json_set(o, "layers_kept", json_new_int(p->layers_kept));
     json_set(o, "flops", json_new_number(p->flops));
+    if (p->step_seconds <= 0) return o;
+    json_set(o, p->at_peaks ? "seconds_at_least" : "seconds", json_new_number(p->step_seconds));
+    if (p->emulated) json_set(o, "emulated", json_new_text("times mean nothing"));
     return o;
 }

@@ -74,19 +74,20 @@ typedef struct Plan {
     size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */
     size_t state_8bit;                  /* and with moments of 8 bits, where it has others */
     uint64_t state_disk, state_written; /* and on disk; of that an update writes */
-    size_t total, budget;
-    int lowest;                       /* layer where backward ends */
-    int layers, layers_kept;          /* that backward visits: those below the lowest trained one it does not */
-    size_t keep_bytes;                /* what Engine.keep_bytes should be */
-    size_t trained, count;            /* parameters of the model: trained, all */
-    double step_seconds, step_tokens; /* of a forward and its backward by rates; 0: there are none */
-    double flops;                     /* of the training step, attention included, recomputed layers too */
-    bool placed;                      /* frozen experts rest in the model's file: */
-    size_t placing;                   /* of weights: what is frozen and stays, a small ring, and a margin */
-    size_t placed_work;               /* the rest of the total */
-    bool sampler_placed;              /* the same of a stage's unit that samples from a model of its own */
-    bool frozen_placed;               /* the same of its frozen models, */
-    size_t frozen_share;              /* each of which may take so much memory */
+    size_t total, budget;               /* SIZE_MAX: there is none */
+    int lowest;                         /* layer where backward ends */
+    int layers, layers_kept;            /* that backward visits: those below the lowest trained one it does not */
+    size_t keep_bytes;                  /* what Engine.keep_bytes should be */
+    size_t trained, count;              /* parameters of the model: trained, all */
+    double step_seconds, step_tokens;   /* of a forward and its backward by rates; 0: there are none */
+    bool at_peaks, emulated;            /* what these seconds are (Rates) */
+    double flops;                       /* of the training step, attention included, recomputed layers too */
+    bool placed;                        /* frozen experts rest in the model's file: */
+    size_t placing;                     /* of weights: what is frozen and stays, a small ring, and a margin */
+    size_t placed_work;                 /* the rest of the total */
+    bool sampler_placed;                /* the same of a stage's unit that samples from a model of its own */
+    bool frozen_placed;                 /* the same of its frozen models, */
+    size_t frozen_share;                /* each of which may take so much memory */
     size_t resident; /* of the trained weights and their gradients, which rest in the folder of --state; 0: all */
 } Plan;
 

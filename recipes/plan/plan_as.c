@@ -1,10 +1,13 @@
 /* Numbers that a person gives in place of measured ones. */
 #include "recipes/plan/plan_as.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu/gpu.h"
 #include "recipes/config/did_you_mean.h"
+#include "recipes/model/plugin.h"
 
 /* Memory of a GPU that the driver's context takes; bytes a second of its memory where products have few rows. */
 static const double CONTEXT = 0.6e9, GPU_STREAM = 1e12, LINK = 25e9;
@@ -68,16 +71,38 @@ void plan_as_apply(const PlanAs *as, Machine *m, Rates *r)
     rates_assume(r, m);
     double peak = r->products[0][RATE_ROWS - 1];
     for (int k = 0; k < RATE_PRODUCTS; k++)
-        for (int i = 0; i < RATE_ROWS; i++) {
-            double *rate = &r->products[k][i], streams = rate_rows[i] * GPU_STREAM;
-            if (as->gpu) *rate = streams < as->flops ? streams : as->flops;
-            else if (as->flops > 0) *rate *= as->flops / peak;
-        }
-    if (as->gpu) r->memory_read = r->memory_update = GPU_STREAM;
+        for (int i = 0; i < RATE_ROWS && as->flops > 0; i++) r->products[k][i] *= as->flops / peak;
+    if (as->gpu) rates_of_peaks(r, as->flops, GPU_STREAM, GPU_STREAM, (DType)m->options.dtype);
     if (as->disk > 0) r->disk_read = as->disk;
     if (as->gpu) r->disk_read = as->link > 0 ? as->link : LINK;
     if (as->gpu) m->memory = (size_t)(as->gpu_bytes > CONTEXT ? as->gpu_bytes - CONTEXT : 1);
     else if (as->ram > 0 && m->options.memory_gb <= 0) m->memory = (size_t)as->ram;
+}
+
+/* Why --device gpu has no card: no plugin, no driver. False: it has one. */
+static bool no_card(const RuntimeOptions *o, Status *why)
+{
+    DeviceName device;
+    Status ignored = {0};
+    if (!device_parse(o->device, &device, &ignored) || device.kind != DEVICE_GPU) return false;
+    const GpuPlugin *plugin = plugin_load(DEVICE_GPU, why);
+    return !plugin || plugin->devices(why) == 0;
+}
+
+bool plan_machine(Machine *m, const RuntimeOptions *o, Status *st)
+{
+    Status why = {0}, none = {0};
+    RuntimeOptions emulated = *o;
+    if (!no_card(o, &why)) return machine_open(m, o, st);
+    emulated.device = "emulated";
+    if (!machine_open(m, &emulated, &none)) return fail(st, "%s", why.text);
+    if (o->memory_gb <= 0) m->memory = SIZE_MAX;
+    fprintf(
+        stderr,
+        "r1: %s\nr1: planned without a card: its memory, as the emulated GPU counts it; what a card can do, say with "
+        "--as gpu=24:60TF and --memory\n",
+        why.text);
+    return true;
 }
 
 static size_t paper_room(const PartSource *s, int part)

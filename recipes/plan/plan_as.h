@@ -15,6 +15,10 @@ bool plan_as_parse(const char *text, PlanAs *out, Status *st);
 /* The machine's budget and rates become those; what is not said stays this machine's budget and assumed rates. */
 void plan_as_apply(const PlanAs *as, Machine *m, Rates *r);
 
+/* The machine that o names. Where no card answers to --device gpu it is the emulated one, whose code counts the same
+ * memory, without a budget but --memory; that is said on standard error. */
+bool plan_machine(Machine *m, const RuntimeOptions *o, Status *st);
+
 /* Sizes of the parts of a model that has no files: bf16 or f32 as in shards. It cannot be read from. */
 typedef struct PaperSource {
     PartSource source;

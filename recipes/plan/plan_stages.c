@@ -421,6 +421,7 @@ bool plan_run(Run *r, bool print, Status *st)
     rates_assume(&rates, &r->machine);
     rates_keys(&keys, &r->machine, NULL, NULL, 0);
     rates_load(&rates, &keys);
+    if (print && !r->machine.cpu && !rates_device(&rates, &r->machine, false, st)) return false;
     const Rates *known = rates.cpu_assumed ? NULL : &rates; /* what is assumed is not said in a run's line */
     for (int i = 0; i < r->recipe->n_stages; i++) {
         char line[384];

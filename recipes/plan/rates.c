@@ -61,6 +61,16 @@ double rates_token_seconds(const Rates *r, const PlanOps *ops)
     return seconds;
 }
 
+void rates_of_peaks(Rates *r, double flops, double read, double update, DType type)
+{
+    for (int k = 0; k < RATE_PRODUCTS; k++)
+        for (int i = 0; i < RATE_ROWS; i++) {
+            double reading = 2.0 * rate_rows[i] / (double)dtype_size(type) * read;
+            r->products[k][i] = reading < flops ? reading : flops;
+        }
+    r->memory_read = read, r->memory_update = update;
+}
+
 void rates_assume(Rates *r, const Machine *machine)
 {
     /* Of a core with AVX-512 that others share, in bf16 and f32 (docs/placement.md); products of few rows read the weights. */

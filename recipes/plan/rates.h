@@ -16,9 +16,12 @@ typedef struct Rates {
     size_t disk_request;          /* bytes of a read */
     double cpu_age, disk_age;     /* seconds since they were measured */
     bool cpu_assumed, disk_assumed;
+    bool at_peaks; /* a card's probed limits: what is computed takes longer */
+    bool emulated; /* and means nothing */
 } Rates;
 
-/* What a rate is worth for: a machine (processor, instruction set, threads, type), and a disk (file system, size of a
+/* What a rate is worth for: a machine (processor, instruction set, threads, type; or card and
+ * its products), and a disk (file system, size of a
  * read, type). */
 typedef struct RateKeys {
     char machine[320], disk[128];
@@ -33,6 +36,12 @@ void rates_assume(Rates *r, const Machine *machine);
 bool rates_load(Rates *r, const RateKeys *keys);
 /* Writes them there. Fails, with the sentence, where that cannot be; path (NULL: not wanted) is then or else its name. */
 bool rates_keep(const Rates *r, const RateKeys *keys, char *path, size_t size, Status *st);
+
+/* A device's, by its probed limits (model/limits.h): the kept ones, or (`again`, or there are none) probed now and
+ * kept; those of the emulated device are not. */
+bool rates_device(Rates *r, const Machine *machine, bool again, Status *st);
+/* Products of few rows read the weights, of `type`, others compute. */
+void rates_of_peaks(Rates *r, double flops, double read, double update, DType type);
 
 /* Some three seconds of the processor: products by the rows that meet a matrix, reading and updating memory. */
 bool rates_measure_cpu(Rates *r, const Machine *machine, Status *st);

@@ -36,9 +36,12 @@ void rates_keys(RateKeys *out, const Machine *machine, const LoadedModel *m, con
     ParamPlace at;
     const char *where = folder;
     machine_cpu_name(name, sizeof name);
-    snprintf(out->machine, sizeof out->machine, "%s, %s, %d threads, kernels %d, %s", name,
-             machine->cpu ? cpu_isa(machine->cpu) : "device", machine->cpu ? cpu_threads(machine->cpu) : 0,
-             KERNELS_VERSION, dtype_name((DType)machine->options.dtype));
+    if (machine->cpu)
+        snprintf(out->machine, sizeof out->machine, "%s, %s, %d threads, kernels %d, %s", name, cpu_isa(machine->cpu),
+                 cpu_threads(machine->cpu), KERNELS_VERSION, dtype_name((DType)machine->options.dtype));
+    else
+        snprintf(out->machine, sizeof out->machine, "%.200s, kernels %d", machine->ops->describe(machine->backend),
+                 KERNELS_VERSION);
     if (m && model_param_place(m, &m->table.params[0], &at)) where = at.path;
     if (!where || statfs(where, &s)) s = (struct statfs){0};
     int id[2];

@@ -6,9 +6,11 @@
 
 #include "core/base/check.h"
 #include "core/batches.h"
-#include "recipes/plan/plan.h"
 #include "core/params_select.h"
 #include "core/policy.h"
+#include "gpu/gpu.h"
+#include "recipes/model/plugin.h"
+#include "recipes/plan/plan.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
@@ -94,7 +96,7 @@ static const ModelConfig wide = {.arch = ARCH_DEEPSEEK_V2,
 typedef struct Outcome {
     Plan plan;
     bool fits;
-    size_t peak, cache; /* of the process, of the sampler's pages */
+    size_t peak, cache; /* of the process, or of the device's memory; of the sampler's pages */
     int layers_kept;
 } Outcome;
 
@@ -141,7 +143,7 @@ static void train(Policy *p, const PlanWork *w, Status *st)
 }
 
 /* In a process of its own, whose peak is this work's alone. memory_gb 0: plenty. */
-static Outcome carry_out_as(const PlanWork *w, double memory_gb, DType dtype, int threads)
+static Outcome carry_out_with(const PlanWork *w, RuntimeOptions options)
 {
     int ends[2];
     const char *isa = getenv("R1_ISA");
@@ -152,23 +154,21 @@ static Outcome carry_out_as(const PlanWork *w, double memory_gb, DType dtype, in
     if (child == 0) {
         Status st = {0};
         Machine m;
-        RuntimeOptions options = runtime_defaults();
-        options.memory_gb = memory_gb;
-        options.threads = threads;
-        options.dtype = dtype;
-        CHECK(machine_open(&m, &options, &st));
+        if (!machine_open(&m, &options, &st)) fprintf(stderr, "%s\n", st.text), _exit(1);
         Outcome o = {0};
         o.fits = plan_make(&o.plan, &m, w, SIZE_MAX, "the test", &st);
         if (o.fits) {
             Policy *p = policy_new(machine_engine(&m), w->config, 1, NULL);
             plan_apply(&o.plan, &p->engine);
             RolloutStats stats = {0};
+            params_moments(&p->engine.table, w->moments);
             policy_train_open(p);
             for (int i = 0; i < w->n_rollouts; i++) roll(p, &w->rollouts[i], &stats, &st);
+            if (w->reference) policy_reference_set(p);
             train(p, w, &st);
             o.layers_kept = p->engine.layers_kept;
             o.cache = stats.cache_bytes;
-            o.peak = machine_peak_memory();
+            o.peak = m.cpu ? machine_peak_memory() : plugin_load(DEVICE_EMULATED, &st)->peak();
         }
         CHECK(write(ends[1], &o, sizeof o) == (ssize_t)sizeof o);
         _exit(0);
@@ -179,6 +179,15 @@ static Outcome carry_out_as(const PlanWork *w, double memory_gb, DType dtype, in
     close(ends[0]);
     close(ends[1]);
     return o;
+}
+
+static Outcome carry_out_as(const PlanWork *w, double memory_gb, DType dtype, int threads)
+{
+    RuntimeOptions options = runtime_defaults();
+    options.memory_gb = memory_gb;
+    options.threads = threads;
+    options.dtype = dtype;
+    return carry_out_with(w, options);
 }
 
 static Outcome carry_out(const PlanWork *w, double memory_gb)
@@ -290,6 +299,45 @@ static void test_small_budget(void **state)
     assert_true((double)half.peak <= budget * 1e9 + 32e6);
 }
 
+/* A device's memory is counted by its own code: to the byte. A device with that much is enough, one with less is not. */
+static void on_device(const PlanWork *w, DType dtype, const char *matmul)
+{
+    RuntimeOptions options = runtime_defaults();
+    options.device = "emulated";
+    options.dtype = dtype;
+    options.matmul = matmul;
+    options.memory_gb = 1;
+    Outcome o = carry_out_with(w, options);
+    assert_true(o.fits);
+    assert_int_equal(o.plan.process, 0);
+    assert_int_equal(o.plan.total, o.peak);
+    assert_int_equal(o.layers_kept, o.plan.layers_kept);
+}
+
+static void test_device(void **state)
+{
+    (void)state;
+    Status st = {0};
+    if (!plugin_load(DEVICE_EMULATED, &st)) skip();
+    ModelConfig odd = model; /* no block is of whole pieces, and positions are more than the first table's */
+    odd.V = 251, odd.C = 52, odd.F = 98, odd.moe_F = 34, odd.L = 2;
+    PlanWork training = {.config = &odd, .trains = true, .sequences = 2, .length = 270, .predicted = 1},
+             sampling = {.config = &model,
+                         .trains = true,
+                         .sequences = 2,
+                         .length = 12,
+                         .predicted = 2,
+                         .n_rollouts = 1,
+                         .rollouts = {{.prompts = 4, .prompt_length = 9, .samples = 4, .tokens = 2, .slots = 16}}};
+    on_device(&training, DTYPE_F32, NULL);
+    on_device(&training, DTYPE_BF16, NULL);
+    training.moments = MOMENTS_8BIT;
+    on_device(&training, DTYPE_BF16, "mma+cublas");
+    on_device(&sampling, DTYPE_F32, NULL);
+    sampling.rollouts[0].cache = CACHE_LATENT;
+    on_device(&sampling, DTYPE_BF16, NULL);
+}
+
 static void test_refusal(void **state)
 {
     (void)state;
@@ -349,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_wide_training), cmocka_unit_test(test_bf16_training),  cmocka_unit_test(test_few_samples),
         cmocka_unit_test(test_training),      cmocka_unit_test(test_dense_training), cmocka_unit_test(test_rollouts),
         cmocka_unit_test(test_small_budget),  cmocka_unit_test(test_refusal),        cmocka_unit_test(test_moments),
+        cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
