@@ -15,6 +15,7 @@
 #include "checkpoints/known_models.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
+#include "core/base/philox.h"
 #include "data/stand_in.h"
 
 static bool is_folder(const char *path)
@@ -253,6 +254,7 @@ void model_close(LoadedModel *m)
     if (!m) return;
     params_free(&m->table);
     memory_free(m->adapters);
+    free(m->score);
     memory_free(m->weights);
     tokenizer_free(m->tokenizer);
     checkpoint_free(m->checkpoint);
@@ -288,11 +290,44 @@ bool model_read_weights(LoadedModel *m, Status *st)
     return ok;
 }
 
+/* Whether p is the scalar head that the model was given. */
+static bool has_score(const LoadedModel *m, const Param *p)
+{
+    return m->score && p->kind == PARAM_SCORE;
+}
+
+void model_add_score(LoadedModel *m, uint32_t seed)
+{
+    CHECK(!m->weights && m->config.head != HEAD_SCALAR);
+    m->config.head = HEAD_SCALAR;
+    m->config.mtp = m->config.mtp_layers = 0;
+    ParamTable table = params_build(&m->config);
+    uint8_t **held = m->checkpoint ? &m->checkpoint->meta.held : NULL, *still = calloc((size_t)table.n, 1);
+    CHECK(still);
+    for (int i = 0; held && *held && i < table.n; i++) {
+        int k = params_find_name(&m->table, table.params[i].name);
+        still[i] = k >= 0 && (*held)[k];
+    }
+    if (held && *held) {
+        free(*held);
+        *held = still;
+    } else {
+        free(still);
+    }
+    params_free(&m->table);
+    m->table = table;
+    const Param *p = &table.params[params_find(&table, PARAM_SCORE, -1, -1)];
+    m->score = calloc(p->count, sizeof *m->score);
+    CHECK(m->score);
+    rng_fill_normal(m->score, p->count, m->config.init_std, seed, p->name);
+    attachments_free(&m->attached); /* of the model that it was */
+}
+
 /* The base's parameter that p is; NULL: m's file has its own, or it is an adapter, which is never a base's. */
 static const Param *of_base(const LoadedModel *m, const Param *p)
 {
     int i = m->base && p->base < 0 ? params_find_name(&m->table, p->name) : -1;
-    if (i < 0 || checkpoint_holds(&m->checkpoint->meta, i)) return NULL;
+    if (i < 0 || checkpoint_holds(&m->checkpoint->meta, i) || has_score(m, p)) return NULL;
     return &m->base->table.params[params_find_name(&m->base->table, p->name)];
 }
 
@@ -309,6 +344,7 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
     const Param *its = m->weights ? NULL : of_base(m, p);
     if (m->weights) memcpy(out, m->weights + p->offset, p->count * sizeof *out);
     else if (m->adapters && p->base >= 0) memcpy(out, adapter_of(m, p), p->count * sizeof *out);
+    else if (has_score(m, p)) memcpy(out, m->score, p->count * sizeof *out);
     else if (its) return model_param_read(m->base, its, out, st);
     else if (m->checkpoint) return checkpoint_rows_read(m->checkpoint, p, 0, p->rows, out, st);
     else if (m->gguf) return gguf_param_read(m->gguf, m->path, &m->config, p, out, st);
@@ -319,7 +355,7 @@ bool model_param_read(const LoadedModel *m, const Param *p, float *out, Status *
 bool model_param_place(const LoadedModel *m, const Param *p, ParamPlace *out)
 {
     const Param *its = m->weights ? NULL : of_base(m, p);
-    if (m->weights || (m->adapters && p->base >= 0)) return false;
+    if (m->weights || (m->adapters && p->base >= 0) || has_score(m, p)) return false;
     if (its) return model_param_place(m->base, its, out);
     if (m->checkpoint) return m->checkpoint->open && checkpoint_place(m->checkpoint, p, out);
     return m->source && hf_param_place(m->source, &m->config, p, out);
@@ -338,6 +374,7 @@ static bool model_rows(const LoadedModel *m, const Param *p, size_t row, size_t 
     size_t from = row * p->cols, bytes = n * p->cols * sizeof *out;
     if (m->weights) memcpy(out, m->weights + p->offset + from, bytes);
     else if (m->adapters && p->base >= 0) memcpy(out, adapter_of(m, p) + from, bytes);
+    else if (has_score(m, p)) memcpy(out, m->score + from, bytes);
     else if (its) return model_rows(m->base, its, row, n, out, st);
     else if (m->checkpoint) return checkpoint_rows_read(m->checkpoint, p, row, n, out, st);
     else if (m->gguf) return gguf_rows_read(m->gguf, &m->config, p, row, n, out, st);

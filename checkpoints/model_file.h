@@ -21,6 +21,7 @@ typedef struct LoadedModel {
     float *weights; /* table.total elements, 64-byte aligned; NULL when not asked for, and for a name */
     float *
         adapters; /* of a model whose weights are in its file, given adapters (checkpoints/lora.h): theirs; NULL: none */
+    float *score;               /* [C] of a scalar head that its file has not (model_add_score); NULL: none */
     Tokenizer *tokenizer;       /* NULL when there is none */
     char tokenizer_fault[1024]; /* why a tokenizer that is there could not be read; "" otherwise */
     Checkpoint *checkpoint;     /* the rest of an r1 checkpoint (its weights have moved here); NULL otherwise */
@@ -42,6 +43,9 @@ LoadedModel *model_open(const char *name, unsigned parts, Status *st);
 LoadedModel *model_open_as(const char *name, int layers, const char *base, unsigned parts, Status *st);
 /* Reads the weights of a model that was opened without (MODEL_IN_PLACE). */
 bool model_read_weights(LoadedModel *m, Status *st);
+/* A model whose weights are in its file becomes a reward model as it starts: its trunk under a scalar head from the seed, which
+ * alone is in memory, as params_init has it. */
+void model_add_score(LoadedModel *m, uint32_t seed);
 /* The open file that m->attached may point into, the caller's from now on (st_close); NULL: there is none. */
 StFile *model_take_source(LoadedModel *m);
 void model_close(LoadedModel *m);

@@ -321,7 +321,6 @@ static void add_rests(const Run *r, const Unit *u, const ModelConfig *c, PlanWor
     const RecipeNames *train = &r->recipe->train;
     if (!begins_with_file(r, u)) return;
     if (!r->machine.cpu) w->why_not = "that needs --device cpu";
-    else if (u->kind->scalar_head) w->why_not = "a reward model has another head than its file";
     else if (c->mtp) w->why_not = "modules of multi-token prediction stay in memory";
     else if (s->kind == STAGE_RL && s->rl.rollout_bf16 && r->machine.options.dtype == DTYPE_F32)
         w->why_not = "rollout_bf16 makes a copy of all of them: take `precision: bf16`";

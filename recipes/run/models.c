@@ -147,6 +147,7 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeSt
          fail_prefix(st, "extend: %s", from)) &&
         (!trains || give_adapters(r, m, from, st))) {
         if (extra && m->checkpoint && m->checkpoint->meta.extra) *extra = strdup(m->checkpoint->meta.extra);
+        if (placed && scalar && m->config.head != HEAD_SCALAR) model_add_score(m, r->recipe->seed);
         if (placed) return run_place(r, m, trains, !own, st);
         if (scalar && m->config.head != HEAD_SCALAR) {
             p = with_scalar_head(r, m->config, &m->table, m->weights);

@@ -109,7 +109,7 @@ static ScalarOut rm_gradients(UnitRun *u, RmStage *s, const Example *const *list
 }
 
 /* Held-out accuracy (pairs in the right order, or labels) and the calibration of values. */
-static void rm_heldout(UnitRun *u, RmStage *s, Json *metrics)
+static bool rm_heldout(UnitRun *u, RmStage *s, Json *metrics, Status *st)
 {
     enum { AT_ONCE = 256 };
     double right = 0, sum = 0, squares = 0;
@@ -133,6 +133,7 @@ static void rm_heldout(UnitRun *u, RmStage *s, Json *metrics)
     json_set(u->extra, "std", json_new_number(s->helpful && variance > 1e-6 ? sqrt(variance) : 1));
     json_set(u->extra, "accuracy", json_new_number(right / s->n_heldout));
     json_set(metrics, "heldout_accuracy", json_new_number(right / s->n_heldout));
+    return keeper_fault(u->policy->w.keeper, st);
 }
 
 static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
@@ -159,8 +160,7 @@ static bool rm_step(UnitRun *u, Json *metrics, bool *done, Status *st)
     json_set(metrics, "loss", json_new_number(out.loss));
     json_set(metrics, "lr", json_new_number(lr));
     json_set(metrics, "grad_norm", json_new_number(norm));
-    if (u->step + 1 == u->total) rm_heldout(u, s, metrics);
-    return true;
+    return u->step + 1 < u->total || rm_heldout(u, s, metrics, st);
 }
 
 static void free_examples(Example *list, int n)

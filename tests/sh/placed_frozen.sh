@@ -22,7 +22,6 @@ general: {helpful: {levels: 1}, refusal: {levels: 1}}
 rewards: {accuracy: 1}
 stages:
   base: {kind: pretrain, steps: 2, batch: 4, lr: 1e-2, warmup: 0, general_share: 0.2, eval_after: false}
-  judges: {kind: reward_model, from: base, pairs: 8, safety_examples: 8, heldout_pairs: 2, batch: 8, lr: 1e-3, warmup: 0}
   teacher: {kind: sft, from: base, steps: 40, batch: 4, lr: 1e-2, warmup: 2, eval_after: false}
 END
 # A dense student: on the teacher's samples and its distribution, on its own samples.
@@ -41,7 +40,7 @@ cat >>own.yaml <<'END'
   own: {kind: distill, from: pupil, sample_from: base/teacher, objective: on_policy, sample_prompts: 8, samples: 2, batch: 4, epochs: 1,
         max_tokens: 20, lr: 1e-3, warmup: 0, eval_after: false}
 END
-# Adapters on a model as large as its teacher and its judges.
+# Adapters on a model as large as its teacher, and as its judges, which are adapters on it under scalar heads.
 cat >both.yaml <<'END'
 model: {from: base.hf}
 lora: {rank: 2, alpha: 4, targets: [attention, experts]}
@@ -55,9 +54,11 @@ stages:
 END
 sed '/^  start/,$d' both.yaml >judged.yaml
 cat >>judged.yaml <<'END'
-  judged: {kind: rl, reward_models: base/judges, steps: 2, prompts: 3, group: 3, max_tokens: 12, general_share: 0.7, preference_last: 1,
+  judges: {kind: reward_model, pairs: 8, safety_examples: 8, heldout_pairs: 2, batch: 4, lr: 1e-2, warmup: 0}
+  judged: {kind: rl, from: base.hf, reward_models: judges, steps: 2, prompts: 3, group: 3, max_tokens: 12, general_share: 0.7, preference_last: 1,
            eval_after: false, lr: 1e-2}
 END
+sed '/^  judged/,$d' judged.yaml >judges.yaml
 run base.yaml --out base --quiet >"$out" 2>"$said" || complain 'the teacher'
 "$R1" export base/base --format hf -o base.hf >"$out"
 peak() { # RECIPE ARGUMENT...: MB that its last stage takes
@@ -88,7 +89,7 @@ rests() {
     expect "$(hashes all)" "$(hashes some)"
 }
 for precision in f32 bf16; do
-    for recipe in read own both judged; do
+    for recipe in read own both judges judged; do
         rm -rf all
         run $recipe.yaml --precision $precision --memory 4 --out all --quiet >"$out" 2>"$said" || complain "$recipe in memory"
         gb=0.04
@@ -96,6 +97,10 @@ for precision in f32 bf16; do
         both)
             rests 'start.h5 teacher.h5' both --precision $precision
             grep -q 'teacher.h5: read [1-9]' "$said" || complain 'did not say what it read of the teacher'
+            continue
+            ;;
+        judges)
+            rests base.hf judges --precision $precision
             continue
             ;;
         judged)
