@@ -1,15 +1,13 @@
-/* A shared mapping of an unlinked file, and the thread that lets its pages go. */
+/* A shared mapping of an unlinked file. */
 #include "checkpoints/file_block.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/base/check.h"
@@ -18,46 +16,8 @@
 struct FileBlock {
     char *memory;
     size_t bytes, most;
-    size_t before; /* pages of files that the process had without it */
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool started, stop;
+    size_t touched; /* bytes that were done with since pages went last */
 };
-
-enum { EVERY_NS = 5000000 }; /* a core touches some 10 MB in that time */
-
-/* Resident pages of the process that are of files. */
-static size_t file_pages(void)
-{
-    unsigned long size, resident, shared = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f && fscanf(f, "%lu %lu %lu", &size, &resident, &shared) != 3) shared = 0;
-    if (f) fclose(f);
-    return shared;
-}
-
-static void let_go(FileBlock *b)
-{
-    size_t now = file_pages(), page = (size_t)sysconf(_SC_PAGESIZE);
-    if (now > b->before && (now - b->before) * page > b->most) madvise(b->memory, b->bytes, MADV_DONTNEED);
-}
-
-static void *work(void *of)
-{
-    FileBlock *b = of;
-    pthread_mutex_lock(&b->lock);
-    while (!b->stop) {
-        struct timespec at;
-        clock_gettime(CLOCK_REALTIME, &at);
-        at.tv_nsec += EVERY_NS;
-        if (at.tv_nsec >= 1000000000) at.tv_sec++, at.tv_nsec -= 1000000000;
-        pthread_cond_timedwait(&b->wake, &b->lock, &at);
-        let_go(b);
-    }
-    pthread_mutex_unlock(&b->lock);
-    return NULL;
-}
 
 static bool map_file(FileBlock *b, const char *path, Status *st)
 {
@@ -85,12 +45,8 @@ FileBlock *file_block_open(const char *folder, size_t bytes, size_t most, Status
     FileBlock *b = calloc(1, sizeof *b);
     char *path = NULL;
     CHECK(b && asprintf(&path, "%s/weights.tmp.%ld", folder, (long)getpid()) > 0);
-    *b = (FileBlock){.bytes = bytes, .most = most, .before = file_pages()};
-    pthread_mutex_init(&b->lock, NULL);
-    pthread_cond_init(&b->wake, NULL);
+    *b = (FileBlock){.bytes = bytes, .most = most};
     bool ok = map_file(b, path, st);
-    b->started = ok && !pthread_create(&b->thread, NULL, work, b);
-    if (ok && !b->started) ok = fail(st, "no thread to let pages of %s go with", folder);
     free(path);
     if (ok) return b;
     file_block_close(b);
@@ -107,18 +63,20 @@ size_t file_block_most(void)
 void file_block_close(FileBlock *b)
 {
     if (!b) return;
-    pthread_mutex_lock(&b->lock);
-    b->stop = true;
-    pthread_cond_signal(&b->wake);
-    pthread_mutex_unlock(&b->lock);
-    if (b->started) pthread_join(b->thread, NULL);
     if (b->memory) munmap(b->memory, b->bytes);
-    pthread_mutex_destroy(&b->lock);
-    pthread_cond_destroy(&b->wake);
     free(b);
 }
 
 void *file_block_memory(FileBlock *b)
 {
     return b->memory;
+}
+
+void file_block_done(FileBlock *b, size_t bytes)
+{
+    if (!b) return;
+    b->touched += bytes;
+    if (b->touched <= b->most) return;
+    CHECK(!madvise(b->memory, b->bytes, MADV_DONTNEED)); /* of a shared mapping: the file keeps what they hold */
+    b->touched = 0;
 }

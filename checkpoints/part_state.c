@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/state_queue.h"
 #include "core/base/check.h"
 
 /* A record: a part's trained weights with its moments; its reference; or all selection biases (part -1). */
@@ -13,6 +14,16 @@ typedef struct Place {
     size_t base, count; /* its run of the state blocks */
     size_t moment;      /* bytes of a moment */
 } Place;
+
+/* Room for a part's weights, then moments. Two take turns: while one is updated, the other's part is written and the next one's
+ * moments are read. */
+typedef struct Slab {
+    void *memory;
+    int record; /* whose moments are there, or on their way; -1: nobody's */
+    int64_t job;
+} Slab;
+
+enum { SLABS = 2 };
 
 struct PartState {
     StateStore store;
@@ -23,7 +34,10 @@ struct PartState {
     Place *places;
     int n, trained; /* records; of them those with moments, the first ones */
     int *record_of; /* [parts], -1: nothing of it is trained */
-    void *slab;     /* weights, then moments, of one part */
+    Slab slabs[SLABS];
+    int now; /* the slab that is updated */
+    StateQueue *queue;
+    FileBlock *block; /* of the weights; NULL: in memory */
 };
 
 static size_t pages(size_t bytes)
@@ -128,7 +142,7 @@ size_t part_state_memory(const ParamTable *t)
 {
     PartState s = {.t = t};
     list_records(&s, false);
-    size_t bytes = slab_bytes(&s);
+    size_t bytes = SLABS * slab_bytes(&s);
     free(s.records);
     free(s.places);
     free(s.record_of);
@@ -166,9 +180,11 @@ static void to_block(float *in_block, float *in_plane, size_t bytes)
 
 static bool write_weights(PartState *s, int record, const float *block, bool states, Status *st)
 {
-    memset(s->slab, 0, s->records[record].bytes[STATE_WEIGHTS]);
-    each_param(s, record, (float *)block, states, s->slab, to_plane);
-    return state_file_write(s->file, record, (const void *const[]){s->slab, NULL}, st);
+    float *slab = s->slabs[0].memory;
+    s->slabs[0].record = -1;
+    memset(slab, 0, s->records[record].bytes[STATE_WEIGHTS]);
+    each_param(s, record, (float *)block, states, slab, to_plane);
+    return state_file_write(s->file, record, (const void *const[]){slab, NULL}, st);
 }
 
 static int first_of_reference(const PartState *s)
@@ -187,7 +203,8 @@ static bool write_alone(PartState *s, bool reference, const float *block, Status
 
 bool part_state_rest(PartState *s, const float *reference, Status *st)
 {
-    return write_alone(s, false, s->weights, st) && (!reference || write_alone(s, true, reference, st));
+    return state_queue_drain(s->queue, st) && write_alone(s, false, s->weights, st) &&
+           (!reference || write_alone(s, true, reference, st));
 }
 
 bool part_state_has_reference(const PartState *s)
@@ -199,10 +216,13 @@ bool part_state_has_reference(const PartState *s)
 bool part_state_load(PartState *s, float *reference, Status *st)
 {
     int split = first_of_reference(s);
+    float *slab = s->slabs[0].memory;
+    s->slabs[0].record = -1;
     for (int i = 0; i < s->n; i++) {
         if (!state_file_has(s->file, i) || (i >= split && !reference)) continue;
-        if (!state_file_read(s->file, i, STATE_WEIGHTS, s->slab, st)) return false;
-        each_param(s, i, i < split ? s->weights : reference, i >= split, s->slab, to_block);
+        if (!state_file_read(s->file, i, STATE_WEIGHTS, slab, st)) return false;
+        each_param(s, i, i < split ? s->weights : reference, i >= split, slab, to_block);
+        if (i < split) file_block_done(s->block, s->records[i].bytes[STATE_WEIGHTS]);
     }
     return true;
 }
@@ -214,28 +234,59 @@ static PartState *state_of(StateStore *store)
     return (PartState *)(void *)store;
 }
 
-static void *moments_of(const PartState *s, int record)
+static void *moments_in(const PartState *s, const Slab *slab)
 {
-    return (char *)s->slab + pages(s->records[record].bytes[STATE_WEIGHTS]);
+    return (char *)slab->memory + pages(s->records[slab->record].bytes[STATE_WEIGHTS]);
 }
 
+static void read_into(PartState *s, Slab *slab, int record)
+{
+    slab->record = record;
+    slab->job = state_queue_read(s->queue, record, STATE_MOMENTS, moments_in(s, slab));
+}
+
+/* The queue works in order: what a slab held before is written when it is read into. */
 static bool take(StateStore *store, int part, void **m, void **v, Status *st)
 {
     PartState *s = state_of(store);
     int record = s->record_of[part];
     CHECK(record >= 0);
-    *m = moments_of(s, record);
+    s->now = (s->now + 1) % SLABS;
+    Slab *slab = &s->slabs[s->now], *other = &s->slabs[(s->now + 1) % SLABS];
+    if (slab->record != record) read_into(s, slab, record);
+    if (!state_queue_wait(s->queue, slab->job, st)) return false;
+    if (record + 1 < s->trained) read_into(s, other, record + 1);
+    *m = moments_in(s, slab);
     *v = (char *)*m + aligned(s->places[record].moment);
-    return state_file_read(s->file, record, STATE_MOMENTS, *m, st);
+    return true;
 }
 
 static bool give(StateStore *store, int part, Status *st)
 {
     PartState *s = state_of(store);
     int record = s->record_of[part];
-    memset(s->slab, 0, s->records[record].bytes[STATE_WEIGHTS]);
-    each_param(s, record, s->weights, false, s->slab, to_plane);
-    return state_file_write(s->file, record, (const void *const[]){s->slab, moments_of(s, record)}, st);
+    Slab *slab = &s->slabs[s->now];
+    CHECK(slab->record == record);
+    memset(slab->memory, 0, s->records[record].bytes[STATE_WEIGHTS]);
+    each_param(s, record, s->weights, false, slab->memory, to_plane);
+    file_block_done(s->block, s->records[record].bytes[STATE_WEIGHTS]);
+    state_queue_write(s->queue, record, (const void *const[]){slab->memory, moments_in(s, slab)});
+    slab->record = -1;
+    (void)st; /* what a write meets is said by the next wait */
+    return true;
+}
+
+static bool open_slabs(PartState *s, Status *st)
+{
+    size_t bytes = slab_bytes(s);
+    for (int i = 0; i < SLABS; i++) {
+        Slab *slab = &s->slabs[i];
+        slab->record = -1;
+        if (posix_memalign(&slab->memory, STATE_PAGE, bytes ? bytes : STATE_PAGE)) slab->memory = NULL;
+        if (!slab->memory) return fail(st, "no memory for the state of two parts, %.2f GB each", (double)bytes / 1e9);
+        memset(slab->memory, 0, bytes);
+    }
+    return true;
 }
 
 PartState *part_state_open(const char *path, const ParamTable *t, float *weights, bool reference, Status *st)
@@ -244,11 +295,9 @@ PartState *part_state_open(const char *path, const ParamTable *t, float *weights
     CHECK(s);
     *s = (PartState){.store = {take, give}, .t = t, .weights = weights};
     list_records(s, reference);
-    size_t bytes = slab_bytes(s);
-    if (posix_memalign(&s->slab, STATE_PAGE, bytes ? bytes : STATE_PAGE)) s->slab = NULL;
-    if (!s->slab) fail(st, "no memory for a part's state of %.2f GB", (double)bytes / 1e9);
-    else memset(s->slab, 0, bytes);
-    if (s->slab && (s->file = state_file_open(path, s->records, s->n, st))) return s;
+    if (open_slabs(s, st) && (s->file = state_file_open(path, s->records, s->n, st)) &&
+        (s->queue = state_queue_open(s->file, st)))
+        return s;
     part_state_close(s);
     return NULL;
 }
@@ -256,11 +305,12 @@ PartState *part_state_open(const char *path, const ParamTable *t, float *weights
 void part_state_close(PartState *s)
 {
     if (!s) return;
+    state_queue_close(s->queue);
     state_file_close(s->file);
     free(s->records);
     free(s->places);
     free(s->record_of);
-    free(s->slab);
+    for (int i = 0; i < SLABS; i++) free(s->slabs[i].memory);
     free(s);
 }
 
@@ -269,7 +319,19 @@ StateStore *part_state_store(PartState *s)
     return &s->store;
 }
 
+void part_state_rests(PartState *s, FileBlock *block)
+{
+    s->block = block;
+}
+
+double part_state_waited(const PartState *s)
+{
+    return state_queue_waited(s->queue);
+}
+
 StateFile *part_state_file(PartState *s)
 {
+    Status said_later = {0}; /* what failed is said by part_state_rest */
+    state_queue_drain(s->queue, &said_later);
     return s->file;
 }

@@ -5,6 +5,7 @@
 #ifndef CHECKPOINTS_PART_STATE_H
 #define CHECKPOINTS_PART_STATE_H
 
+#include "checkpoints/file_block.h"
 #include "checkpoints/state_file.h"
 #include "core/state_store.h"
 
@@ -14,7 +15,11 @@ typedef struct PartState PartState;
 PartState *part_state_open(const char *path, const ParamTable *t, float *weights, bool reference, Status *st);
 void part_state_close(PartState *s);
 StateStore *part_state_store(PartState *s);
+/* The weights lie in this block, which is told when a part's are done with (NULL: they do not). */
+void part_state_rests(PartState *s, FileBlock *block);
+/* Waits for what an update left to be written. */
 StateFile *part_state_file(PartState *s);
+double part_state_waited(const PartState *s); /* seconds that updates waited for the disk */
 /* Bytes on disk, and in memory while an update runs; *written: to the disk by an update. */
 uint64_t part_state_disk(const ParamTable *t, bool reference, uint64_t *written);
 size_t part_state_memory(const ParamTable *t);

@@ -7,19 +7,30 @@
 #include "core/base/philox.h"
 #include "core/params_select.h"
 
-double optimizer_grad_norm(Engine *e, const float *g)
+static double norm_of(Engine *e, const float *g, Keeper *k)
 {
     const ParamTable *t = &e->table;
     EngineMark mark = engine_mark(e);
     size_t bytes = (size_t)t->n * sizeof(double);
     double *sums = arena_alloc(&e->arena, bytes), total = 0.0;
-    for (int i = 0; i < t->n; i++)
-        if (t->params[i].trained) e->ops->sum_squares(e->backend, sums + i, g + t->params[i].state, t->params[i].count);
+    for (int part = 0; part < t->n_parts; part++) {
+        keeper_need(k, part, 1);
+        for (int i = t->parts[part].first; i < t->parts[part].first + t->parts[part].n; i++) {
+            const Param *p = &t->params[i];
+            if (p->trained) e->ops->sum_squares(e->backend, sums + i, g + p->state, p->count);
+        }
+        keeper_done(k, part, 1);
+    }
     const double *here = engine_download(e, sums, bytes);
     for (int i = 0; i < t->n; i++)
         if (t->params[i].trained) total += here[i];
     engine_release(e, mark);
     return sqrt(total);
+}
+
+double optimizer_grad_norm(Engine *e, const float *g)
+{
+    return norm_of(e, g, NULL);
 }
 
 /* Whether the last gradients are of this parameter too. */
@@ -143,7 +154,9 @@ static bool update_parts(const Update *u, Status *st)
         void *m, *v;
         size_t bytes, base = params_part_moments(t, part, &bytes);
         if (!store->take(store, part, &m, &v, st)) return false;
+        keeper_need(u->blocks->gradients, part, 1);
         update_range(u, from, to, m, v, base);
+        keeper_done(u->blocks->gradients, part, 1);
         if (!store->give(store, part, st)) return false;
     }
     return true;
@@ -155,7 +168,7 @@ bool optimizer_step(Engine *e, const ParamBlocks *blocks, const OptimizerConfig 
     CHECK(step.number >= 1);
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    double n = optimizer_grad_norm(e, blocks->g);
+    double n = norm_of(e, blocks->g, blocks->gradients);
     if (norm) *norm = n;
     if (!ops->fault(b, st)) return false;
     if (!isfinite(n))

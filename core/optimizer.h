@@ -20,6 +20,7 @@ typedef struct ParamBlocks {
     void *m, *v;
     const float *g;
     StateStore *store;
+    Keeper *gradients; /* is asked for g's parts; NULL: they are there */
 } ParamBlocks;
 
 /* The step's number, from 1 on, gives the bias corrections 1 - beta^number. */

@@ -98,7 +98,7 @@ void policy_place_trained(Policy *p, float *weights)
 {
     CHECK(p->placed && !p->weights);
     params_set_apart(&p->engine.table);
-    if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, weights);
+    if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, weights, p->lent_keeper);
     p->weights = block_to_device(p, weights, state_bytes(p));
     policy_weights_changed(p);
 }
@@ -127,6 +127,7 @@ static void open_gradients(Policy *p)
 {
     p->grads = p->lent ? p->lent : block_new(p, state_bytes(p));
     p->g = weights_view_gradients(&p->config, &p->engine.table, p->grads);
+    if (p->lent_keeper) weights_keep(&p->g, p->lent_keeper);
 }
 
 void policy_gradients_open(Policy *p)
@@ -159,11 +160,15 @@ void policy_reference_set(Policy *p)
         p->reference = block_new(p, state_bytes(p));
         view_reference(p);
     }
-    for (int i = 0; i < t->n; i++) {
-        const Param *q = &t->params[i];
-        if (q->state != SIZE_MAX)
-            p->engine.ops->device.copy(p->engine.backend, p->reference + q->state, p->weights + param_place(q),
-                                       q->count * sizeof(float));
+    for (int part = 0; part < t->n_parts; part++) {
+        keeper_need(p->lent_keeper, part, 1);
+        for (int i = t->parts[part].first; i < t->parts[part].first + t->parts[part].n; i++) {
+            const Param *q = &t->params[i];
+            if (q->state != SIZE_MAX)
+                p->engine.ops->device.copy(p->engine.backend, p->reference + q->state, p->weights + param_place(q),
+                                           q->count * sizeof(float));
+        }
+        keeper_done(p->lent_keeper, part, 1);
     }
     p->references++;
     policy_weights_changed(p);
@@ -176,7 +181,7 @@ void policy_resume(Policy *p, void *m, void *v, float *reference)
     p->m = block_to_device(p, m, p->engine.table.moment_total);
     p->v = block_to_device(p, v, p->engine.table.moment_total);
     if (!reference) return;
-    if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, reference);
+    if (p->engine.dtype == DTYPE_BF16) split_states(&p->engine.table, reference, NULL);
     p->reference = block_to_device(p, reference, state_bytes(p));
     view_reference(p);
 }
@@ -188,8 +193,9 @@ PolicyMaster policy_master_open(Policy *p)
                          .v = block_to_host(p, p->v, p->engine.table.moment_total),
                          .reference = block_to_host(p, p->reference, state_bytes(p))};
     if (p->engine.dtype == DTYPE_F32) return host;
-    (p->placed ? join_states : join_block)(&p->engine.table, host.weights);
-    if (host.reference) join_states(&p->engine.table, host.reference);
+    if (p->placed) join_states(&p->engine.table, host.weights, p->lent_keeper);
+    else join_block(&p->engine.table, host.weights);
+    if (host.reference) join_states(&p->engine.table, host.reference, NULL);
     return host;
 }
 
@@ -201,8 +207,9 @@ void policy_master_close(Policy *p, PolicyMaster *host)
         memory_free(host->v);
         memory_free(host->reference);
     } else if (p->engine.dtype == DTYPE_BF16) {
-        (p->placed ? split_states : split_block)(&p->engine.table, p->weights);
-        if (p->reference) split_states(&p->engine.table, p->reference);
+        if (p->placed) split_states(&p->engine.table, p->weights, p->lent_keeper);
+        else split_block(&p->engine.table, p->weights);
+        if (p->reference) split_states(&p->engine.table, p->reference, NULL);
     }
     *host = (PolicyMaster){0};
 }
@@ -243,7 +250,8 @@ bool policy_update(Policy *p, const OptimizerConfig *o, float lr, double *norm, 
 {
     Engine *e = &p->engine;
     if (!keeper_fault(p->w.keeper, st)) return false;
-    ParamBlocks blocks = {.w = p->weights, .m = p->m, .v = p->v, .g = p->grads, .store = p->store};
+    ParamBlocks blocks = {
+        .w = p->weights, .m = p->m, .v = p->v, .g = p->grads, .store = p->store, .gradients = p->g.keeper};
     AdamWStep step = {p->optimizer_step + 1, lr};
     if (!optimizer_step(e, &blocks, o, step, norm, st)) return false;
     p->optimizer_step++;

@@ -15,6 +15,7 @@ typedef struct Policy {
     float *grads; /* of what is trained, at Param.state; NULL until policy_train_open */
     void *m, *v;  /* as the table stores them (params_moments, decided before), at Param.moment */
     float *lent;  /* room for gradients that is the placer's, as weights then is too; NULL: both are the policy's */
+    Keeper *lent_keeper; /* is asked for the gradients' parts where they lie there; the placer's, NULL: nobody */
     StateStore *store;  /* of the moments, instead of m and v; NULL: none. Set before policy_train_open; the caller's */
     float *reference;   /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
     int64_t references; /* how often that was called */

@@ -57,14 +57,22 @@ void join_block(const ParamTable *t, float *block)
     for (int i = 0; i < t->n; i++) join_param(&t->params[i], block + t->params[i].offset);
 }
 
-void split_states(const ParamTable *t, float *block)
+static void each_state(const ParamTable *t, float *block, Keeper *k, void (*turn)(const Param *, float *))
 {
-    for (int i = 0; i < t->n; i++)
-        if (t->params[i].state != SIZE_MAX) split_param(&t->params[i], block + t->params[i].state);
+    for (int part = 0; part < t->n_parts; part++) {
+        keeper_need(k, part, 1);
+        for (int i = t->parts[part].first; i < t->parts[part].first + t->parts[part].n; i++)
+            if (t->params[i].state != SIZE_MAX) turn(&t->params[i], block + t->params[i].state);
+        keeper_done(k, part, 1);
+    }
 }
 
-void join_states(const ParamTable *t, float *block)
+void split_states(const ParamTable *t, float *block, Keeper *k)
 {
-    for (int i = 0; i < t->n; i++)
-        if (t->params[i].state != SIZE_MAX) join_param(&t->params[i], block + t->params[i].state);
+    each_state(t, block, k, split_param);
+}
+
+void join_states(const ParamTable *t, float *block, Keeper *k)
+{
+    each_state(t, block, k, join_param);
 }

@@ -6,6 +6,7 @@
 #ifndef CORE_SPLIT_H
 #define CORE_SPLIT_H
 
+#include "core/keeper.h"
 #include "core/params.h"
 
 /* One row in place, and back to `row`, which may be where it lies. */
@@ -15,8 +16,8 @@ void join_row(float *row, const void *split, size_t n);
 /* A whole block in place. */
 void split_block(const ParamTable *t, float *block);
 void join_block(const ParamTable *t, float *block);
-/* The same of a block of t->state_total floats: what has a Param.state. */
-void split_states(const ParamTable *t, float *block);
-void join_states(const ParamTable *t, float *block);
+/* The same of a block of t->state_total floats: what has a Param.state. k: is asked for its parts; NULL: they are there. */
+void split_states(const ParamTable *t, float *block, Keeper *k);
+void join_states(const ParamTable *t, float *block, Keeper *k);
 
 #endif

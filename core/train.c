@@ -2,6 +2,7 @@
 #include "core/train.h"
 
 #include "core/base/check.h"
+#include "core/params_select.h"
 
 static HeadOut head_out(Engine *e, const TrainStep *t)
 {
@@ -34,12 +35,28 @@ static const float *reference_states(Engine *e, const TrainStep *t)
     return xn;
 }
 
+/* Zeros, part by part where somebody keeps them. */
+static void clear_gradients(Engine *e, const Weights *g)
+{
+    const ParamTable *table = &e->table;
+    size_t end = 0, count;
+    for (int part = 0; g->keeper && part < table->n_parts; part++) {
+        size_t from = params_part_state(table, part, &count);
+        if (!count) continue;
+        keeper_need(g->keeper, part, 1);
+        e->ops->fill(e->backend, g->block + end, from + count - end, 0.0f);
+        keeper_done(g->keeper, part, 1);
+        end = from + count;
+    }
+    e->ops->fill(e->backend, g->block + end, table->state_total - end, 0.0f);
+}
+
 void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainStep *t, TrainOut *out)
 {
     CHECK(t->loss && t->predict.M > 0);
     engine_reset(e);
     size_t N = (size_t)t->batch.N, C = (size_t)e->config->C;
-    e->ops->fill(e->backend, g->block, e->table.state_total, 0.0f);
+    clear_gradients(e, g);
     HeadRun head = {.predict = t->predict,
                     .inv_temperature = t->inv_temperature,
                     .loss = t->loss,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/file_block.h"
+#include "checkpoints/part_rest.h"
 #include "core/base/check.h"
 #include "data/json.h"
 #include "core/batches.h"
@@ -163,18 +163,20 @@ static bool read_weights(const ScoreArgs *a, OpenModel *m, const BatchBuilder *b
 }
 
 /* Room for the gradients of a placed model in a file beside --out: each is finished when backward leaves its part. */
-static FileBlock *rest_gradients(const ScoreArgs *a, OpenModel *m, Status *st)
+static bool rest_gradients(PartRest *rest, const ScoreArgs *a, OpenModel *m, Status *st)
 {
     const char *slash = strrchr(a->out, '/');
     char folder[4096];
     size_t bytes = m->policy->engine.table.state_total * sizeof(float);
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - a->out) + 1 : 1, slash ? a->out : ".");
     FileBlock *block = file_block_open(folder, bytes, file_block_most(), st);
-    if (!block) return NULL;
+    if (!block) return false;
     fprintf(stderr, "r1 score: gradients, %.3g GB, rest in %s until they are in %s\n", (double)bytes / 1e9, folder,
             a->out);
+    *rest = part_rest_open(NULL, block, &m->policy->engine.table);
     m->policy->lent = file_block_memory(block);
-    return block;
+    m->policy->lent_keeper = &rest->keeper;
+    return true;
 }
 
 /* Log-probs of all predictions, the tape of the forward (in the arena), values of the balance losses. */
@@ -260,7 +262,7 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
 {
     BatchBuilder batch = {0};
     PlanWork work;
-    FileBlock *rest = NULL;
+    PartRest rest = {0};
     ScoreResult r = {.policy = m->policy, .batch = &batch, .parts = a->parts, .balance = a->aux ? &a->balance : NULL};
     bool ok = open_model_speaks(m, a->model, st) && (!a->aux || balance_validate(&a->balance, &m->file->config, st)) &&
               read_batch(a, m, &batch, st) && read_weights(a, m, &batch, &work, st);
@@ -277,7 +279,7 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
     if (ok && a->out) {
         ok = score_file_forward(&r, st);
         bool wanted = a->parts & SCORE_GRAD;
-        if (ok && wanted && m->placing.pool) ok = (rest = rest_gradients(a, m, st)) != NULL;
+        if (ok && wanted && m->placing.pool) ok = rest_gradients(&rest, a, m, st);
         if (ok && wanted) {
             gradients(a, m, &batch);
             ok = keeper_fault(m->policy->w.keeper, st) && score_file_gradients(&r, st);
@@ -285,7 +287,8 @@ static bool score(const ScoreArgs *a, OpenModel *m, Status *st)
         ok = score_file_close(&r, ok, st);
     }
     if (ok) ok = m->machine.ops->fault(m->machine.backend, st);
-    file_block_close(rest);
+    file_block_close(rest.block);
+    part_rest_close(&rest);
     batch_free(&batch);
     free(r.lp);
     return ok;

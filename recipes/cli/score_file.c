@@ -177,20 +177,27 @@ bool score_file_forward(ScoreResult *r, Status *st)
     return ok;
 }
 
+static bool write_gradient(ScoreResult *r, const Param *p, Status *st)
+{
+    Engine *e = &r->policy->engine;
+    char name[128];
+    snprintf(name, sizeof name, "grad.%s", p->name);
+    EngineMark mark = engine_mark(e);
+    const float *g = engine_download(e, r->policy->grads + p->state, p->count * sizeof *g);
+    bool ok = st_writer_data(r->writer, name, g, st);
+    engine_release(e, mark);
+    return ok;
+}
+
 bool score_file_gradients(ScoreResult *r, Status *st)
 {
     const ParamTable *t = &r->policy->engine.table;
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        char name[128];
-        snprintf(name, sizeof name, "grad.%s", p->name);
-        if (!p->trained) continue;
-        Engine *e = &r->policy->engine;
-        EngineMark mark = engine_mark(e);
-        const float *g = engine_download(e, r->policy->grads + p->state, p->count * sizeof *g);
-        bool ok = st_writer_data(r->writer, name, g, st);
-        engine_release(e, mark);
-        if (!ok) return false;
+    for (int part = 0; part < t->n_parts; part++) {
+        const Part *its = &t->parts[part];
+        keeper_need(r->policy->g.keeper, part, 1);
+        for (int i = its->first; i < its->first + its->n; i++)
+            if (t->params[i].trained && !write_gradient(r, &t->params[i], st)) return false;
+        keeper_done(r->policy->g.keeper, part, 1);
     }
     return true;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/file_block.h"
+#include "checkpoints/part_rest.h"
 #include "checkpoints/lora.h"
 #include "core/base/check.h"
 #include "core/base/memory.h"
@@ -16,6 +16,7 @@ typedef struct PlacedModel {
     LoadedModel *file;
     Placing placing;
     FileBlock *rest; /* weights, then gradients; NULL: in memory */
+    PartRest weights_rest, gradients_rest;
 } PlacedModel;
 
 static void placed_free(void *model)
@@ -23,6 +24,8 @@ static void placed_free(void *model)
     PlacedModel *p = model;
     placing_close(&p->placing);
     model_close(p->file);
+    part_rest_close(&p->weights_rest);
+    part_rest_close(&p->gradients_rest);
     file_block_close(p->rest);
     free(p);
 }
@@ -46,6 +49,7 @@ static float *read_trained(const LoadedModel *m, FileBlock *rest, Status *st)
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (!p->apart) continue;
+        file_block_done(rest, p->count * sizeof(float));
         if (model_param_read(m, p, block + p->state, st) && model_rows_finite(m, p, 0, p->rows, block + p->state, st))
             continue;
         if (!rest) memory_free(block);
@@ -57,6 +61,14 @@ static float *read_trained(const LoadedModel *m, FileBlock *rest, Status *st)
 static FileBlock *open_rest(const Machine *machine, const ParamTable *t, size_t resident, Status *st)
 {
     return file_block_open(machine->options.state, 2 * t->state_total * sizeof(float), resident / 2, st);
+}
+
+/* The block is the policy's, which says what it is done with. */
+static void lend(PlacedModel *model, Policy *p, float *trained)
+{
+    model->gradients_rest = part_rest_open(NULL, model->rest, &p->engine.table);
+    p->lent = trained + p->engine.table.state_total;
+    p->lent_keeper = &model->gradients_rest.keeper;
 }
 
 Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work,
@@ -76,10 +88,15 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
     if (ok && apart) params_set_apart(&m->table);
     ok = ok && (!apart || !resident || (model->rest = open_rest(machine, &m->table, resident, st)));
     ok = ok && (!apart || (trained = read_trained(m, model->rest, st)));
-    if (trained && model->rest) p->lent = trained + m->table.state_total;
+    if (trained && model->rest) lend(model, p, trained);
     if (trained) policy_place_trained(p, trained);
     PlacingPlan plan;
-    if (ok && placing_open(&model->placing, &plan, machine, m, p, work, st)) return p;
+    ok = ok && placing_open(&model->placing, &plan, machine, m, p, work, st);
+    if (ok && model->rest) {
+        model->weights_rest = part_rest_open(p->w.keeper, model->rest, &p->engine.table);
+        weights_keep(&p->w, &model->weights_rest.keeper);
+    }
+    if (ok) return p;
     policy_free(p);
     return NULL;
 }
@@ -87,6 +104,11 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
 const Placing *policy_placing(const Policy *p)
 {
     return p->placer ? &((const PlacedModel *)p->placer)->placing : NULL;
+}
+
+FileBlock *policy_rest(const Policy *p)
+{
+    return p->placer ? ((const PlacedModel *)p->placer)->rest : NULL;
 }
 
 const LoadedModel *policy_placed_file(const Policy *p)
@@ -112,6 +134,7 @@ static bool source_param(const void *from, const Param *p, float *out, Status *s
     const Param *its = own(s, p);
     if (!its->apart) return model_param_read(file_of(s), its, out, st);
     memcpy(out, s->master->weights + its->state, its->count * sizeof *out);
+    file_block_done(policy_rest(s->policy), its->count * sizeof *out);
     return true;
 }
 
@@ -129,6 +152,7 @@ static bool source_part(const void *from, const Param *p, size_t row, size_t n, 
     WeightSource file = model_source(file_of(s));
     if (!its->apart) return file.rows && file.rows(file.from, its, row, n, out, st);
     memcpy(out, s->master->weights + its->state + row * its->cols, n * its->cols * sizeof *out);
+    file_block_done(policy_rest(s->policy), n * its->cols * sizeof *out);
     return true;
 }
 

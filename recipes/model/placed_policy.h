@@ -3,6 +3,7 @@
 #ifndef RECIPES_PLACED_POLICY_H
 #define RECIPES_PLACED_POLICY_H
 
+#include "checkpoints/file_block.h"
 #include "checkpoints/checkpoint.h"
 #include "recipes/config/recipe.h"
 #include "recipes/model/placing.h"
@@ -13,6 +14,8 @@
  * (checkpoints/file_block.h); 0: all. */
 Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeNames *train, size_t work,
                            size_t resident, Status *st);
+/* Where its trained weights and gradients rest; NULL: in memory. */
+FileBlock *policy_rest(const Policy *p);
 /* NULL: all weights of the policy are in memory. */
 const Placing *policy_placing(const Policy *p);
 /* Of such a one: the file of its frozen weights. */

@@ -137,7 +137,7 @@ static size_t most_of(const Dry *d)
 /* What a device's update takes beside the blocks. */
 static void dry_update(Dry *d, Status *st)
 {
-    ParamBlocks blocks = {d->block, d->block, d->block, d->block, NULL};
+    ParamBlocks blocks = {.w = d->block, .m = d->block, .v = d->block, .g = d->block};
     OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1};
     optimizer_step(&d->engine, &blocks, &o, (AdamWStep){1, 0}, NULL, st);
 }

@@ -14,6 +14,8 @@
 #include "core/base/durable.h"
 #include "core/ops/ops_clocked.h"
 #include "core/policy.h"
+#include "recipes/model/attached.h"
+#include "recipes/model/placed_policy.h"
 #include "recipes/run/models.h"
 #include "recipes/run/progress.h"
 #include "recipes/run/run_folder.h"
@@ -150,12 +152,40 @@ static void say_wear(const UnitRun *u, const ParamTable *t, bool reference)
                   PLAN_TBW * 1e12 / (double)written);
 }
 
+/* The file that frozen weights come from, as far as they do: null where there is none. */
+static Json *base_json(const Policy *p)
+{
+    CheckpointMeta meta = {0};
+    policy_base(p, &meta);
+    Json *o = meta.base ? json_new_object() : NULL;
+    if (o) json_set(o, "path", json_new_text(meta.base->path));
+    if (o) json_set(o, "sha256", json_new_text(meta.base->sha256));
+    free(meta.held);
+    return o;
+}
+
+/* Whether the frozen weights are those that the state was made beside. */
+static bool same_base(const UnitRun *u, const Json *about, const char *path, Status *st)
+{
+    const Json *then = json_get(about, "base");
+    Json *now = base_json(u->policy);
+    const char *was = json_get_string(then, "sha256", ""), *is = json_get_string(now, "sha256", "");
+    bool same = !then || !strcmp(was, is);
+    if (!same)
+        fail(st,
+             "%s.json was made beside the frozen weights of %s, fingerprint %.12s, and they are %.12s now: put those "
+             "back, or take the state away, and the stage starts again",
+             path, json_get_string(then, "path", "another model"), was, is[0] ? is : "another model's");
+    json_free(now);
+    return same;
+}
+
 static bool take_about(UnitRun *u, const Json *about, const char *path, Status *st)
 {
     CheckpointMeta meta = {.recipe = (char *)json_get_string(about, "recipe", "")};
     snprintf(meta.stage, sizeof meta.stage, "%.63s", u->unit->name);
     if (!run_owns(u->run, &meta, path, st) ||
-        !unit_same_machine(u, json_get_string(about, "machine_kind", ""), path, st))
+        !unit_same_machine(u, json_get_string(about, "machine_kind", ""), path, st) || !same_base(u, about, path, st))
         return false;
     u->policy->optimizer_step = json_integer(json_get(about, "optimizer_step"));
     u->step = json_integer(json_get(about, "step"));
@@ -200,6 +230,7 @@ bool state_tier_open(UnitRun *u, Status *st)
     char *path = state_path(folder, u->unit);
     u->tier->parts = part_state_open(path, &p->engine.table, p->weights, reference, st);
     bool ok = u->tier->parts && same_run(u, path, st);
+    if (ok) part_state_rests(u->tier->parts, policy_rest(p));
     if (ok) p->store = part_state_store(u->tier->parts);
     if (ok && state_file_about(part_state_file(u->tier->parts))) ok = resume(u, path, st);
     if (ok) say_wear(u, &p->engine.table, reference);
@@ -223,6 +254,8 @@ static Json *about_json(const UnitRun *u, Json *state)
     json_set(o, "seconds", json_new_number(u->seconds));
     json_set(o, "machine_kind", json_new_text(p->engine.ops->machine_kind(p->engine.backend)));
     json_set(o, "recipe", json_new_text(u->run->recipe_text));
+    Json *base = base_json(p);
+    if (base) json_set(o, "base", base);
     json_set(o, "state", state);
     return o;
 }
@@ -249,8 +282,9 @@ void state_tier_close(UnitRun *u)
     if (u->tier->parts) {
         StateCounts c = state_file_counts(part_state_file(u->tier->parts));
         if (u->run->machine.options.verbose)
-            progress_note(u->run->progress, "%s: state: %.3f GB read, %.3f GB written in %.1f s", u->unit->name,
-                          (double)c.read / 1e9, (double)c.written / 1e9, c.seconds);
+            progress_note(u->run->progress, "%s: state: %.3f GB read, %.3f GB written in %.1f s, updates waited %.1f s",
+                          u->unit->name, (double)c.read / 1e9, (double)c.written / 1e9, c.seconds,
+                          part_state_waited(u->tier->parts));
         part_state_close(u->tier->parts);
     }
     free(u->tier);

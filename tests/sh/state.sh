@@ -24,22 +24,14 @@ same "$TEST_DIR/memory" "$TEST_DIR/disk"
 
 # begin STAGE STEP: starts or resumes, and waits for that step's line.
 begin() {
-    line="\"stage\": \"$1\", \"step\": $2,"
     # shellcheck disable=SC2086
-    "$R1" run micro --threads 1 $small --quiet --out "$TEST_DIR/killed" --state "$dir" >"$out" 2>"$said" &
-    child=$!
-    until grep -qs "$line" "$TEST_DIR/killed/metrics.jsonl"; do
-        kill -0 $child 2>/dev/null || complain "the run ended before $line"
-        sleep 0.003
-    done
+    ${3:-start_until} "\"stage\": \"$1\", \"step\": $2," "$TEST_DIR/killed/metrics.jsonl" \
+        "$R1" run micro --threads 1 $small --quiet --out "$TEST_DIR/killed" --state "$dir"
 }
 # Killed ten times: after a while that no clock of the test decides.
 for at in "base 1" "base 2" "base 6" "base 9" "base 13" "base 16" "zero 1" "zero 2" "rl_reason 1" "rl_reason 2"; do
     # shellcheck disable=SC2086
-    begin $at
-    sleep "0.00$(($(date +%N | cut -c1-2 | sed 's/^0//') % 10))"
-    kill -KILL $child 2>/dev/null || true
-    wait $child || true
+    begin $at kill_after
 done
 run "$TEST_DIR/killed" --state "$dir" --quiet >"$out" 2>"$said"
 same "$TEST_DIR/memory" "$TEST_DIR/killed"
@@ -51,8 +43,7 @@ shm=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d -p "$TEST_DIR")
 trap 'umount "$TEST_DIR/mount" 2>/dev/null; rm -rf "$shm"' EXIT
 dir=$shm/state
 begin base 5
-kill -INT $child
-wait $child && complain "not interrupted"
+end_child INT
 expect_says "r1: interrupted; the state is saved. Go on with: r1 run .* --out .*/killed --state $dir\$"
 cp -r "$dir" "$TEST_DIR/kept"
 cp -r "$TEST_DIR/killed" "$TEST_DIR/kept_run"
@@ -107,8 +98,8 @@ if mkdir "$TEST_DIR/mount" && mount -t tmpfs -o size=2m none "$TEST_DIR/mount" 2
 fi
 back
 begin base 8
-prlimit --pid $child --fsize=1000000
-wait $child && complain "the failed write was not seen"
+prlimit --pid "$child" --fsize=1000000
+wait "$child" && complain "the failed write was not seen"
 expect_says "cannot write .*base.records: File too large; raise the limit on file size"
 ends "resuming"
 

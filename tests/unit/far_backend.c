@@ -315,13 +315,8 @@ void far_open(const Ops **ops, Backend **b, size_t slice_rows)
                                .copy = far_device_copy,
                                .wait = far_wait};
 #define USE(op) f->table.op = far_##op;
-    OPS_BACKEND(USE)
-    OPS_COMPUTE(USE)
+    OPS(USE)
 #undef USE
-#define USE_FUSED(op)                                                                                                  \
-    if (f->ops->op) f->table.op = far_##op;
-    OPS_FUSED(USE_FUSED)
-#undef USE_FUSED
     *ops = &f->table;
     *b = (Backend *)f;
 }

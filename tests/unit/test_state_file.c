@@ -243,6 +243,40 @@ static void test_full_disk(void **state)
     state_file_close(f);
 }
 
+static size_t file_memory(void)
+{
+    unsigned long size, resident, shared = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_int_equal(fscanf(f, "%lu %lu %lu", &size, &resident, &shared), 3);
+    fclose(f);
+    return shared * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* 32 MB of which 2 may stay, used a megabyte at a time: never more than these and the one in use are resident, and what was
+ * written is there. */
+static void test_file_block(void **state)
+{
+    (void)state;
+    enum { PARTS = 32, EACH = 1 << 20 };
+    Status st = {0};
+    FileBlock *b = file_block_open(scratch_folder(), (size_t)PARTS * EACH, 2 * EACH, &st);
+    if (!b) fail_msg("%s", st.text);
+    char *memory = file_block_memory(b);
+    size_t before = file_memory(), most = 0;
+    for (int pass = 0; pass < 3; pass++)
+        for (int i = 0; i < PARTS; i++) {
+            char *part = memory + (size_t)i * EACH;
+            for (size_t at = 0; at < EACH; at += 512) assert_int_equal(part[at], pass);
+            for (size_t at = 0; at < EACH; at += 512) part[at]++;
+            size_t now = file_memory() - before;
+            most = now > most ? now : most;
+            file_block_done(b, EACH);
+        }
+    assert_true(most >= EACH && most <= 3 * EACH + (1 << 19));
+    assert_int_equal(scratch_count("weights.tmp"), 0); /* the file has no name */
+    file_block_close(b);
+}
+
 /* ---- A model ---- */
 
 static void update(Golden *g, int step)
@@ -363,7 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_places),    cmocka_unit_test(test_flipped_byte), cmocka_unit_test(test_torn_manifest),
-        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_file_block),   cmocka_unit_test(test_model),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
