@@ -167,7 +167,6 @@ static bool rate_samples(void *ctx, const PromptSet *set, const Completion *c, i
 static bool open_judge(Evaluation *e, Status *st)
 {
     if (!e->args->rm) return true;
-    if (!open_model(&e->judge, e->args->rm, &e->args->runtime, st)) return false;
     if (e->judge.policy->config.head != HEAD_SCALAR)
         return fail(st, "%s is not a reward model: --rm names what a reward_model stage made (RUN/STAGE.helpful)",
                     e->args->rm);
@@ -496,12 +495,14 @@ int cmd_eval(int argc, char **argv)
     Status st = {0};
     int code = read_args(argc, argv, &a);
     if (code != COMMAND_GO) return code;
-    if (!open_model(&e.model, a.model, &a.runtime, &st)) return command_failed(&st);
+    bool opened = a.rm ? open_model_pair(&e.model, a.model, &e.judge, a.rm, &a.runtime, &st)
+                       : open_model(&e.model, a.model, &a.runtime, &st);
+    if (!opened) return command_failed(&st);
     bool ok = a.text ? run_text(&e, &st) : run(&e, &st);
     for (int i = 0; i < e.n_sources; i++) task_source_close(&e.sources[i]);
     free(e.recipe);
     eval_rows_free(e.rows);
-    if (e.judge.policy) open_model_close(&e.judge);
+    if (a.rm) open_model_close(&e.judge);
     open_model_close(&e.model);
     return ok ? 0 : command_failed(&st);
 }

@@ -63,6 +63,36 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
     return false;
 }
 
+/* Bytes of all weights and copies of them. */
+static size_t whole(const OpenModel *m)
+{
+    return 2 * m->file->table.total * sizeof(float);
+}
+
+static bool share_memory(OpenModel *a, OpenModel *b)
+{
+    size_t all = a->machine.memory;
+    if (placing_fits(&a->machine, a->file, 2 * (size_t)OPEN_MODEL_WORK + whole(b))) return false;
+    a->machine.memory = (size_t)((double)all * (double)whole(a) / ((double)whole(a) + (double)whole(b)));
+    b->machine.memory = all - a->machine.memory;
+    return true;
+}
+
+bool open_model_pair(OpenModel *a, const char *name_a, OpenModel *b, const char *name_b, const RuntimeOptions *o,
+                     Status *st)
+{
+    *b = (OpenModel){0};
+    if (!open_model_file(a, name_a, o, st)) return false;
+    size_t all = a->machine.memory;
+    bool ok = open_model_file(b, name_b, o, st), shared = ok && share_memory(a, b);
+    ok = ok && open_model_weights(a, OPEN_MODEL_WORK, st) && open_model_weights(b, OPEN_MODEL_WORK, st);
+    if (ok) return true;
+    if (shared) fail_prefix(st, "of %.3f GB for two models by their sizes", (double)all / 1e9);
+    if (b->file) open_model_close(b);
+    open_model_close(a);
+    return false;
+}
+
 void open_model_close(OpenModel *m)
 {
     char line[512];

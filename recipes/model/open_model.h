@@ -32,6 +32,10 @@ bool open_model(OpenModel *m, const char *name, const RuntimeOptions *o, Status 
  * not fit into the budget then stay on disk as far as they must, which is said on standard error. */
 bool open_model_file(OpenModel *m, const char *name, const RuntimeOptions *o, Status *st);
 bool open_model_weights(OpenModel *m, size_t work, Status *st);
+/* Two models at once, each to be freed with open_model_close. Where not all weights of both fit into the budget, each has a part
+ * of it by its size. */
+bool open_model_pair(OpenModel *a, const char *name_a, OpenModel *b, const char *name_b, const RuntimeOptions *o,
+                     Status *st);
 /* Places them in any case. */
 bool open_model_placed(OpenModel *m, size_t work, Status *st);
 void open_model_close(OpenModel *m);

@@ -141,3 +141,13 @@ for precision in f32 bf16; do
         [ -z "$(find . -name 'weights.tmp*')" ] || complain 'a temporary file stays'
     done
 done
+
+# r1 eval with a judge: two models larger than their shares of the budget.
+judge() { "$R1" eval base/teacher --rm all/judges.helpful --best-of 2 --by helpful_rm --task two.jsonl --n 2 --max-tokens 4 --threads 1 "$@"; }
+judge --memory 4 >whole.txt 2>"$said" || complain 'eval with a judge in memory'
+R1_STRICT=1 R1_RING=2 judge --memory 0.845 >some.txt 2>"$said" || complain 'eval with a judge'
+for word in teacher.h5 judges.helpful.h5; do
+    grep "$word" "$said" | grep -q 'is larger than its memory' || complain "eval: $word is in memory"
+done
+expect_says 'stay on disk'
+cmp whole.txt some.txt
