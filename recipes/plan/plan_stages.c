@@ -324,6 +324,8 @@ static void add_rests(const Run *r, const Unit *u, const ModelConfig *c, PlanWor
     else if (c->mtp) w->why_not = "modules of multi-token prediction stay in memory";
     else if (s->kind == STAGE_RL && s->rl.rollout_bf16 && r->machine.options.dtype == DTYPE_F32)
         w->why_not = "rollout_bf16 makes a copy of all of them: take `precision: bf16`";
+    else if (s->kind == STAGE_RL && s->rl.loss == GRPO_PPO)
+        w->why_not = "PPO's critic needs its own and the policy's in memory: take a loss without one";
     else if (!u->kind->makes_samples && !c->lora.rank && train->n == 1 && !strcmp(train->list[0], "all"))
         w->why_not = "all of them are trained: name a part with `train`, or train adapters with `lora`";
     w->rests = !w->why_not;

@@ -97,4 +97,5 @@ refused() { # WORDS COMMAND...
 sed '/^lora:/d' lora.yaml >full.yaml
 refused 'all of them are trained: name a part with `train`, or train adapters with `lora`' full.yaml --memory 0.08
 refused 'rollout_bf16 makes a copy of all of them' lora.yaml --memory 0.08 --set play.rollout_bf16=true --until play
+refused "PPO's critic needs its own and the policy's in memory" lora.yaml --memory 0.08 --set play.loss=ppo --until play
 refused '--matmul openblas makes a copy of every weight' lora.yaml --memory "$(least lora.yaml)" --matmul openblas
