@@ -3,6 +3,7 @@
 #define CHECKPOINTS_HALVES_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -56,6 +57,25 @@ static inline const float *beyond_f16(const float *x, uint64_t n)
     for (uint64_t i = 0; i < n; i++)
         if (fabsf(x[i]) >= 65520.0f && isfinite(x[i])) return x + i;
     return NULL;
+}
+
+/* Whether n bf16 words (half) or f32 numbers, at any address, are finite: no exponent is all ones. Several at once in 64 bits: a
+ * lane's exponent plus its lowest bit reaches the sign's place only from all ones. */
+static inline bool all_finite(const void *numbers, size_t n, bool half)
+{
+    const uint64_t exponent = half ? 0x7f807f807f807f80u : 0x7f8000007f800000u,
+                   one = half ? 0x0080008000800080u : 0x0080000000800000u,
+                   sign = half ? 0x8000800080008000u : 0x8000000080000000u;
+    const char *from = numbers;
+    size_t bytes = n * (half ? 2 : 4);
+    uint64_t odd = 0, x;
+    for (; bytes >= sizeof x; bytes -= sizeof x, from += sizeof x) {
+        memcpy(&x, from, sizeof x);
+        odd |= (x & exponent) + one;
+    }
+    x = 0;
+    memcpy(&x, from, bytes);
+    return ((odd | ((x & exponent) + one)) & sign) == 0;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "checkpoints/base.h"
+#include "checkpoints/float16.h"
 #include "checkpoints/gguf/ggml_type.h"
 #include "checkpoints/hf/hf.h"
 #include "checkpoints/known_models.h"
@@ -411,10 +412,7 @@ bool model_not_finite(const LoadedModel *m, const Param *p, size_t at, float val
 
 bool model_rows_finite(const LoadedModel *m, const Param *p, size_t row, size_t n, const float *w, Status *st)
 {
-    /* x - x is 0 for a finite x and NaN for every other; sums of zeros stay 0. */
-    float odd = 0.0f;
-    for (size_t j = 0; j < n * p->cols; j++) odd += w[j] - w[j];
-    if (odd == 0.0f) return true;
+    if (all_finite(w, n * p->cols, false)) return true;
     size_t at = 0;
     while (isfinite(w[at])) at++;
     return model_not_finite(m, p, row * p->cols + at, w[at], st);

@@ -80,18 +80,13 @@ bool part_copy(const LoadedModel *m, int part, Form form, char *base, Status *st
     return ok;
 }
 
-/* The first element that is no finite number, or n. A bf16 word is none when its exponent is all ones. */
+/* The first bf16 word that is no finite number, or n. */
 static size_t odd_word(const uint16_t *w, size_t n)
 {
-    enum { PIECE = 4096 };
-    for (size_t from = 0; from < n; from += PIECE) {
-        size_t end = n - from < PIECE ? n : from + PIECE;
-        uint16_t odd = 0;
-        for (size_t i = from; i < end; i++) odd |= (uint16_t)((w[i] & 0x7f80) == 0x7f80);
-        for (size_t i = from; odd && i < end; i++)
-            if ((w[i] & 0x7f80) == 0x7f80) return i;
-    }
-    return n;
+    if (all_finite(w, n, true)) return n;
+    size_t i = 0;
+    while (i < n && (w[i] & 0x7f80) != 0x7f80) i++;
+    return i;
 }
 
 bool part_finite(const LoadedModel *m, int part, Form form, void *const *at, Status *st)

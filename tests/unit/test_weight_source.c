@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/float16.h"
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/hash.h"
 #include "checkpoints/hf/hf.h"
@@ -130,8 +131,25 @@ static void test_rows_are_the_whole(void **state)
     model_close(m);
 }
 
+/* Every bf16 word, and every f32 that ends in zeros, at every place of a run whose length is no multiple of 8 bytes. */
+static void test_every_word(void **state)
+{
+    (void)state;
+    for (uint32_t u = 0; u < 1 << 16; u++) {
+        float x = f32_of_bf16((uint16_t)u);
+        for (int at = 0; at < 7; at++) {
+            uint16_t words[7] = {0x7f7f, 0xff7f, 0x8000, 1, 0x3f80, 0x7f7f, 0xff7f};
+            float floats[7] = {3.4e38f, -3.4e38f, 0, -1e-45f, 1, 3.4e38f, -3.4e38f};
+            words[at] = (uint16_t)u;
+            floats[at] = x;
+            assert_int_equal(all_finite(words, 7, true), isfinite(x) != 0);
+            assert_int_equal(all_finite(floats, 7, false), isfinite(x) != 0);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_are_the_whole)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_are_the_whole), cmocka_unit_test(test_every_word)};
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
