@@ -53,11 +53,21 @@ static Mlp mlp_rows(Mlp m, size_t from, size_t rows)
     return m;
 }
 
+/* Whether gate | up and SwiGLU may be one op: nothing is added to the product in between. */
+static bool gate_up_fused(const Engine *e, const Lora *adapter, const float *bias)
+{
+    return e->ops->gate_up_fwd && !adapter->parts && !bias;
+}
+
 static void mlp_fwd(Engine *e, Mlp m, Mat y, Mat xn, bool add)
 {
-    e->ops->linear_fwd(e->backend, m.gu, xn, m.gate_up, m.gate_up_bias, false);
-    lora_fwd(e, m.lora_gate_up, m.gu, xn);
-    e->ops->swiglu_fwd(e->backend, m.act, m.gu);
+    if (gate_up_fused(e, m.lora_gate_up, m.gate_up_bias)) {
+        e->ops->gate_up_fwd(e->backend, m.act, m.gu, xn, NULL, &m.gate_up, NULL, 1);
+    } else {
+        e->ops->linear_fwd(e->backend, m.gu, xn, m.gate_up, m.gate_up_bias, false);
+        lora_fwd(e, m.lora_gate_up, m.gu, xn);
+        e->ops->swiglu_fwd(e->backend, m.act, m.gu);
+    }
     e->ops->linear_fwd(e->backend, y, m.act, m.down, m.down_bias, add);
     lora_fwd(e, m.lora_down, y, m.act);
 }
@@ -110,7 +120,7 @@ static ExpertSlice expert_slice(Engine *e, const LayerWeights *w, const LayerWei
                          engine_upload_ints(e, own, (size_t)count + 1)};
 }
 
-/* A slice's rows of the experts' interior. */
+/* A slice's rows of the experts' interior. xs: empty after a forward whose gate | up was fused. */
 typedef struct ExpertRows {
     Mat xs, gu, act, y;
 } ExpertRows;
@@ -134,10 +144,16 @@ static void slice_fwd(Engine *e, const LayerWeights *w, const ExpertSlice *s, co
 {
     const Ops *ops = e->ops;
     Backend *b = e->backend;
-    ops->gather_rows(b, x->xs, xn, r->rows + s->from);
-    ops->grouped_fwd(b, x->gu, x->xs, w->expert_gate_up + s->first, s->offsets, s->count);
-    lora_experts_fwd(e, w->lora.expert_gate_up + s->first, x->gu, x->xs, s->offsets, s->count);
-    ops->swiglu_fwd(b, x->act, x->gu);
+    const Mat *gate_up = w->expert_gate_up + s->first;
+    const Lora *adapters = w->lora.expert_gate_up + s->first;
+    if (gate_up_fused(e, adapters, NULL)) {
+        ops->gate_up_fwd(b, x->act, x->gu, xn, r->rows + s->from, gate_up, s->offsets, s->count);
+    } else {
+        ops->gather_rows(b, x->xs, xn, r->rows + s->from);
+        ops->grouped_fwd(b, x->gu, x->xs, gate_up, s->offsets, s->count);
+        lora_experts_fwd(e, adapters, x->gu, x->xs, s->offsets, s->count);
+        ops->swiglu_fwd(b, x->act, x->gu);
+    }
     ops->grouped_fwd(b, x->y, x->act, w->expert_down + s->first, s->offsets, s->count);
     lora_experts_fwd(e, w->lora.expert_down + s->first, x->y, x->act, s->offsets, s->count);
 }
@@ -213,20 +229,20 @@ static void router_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, 
     e->ops->linear_bwd_x(e->backend, dxn, dlogits, w->router, true);
 }
 
-/* What a backward that makes the experts' interior itself needs beside: the layer's dy and xn, and by sorted row the combination
- * weight and its gradient. */
+/* What a backward that makes the experts' interior itself needs beside: the layer's dy, and by sorted row the combination weight
+ * and its gradient. */
 typedef struct Again {
-    Mat dy, xn, weights, dweights; /* [n, C], [n, C], [pairs, 1], [pairs, 1] */
+    Mat dy, weights, dweights; /* [n, C], [pairs, 1], [pairs, 1] */
 } Again;
 
 /* The interior of a slice; d = weight dy and dweights = dy . y of its rows, by combine_bwd with a pair for a token. */
-static ExpertRows slice_again(Engine *e, const LayerWeights *w, const ExpertSlice *s, const Routing *r,
+static ExpertRows slice_again(Engine *e, const LayerWeights *w, const ExpertSlice *s, const Routing *r, Mat xn,
                               const Again *again, Mat d)
 {
     size_t C = (size_t)e->config->C, F = (size_t)e->config->moe_F;
     ExpertRows x = {new_rows(e, s->rows, C), new_rows(e, s->rows, 2 * F), new_rows(e, s->rows, F),
                     new_rows(e, s->rows, C)};
-    slice_fwd(e, w, s, &x, r, again->xn);
+    slice_fwd(e, w, s, &x, r, xn);
     EngineMark mark = engine_mark(e);
     Mat dy = mat_f32(arena_floats(&e->arena, s->rows * C), s->rows, C);
     int32_t *same = arena_ints(&e->host, s->rows);
@@ -238,10 +254,19 @@ static ExpertRows slice_again(Engine *e, const LayerWeights *w, const ExpertSlic
     return x;
 }
 
+/* The gradient of a slice's gate | up, whose forward may have read rows of xn without gathering them. */
+static void gate_up_grad(Engine *e, const LayerWeights *w, const LayerWeights *g, const ExpertSlice *s, Mat dgu, Mat xs,
+                         Mat xn, const int32_t *rows)
+{
+    if (!g->expert_gate_up[s->first].p) return;
+    if (gate_up_fused(e, w->lora.expert_gate_up + s->first, NULL)) e->ops->gather_rows(e->backend, xs, xn, rows);
+    e->ops->grouped_bwd_w(e->backend, g->expert_gate_up + s->first, dgu, xs, s->offsets, s->count);
+}
+
 /* d holds the gradients of the experts' outputs on entry and of their inputs on return, both [pairs, C] in sorted order. again
  * (NULL: the interior is in a): d is empty on entry. */
 static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, const FfnActs *a, const Routing *r,
-                        Mat d, const Again *again)
+                        Mat d, Mat xn, const Again *again)
 {
     const ModelConfig *c = e->config;
     const Ops *ops = e->ops;
@@ -256,13 +281,13 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
         keeper_need(g->keeper, w->part + 1 + first, s.count);
         Mat dy = mat_rows(d, s.from, s.rows), dact = mat_f32(arena_floats(&e->arena, s.rows * F), s.rows, F),
             dgu = mat_f32(arena_floats(&e->arena, s.rows * 2 * F), s.rows, 2 * F);
-        ExpertRows x = again ? slice_again(e, w, &s, r, again, dy) : kept_rows(e, a, pairs, &s);
+        ExpertRows x = again ? slice_again(e, w, &s, r, xn, again, dy) : kept_rows(e, a, pairs, &s);
         if (g->expert_down[first].p) ops->grouped_bwd_w(b, g->expert_down + first, dy, x.act, s.offsets, s.count);
         ops->grouped_bwd_x(b, dact, dy, w->expert_down + first, s.offsets, s.count);
         lora_experts_bwd(e, w->lora.expert_down + first, g->lora.expert_down + first, dact, dy, x.act, s.offsets,
                          s.count);
         ops->swiglu_bwd(b, dgu, dact, x.gu);
-        if (g->expert_gate_up[first].p) ops->grouped_bwd_w(b, g->expert_gate_up + first, dgu, x.xs, s.offsets, s.count);
+        gate_up_grad(e, w, g, &s, dgu, x.xs, xn, r->rows + s.from);
         ops->grouped_bwd_x(b, dy, dgu, w->expert_gate_up + first, s.offsets, s.count);
         lora_experts_bwd(e, w->lora.expert_gate_up + first, g->lora.expert_gate_up + first, dy, dgu, x.xs, s.offsets,
                          s.count);
@@ -275,7 +300,7 @@ static void experts_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g,
 
 /* The same where the interior is still to be made; dweights [n, K]. Scalars go to sorted rows by combine_bwd, whose dx there is
  * weight times a dy of 1, and come back by gather_rows. */
-static void experts_bwd_again(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r, Mat d,
+static void experts_bwd_again(Engine *e, const LayerWeights *w, const LayerWeights *g, const Routing *r, Mat d, Mat xn,
                               Again again, Mat dweights)
 {
     const Ops *ops = e->ops;
@@ -286,7 +311,7 @@ static void experts_bwd_again(Engine *e, const LayerWeights *w, const LayerWeigh
     ops->fill(e->backend, ones.p, pairs, 1.0f);
     ops->combine_bwd(e->backend, again.weights, dweights, mat_rows(ones, 0, n), ones, r->slot,
                      mat_f32(r->weights, n, dweights.cols));
-    experts_bwd(e, w, g, NULL, r, d, &again);
+    experts_bwd(e, w, g, NULL, r, d, xn, &again);
     ops->gather_rows(e->backend, mat_f32(dweights.p, pairs, 1), again.dweights, r->slot);
 }
 
@@ -306,10 +331,10 @@ void ffn_block_bwd(Engine *e, const LayerWeights *w, const LayerWeights *g, cons
         d = mat_f32(arena_floats(arena, n * K * C), n * K, C);
         dweights = mat_f32(arena_floats(arena, n * K), n, K);
         if (a->later) {
-            experts_bwd_again(e, w, g, r, d, (Again){.dy = all_dy, .xn = all_xn}, dweights);
+            experts_bwd_again(e, w, g, r, d, all_xn, (Again){.dy = all_dy}, dweights);
         } else {
             ops->combine_bwd(b, d, dweights, all_dy, act_mat(e, a->ey, n * K, C), r->slot, mat_f32(r->weights, n, K));
-            experts_bwd(e, w, g, a, r, d, NULL);
+            experts_bwd(e, w, g, a, r, d, all_xn, NULL);
         }
         if (e->drop) token_drop_bwd(e, r, dweights);
     }

@@ -95,6 +95,7 @@ static void fill_table(Ops *ops)
 #endif
 #define USE_OP(op) ops->op = gpu_##op;
     OPS_COMPUTE(USE_OP)
+    OPS_FUSED(USE_OP)
 #undef USE_OP
 #define USE_BACKEND_OP(op) ops->op = backend_##op;
     OPS_BACKEND(USE_BACKEND_OP)

@@ -96,6 +96,7 @@ static inline void check_f32(Mat m)
 /* Prototypes gpu_<op> with exactly the signatures of Ops. */
 #define GPU_PROTOTYPE(op) OP_PROTOTYPE(gpu_, op)
 OPS_COMPUTE(GPU_PROTOTYPE)
+OPS_FUSED(GPU_PROTOTYPE)
 #undef GPU_PROTOTYPE
 
 #ifdef __cplusplus

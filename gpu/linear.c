@@ -116,6 +116,23 @@ void gpu_grouped_fwd(Backend *b, Mat y, Mat x, const Mat *w, const int32_t *offs
     multiply(b, GEMM_NT, grouped(b, forward_of(y, x, w[0]), w, offsets, E));
 }
 
+void gpu_gate_up_fwd(Backend *b, Mat h, Mat gu, Mat x, const int32_t *rows, const Mat *w, const int32_t *offsets, int E)
+{
+    CHECK_EQ(gu.rows, h.rows);
+    CHECK_EQ(gu.cols, 2 * h.cols);
+    CHECK(rows || x.rows == h.rows);
+    bool tensor_cores = b->mma && w[0].dtype == DTYPE_BF16;
+    if (tensor_cores && !offsets && !rows && b->use == CUBLAS_ALWAYS) {
+        gpu_linear_fwd(b, gu, x, w[0], NULL, false);
+        gpu_swiglu_fwd(b, h, gu);
+        return;
+    }
+    x.rows = h.rows;
+    GemmCall g = forward_of(gu, x, w[0]);
+    g.rows = rows;
+    gemm_gate_up(b, offsets ? grouped(b, g, w, offsets, E) : g, h, tensor_cores);
+}
+
 void gpu_grouped_bwd_x(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E)
 {
     multiply(b, GEMM_NN, grouped(b, backward_of(dx, dy, w[0]), w, offsets, E));

@@ -109,3 +109,7 @@ OP(moments_narrow, (Backend * b, StoredMoments to, const float *m, const float *
    (b, to, m, v, n, r), cost_moves(2.0 * (double)n, (to.form == MOMENTS_8BIT ? 0.5 : 1.0) * (double)n))
 OP(sum_squares, (Backend * b, double *sum, const float *x, size_t n), (b, sum, x, n), cost_moves((double)n, 0))
 OP(fill, (Backend * b, float *x, size_t n, float value), (b, x, n, value), cost_moves(0, (double)n))
+OP(gate_up_fwd, (Backend * b, Mat h, Mat gu, Mat x, const int32_t *rows, const Mat *w, const int32_t *offsets, int E),
+   (b, h, gu, x, rows, w, offsets, E),
+   cost_product((double)h.rows, w[0], offsets ? cost_busy(HERE(offsets, E + 1), E) : 1,
+                cost_floats(x.dtype, (double)h.rows *(double)x.cols), cost_size(gu) + cost_size(h)))

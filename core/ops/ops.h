@@ -25,7 +25,7 @@
 #include "core/ops/ops_list.h"
 #include "core/base/status.h"
 
-enum { OPS_ABI = 12, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 13, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */
@@ -305,6 +305,13 @@ typedef struct Ops {
     /* *sum = the sum of squares in f64: blocks of 4,096 elements, each in a fixed order, added in order. */
     void (*sum_squares)(Backend *b, double *sum, const float *x, size_t n);
     void (*fill)(Backend *b, float *x, size_t n, float value);
+
+    /* Fused: NULL where a backend has none. Core then calls the ops named here, and a fused op has their bits.
+     *
+     * gather_rows, linear_fwd (offsets NULL) or grouped_fwd, swiglu_fwd: gu = x[rows] w^T, or x w^T where rows is NULL, and
+     * h = silu(gate) up of gu = gate | up as it is stored. The gathered rows are written nowhere. */
+    void (*gate_up_fwd)(Backend *b, Mat h, Mat gu, Mat x, const int32_t *rows, const Mat *w, const int32_t *offsets,
+                        int E);
 } Ops;
 
 /* core/ops/ops_list.h has every slot. */

@@ -208,6 +208,10 @@ OpTimes *ops_clocked_open(const Ops **ops, Backend **b)
     t->ops = *ops;
     t->inner = *b;
     t->table = clocked_ops;
+#define AS_INNER(op)                                                                                                   \
+    if (!t->ops->op) t->table.op = NULL;
+    OPS_FUSED(AS_INNER)
+#undef AS_INNER
     t->table.device = clocked_device(&t->ops->device);
     *ops = &t->table;
     *b = (Backend *)t;

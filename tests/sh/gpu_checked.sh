@@ -10,4 +10,5 @@ check() { # TEST [ONLY]: those of its cases
 }
 for test in ops_rows ops_rows_bf16 ops_head ops_router ops_optimizer ops_linear attention attention_cache; do check $test; done
 check ops_linear_bf16 tiles_agree
+check ops_fused "bf16*"
 check attention_bf16 "*tensor_cores"

@@ -315,8 +315,13 @@ void far_open(const Ops **ops, Backend **b, size_t slice_rows)
                                .copy = far_device_copy,
                                .wait = far_wait};
 #define USE(op) f->table.op = far_##op;
-    OPS(USE)
+    OPS_BACKEND(USE)
+    OPS_COMPUTE(USE)
 #undef USE
+#define USE_FUSED(op)                                                                                                  \
+    if (f->ops->op) f->table.op = far_##op;
+    OPS_FUSED(USE_FUSED)
+#undef USE_FUSED
     *ops = &f->table;
     *b = (Backend *)f;
 }

@@ -21,7 +21,8 @@ static void all_there(const char *table, const Ops *ops)
 #undef DEVICE_SLOT
 #define SLOT(op)                                                                                                       \
     if (!ops->op) fail_msg("%s: %s is NULL", table, #op);
-    OPS(SLOT)
+    OPS_BACKEND(SLOT)
+    OPS_COMPUTE(SLOT)
 #undef SLOT
     assert_int_equal(ops->abi, OPS_ABI);
 }
@@ -38,6 +39,9 @@ static void no_slot_is_null(void **state)
     Backend *over = b, *nothing = ops_dry_open(&dry, ops->device.slice_rows);
     ops_clocked_open(&clocked, &over);
     all_there("clocked", clocked);
+#define FUSED(op) assert_true(!clocked->op == !ops->op);
+    OPS_FUSED(FUSED)
+#undef FUSED
     all_there("dry", dry);
     assert_string_equal(clocked->machine_kind(over), ops->machine_kind(b));
     clocked->close(over);

@@ -21,7 +21,8 @@ typedef struct MatrixList {
  * NT, NN: c = a op(b) (+ bias[n]), added to what c held where `add`. With experts: rows [offsets[e], offsets[e+1]) of
  * a and c take matrix e of `list` as b, the product's M is all rows.
  * TN: c += a^T b in blocks of TOKEN_BLOCK k. With experts: k runs over the expert's rows, c is matrix e of `list`.
- * batch: that many products, whose operands lie a_step, b_step, c_step elements apart; no experts then. */
+ * batch: that many products, whose operands lie a_step, b_step, c_step elements apart; no experts then.
+ * rows (gate | up only): row i of a lies at row rows[i]; NULL: at i. */
 typedef struct GemmCall {
     const void *a, *b;
     void *c;
@@ -34,6 +35,7 @@ typedef struct GemmCall {
     const int32_t *offsets; /* NULL: no experts */
     int experts, batch;
     size_t a_step, b_step, c_step;
+    const int32_t *rows;
 } GemmCall;
 
 /* Every element is one chain of fmaf over k ascending, started at 0: bit for bit the CPU's native provider, and in bf16 its form
@@ -43,6 +45,9 @@ void gemm_f32(Backend *b, GemmForm form, GemmCall call);
 /* b bf16: every element is one chain of tensor-core steps of 16 k, ascending; TN goes on from what c holds. The same bits
  * from every tile and for any number of rows (a card's tensor cores decide: gpu/self_test.c asks them). */
 void gemm_mma(Backend *b, GemmForm form, GemmCall call);
+
+/* Ops.gate_up_fwd, NT: c is gate | up, h the SwiGLU of it, in the bits of a product and swiglu_fwd by gemm_mma or gemm_f32. */
+void gemm_gate_up(Backend *b, GemmCall call, Mat h, bool tensor_cores);
 
 /* Copies a call's operands to scratch where they are f32 or do not lie at multiples of 16 bytes, and changes the call; false: no
  * memory. */

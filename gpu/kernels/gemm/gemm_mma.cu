@@ -4,18 +4,7 @@
  * chosen by the sizes alone, and a row alone has the bits of the row in a batch. The gradient of w goes on from what dw holds, so
  * that cutting the tokens at multiples of 16 changes nothing. Operands that are f32, or whose rows do not lie at multiples of 16
  * bytes, are first copied to rows that do. */
-#include "gpu/kernels/gemm/gemm_work.cuh"
-#include "gpu/kernels/tiles/mma_tile.cuh"
-
-/* BM x BN of c a block, BK steps a stage; WM x WN warps. */
-template <int BM_, int BN_, int BK_, int WM_, int WN_, int STAGES_> struct MmaShape {
-    static constexpr int BM = BM_, BN = BN_, BK = BK_, WM = WM_, WN = WN_, STAGES = STAGES_, THREADS = WM * WN * WARP,
-                         RM = BM / WM, RN = BN / WN, MI = RM / 16, NI = RN / 8, STAGE = BK * (BM + BN),
-                         BYTES = STAGES * STAGE * 2;
-};
-typedef MmaShape<16, 64, 64, 1, 4, 6> DecodeTile;
-typedef MmaShape<64, 64, 32, 2, 2, 4> MiddleTile;
-typedef MmaShape<128, 128, 32, 2, 2, 4> WideTile;
+#include "gpu/kernels/gemm/mma_product.cuh"
 
 /* Begins the copies of the operands of steps [k, k + BK). */
 template <int FORM, class T> DEVICE void load_stage(uint16_t *stage, const GemmCall &g, const Work &w, int n0, int k)
@@ -28,48 +17,6 @@ template <int FORM, class T> DEVICE void load_stage(uint16_t *stage, const GemmC
     else copy_tile<T::BM, T::BK / CHUNK, T::THREADS>(stage, a + at, lda, w.M, left);
     if (FORM == GEMM_NT) copy_tile<T::BN, T::BK / CHUNK, T::THREADS>(bs, b + n * ldb + at, ldb, columns, left);
     else copy_tile<T::BK, T::BN / CHUNK, T::THREADS>(bs, b + at * ldb + n, ldb, left, columns);
-}
-
-/* acc += the 16 steps from kk on of a stage, for this warp's rows and columns. */
-template <int FORM, class T>
-DEVICE void mma_step(float (&acc)[T::MI][T::NI][4], uint16_t *as, uint16_t *bs, int row, int column, int kk)
-{
-    uint32_t a[T::MI][4], b[T::NI / 2][4];
-#pragma unroll
-    for (int i = 0; i < T::MI; i++)
-        if (FORM == GEMM_TN) a_columns<T::BM / CHUNK>(a[i], as, row + 16 * i, kk);
-        else a_rows<T::BK / CHUNK>(a[i], as, row + 16 * i, kk);
-#pragma unroll
-    for (int j = 0; j < T::NI / 2; j++)
-        if (FORM == GEMM_NT) b_rows<T::BK / CHUNK>(b[j], bs, column + 16 * j, kk);
-        else b_columns<T::BN / CHUNK>(b[j], bs, column + 16 * j, kk);
-#pragma unroll
-    for (int i = 0; i < T::MI; i++)
-#pragma unroll
-        for (int j = 0; j < T::NI / 2; j++) mma_16x16(acc[i][2 * j], acc[i][2 * j + 1], a[i], b[j]);
-}
-
-/* acc += all of k. Stage s of the ring holds step s, s + STAGES, ... */
-template <int FORM, class T>
-DEVICE void mma_chain(float (&acc)[T::MI][T::NI][4], uint16_t *ring, const GemmCall &g, const Work &w, int n0)
-{
-    int warp = (int)threadIdx.x / WARP, row = warp / T::WN * T::RM, column = warp % T::WN * T::RN;
-    int steps = (w.K + T::BK - 1) / T::BK;
-#pragma unroll
-    for (int s = 0; s < T::STAGES - 1; s++) {
-        if (s < steps) load_stage<FORM, T>(ring + s * T::STAGE, g, w, n0, s * T::BK);
-        copy_async_commit();
-    }
-    for (int step = 0; step < steps; step++) {
-        copy_async_wait<T::STAGES - 2>();
-        __syncthreads(); /* this stage is there, and all have left the one that is loaded next */
-        int next = step + T::STAGES - 1;
-        if (next < steps) load_stage<FORM, T>(ring + next % T::STAGES * T::STAGE, g, w, n0, next * T::BK);
-        copy_async_commit();
-        uint16_t *as = ring + step % T::STAGES * T::STAGE, *bs = as + T::BK * T::BM;
-#pragma unroll
-        for (int kk = 0; kk < T::BK; kk += 16) mma_step<FORM, T>(acc, as, bs, row, column, kk);
-    }
 }
 
 /* Columns n, n + 1 of a row of N: sums (+ bias), added to what was there where `add`. */
@@ -116,14 +63,9 @@ template <int FORM, class T> __global__ void __launch_bounds__(T::THREADS) gemm_
     if (!w.any) return;
     int n0 = (int)blockIdx.y * T::BN;
     float acc[T::MI][T::NI][4];
-#pragma unroll
-    for (int i = 0; i < T::MI; i++)
-#pragma unroll
-        for (int j = 0; j < T::NI; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) acc[i][j][e] = 0.0f;
+    clear<T>(acc);
     if (FORM == GEMM_TN) each_pair<T, true>(acc, g, w, n0, false);
-    mma_chain<FORM, T>(acc, ring, g, w, n0);
+    mma_chain<FORM, T>(acc, ring, w.K, [&](uint16_t *stage, int k) { load_stage<FORM, T>(stage, g, w, n0, k); });
     each_pair<T, false>(acc, g, w, n0, FORM != GEMM_TN && g.add);
 }
 
@@ -135,24 +77,25 @@ template <int FORM, class T> static void launch_mma(Backend *b, const GemmCall &
 
 /* ---- operands that cannot be copied by 16 bytes */
 
-/* to[z][r][j], rows of `padded`: the operand as bf16, zeros from column `cols` on. A warp a row, blockIdx.y: z. Bound: bytes. */
-__global__ void __launch_bounds__(ROW_THREADS)
-    copy_operand(uint16_t *to, MatrixList from, DType type, size_t stride, size_t rows, size_t cols, size_t padded)
-{
-    size_t r = warp_row(), z = blockIdx.y;
-    if (r >= rows) return;
-    Row x = {element<true>(list_at(from, (int)z), type, r * stride), type == DTYPE_BF16};
-    uint16_t *out = to + (z * rows + r) * padded;
-    for (size_t j = threadIdx.x % WARP; j < padded; j += WARP)
-        out[j] = (uint16_t)(j < cols ? narrow(row_get(x, j)) : 0u);
-}
-
-/* An operand: z matrices [rows][cols]. */
+/* An operand: z matrices [rows][cols]; index: row r of one lies at row index[r], NULL: at r. */
 typedef struct Operand {
     MatrixList list;
     DType type;
     size_t stride, rows, cols, z;
+    const int32_t *index;
 } Operand;
+
+/* to[z][r][j], rows of `padded`: the operand as bf16, zeros behind its columns. A warp a row, blockIdx.y: z. Bound: bytes. */
+__global__ void __launch_bounds__(ROW_THREADS) copy_operand(uint16_t *to, Operand o, size_t padded)
+{
+    size_t r = warp_row(), z = blockIdx.y;
+    if (r >= o.rows) return;
+    size_t from = o.index ? (size_t)o.index[r] : r;
+    Row x = {element<true>(list_at(o.list, (int)z), o.type, from * o.stride), o.type == DTYPE_BF16};
+    uint16_t *out = to + (z * o.rows + r) * padded;
+    for (size_t j = threadIdx.x % WARP; j < padded; j += WARP)
+        out[j] = (uint16_t)(j < o.cols ? narrow(row_get(x, j)) : 0u);
+}
 
 static bool lies_well(const Operand &o, bool even)
 {
@@ -173,8 +116,7 @@ static size_t copy_bytes(const Operand &o)
 static void copy_to(Backend *b, void *to, const Operand &o)
 {
     dim3 grid((unsigned)ceil_div(o.rows, WARP_ROWS), (unsigned)o.z);
-    LAUNCH(copy_operand, grid, ROW_THREADS, 0, b->stream, (uint16_t *)to, o.list, o.type, o.stride, o.rows, o.cols,
-           padded_cols(o));
+    LAUNCH(copy_operand, grid, ROW_THREADS, 0, b->stream, (uint16_t *)to, o, padded_cols(o));
 }
 
 static Operand operand_a(GemmForm form, const GemmCall &g)
@@ -184,7 +126,8 @@ static Operand operand_a(GemmForm form, const GemmCall &g)
                  g.lda,
                  (size_t)(form == GEMM_TN ? g.K : g.M),
                  (size_t)(form == GEMM_TN ? g.M : g.K),
-                 (size_t)(g.batch > 0 ? g.batch : 1)};
+                 (size_t)(g.batch > 0 ? g.batch : 1),
+                 g.rows};
     return o;
 }
 
@@ -199,7 +142,8 @@ static Operand operand_b(GemmForm form, const GemmCall &g)
                  (size_t)(form == GEMM_NT ? g.K : g.N),
                  (size_t)(experts       ? g.experts
                           : g.batch > 0 ? g.batch
-                                        : 1)};
+                                        : 1),
+                 NULL};
     return o;
 }
 
@@ -212,7 +156,7 @@ bool gemm_operands(Backend *b, GemmForm form, GemmCall *g)
     if (bytes && !scratch) return false;
     if (copy_x) {
         copy_to(b, scratch, x);
-        g->a = scratch, g->a_type = DTYPE_BF16, g->lda = padded_cols(x), g->a_step = x.rows * g->lda;
+        g->a = scratch, g->a_type = DTYPE_BF16, g->lda = padded_cols(x), g->a_step = x.rows * g->lda, g->rows = NULL;
     }
     if (copy_w) {
         copy_to(b, scratch + x_bytes, w);
@@ -225,13 +169,6 @@ bool gemm_operands(Backend *b, GemmForm form, GemmCall *g)
     return true;
 }
 
-static MmaTile tile_for(const Backend *b, GemmForm form, const GemmCall &g)
-{
-    if (b->mma_tile != MMA_BY_SIZE) return b->mma_tile;
-    if (form != GEMM_TN && g.M <= 2 * DecodeTile::BM) return MMA_DECODE;
-    return g.M >= 4 * WideTile::BM && g.N >= WideTile::BN ? MMA_WIDE : MMA_MIDDLE;
-}
-
 template <int FORM> static void mma_by_tile(Backend *b, const GemmCall &g, MmaTile tile)
 {
     if (tile == MMA_WIDE) launch_mma<FORM, WideTile>(b, g);
@@ -242,7 +179,7 @@ template <int FORM> static void mma_by_tile(Backend *b, const GemmCall &g, MmaTi
 void gemm_mma(Backend *b, GemmForm form, GemmCall g)
 {
     if (g.M <= 0 || g.N <= 0 || g.K <= 0 || !gemm_operands(b, form, &g)) return;
-    MmaTile tile = tile_for(b, form, g);
+    MmaTile tile = mma_tile_for(b, form, g);
     if (form == GEMM_NT) mma_by_tile<GEMM_NT>(b, g, tile);
     else if (form == GEMM_NN) mma_by_tile<GEMM_NN>(b, g, tile);
     else if (tile == MMA_WIDE) launch_mma<GEMM_TN, WideTile>(b, g);

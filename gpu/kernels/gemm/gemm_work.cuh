@@ -6,12 +6,13 @@
 
 #include "gpu/kernels/gemm/gemm.h"
 
-/* Rows [0, M) of a and c from here, K steps. */
+/* Rows [0, M) of a and c from here, K steps. first (not TN): which row of the call's a and c that is. */
 typedef struct Work {
     const void *a, *b;
     void *c;
     int M, K;
     bool any;
+    int first;
 } Work;
 
 /* Element i of a matrix of that type; HALF: of either, else f32. */
@@ -41,7 +42,8 @@ template <bool HALF> DEVICE Work expert_rows(const GemmCall &g, int slot, int BM
               element<HALF>(g.c, g.c_type, (size_t)first * g.ldc),
               end - first,
               g.K,
-              first < end};
+              first < end,
+              first};
     return w;
 }
 
@@ -56,7 +58,8 @@ template <int FORM, bool HALF> DEVICE Work work_of(const GemmCall &g, int BM)
                   (float *)list_at(g.list, z) + (size_t)tile * BM * g.ldc,
                   g.M - tile * BM,
                   to - from,
-                  to > from};
+                  to > from,
+                  0};
         return w;
     }
     if (g.offsets) return expert_rows<HALF>(g, tile, BM);
@@ -66,7 +69,8 @@ template <int FORM, bool HALF> DEVICE Work work_of(const GemmCall &g, int BM)
               element<HALF>(g.c, g.c_type, (size_t)z * g.c_step + (size_t)tile * BM * g.ldc),
               g.M - tile * BM,
               g.K,
-              true};
+              true,
+              tile * BM};
     return w;
 }
 
