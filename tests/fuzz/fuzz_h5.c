@@ -1,14 +1,15 @@
-/* A sealed checkpoint and a shard of rollouts, changed object by object: links taken away, datasets of any type, shape,
- * layout and size put in their place, soft and external links, attributes of any kind; the seal made anew. The seal is no
- * signature, so what a reader does next must be right without it. */
+/* Sealed checkpoints, one that stands on a base too, and a shard of rollouts, changed object by object: links taken away,
+ * datasets of any type, shape, layout and size put in their place, soft and external links, attributes of any kind; the seal made
+ * anew. The seal is no signature, so what a reader does next must be right without it. */
 #include <fcntl.h>
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/base.h"
 #include "checkpoints/known_models.h"
 #include "checkpoints/rollouts/rollouts.h"
 #include "checkpoints/rollouts/rollouts_shard.h"
@@ -32,7 +33,8 @@ static const char *const names[] = {
     /* a checkpoint's */
     "model/model.norm.weight", "model/model.embed_tokens.weight", "meta/recipe", "meta/tokenizer", "meta/extra",
     "meta/config_json", "files/x", "files/..", "tensors/x", "tensor_shapes/x", "optim/m", "optim/v", "reference",
-    "model", "meta", "files", "tensors", "tensor_shapes",
+    "model", "meta", "files", "tensors", "tensor_shapes", "meta/base", "optim/chosen",
+    "model/model.layers.0.mlp.up_proj.weight",
     /* a shard's */
     "step", "prompt", "offsets", "sample", "ids", "total", "advantage", "logprobs", "entropy", "ref_logprobs",
     "truncated", "rewards/accuracy", "rewards", "prompt_text", "completion", "answer", "reason"};
@@ -149,10 +151,18 @@ static void change(hid_t file, Input *in)
 
 /* ---- The files that are changed ---- */
 
-static char *whole[2];
-static size_t sizes[2];
+enum { CHECKPOINT, SHARD, PARTIAL, KINDS };
+static char *whole[KINDS];
+static size_t sizes[KINDS];
+static char base_path[64];
 
-static void make_checkpoint(const char *path)
+static void remove_base(void)
+{
+    unlink(base_path);
+}
+
+/* base: that the file stands on, with every second tensor of its own; NULL: it holds all. */
+static void make_checkpoint(const char *path, ModelBase *base)
 {
     Status st = {0};
     ModelConfig c = {.arch = ARCH_LLAMA,
@@ -178,7 +188,10 @@ static void make_checkpoint(const char *path)
                      .eos = -1};
     ParamTable t = params_build(&c);
     float *w = calloc(t.total, sizeof *w), x[4] = {1, 2, 3, 4};
-    CheckpointMeta meta = {.stage = "sft", .recipe = "x: 1\n", .extra = "{}"};
+    uint8_t *held = calloc((size_t)t.n, 1);
+    CHECK(held);
+    for (int i = 0; i < t.n; i += 2) held[i] = 1;
+    CheckpointMeta meta = {.stage = "sft", .recipe = "x: 1\n", .extra = "{}", .base = base, .held = base ? held : NULL};
     attach_file(&meta.attached, "x", "abc", 3);
     attach_tensor(
         &meta.attached,
@@ -186,7 +199,22 @@ static void make_checkpoint(const char *path)
     CHECK(w && checkpoint_save(path, &c, &t, w, w, w, w, &meta, &st));
     attachments_free(&meta.attached);
     params_free(&t);
+    free(held);
     free(w);
+}
+
+/* Stands on a whole one, which stays where it is. */
+static void make_partial(const char *path)
+{
+    Status st = {0};
+    ModelBase base;
+    snprintf(base_path, sizeof base_path, "/dev/shm/fuzz_h5_base.%d", (int)getpid());
+    atexit(remove_base);
+    make_checkpoint(base_path, NULL);
+    LoadedModel *m = model_open(base_path, MODEL_IN_PLACE, &st);
+    CHECK(m && base_of(m, &base, &st));
+    model_close(m);
+    make_checkpoint(path, &base);
 }
 
 static void make_shard(const char *path)
@@ -224,10 +252,11 @@ static void start(void)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     char path[64];
     Status st = {0};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < KINDS; i++) {
         snprintf(path, sizeof path, "/tmp/fuzz_h5.%d.%d", (int)getpid(), i);
-        if (i) make_shard(path);
-        else make_checkpoint(path);
+        if (i == SHARD) make_shard(path);
+        else if (i == PARTIAL) make_partial(path);
+        else make_checkpoint(path, NULL);
         whole[i] = file_read(path, &sizes[i], &st);
         CHECK(whole[i]);
         unlink(path);
@@ -279,20 +308,43 @@ static void read_checkpoint(const char *path, size_t most)
     checkpoint_free(c);
 }
 
+/* Its tensors read where they lie: every place is in its file, which has them all. */
+static void read_in_place(const char *path)
+{
+    Status st = {0};
+    LoadedModel *m = model_open(path, MODEL_IN_PLACE, &st);
+    CHECK(!m == st.failed);
+    for (int i = 0; m && i < m->table.n; i++) {
+        const Param *p = &m->table.params[i];
+        float *w = malloc(p->count * sizeof *w);
+        ParamPlace at;
+        struct stat info;
+        CHECK(w);
+        if (model_param_place(m, p, &at))
+            CHECK(!stat(at.path, &info) && at.bytes == p->count * st_dtype_size(at.dtype) &&
+                  at.offset <= (uint64_t)info.st_size && at.bytes <= (uint64_t)info.st_size - at.offset);
+        Status one = {0};
+        if (model_param_read(m, p, w, &one)) touch(w, p->count * sizeof *w);
+        free(w);
+    }
+    model_close(m);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     start();
     Input in = {data, data + size};
-    int kind = (int)take(&in, 2);
+    int kind = (int)take(&in, KINDS);
     const char *path = put_file(kind);
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     CHECK(file >= 0);
     for (int i = 0; i < MOST_CHANGES && in.at < in.end; i++) change(file, &in);
     H5Fclose(file);
-    if (kind == 0) {
+    if (kind != SHARD) {
         Status st = {0};
         CHECK(seal_write(path, path, &(Pieces){0}, &st));
         read_checkpoint(path, size + (1 << 20));
+        read_in_place(path);
         return 0;
     }
     RolloutTable table = {0};

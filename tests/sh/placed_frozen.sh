@@ -94,24 +94,21 @@ for precision in f32 bf16; do
         run $recipe.yaml --precision $precision --memory 4 --out all --quiet >"$out" 2>"$said" || complain "$recipe in memory"
         gb=0.04
         case $recipe in
-        both)
-            rests 'start.h5 teacher.h5' both --precision $precision
-            grep -q 'teacher.h5: read [1-9]' "$said" || complain 'did not say what it read of the teacher'
-            continue
-            ;;
-        judges)
-            rests base.hf judges --precision $precision
-            continue
-            ;;
-        judged)
-            rests 'base.hf judges.helpful.h5 judges.safety.h5' judged --precision $precision
-            grep -q 'judges.helpful.h5: read [1-9]' "$said" || complain 'did not say what it read of a judge'
-            continue
-            ;;
+        both) on_disk='start.h5 teacher.h5' read=teacher.h5 ;;
+        judges) on_disk=base.hf read= ;;
+        judged) on_disk='base.hf judges.helpful.h5 judges.safety.h5' read=judges.helpful.h5 ;;
+        *) on_disk= ;;
         esac
+        if [ -n "$on_disk" ]; then # at the least, and with a little more
+            rests "$on_disk" $recipe --precision $precision
+            [ -z "$read" ] || grep -q "$read: read [1-9]" "$said" || complain "did not say what it read of $read"
+            gb=$(awk -v gb="$gb" 'BEGIN { printf "%.3f", gb + 0.005 }')
+            rests '' $recipe --precision $precision
+            continue
+        fi
         # With the teacher in memory, and at the least.
         most=$(peak $recipe --precision $precision)
-        few=$(peak $recipe --precision $precision --memory 0.$(printf %03d $((most - 12))))
+        few=$(peak $recipe --precision $precision --memory "0.$(printf %03d $((most - 12)))")
         [ $((few + 12)) -lt "$most" ] || complain "$recipe: the teacher takes nothing: $few of $most MB"
         for mb in $((few + 2)) $((few + 6)); do
             gb=0.$(printf %03d $mb)
