@@ -127,16 +127,30 @@ static void write_chosen(H5Writer *w, const ParamTable *t)
     free(chosen);
 }
 
-/* The parameters: of a block, or of a source as bf16 words where it has them, else to be converted. */
-static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const float *weights,
-                        const WeightSource *source, const CheckpointMeta *m)
+/* What has a Param.state, at its place in a block; the padding is the file's zeros. */
+static void write_reference(H5Writer *w, Pieces *pieces, const ParamTable *t, const WeightSource *source)
+{
+    if (!source) return;
+    size_t bytes;
+    uint64_t at = h5_reserve(w, "reference", H5_F32, 1, (uint64_t[]){t->state_total}, &bytes);
+    for (int i = 0; i < t->n && bytes; i++) {
+        const Param *p = &t->params[i];
+        if (p->state == SIZE_MAX) continue;
+        uint64_t from = at + p->state * sizeof(float);
+        pieces_add(pieces, (Piece){.at = from, .bytes = p->count * sizeof(float), .param = p, .source = source});
+    }
+}
+
+/* The parameters, as bf16 words where the source has them, else to be converted. */
+static void write_model(H5Writer *w, Pieces *pieces, const ParamTable *t, const WeightSource *source,
+                        const CheckpointMeta *m)
 {
     char name[128];
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (!checkpoint_holds(m, i)) continue;
-        const void *words = source && source->bf16 ? source->bf16(source->from, p) : NULL;
-        Piece piece = {.data = source ? words : weights + p->offset, .mapped = words, .param = p};
+        const void *words = source->bf16 ? source->bf16(source->from, p) : NULL;
+        Piece piece = {.data = words, .mapped = words, .param = p, .source = source};
         snprintf(name, sizeof name, "model/%s", p->name);
         reserve(w, pieces, name, words ? H5_BF16 : H5_F32, p->ndim, (uint64_t[]){p->rows, p->cols}, piece);
     }
@@ -155,9 +169,8 @@ static char *config_text(const ModelConfig *config)
 typedef struct Content {
     const ModelConfig *config;
     const ParamTable *table;
-    const float *weights, *reference;
-    const void *m, *v;
-    const WeightSource *source; /* instead of weights */
+    const WeightSource *weights;
+    CheckpointBlocks blocks;
     const CheckpointMeta *meta;
 } Content;
 
@@ -172,41 +185,33 @@ static void write_content(H5Writer *w, Pieces *pieces, const Content *c)
     h5_attr_text(w, "/", "layout_sha256", layout);
     write_meta(w, c->meta, text);
     free(text);
-    write_model(w, pieces, table, c->weights, c->source, c->meta);
-    if (c->m) write_chosen(w, table);
-    if (c->m && table->moments != MOMENTS_F32) h5_attr_text(w, "meta", "moments", moment_form_name(table->moments));
-    write_moments(w, pieces, "optim/m", c->m, table);
-    write_moments(w, pieces, "optim/v", c->v, table);
-    write_block(w, pieces, "reference", c->reference, table->state_total);
+    write_model(w, pieces, table, c->weights, c->meta);
+    if (c->blocks.m) write_chosen(w, table);
+    if (c->blocks.m && table->moments != MOMENTS_F32)
+        h5_attr_text(w, "meta", "moments", moment_form_name(table->moments));
+    write_moments(w, pieces, "optim/m", c->blocks.m, table);
+    write_moments(w, pieces, "optim/v", c->blocks.v, table);
+    write_reference(w, pieces, table, c->blocks.reference);
     write_attachments(w, pieces, &c->meta->attached, !c->meta->base);
     write_tensors(w, pieces, &c->meta->state, "unit_");
     h5_attr(w, "/", "complete", H5_U8, &(uint8_t){1});
 }
 
-/* A source's parameters, one after the other by way of one buffer. */
-typedef struct Stream {
-    const WeightSource *source;
-    float *buffer; /* of the largest parameter */
-} Stream;
-
-static const void *stream_convert(void *context, const Param *p, Status *st)
+/* Parameters of sources, one after the other by way of one buffer. */
+static const void *read_piece(void *buffer, const Piece *p, Status *st)
 {
-    const Stream *s = context;
-    return s->source->read(s->source->from, p, s->buffer, st) ? s->buffer : NULL;
+    return p->source->read(p->source->from, p->param, buffer, st) ? buffer : NULL;
 }
 
-static bool stream_open(Stream *s, const Content *c, Status *st)
+/* A buffer for the largest of the pieces that are read. */
+static bool buffer_open(Pieces *pieces, Status *st)
 {
     size_t largest = 0;
-    *s = (Stream){.source = c->source};
-    for (int i = 0; c->source && i < c->table->n; i++) {
-        const Param *p = &c->table->params[i];
-        bool words = c->source->bf16 && c->source->bf16(c->source->from, p);
-        if (p->count > largest && !words && checkpoint_holds(c->meta, i)) largest = p->count;
-    }
-    if (largest) s->buffer = memory_block(largest * sizeof(float));
-    return !largest || s->buffer ||
-           fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
+    for (int i = 0; i < pieces->n; i++)
+        if (!pieces->list[i].data && pieces->list[i].bytes > largest) largest = pieces->list[i].bytes;
+    pieces->convert = read_piece;
+    pieces->context = largest ? memory_block(largest) : NULL;
+    return !largest || pieces->context || fail(st, "no memory for a tensor of %.1f GB", (double)largest / 1e9);
 }
 
 static bool save(const char *path, const Content *c, Status *st)
@@ -218,13 +223,12 @@ static bool save(const char *path, const Content *c, Status *st)
         durable_abandon(&file);
         return false;
     }
-    Stream stream = {0};
-    Pieces pieces = {.convert = stream_convert, .context = &stream};
+    Pieces pieces = {0};
     write_content(w, &pieces, c);
-    bool ok = h5_close(w, st) && stream_open(&stream, c, st) && seal_write(file.temp, path, &pieces, st);
+    bool ok = h5_close(w, st) && buffer_open(&pieces, st) && seal_write(file.temp, path, &pieces, st);
     if (ok) ok = durable_commit(&file, st);
     else durable_abandon(&file);
-    memory_free(stream.buffer);
+    memory_free(pieces.context);
     pieces_free(&pieces);
     return ok;
 }
@@ -232,20 +236,21 @@ static bool save(const char *path, const Content *c, Status *st)
 bool checkpoint_save(const char *path, const ModelConfig *config, const ParamTable *table, const float *weights,
                      const void *m, const void *v, const float *reference, const CheckpointMeta *meta, Status *st)
 {
-    return save(path, &(Content){config, table, weights, reference, m, v, NULL, meta}, st);
+    WeightSource own = block_source(weights), other = states_source(reference);
+    return save(path, &(Content){config, table, &own, {m, v, reference ? &other : NULL}, meta}, st);
 }
 
 bool checkpoint_save_from(const char *path, const ModelConfig *config, const ParamTable *table,
                           const WeightSource *source, const CheckpointBlocks *blocks, const CheckpointMeta *meta,
                           Status *st)
 {
-    return save(path, &(Content){config, table, NULL, blocks->reference, blocks->m, blocks->v, source, meta}, st);
+    return save(path, &(Content){config, table, source, *blocks, meta}, st);
 }
 
 bool checkpoint_import(const char *path, const ModelConfig *config, const ParamTable *table, const WeightSource *source,
                        const CheckpointMeta *meta, Status *st)
 {
-    return save(path, &(Content){.config = config, .table = table, .source = source, .meta = meta}, st);
+    return save(path, &(Content){.config = config, .table = table, .weights = source, .meta = meta}, st);
 }
 
 /* ---- Loading ---- */

@@ -71,7 +71,7 @@ bool checkpoint_import(const char *path, const ModelConfig *config, const ParamT
 /* The same with what training needs, NULL where there is none. */
 typedef struct CheckpointBlocks {
     const void *m, *v;
-    const float *reference;
+    const WeightSource *reference; /* of what has a Param.state */
 } CheckpointBlocks;
 bool checkpoint_save_from(const char *path, const ModelConfig *config, const ParamTable *table,
                           const WeightSource *source, const CheckpointBlocks *blocks, const CheckpointMeta *meta,

@@ -23,7 +23,7 @@ size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **
     return bytes;
 }
 
-/* The nearest bf16, ties away from 0: the high half of core/split_master.h. */
+/* The nearest bf16, ties away from 0: the high half of core/weight_block.h. */
 static uint16_t high_half(float x)
 {
     return (uint16_t)((bits_of_f32(x) + 0x8000u) >> 16);

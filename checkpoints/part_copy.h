@@ -8,8 +8,8 @@
 /* Bytes of a part's parameters one after another in a form, and the place of each; what lies apart (Param.apart) has none
  * (NULL). base and at may be NULL. */
 size_t part_layout(const ParamTable *t, int part, Form form, char *base, void **at);
-/* Writes them to base, but for what lies apart; form is FORM_F32 or FORM_BF16, where other numbers than bf16 are rounded as
- * split_row does. */
+/* Writes them to base, but for what lies apart; in FORM_BF16 other numbers than bf16 are rounded as split_values
+ * does. */
 bool part_copy(const LoadedModel *m, int part, Form form, char *base, Status *st);
 /* False, naming the first of a part's tensors (at: their places, in a form) that holds NaN or an infinity. */
 bool part_finite(const LoadedModel *m, int part, Form form, void *const *at, Status *st);

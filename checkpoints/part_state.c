@@ -29,7 +29,7 @@ struct PartState {
     StateStore store;
     StateFile *file;
     const ParamTable *t;
-    float *weights;
+    const WeightBlock *weights;
     StateRecord *records;
     Place *places;
     int n, trained; /* records; of them those with moments, the first ones */
@@ -152,8 +152,9 @@ size_t part_state_memory(const ParamTable *t)
 /* ---- Copies between a block and a record ---- */
 
 /* Every parameter of a record, with its place in it. states: the block is one of state_total elements. */
-static void each_param(const PartState *s, int record, float *block, bool states, float *plane,
-                       void (*copy)(float *in_block, float *in_plane, size_t bytes))
+typedef void CopyParam(const WeightBlock *b, const Param *p, size_t at, float *plane);
+static void each_param(const PartState *s, int record, const WeightBlock *block, bool states, float *plane,
+                       CopyParam *copy)
 {
     const ParamTable *t = s->t;
     const Place *at = &s->places[record];
@@ -162,28 +163,37 @@ static void each_param(const PartState *s, int record, float *block, bool states
     for (int i = part->first; i < part->first + part->n; i++) {
         const Param *p = &t->params[i];
         if (at->part < 0 ? !is_bias(p) : !p->trained) continue;
-        copy(block + (states ? p->state : param_place(p)), plane + (at->part < 0 ? next : p->state - at->base),
-             p->count * sizeof(float));
+        copy(block, p, states ? p->state : param_place(p), plane + (at->part < 0 ? next : p->state - at->base));
         next += p->count;
     }
 }
 
-static void to_plane(float *in_block, float *in_plane, size_t bytes)
+static void to_plane(const WeightBlock *b, const Param *p, size_t at, float *plane)
 {
-    memcpy(in_plane, in_block, bytes);
+    if (!weight_split(b, p)) memcpy(plane, weight_at(b, p, at), p->count * sizeof *plane);
+    for (size_t r = 0; weight_split(b, p) && r < p->rows; r++) {
+        uint16_t *row = (uint16_t *)(plane + r * p->cols);
+        memcpy(row, b->high + at + r * p->cols, p->cols * sizeof *row);
+        memcpy(row + p->cols, b->low + at + r * p->cols, p->cols * sizeof *row);
+    }
 }
 
-static void to_block(float *in_block, float *in_plane, size_t bytes)
+static void to_block(const WeightBlock *b, const Param *p, size_t at, float *plane)
 {
-    memcpy(in_block, in_plane, bytes);
+    if (!weight_split(b, p)) memcpy(weight_at(b, p, at), plane, p->count * sizeof *plane);
+    for (size_t r = 0; weight_split(b, p) && r < p->rows; r++) {
+        const uint16_t *row = (const uint16_t *)(plane + r * p->cols);
+        memcpy(b->high + at + r * p->cols, row, p->cols * sizeof *row);
+        memcpy(b->low + at + r * p->cols, row + p->cols, p->cols * sizeof *row);
+    }
 }
 
-static bool write_weights(PartState *s, int record, const float *block, bool states, Status *st)
+static bool write_weights(PartState *s, int record, const WeightBlock *block, bool states, Status *st)
 {
     float *slab = s->slabs[0].memory;
     s->slabs[0].record = -1;
     memset(slab, 0, s->records[record].bytes[STATE_WEIGHTS]);
-    each_param(s, record, (float *)block, states, slab, to_plane);
+    each_param(s, record, block, states, slab, to_plane);
     return state_file_write(s->file, record, (const void *const[]){slab, NULL}, st);
 }
 
@@ -193,7 +203,7 @@ static int first_of_reference(const PartState *s)
 }
 
 /* Records that hold weights alone: of the policy (the biases) or of the reference. */
-static bool write_alone(PartState *s, bool reference, const float *block, Status *st)
+static bool write_alone(PartState *s, bool reference, const WeightBlock *block, Status *st)
 {
     int split = first_of_reference(s);
     for (int i = reference ? split : s->trained; i < (reference ? s->n : split); i++)
@@ -201,7 +211,7 @@ static bool write_alone(PartState *s, bool reference, const float *block, Status
     return true;
 }
 
-bool part_state_rest(PartState *s, const float *reference, Status *st)
+bool part_state_rest(PartState *s, const WeightBlock *reference, Status *st)
 {
     return state_queue_drain(s->queue, st) && write_alone(s, false, s->weights, st) &&
            (!reference || write_alone(s, true, reference, st));
@@ -213,13 +223,13 @@ bool part_state_has_reference(const PartState *s)
     return first < s->n && state_file_has(s->file, first);
 }
 
-bool part_state_load(PartState *s, float *reference, Status *st)
+bool part_state_load(PartState *s, const WeightBlock *reference, Status *st)
 {
     int split = first_of_reference(s);
     float *slab = s->slabs[0].memory;
     s->slabs[0].record = -1;
     for (int i = 0; i < s->n; i++) {
-        if (!state_file_has(s->file, i) || (i >= split && !reference)) continue;
+        if (!state_file_has(s->file, i) || (i >= split && !reference->plain)) continue;
         if (!state_file_read(s->file, i, STATE_WEIGHTS, slab, st)) return false;
         each_param(s, i, i < split ? s->weights : reference, i >= split, slab, to_block);
         if (i < split) file_block_done(s->block, s->records[i].bytes[STATE_WEIGHTS]);
@@ -289,7 +299,8 @@ static bool open_slabs(PartState *s, Status *st)
     return true;
 }
 
-PartState *part_state_open(const char *path, const ParamTable *t, float *weights, bool reference, Status *st)
+PartState *part_state_open(const char *path, const ParamTable *t, const WeightBlock *weights, bool reference,
+                           Status *st)
 {
     PartState *s = calloc(1, sizeof *s);
     CHECK(s);

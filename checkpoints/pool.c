@@ -27,7 +27,7 @@ typedef struct Slot {
 /* A policy or its reference. */
 typedef struct View {
     Weights *w;
-    float *trained;
+    WeightBlock trained;
 } View;
 
 struct Pool {
@@ -84,7 +84,7 @@ static void show_in(const Pool *p, const View *v, int part, void *const *at, boo
     CHECK(all);
     for (int i = 0; i < its->n; i++) {
         const Param *q = &p->t->params[its->first + i];
-        all[i] = !at ? NULL : q->apart ? (void *)(v->trained + q->state) : at[i];
+        all[i] = !at ? NULL : q->apart ? weight_at(&v->trained, q, q->state) : at[i];
     }
     weights_place(v->w, p->t, part, p->form, all, passing);
     free(all);
@@ -431,10 +431,10 @@ void pool_close(Pool *p)
     free(p);
 }
 
-void pool_show_also(Pool *p, Weights *also, float *trained)
+void pool_show_also(Pool *p, Weights *also, const WeightBlock *trained)
 {
     CHECK_EQ(p->n_views, 1);
-    p->views[p->n_views++] = (View){also, trained};
+    p->views[p->n_views++] = (View){also, *trained};
     for (int i = 0; i < p->t->n_parts; i++) {
         bool now = stays(p, i) && (!p->strict || always_shown(p, i));
         show_in(p, &p->views[1], i, now ? stay_places(p, i) : NULL, !now);

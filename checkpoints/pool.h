@@ -12,9 +12,9 @@
 typedef struct PoolPlan {
     int slots; /* of the ring, at least 2 */
     const uint8_t
-        *pinned;    /* [parts] experts that stay; whatever is no expert stays anyway, and so must a trained one */
-    float *trained; /* the weights that lie apart (Param.apart), by Param.state; NULL: none do */
-    bool strict;    /* a slot that nobody may use is NaN and has no access rights */
+        *pinned;         /* [parts] experts that stay; whatever is no expert stays anyway, and so must a trained one */
+    WeightBlock trained; /* what lies apart (Param.apart), by Param.state; nothing: none does */
+    bool strict;         /* a slot that nobody may use is NaN and has no access rights */
 } PoolPlan;
 
 /* Sweeps of a kind (core/keeper.h), and the seconds from their beginning to the last part that was done. */
@@ -40,7 +40,7 @@ typedef struct Pool Pool;
 Pool *pool_open(const ParamTable *t, Weights *w, Form form, PartSource *below, const PoolPlan *plan, Status *st);
 void pool_close(Pool *p);
 /* `also` (weights_new) shows them too from now on, with other values of what lies apart: the reference policy. */
-void pool_show_also(Pool *p, Weights *also, float *trained);
+void pool_show_also(Pool *p, Weights *also, const WeightBlock *trained);
 PoolCounts pool_counts(const Pool *p);
 size_t pool_bytes(const Pool *p); /* of memory */
 

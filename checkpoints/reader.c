@@ -428,7 +428,7 @@ ReaderNotes reader_notes(const Reader *r)
 
 Reader *reader_open(const LoadedModel *m, Form form, int threads, Status *st)
 {
-    CHECK(form != FORM_SPLIT && threads >= 1 && threads <= MAX_THREADS);
+    CHECK(threads >= 1 && threads <= MAX_THREADS);
     Reader *r = calloc(1, sizeof *r);
     CHECK(r);
     *r = (Reader){.source = {room, start, ready, disk_bytes}, .m = m, .form = form, .first = -1, .last = -1};

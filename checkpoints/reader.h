@@ -9,7 +9,7 @@
 
 typedef struct Reader Reader;
 
-/* Parts of m, which must outlive the reader, in a form (no FORM_SPLIT), without what lies apart (Param.apart of its table).
+/* Parts of m, which must outlive the reader, in a form, without what lies apart (Param.apart of its table).
  * Routed experts of a folder or a checkpoint whose tensors are BF16, F16 or F32 are read directly, also where m is a checkpoint
  * that stands on it; whatever else lies in a file through its mapping, parameter by parameter. A part that holds NaN or an
  * infinity when it is read for the first time is a fault. */

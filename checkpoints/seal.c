@@ -150,7 +150,7 @@ static bool write_pieces(Hashing *h, const Pieces *pieces, const char *shown, St
 {
     for (int i = 0; i < pieces->n; i++) {
         const Piece *p = &pieces->list[i];
-        const void *data = p->data ? p->data : pieces->convert(pieces->context, p->param, st);
+        const void *data = p->data ? p->data : pieces->convert(pieces->context, p, st);
         if (!data || !write_piece(h, p, data, shown, st)) return false;
     }
     return true;

@@ -3,7 +3,7 @@
 #ifndef CHECKPOINTS_SEAL_H
 #define CHECKPOINTS_SEAL_H
 
-#include "core/params.h"
+#include "checkpoints/weight_source.h"
 
 enum { FORMAT_VERSION = 1, SEAL = 512 };
 extern const char format_name[];
@@ -14,14 +14,15 @@ typedef struct Piece {
     size_t bytes;
     const void *data;
     bool mapped;        /* data lies in a mapping of a file: its pages are given back */
-    const Param *param; /* data NULL */
+    const Param *param; /* data NULL: to be read from source */
+    const WeightSource *source;
 } Piece;
 
 typedef struct Pieces {
     Piece *list;
     int n, capacity;
     /* The bytes of a piece without data, valid until the next call; NULL with a sentence. */
-    const void *(*convert)(void *context, const Param *p, Status *st);
+    const void *(*convert)(void *context, const struct Piece *p, Status *st);
     void *context;
 } Pieces;
 

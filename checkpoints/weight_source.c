@@ -25,6 +25,18 @@ WeightSource block_source(const float *block)
     return (WeightSource){.read = block_read, .from = block, .rows = block_rows};
 }
 
+static bool states_read(const void *from, const Param *p, float *out, Status *st)
+{
+    (void)st;
+    memcpy(out, (const float *)from + p->state, p->count * sizeof *out);
+    return true;
+}
+
+WeightSource states_source(const float *block)
+{
+    return (WeightSource){.read = states_read, .from = block};
+}
+
 static float *room(const Param *p, size_t count, Status *st)
 {
     float *w = malloc(count * sizeof *w);

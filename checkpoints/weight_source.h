@@ -24,6 +24,8 @@ typedef struct ParamPlace {
 
 /* A block of the table's total elements. */
 WeightSource block_source(const float *block);
+/* A block of its state_total elements. */
+WeightSource states_source(const float *block);
 
 /* Calls take with all rows of a parameter in order, some MB at a time (w: n rows from `row` on), until it returns false. */
 typedef bool TakeRows(void *to, const float *w, size_t row, size_t n, Status *st);

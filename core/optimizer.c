@@ -40,21 +40,19 @@ static bool updated(const Engine *e, const Param *p)
 }
 
 /* The first parameter after i, and before `most`, that cannot share a call with i: one is trained and the other is not, another
- * decay rule, or rows of another length where rows are split, moments that are stored or lie elsewhere than the weights do. */
+ * decay rule, one is in the planes and the other is not, moments that are stored or lie elsewhere than the weights do. Padding
+ * between two is zero and stays so. */
 static int run_end(const Engine *e, int i, int most)
 {
     const ParamTable *t = &e->table;
-    DType dtype = e->dtype;
     const Param *first = &t->params[i];
     int end = i + 1;
     for (; end < most; end++) {
-        const Param *p = &t->params[end], *before = &t->params[end - 1];
+        const Param *p = &t->params[end];
         if (updated(e, p) != updated(e, first) || p->decay != first->decay) break;
         if (param_moments(t, first) != MOMENTS_F32 || param_moments(t, p) != MOMENTS_F32) break;
         if (updated(e, p) && p->moment != first->moment + (p->state - first->state) * sizeof(float)) break;
-        if (dtype == DTYPE_F32) continue;
-        if (p->split != first->split) break;
-        if (p->split && (p->cols != first->cols || param_place(p) != param_place(before) + before->count)) break;
+        if (e->dtype == DTYPE_BF16 && p->split != first->split) break;
     }
     return end;
 }
@@ -76,26 +74,33 @@ typedef struct Update {
     MomentRounding rounding; /* but for tensor and first */
 } Update;
 
-enum { PIECE = 1 << 20 };
+enum { PIECE = 1 << 20 }; /* whole blocks of moments */
 
-size_t optimizer_piece(const Param *p, DType dtype)
+size_t optimizer_piece(const Param *p)
 {
-    size_t unit = MOMENT_BLOCK;
-    while (dtype == DTYPE_BF16 && p->split && unit % p->cols) unit += MOMENT_BLOCK;
-    size_t piece = unit < PIECE ? PIECE / unit * unit : unit;
-    return piece < p->count ? piece : p->count;
+    return p->count < PIECE ? p->count : PIECE;
 }
 
-size_t optimizer_scratch(const ParamTable *t, DType dtype)
+size_t optimizer_scratch(const ParamTable *t)
 {
     size_t most = 0;
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         if (!p->trained || param_moments(t, p) == MOMENTS_F32) continue;
-        size_t piece = optimizer_piece(p, dtype);
+        size_t piece = optimizer_piece(p);
         if (piece > most) most = piece;
     }
     return 2 * most * sizeof(float);
+}
+
+/* n elements from element `from` of p on, and of what follows it. */
+static void update_run(const Update *u, const Param *p, size_t from, float *m, float *v, size_t n, AdamWArgs args)
+{
+    const WeightBlock *w = &u->blocks->w;
+    size_t at = param_place(p) + from;
+    bool split = weight_split(w, p);
+    void *values = split ? (void *)(w->high + at) : (float *)weight_at(w, p, param_place(p)) + from;
+    u->e->ops->adamw(u->e->backend, values, split ? w->low + at : NULL, m, v, u->blocks->g + p->state + from, n, args);
 }
 
 /* A parameter whose stored moments begin at m and v: as f32 in the arena, piece by piece. Pieces are whole blocks and AdamW is a
@@ -103,7 +108,7 @@ size_t optimizer_scratch(const ParamTable *t, DType dtype)
 static void update_stored(const Update *u, const Param *p, void *m, void *v, AdamWArgs args)
 {
     Engine *e = u->e;
-    size_t piece = optimizer_piece(p, e->dtype), row = e->dtype == DTYPE_BF16 && p->split ? p->cols : 0;
+    size_t piece = optimizer_piece(p);
     EngineMark mark = engine_mark(e);
     float *wide_m = arena_floats(&e->arena, piece), *wide_v = arena_floats(&e->arena, piece);
     MomentRounding rounding = u->rounding;
@@ -113,8 +118,7 @@ static void update_stored(const Update *u, const Param *p, void *m, void *v, Ada
         StoredMoments stored = moments_view(param_moments(&e->table, p), m, v, p->count, from);
         rounding.first = from;
         e->ops->moments_widen(e->backend, wide_m, wide_v, stored, n);
-        e->ops->adamw(e->backend, u->blocks->w + param_place(p) + from, wide_m, wide_v, u->blocks->g + p->state + from,
-                      n, row, args);
+        update_run(u, p, from, wide_m, wide_v, n, args);
         e->ops->moments_narrow(e->backend, stored, wide_m, wide_v, n, rounding);
     }
     engine_release(e, mark);
@@ -129,15 +133,10 @@ static void update_range(const Update *u, int from, int to, char *m, char *v, si
         end = run_end(u->e, i, to);
         const Param *first = &t->params[i], *last = &t->params[end - 1];
         if (!updated(u->e, first)) continue;
-        size_t at = param_place(first), state = first->state, count = param_place(last) + last->count - at;
         void *its_m = m + (first->moment - base), *its_v = v + (first->moment - base);
         args.weight_decay = first->decay ? u->config->weight_decay : 0.0f;
-        if (param_moments(t, first) != MOMENTS_F32) {
-            update_stored(u, first, its_m, its_v, args);
-            continue;
-        }
-        size_t row = u->e->dtype == DTYPE_BF16 && first->split ? first->cols : 0;
-        u->e->ops->adamw(u->e->backend, u->blocks->w + at, its_m, its_v, u->blocks->g + state, count, row, args);
+        if (param_moments(t, first) != MOMENTS_F32) update_stored(u, first, its_m, its_v, args);
+        else update_run(u, first, 0, its_m, its_v, last->state + last->count - first->state, args);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/engine.h"
 #include "core/state_store.h"
+#include "core/weight_block.h"
 
 typedef struct OptimizerConfig {
     float beta1, beta2, eps;
@@ -12,11 +13,11 @@ typedef struct OptimizerConfig {
     uint32_t seed, stage; /* of stochastic rounding (core/moments.h) */
 } OptimizerConfig;
 
-/* The blocks of a table's roles, on the device: weights (split in a bf16 engine, see core/split_master.h) at param_place;
- * gradients of what is trained, at Param.state; moments as the table stores them, at Param.moment. store (NULL: none) has the
- * moments instead of m and v, on a device that is the process's memory. */
+/* The blocks of a table's roles, on the device: weights at param_place; gradients of what is trained, at Param.state; moments as
+ * the table stores them, at Param.moment. store (NULL: none) has the moments instead of m and v, on a device that is the
+ * process's memory. */
 typedef struct ParamBlocks {
-    float *w;
+    WeightBlock w;
     void *m, *v;
     const float *g;
     StateStore *store;
@@ -32,10 +33,10 @@ typedef struct AdamWStep {
 /* sqrt of the sum of squares of all trained gradients, added in f64 in table order. Blocks are the table's. */
 double optimizer_grad_norm(Engine *e, const float *g);
 
-/* Elements that moments which are not f32 are widened by at a time: whole blocks and, in rows of split weights, whole rows. */
-size_t optimizer_piece(const Param *p, DType dtype);
+/* Elements that moments which are not f32 are widened by at a time. */
+size_t optimizer_piece(const Param *p);
 /* What that takes of the engine's arena, for the table's largest parameter; 0: moments are f32. */
-size_t optimizer_scratch(const ParamTable *t, DType dtype);
+size_t optimizer_scratch(const ParamTable *t);
 
 /* One step on the engine's blocks: w, m, v are updated, g is only read (the clip is a factor inside AdamW).
  * Parameters that are not trained, modules of multi-token prediction that the gradients are not of, and padding (zero in all

@@ -9,8 +9,6 @@
 #include "core/base/check.h"
 #include "core/base/philox.h"
 
-enum { ALIGNMENT = 16 }; /* elements: a cache line of f32 */
-
 /* The table while it grows; layer and expert of the next entries. */
 typedef struct Builder {
     ParamTable t;
@@ -38,7 +36,10 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
     }
     bool inside_slab =
         b->follows || param_joins(kind) || kind == PARAM_DOWN || kind == PARAM_EXPERT_DOWN || kind == PARAM_SHARED_DOWN;
-    if (!inside_slab) t->total = (t->total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    bool split = ndim == 2 && kind != PARAM_ROUTER && kind != PARAM_SCORE;
+    if (!inside_slab) t->total = (t->total + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
+    /* Neighbours that are not split lie to each other as they do in a block. */
+    if (!inside_slab) t->plain_total = (t->plain_total + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
     Param *p = &t->params[t->n++];
     *p = (Param){.kind = kind,
                  .layer = b->layer,
@@ -51,9 +52,11 @@ static void add(Builder *b, ParamKind kind, const char *name, int ndim, size_t r
                  .offset = t->total,
                  .init = init,
                  .decay = ndim == 2,
-                 .split = ndim == 2 && kind != PARAM_ROUTER && kind != PARAM_SCORE};
+                 .split = split,
+                 .plain = t->plain_total};
     write_name(p, name);
     t->total += p->count;
+    if (!split) t->plain_total += p->count;
     t->count += p->count;
 }
 
@@ -290,7 +293,8 @@ ParamTable params_build(const ModelConfig *c)
     if (c->lora.rank) adapters(&b, c);
     for (int i = b.t.adapters; i < b.t.n; i++)
         if (b.t.params[i].expert >= c->K) idle += b.t.params[i].count;
-    b.t.total = (b.t.total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    b.t.total = (b.t.total + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
+    b.t.plain_total = (b.t.plain_total + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
     b.t.active = b.t.count - modules - idle;
 
     b.t.by_name = malloc((size_t)b.t.n * sizeof *b.t.by_name);

@@ -69,6 +69,8 @@ static inline bool param_joins(ParamKind kind)
            kind == PARAM_UP || kind == PARAM_UP_BIAS || kind == PARAM_EXPERT_UP || kind == PARAM_SHARED_UP;
 }
 
+enum { PARAM_ALIGNMENT = 16 }; /* elements: a cache line of f32 */
+
 typedef enum { INIT_NORMAL, INIT_ONES, INIT_ZEROS, INIT_UNIFORM } ParamInit; /* uniform: +-1 / sqrt(cols) */
 
 typedef struct Param {
@@ -83,7 +85,8 @@ typedef struct Param {
     ParamInit init;
     bool decay; /* weight decay: matrices only */
     bool
-        split; /* bf16 in bf16 mode, with its lower halves (core/split_master.h): matrices but the router and a scalar head */
+        split; /* bf16 in bf16 mode, with its lower halves (core/weight_block.h): matrices but the router and a scalar head */
+    size_t plain;  /* not split: of its first element among all that is not */
     bool chosen;   /* what `train:` names (params_select.h): may change. All of them after params_build */
     bool trained;  /* chosen, and by its gradient: not e_score_correction_bias */
     size_t state;  /* of its first element in the block of gradients; SIZE_MAX: it has none. All trained: offset */
@@ -107,14 +110,15 @@ typedef struct Part {
 
 typedef struct ParamTable {
     Param *params;
-    int n, L;         /* tensors; layers, modules of multi-token prediction included */
-    int modules;      /* how many of these are such */
-    int adapters;     /* index of the first adapter: what is before is the model proper; n where there is none */
-    int (*lora)[2];   /* [adapters] indices of A and B of parameter i, -1 where it has none; NULL: no adapters at all */
-    size_t total;     /* elements of a role's block, padding included */
-    size_t count;     /* parameters proper */
-    int *layer_first; /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
-    size_t active;    /* parameters a token uses (K experts), embedding and head included, modules not */
+    int n, L;       /* tensors; layers, modules of multi-token prediction included */
+    int modules;    /* how many of these are such */
+    int adapters;   /* index of the first adapter: what is before is the model proper; n where there is none */
+    int (*lora)[2]; /* [adapters] indices of A and B of parameter i, -1 where it has none; NULL: no adapters at all */
+    size_t total;   /* elements of a role's block, padding included */
+    size_t plain_total;   /* of them what is not split, with its padding */
+    size_t count;         /* parameters proper */
+    int *layer_first;     /* [L + 1] index of the first parameter of layer l; [L] is the first after the layers */
+    size_t active;        /* parameters a token uses (K experts), embedding and head included, modules not */
     size_t mtp_active;    /* those of the modules alone */
     size_t state_total;   /* elements of the block of gradients; all trained: total */
     MomentForm moments;   /* how moments are stored (params_moments), and what one of them takes: */

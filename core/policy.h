@@ -9,16 +9,16 @@
 typedef struct Policy {
     ModelConfig config;
     Engine engine;
-    /* On the device; block of engine.table, split when the engine is bf16 (core/split_master.h), as is reference. A placed policy
-     * (policy_placed) has only what is trained in it, at Param.state; NULL: nothing is. */
-    float *weights;
+    /* On the device: all of engine.table. A placed policy (policy_placed) has only what has a Param.state in it, there. Some
+     * of it is never split, so that `plain` is NULL where there is no block. */
+    WeightBlock weights;
     float *grads; /* of what is trained, at Param.state; NULL until policy_train_open */
     void *m, *v;  /* as the table stores them (params_moments, decided before), at Param.moment */
-    float *lent;  /* room for gradients that is the placer's, as weights then is too; NULL: both are the policy's */
+    void *lent;   /* room for gradients, and then for the weights, that is the placer's; NULL: both are the policy's */
     Keeper *lent_keeper; /* is asked for the gradients' parts where they lie there; the placer's, NULL: nobody */
-    StateStore *store;  /* of the moments, instead of m and v; NULL: none. Set before policy_train_open; the caller's */
-    float *reference;   /* what is trained, at Param.state, as it was at policy_reference_set; NULL until then */
-    int64_t references; /* how often that was called */
+    StateStore *store; /* of the moments, instead of m and v; NULL: none. Set before policy_train_open; the caller's */
+    WeightBlock reference; /* what has a Param.state, as it was at policy_reference_set; nothing until then */
+    int64_t references;    /* how often that was called */
     bool placed;
     void *placer; /* placed: whose views of w are, the caller's; NULL or freed with the policy by free_placer */
     void (*free_placer)(void *placer);
@@ -38,9 +38,12 @@ Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, fl
 /* A policy whose weights lie elsewhere: p->w has room for them (weights_new), and the caller places them or keeps them by a
  * Keeper. It samples and gives log-probs. */
 Policy *policy_placed(EngineOptions o, const ModelConfig *config);
-/* What it trains (params_select.h, on p->engine.table, decided before) it then has itself: takes over a block of state_total
- * floats (plain f32 on the host, memory_block), before the caller places the rest. */
-void policy_place_trained(Policy *p, float *weights);
+/* What it trains (params_select.h, on p->engine.table, decided before) it then has itself, before the caller places the
+ * rest: read writes a parameter's values, or fails. lent: memory of policy_lent_bytes for weights and gradients; NULL: the
+ * policy takes its own. */
+bool policy_place_trained(Policy *p, void *lent, bool (*read)(void *from, const Param *q, float *out, Status *st),
+                          void *from, Status *st);
+size_t policy_lent_bytes(const ParamTable *t, DType dtype);
 void policy_free(Policy *p);
 
 /* Gradient and moment blocks, zeroed (kept when there already; no moments where a store has them). What is trained is
@@ -51,14 +54,17 @@ void policy_gradients_open(Policy *p);
 /* Training goes on: takes over blocks of moments, as they are stored, and of the reference (plain f32) on the host
  * (memory_block; NULL: none). */
 void policy_resume(Policy *p, void *m, void *v, float *reference);
-/* The policy's blocks on the host, weights as plain f32 in every precision, for saving; m, v and reference NULL where there is
- * none. On a device that is the process's memory these are the policy's own, and nothing may be computed with it in between. */
-typedef struct PolicyMaster {
-    float *weights, *reference;
+/* Elements [from, from + n) of a parameter of engine.table as exact f32 on the host, in every precision: of the policy's own
+ * weights, and of its reference (which has what has a Param.state). */
+void policy_weights_read(const Policy *p, const Param *q, size_t from, size_t n, float *out);
+void policy_reference_read(const Policy *p, const Param *q, size_t from, size_t n, float *out);
+/* The moments on the host, for saving; NULL where there are none. On a device that is the process's memory these are the
+ * policy's own. */
+typedef struct PolicyMoments {
     void *m, *v;
-} PolicyMaster;
-PolicyMaster policy_master_open(Policy *p);
-void policy_master_close(Policy *p, PolicyMaster *host);
+} PolicyMoments;
+PolicyMoments policy_moments_open(Policy *p);
+void policy_moments_close(Policy *p, PolicyMoments *host);
 /* The reference policy becomes a copy of the present weights. */
 void policy_reference_set(Policy *p);
 /* One AdamW update from policy->grads. False, with everything as it was, where the keeper had a fault. */

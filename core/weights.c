@@ -43,14 +43,14 @@ static const Member members[PARAM_KINDS] = {
 
 size_t param_bytes(const Param *p, Form form)
 {
-    return p->count * (form == FORM_BF16 && p->split && !p->apart ? sizeof(uint16_t) : sizeof(float));
+    return p->count * (form == FORM_BF16 && p->split ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* The matrix of rows of p at `at`. */
 static Mat placed_as(const Param *p, Form form, void *at, size_t rows, bool passing)
 {
-    bool half = form != FORM_F32 && p->split, split = half && (form == FORM_SPLIT || p->apart);
-    return (Mat){at, half ? DTYPE_BF16 : DTYPE_F32, rows, p->cols, split ? 2 * p->cols : p->cols, passing && !p->apart};
+    DType dtype = form == FORM_BF16 && p->split ? DTYPE_BF16 : DTYPE_F32;
+    return (Mat){at, dtype, rows, p->cols, p->cols, passing && !p->apart};
 }
 
 static Mat *matrix_view(Weights *w, const Param *p)
@@ -173,35 +173,38 @@ void weights_keep(Weights *w, Keeper *k)
 }
 
 /* Every part: what has a state in `states` (NULL: in block), the rest in block (NULL: nowhere). */
-static Weights view(const ModelConfig *c, const ParamTable *t, float *block, float *states, Form form)
+static Weights view(const ModelConfig *c, const ParamTable *t, const WeightBlock *block, const WeightBlock *states)
 {
     Weights w = weights_new(c, t);
+    Form form = (block ? block : states)->high ? FORM_BF16 : FORM_F32;
     void **at = calloc((size_t)t->n, sizeof *at);
     CHECK(at);
-    w.block = block ? block : states;
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        if (states && p->state != SIZE_MAX) at[i] = states + p->state;
-        else if (block) at[i] = block + p->offset;
+        if (states && p->state != SIZE_MAX) at[i] = weight_at(states, p, p->state);
+        else if (block) at[i] = weight_at(block, p, p->offset);
     }
     for (int p = 0; p < t->n_parts; p++) weights_place(&w, t, p, form, at + t->parts[p].first, false);
     free(at);
     return w;
 }
 
-Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype)
+Weights weights_view(const ModelConfig *c, const ParamTable *t, const WeightBlock *block)
 {
-    return view(c, t, block, NULL, dtype == DTYPE_BF16 ? FORM_SPLIT : FORM_F32);
+    return view(c, t, block, NULL);
 }
 
-Weights weights_view_beside(const ModelConfig *c, const ParamTable *t, float *block, float *states, DType dtype)
+Weights weights_view_beside(const ModelConfig *c, const ParamTable *t, const WeightBlock *block,
+                            const WeightBlock *states)
 {
-    return view(c, t, block, states, dtype == DTYPE_BF16 ? FORM_SPLIT : FORM_F32);
+    return view(c, t, block, states);
 }
 
 Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block)
 {
-    return view(c, t, NULL, block, FORM_F32);
+    Weights w = view(c, t, NULL, &(WeightBlock){.plain = block});
+    w.block = block;
+    return w;
 }
 
 void weights_free(Weights *w)

@@ -4,7 +4,7 @@
 
 #include "core/keeper.h"
 #include "core/matrix.h"
-#include "core/params.h"
+#include "core/weight_block.h"
 
 /* The adapters of one product x W^T: of some of the matrices that W joins (parts), each with an A and a B. */
 enum { LORA_PARTS = 3 };
@@ -37,7 +37,7 @@ typedef struct LayerWeights {
 } LayerWeights;
 
 typedef struct Weights {
-    float *block;
+    float *block;           /* gradients: all of them */
     Mat embed, head, score; /* head: embed when tied; score [1, C] of scalar-head models */
     float *norm;
     LayerWeights *layers; /* [L + mtp] */
@@ -51,10 +51,8 @@ typedef struct Weights {
 
 /* How a part's weights lie where they can be computed with. */
 typedef enum {
-    FORM_F32, /* f32, as in a block of the table */
-    FORM_BF16, /* frozen: matrices with Param.split are bf16, rows one after another; the others (norms, router) f32. What lies
-                * apart (Param.apart) is FORM_SPLIT all the same */
-    FORM_SPLIT /* trained in bf16 mode: matrices with Param.split in split rows (core/split_master.h); the others f32 */
+    FORM_F32, /* f32 */
+    FORM_BF16 /* matrices with Param.split are bf16, rows one after another; the others (norms, router) f32 */
 } Form;
 
 /* Bytes of a parameter in a form. */
@@ -68,11 +66,11 @@ void weights_place(Weights *w, const ParamTable *t, int part, Form form, void *c
 /* From now on k is asked for every part. */
 void weights_keep(Weights *w, Keeper *k);
 
-/* block holds table->total floats and must outlive the views. dtype bf16: it is split (split_master.h), and the views of matrices
- * see the bf16 halves. Free with weights_free (the block is the caller's). */
-Weights weights_view(const ModelConfig *c, const ParamTable *t, float *block, DType dtype);
-/* The same model with other values of whatever has a Param.state, which are in `states` (table->state_total floats). */
-Weights weights_view_beside(const ModelConfig *c, const ParamTable *t, float *block, float *states, DType dtype);
+/* Of a block of the whole table, which must outlive the views. Free with weights_free (the block is the caller's). */
+Weights weights_view(const ModelConfig *c, const ParamTable *t, const WeightBlock *block);
+/* The same model with other values of whatever has a Param.state, which are in `states`. */
+Weights weights_view_beside(const ModelConfig *c, const ParamTable *t, const WeightBlock *block,
+                            const WeightBlock *states);
 /* Views of a block of table->state_total floats, gradients: matrices that are not trained are NULL. */
 Weights weights_view_gradients(const ModelConfig *c, const ParamTable *t, float *block);
 void weights_free(Weights *w);

@@ -50,6 +50,13 @@ void memory_free(void *block)
     if (block) free(((void **)block)[-1]);
 }
 
+void memory_drop(void *p, size_t bytes)
+{
+    enum { PAGE = 4096 };
+    char *from = (char *)p + (round_up((uintptr_t)p, PAGE) - (uintptr_t)p), *end = (char *)p + bytes;
+    if (end > from) madvise(from, (size_t)(end - from) / PAGE * PAGE, MADV_DONTNEED);
+}
+
 void *memory_reserve(size_t bytes)
 {
     size_t size = round_up(bytes, LARGE_PAGE);

@@ -101,8 +101,8 @@ OP(head_grad, (Backend * b, Mat logp, const int32_t *targets, float inv_temperat
    (b, logp, targets, inv_temperature, by, ref), cost_moves((ref ? 2 : 1) * cost_size(logp), cost_size(logp)))
 OP(sample, (Backend * b, int32_t *id, float *lp, Mat logits, SampleArgs args, const float *u),
    (b, id, lp, logits, args, u), cost_moves(cost_size(logits), 0))
-OP(adamw, (Backend * b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args),
-   (b, w, m, v, g, n, row, args), cost_moves(4.0 * (double)n, 3.0 * (double)n))
+OP(adamw, (Backend * b, void *w, uint16_t *low, float *m, float *v, const float *g, size_t n, AdamWArgs args),
+   (b, w, low, m, v, g, n, args), cost_moves(4.0 * (double)n, 3.0 * (double)n))
 OP(moments_widen, (Backend * b, float *m, float *v, StoredMoments from, size_t n), (b, m, v, from, n),
    cost_moves((from.form == MOMENTS_8BIT ? 0.5 : 1.0) * (double)n, 2.0 * (double)n))
 OP(moments_narrow, (Backend * b, StoredMoments to, const float *m, const float *v, size_t n, MomentRounding r),

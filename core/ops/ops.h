@@ -25,7 +25,7 @@
 #include "core/ops/ops_list.h"
 #include "core/base/status.h"
 
-enum { OPS_ABI = 13, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 14, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */
@@ -297,8 +297,8 @@ typedef struct Ops {
 
     /* AdamW (Loshchilov & Hutter, arXiv:1711.05101), decoupled decay, one pass over n elements:
      * g *= grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + weight_decay w).
-     * row: 0, or the length of the rows that w is split in (core/split_master.h), n a multiple of it. */
-    void (*adamw)(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args);
+     * low NULL: w is f32; else w is the high halves of it and low the lower ones (core/weight_block.h). */
+    void (*adamw)(Backend *b, void *w, uint16_t *low, float *m, float *v, const float *g, size_t n, AdamWArgs args);
     /* Stored moments (core/moments.h) of n values as f32, and back. Of n the last block may be short: the tensor ends there. */
     void (*moments_widen)(Backend *b, float *m, float *v, StoredMoments from, size_t n);
     void (*moments_narrow)(Backend *b, StoredMoments to, const float *m, const float *v, size_t n, MomentRounding r);

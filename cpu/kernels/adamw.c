@@ -39,42 +39,26 @@ VEC_INLINE v16 adamw_step(v16 wk, float *m, float *v, const float *g, size_t k, 
     return v16_nfma(a->lr, step, wk);
 }
 
-/* A row in split storage: `row` high halves, then the low ones. */
-static void adamw_split_row(uint16_t *high, size_t row, float *m, float *v, const float *g, const AdamWVectors *a)
+/* k elements in two planes. */
+VEC_INLINE void adamw_halves(uint16_t *high, uint16_t *low, float *m, float *v, const float *g, size_t k,
+                             const AdamWVectors *a)
 {
-    uint16_t *low = high + row;
-    EACH_V16(j, k, row)
-    {
-        if (k == VEC) {
-            v16_store_split(high + j, low + j,
-                            adamw_step(v16_load_split(high + j, low + j), m + j, v + j, g + j, k, a));
-            continue;
-        }
-        uint16_t h[VEC] = {0}, l[VEC] = {0};
-        memcpy(h, high + j, k * sizeof *h);
-        memcpy(l, low + j, k * sizeof *l);
-        v16_store_split(h, l, adamw_step(v16_load_split(h, l), m + j, v + j, g + j, k, a));
-        memcpy(high + j, h, k * sizeof *h);
-        memcpy(low + j, l, k * sizeof *l);
-    }
-}
-
-static void adamw_split(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args)
-{
-    CHECK_EQ(n % row, 0);
-    AdamWVectors a = adamw_vectors(args);
-#pragma omp parallel for schedule(static) num_threads(cpu_team(b, 4.0 * (double)n))
-    for (size_t i = 0; i < n; i += row) {
-        adamw_split_row((uint16_t *)(w + i), row, m + i, v + i, g + i, &a);
-    }
-}
-
-void cpu_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args)
-{
-    if (row) {
-        adamw_split(b, w, m, v, g, n, row, args);
+    if (k == VEC) {
+        v16_store_split(high, low, adamw_step(v16_load_split(high, low), m, v, g, k, a));
         return;
     }
+    uint16_t h[VEC] = {0}, l[VEC] = {0};
+    memcpy(h, high, k * sizeof *h);
+    memcpy(l, low, k * sizeof *l);
+    v16_store_split(h, l, adamw_step(v16_load_split(h, l), m, v, g, k, a));
+    memcpy(high, h, k * sizeof *h);
+    memcpy(low, l, k * sizeof *l);
+}
+
+void cpu_adamw(Backend *b, void *w, uint16_t *low, float *m, float *v, const float *g, size_t n, AdamWArgs args)
+{
+    uint16_t *high = w;
+    float *plain = w;
     size_t steps = (n + VEC - 1) / VEC;
 #pragma omp parallel num_threads(cpu_team(b, 4.0 * (double)n))
     {
@@ -82,7 +66,8 @@ void cpu_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t 
 #pragma omp for schedule(static)
         for (size_t i = 0; i < steps; i++) {
             size_t j = i * VEC, k = row_lanes(n - j);
-            row_store(w + j, adamw_step(row_load(w + j, k), m + j, v + j, g + j, k, &a), k);
+            if (low) adamw_halves(high + j, low + j, m + j, v + j, g + j, k, &a);
+            else row_store(plain + j, adamw_step(row_load(plain + j, k), m + j, v + j, g + j, k, &a), k);
         }
     }
 }

@@ -18,22 +18,23 @@ DEVICE float adamw_step(float w, float *m, float *v, float g, AdamWNumbers a)
     return fmaf(-a.lr, step, w);
 }
 
-/* A thread an element. row: 0, or the length of rows in split storage (core/split_master.h): high halves, then low halves.
+/* A thread an element. low NULL: w is f32; else w is the high halves and low the lower ones (core/weight_block.h).
  * Bound: bytes (28 a parameter). */
 __global__ void __launch_bounds__(EACH_THREADS)
-    adamw(float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWNumbers a)
+    adamw(void *w, uint16_t *low, float *m, float *v, const float *g, size_t n, AdamWNumbers a)
 {
     size_t i = (size_t)blockIdx.x * EACH_THREADS + threadIdx.x;
     if (i >= n) return;
-    if (row == 0) {
-        w[i] = adamw_step(w[i], m + i, v + i, g[i], a);
+    if (!low) {
+        float *plain = (float *)w + i;
+        *plain = adamw_step(*plain, m + i, v + i, g[i], a);
         return;
     }
-    uint16_t *high = (uint16_t *)(w + i / row * row) + i % row, *low = high + row;
-    unsigned bits = ((unsigned)*high << 16) + (unsigned)(int)(int16_t)*low;
+    uint16_t *high = (uint16_t *)w + i;
+    unsigned bits = ((unsigned)*high << 16) + (unsigned)(int)(int16_t)low[i];
     bits = __float_as_uint(adamw_step(__uint_as_float(bits), m + i, v + i, g[i], a));
     *high = (uint16_t)((bits + 0x8000u) >> 16);
-    *low = (uint16_t)bits;
+    low[i] = (uint16_t)bits;
 }
 
 /* part[block] = the sum of squares of 4,096 elements in f64: 16 running sums, added in order. A half-warp a block. The
@@ -66,13 +67,12 @@ __global__ void __launch_bounds__(EACH_THREADS) fill(float *x, size_t n, float v
     if (i < n) x[i] = value;
 }
 
-void gpu_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs args)
+void gpu_adamw(Backend *b, void *w, uint16_t *low, float *m, float *v, const float *g, size_t n, AdamWArgs args)
 {
-    CHECK(row == 0 || n % row == 0);
     AdamWNumbers a = {
         args.grad_scale,   args.beta1, args.beta2, 1.0f / args.correction1, 1.0f / args.correction2, 1.0f - args.beta1,
         1.0f - args.beta2, args.eps,   args.lr,    args.weight_decay};
-    if (n) LAUNCH(adamw, ceil_div(n, EACH_THREADS), EACH_THREADS, 0, b->stream, w, m, v, g, n, row, a);
+    if (n) LAUNCH(adamw, ceil_div(n, EACH_THREADS), EACH_THREADS, 0, b->stream, w, low, m, v, g, n, a);
 }
 
 void gpu_sum_squares(Backend *b, double *sum, const float *x, size_t n)

@@ -15,7 +15,7 @@
 typedef struct PlacedModel {
     LoadedModel *file;
     Placing placing;
-    FileBlock *rest; /* weights, then gradients; NULL: in memory */
+    FileBlock *rest; /* gradients, then weights; NULL: in memory */
     PartRest weights_rest, gradients_rest;
 } PlacedModel;
 
@@ -32,42 +32,26 @@ static void placed_free(void *model)
 
 static void show_reference(Policy *p)
 {
-    pool_show_also(policy_placing(p)->pool, &p->ref, p->reference);
+    pool_show_also(policy_placing(p)->pool, &p->ref, &p->reference);
 }
 
-/* The values of what lies apart, as the file and the new adapters have them. */
-static float *read_trained(const LoadedModel *m, FileBlock *rest, Status *st)
+static bool read_trained(void *placed, const Param *q, float *out, Status *st)
 {
-    const ParamTable *t = &m->table;
-    size_t bytes = t->state_total * sizeof(float);
-    float *block = rest ? file_block_memory(rest) : memory_block(bytes);
-    if (!block) {
-        fail(st, "no memory for %.1f GB of trained weights", (double)bytes / 1e9);
-        return NULL;
-    }
-    if (!rest) memset(block, 0, bytes);
-    for (int i = 0; i < t->n; i++) {
-        const Param *p = &t->params[i];
-        if (!p->apart) continue;
-        file_block_done(rest, p->count * sizeof(float));
-        if (model_param_read(m, p, block + p->state, st) && model_rows_finite(m, p, 0, p->rows, block + p->state, st))
-            continue;
-        if (!rest) memory_free(block);
-        return NULL;
-    }
-    return block;
+    PlacedModel *model = placed;
+    file_block_done(model->rest, q->count * sizeof(float));
+    return model_param_read(model->file, q, out, st) && model_rows_finite(model->file, q, 0, q->rows, out, st);
 }
 
 static FileBlock *open_rest(const Machine *machine, const ParamTable *t, size_t resident, Status *st)
 {
-    return file_block_open(machine->options.state, 2 * t->state_total * sizeof(float), resident / 2, st);
+    size_t bytes = policy_lent_bytes(t, machine->options.dtype);
+    return file_block_open(machine->options.state, bytes, resident / 2, st);
 }
 
 /* The block is the policy's, which says what it is done with. */
-static void lend(PlacedModel *model, Policy *p, float *trained)
+static void lend(PlacedModel *model, Policy *p)
 {
     model->gradients_rest = part_rest_open(NULL, model->rest, &p->engine.table);
-    p->lent = trained + p->engine.table.state_total;
     p->lent_keeper = &model->gradients_rest.keeper;
 }
 
@@ -82,14 +66,13 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
     p->free_placer = placed_free;
     p->show_reference = show_reference;
     policy_attach(p, m);
-    float *trained = NULL;
     bool apart = train || m->table.lora;
     bool ok = !train || (train_select(&p->engine.table, train, st) && train_select(&m->table, train, st));
     if (ok && apart) params_set_apart(&m->table);
     ok = ok && (!apart || !resident || (model->rest = open_rest(machine, &m->table, resident, st)));
-    ok = ok && (!apart || (trained = read_trained(m, model->rest, st)));
-    if (trained && model->rest) lend(model, p, trained);
-    if (trained) policy_place_trained(p, trained);
+    void *lent = model->rest ? file_block_memory(model->rest) : NULL;
+    if (ok && lent) lend(model, p);
+    ok = ok && (!apart || policy_place_trained(p, lent, read_trained, model, st));
     PlacingPlan plan;
     ok = ok && placing_open(&model->placing, &plan, machine, m, p, work, st);
     if (ok && model->rest) {
@@ -116,47 +99,54 @@ const LoadedModel *policy_placed_file(const Policy *p)
     return ((const PlacedModel *)p->placer)->file;
 }
 
-static const LoadedModel *file_of(const PlacedSource *s)
+/* p in the file's table; NULL: the policy has it itself. */
+static const Param *in_file(const Policy *policy, const Param *p)
 {
-    return policy_placed_file(s->policy);
-}
-
-/* p in the file's table, where its `apart` is said. */
-static const Param *own(const PlacedSource *s, const Param *p)
-{
-    const ParamTable *t = &file_of(s)->table;
+    if (!policy->placed || p->apart) return NULL;
+    const ParamTable *t = &policy_placed_file(policy)->table;
     return &t->params[params_find_name(t, p->name)];
 }
 
 static bool source_param(const void *from, const Param *p, float *out, Status *st)
 {
-    const PlacedSource *s = from;
-    const Param *its = own(s, p);
-    if (!its->apart) return model_param_read(file_of(s), its, out, st);
-    memcpy(out, s->master->weights + its->state, its->count * sizeof *out);
-    file_block_done(policy_rest(s->policy), its->count * sizeof *out);
+    const Param *its = in_file(from, p);
+    if (its) return model_param_read(policy_placed_file(from), its, out, st);
+    policy_weights_read(from, p, 0, p->count, out);
+    file_block_done(policy_rest(from), p->count * sizeof *out);
     return true;
 }
 
 static const void *source_words(const void *from, const Param *p)
 {
-    const PlacedSource *s = from;
-    const Param *its = own(s, p);
-    return its->apart ? NULL : model_param_bf16(file_of(s), its);
+    const Param *its = in_file(from, p);
+    return its ? model_param_bf16(policy_placed_file(from), its) : NULL;
 }
 
 static bool source_part(const void *from, const Param *p, size_t row, size_t n, float *out, Status *st)
 {
-    const PlacedSource *s = from;
-    const Param *its = own(s, p);
-    WeightSource file = model_source(file_of(s));
-    if (!its->apart) return file.rows && file.rows(file.from, its, row, n, out, st);
-    memcpy(out, s->master->weights + its->state + row * its->cols, n * its->cols * sizeof *out);
-    file_block_done(policy_rest(s->policy), n * its->cols * sizeof *out);
+    const Param *its = in_file(from, p);
+    if (!its) {
+        policy_weights_read(from, p, row * p->cols, n * p->cols, out);
+        file_block_done(policy_rest(from), n * p->cols * sizeof *out);
+        return true;
+    }
+    WeightSource file = model_source(policy_placed_file(from));
+    return file.rows && file.rows(file.from, its, row, n, out, st);
+}
+
+WeightSource policy_source(const Policy *p)
+{
+    return (WeightSource){source_param, source_words, p, source_part};
+}
+
+static bool reference_param(const void *from, const Param *p, float *out, Status *st)
+{
+    (void)st;
+    policy_reference_read(from, p, 0, p->count, out);
     return true;
 }
 
-WeightSource placed_source(const PlacedSource *s)
+WeightSource policy_reference_source(const Policy *p)
 {
-    return (WeightSource){source_param, source_words, s, source_part};
+    return (WeightSource){.read = reference_param, .from = p};
 }

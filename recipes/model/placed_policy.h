@@ -21,12 +21,8 @@ const Placing *policy_placing(const Policy *p);
 /* Of such a one: the file of its frozen weights. */
 const LoadedModel *policy_placed_file(const Policy *p);
 
-/* A placed policy's parameters one by one, as plain f32 or as the file's bf16 words, while its master is open
- * (policy_master_open). */
-typedef struct PlacedSource {
-    const Policy *policy;
-    const PolicyMaster *master;
-} PlacedSource;
-WeightSource placed_source(const PlacedSource *s);
+/* A policy's parameters one by one, wherever they rest: as exact f32, or as the file's bf16 words; and those of its reference. */
+WeightSource policy_source(const Policy *p);
+WeightSource policy_reference_source(const Policy *p);
 
 #endif

@@ -13,7 +13,7 @@ enum { LEAST_SLOTS = 4, SLOTS = 16 };
 bool placing_fits(const Machine *machine, const LoadedModel *m, size_t work)
 {
     const ParamTable *t = &m->table;
-    size_t bytes = t->total * sizeof(float) + work;
+    size_t bytes = weight_bytes_sum(weight_bytes(t, t->total, machine->options.dtype)) + work;
     for (int i = 0; i < t->n && machine->cpu; i++) {
         const Param *p = &t->params[i];
         size_t rows = p->ndim == 2 && (p->kind != PARAM_EMBED || m->config.tied) ? params_joined_rows(t, i) : 0;

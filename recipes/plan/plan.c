@@ -26,8 +26,9 @@
 typedef struct Dry {
     OpTimes *times; /* NULL: a device's, which counts its memory */
     Engine engine;
-    void *block;
+    char *block;
     size_t block_bytes;
+    WeightBlock weights; /* in it */
     Weights w, g;
 } Dry;
 
@@ -46,7 +47,9 @@ static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_by
     d->times = counts ? NULL : ops_clocked_open(&ops, &b);
     int chunk = m->options.chunk ? m->options.chunk : 4096;
     engine_open(&d->engine, c, &(EngineOptions){ops, b, m->options.dtype, chunk, keep_bytes});
-    d->block_bytes = d->engine.table.total * sizeof(float);
+    size_t total = d->engine.table.total;
+    WeightBytes bytes = weight_bytes(&d->engine.table, total, m->options.dtype);
+    d->block_bytes = weight_bytes_sum(bytes) > total * sizeof(float) ? weight_bytes_sum(bytes) : total * sizeof(float);
     d->block = mmap(NULL, d->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (d->block == MAP_FAILED || !table_select(&d->engine.table, w, st)) {
         if (d->block != MAP_FAILED) munmap(d->block, d->block_bytes);
@@ -56,8 +59,11 @@ static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_by
             fail(st, "a model of %.1f GB is more than this machine can address", (double)d->block_bytes / 1e9);
         return false;
     }
-    d->w = weights_view(c, &d->engine.table, d->block, m->options.dtype);
-    d->g = weights_view_gradients(c, &d->engine.table, d->block);
+    d->weights = (WeightBlock){.plain = (float *)d->block};
+    if (bytes.high) d->weights.high = (uint16_t *)(d->block + bytes.plain);
+    if (bytes.low) d->weights.low = (uint16_t *)(d->block + bytes.plain + bytes.high);
+    d->w = weights_view(c, &d->engine.table, &d->weights);
+    d->g = weights_view_gradients(c, &d->engine.table, (float *)d->block);
     return true;
 }
 
@@ -122,9 +128,9 @@ static void note_times(Plan *p, const PlanWork *w, const OpTimes *t, PlanOps *ou
 }
 
 /* The two moments of what is trained, and what an update widens them in. */
-static size_t moments_bytes(const ParamTable *t, DType dtype)
+static size_t moments_bytes(const ParamTable *t)
 {
-    return 2 * t->moment_total + optimizer_scratch(t, dtype);
+    return 2 * t->moment_total + optimizer_scratch(t);
 }
 
 /* The most that a dry engine took: of its arenas; on a device all but the model's blocks. */
@@ -137,7 +143,7 @@ static size_t most_of(const Dry *d)
 /* What a device's update takes beside the blocks. */
 static void dry_update(Dry *d, Status *st)
 {
-    ParamBlocks blocks = {.w = d->block, .m = d->block, .v = d->block, .g = d->block};
+    ParamBlocks blocks = {.w = d->weights, .m = d->block, .v = d->block, .g = (float *)d->block};
     OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .max_norm = 1};
     optimizer_step(&d->engine, &blocks, &o, (AdamWStep){1, 0}, NULL, st);
 }
@@ -215,7 +221,8 @@ static size_t packed_bytes(const Backend *b, DType dtype, const ModelConfig *c, 
 size_t plan_model_bytes(const Machine *m, const ModelConfig *c, bool sampled)
 {
     ParamTable t = params_build(c);
-    size_t bytes = t.total * sizeof(float) + packed_bytes(m->cpu, m->options.dtype, c, &t, sampled, false);
+    size_t bytes = weight_bytes_sum(weight_bytes(&t, t.total, m->options.dtype)) +
+                   packed_bytes(m->cpu, m->options.dtype, c, &t, sampled, false);
     params_free(&t);
     return bytes;
 }
@@ -225,6 +232,13 @@ static size_t block_bytes(const Machine *m, size_t bytes)
 {
     enum { PIECE = 512 };
     return m->cpu ? bytes : (bytes + PIECE - 1) / PIECE * PIECE;
+}
+
+/* The same of the arrays of a block of weights. */
+static WeightBytes weight_blocks(const Machine *m, const ParamTable *t, size_t total)
+{
+    WeightBytes n = weight_bytes(t, total, m->options.dtype);
+    return (WeightBytes){block_bytes(m, n.high), block_bytes(m, n.low), block_bytes(m, n.plain)};
 }
 
 /* Pages, and the ids and log-probs of all completions, which are the process's. *kind: of the largest cache. */
@@ -291,7 +305,7 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
 {
     ParamTable t = params_build(w->config);
     bool ok = table_select(&t, w, st);
-    size_t block = block_bytes(m, t.total * sizeof(float)), states = block_bytes(m, t.state_total * sizeof(float));
+    size_t states = block_bytes(m, t.state_total * sizeof(float));
     p->lowest = t.lowest_trained > 0 ? t.lowest_trained : 0;
     p->layers = w->config->L - p->lowest;
     p->trained = t.trained_count;
@@ -300,20 +314,23 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
         if (w->trains || t.lora) params_set_apart(&t);
         p->placing = placing_estimate(&t, m->options.dtype) + m->memory / 100;
     }
-    size_t own = w->trains || t.lora ? states : 0; /* what lies apart */
+    WeightBytes all = weight_blocks(m, &t, p->placed ? t.state_total : t.total);
     if (p->resident > 2 * states) p->resident = 2 * states;
-    p->weights = p->resident ? p->resident + p->placing : p->placed ? own + p->placing : block;
+    /* Of a placed model what lies apart, or the share of it that stays in memory. */
+    if ((p->placed && !w->trains && !t.lora) || p->resident) all = (WeightBytes){.plain = p->resident};
+    p->weights = all.high + all.plain + p->placing;
+    p->low = all.low;
     p->gradients = w->trains && !p->resident ? states : 0;
-    size_t scratch = m->cpu ? optimizer_scratch(&t, m->options.dtype) : 0; /* a device's is counted with its arena */
+    size_t scratch = m->cpu ? optimizer_scratch(&t) : 0; /* a device's is counted with its arena */
     size_t moments = block_bytes(m, t.moment_total);
     if (w->trains) p->optimizer = scratch + (m->options.state ? part_state_memory(&t) : 2 * moments);
     if (w->trains && !m->options.state) {
         p->state_memory = part_state_memory(&t) + scratch;
         p->state_disk = part_state_disk(&t, w->reference, &p->state_written);
         params_moments(&t, MOMENTS_8BIT);
-        p->state_8bit = w->moments == MOMENTS_8BIT ? 0 : moments_bytes(&t, m->options.dtype);
+        p->state_8bit = w->moments == MOMENTS_8BIT ? 0 : moments_bytes(&t);
     }
-    p->reference = w->reference ? states : 0;
+    p->reference = w->reference ? weight_bytes_sum(weight_blocks(m, &t, t.state_total)) : 0;
     /* Weights that are placed are multiplied with as they lie. */
     p->packed =
         p->placed ? 0 : packed_bytes(m->cpu, m->options.dtype, w->config, &t, w->n_rollouts > 0, samples_latent(w));
@@ -341,8 +358,8 @@ static void add_step(Plan *p, const PlanWork *w, DType dtype, size_t arena)
     p->boundaries = w->trains ? N * (size_t)c->C * ((size_t)p->layers + below + 1) * sizeof(float) : 0;
     p->kept = interior_bytes(p, w, dtype, p->layers_kept);
     p->workspace = arena > p->boundaries + p->kept ? arena - p->boundaries - p->kept : 0;
-    p->total = p->process + p->weights + p->gradients + p->optimizer + p->reference + p->packed + p->boundaries +
-               p->kept + p->workspace + p->cache + p->critic + p->beside;
+    p->total = p->process + p->weights + p->low + p->gradients + p->optimizer + p->reference + p->packed +
+               p->boundaries + p->kept + p->workspace + p->cache + p->critic + p->beside;
 }
 
 /* What a step of the critic takes from its own engine's arenas. */
@@ -382,7 +399,10 @@ static size_t critic_bytes(const Machine *m, const PlanWork *w, size_t keep_byte
                    .predicted = w->predicted};
     Plan blocks = {0};
     if (!add_blocks(&blocks, m, &of, st)) return 0;
-    return blocks.weights + blocks.gradients + blocks.optimizer + blocks.packed + critic_step(m, &of, keep_bytes, st);
+    /* In bf16 a checkpoint of it is written by way of a copy in f32. */
+    size_t copy = m->options.dtype == DTYPE_BF16 ? blocks.count * sizeof(float) : 0;
+    return blocks.weights + blocks.low + blocks.gradients + blocks.optimizer + blocks.packed + copy +
+           critic_step(m, &of, keep_bytes, st);
 }
 
 static void plan_with(Plan *p, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
@@ -503,7 +523,7 @@ bool plan_beside(Beside *out, const Machine *m, const PlanWork *w, size_t keep_b
                     .arena = table_select(&t, w, st) ? dry_step(&p, m, w, keep_bytes, ops, st) : 0,
                     .scratch = scratch_bytes(m, w, &t),
                     .cache = cache_bytes(m, w, &kind),
-                    .state = w->trains ? 2 * t.state_total * sizeof(float) + moments_bytes(&t, m->options.dtype) : 0,
+                    .state = w->trains ? 2 * t.state_total * sizeof(float) + moments_bytes(&t) : 0,
                     .layers_kept = p.layers_kept,
                     .lowest = t.lowest_trained > 0 ? t.lowest_trained : 0,
                     .trained = t.trained_count,
@@ -530,7 +550,7 @@ void plan_describe(const Plan *p, char *out, size_t size)
     amount(total, sizeof total, p->total);
     if (p->budget == SIZE_MAX) snprintf(budget, sizeof budget, "any budget");
     else amount(budget, sizeof budget, p->budget);
-    amount(fixed, sizeof fixed, p->weights + p->gradients + p->optimizer + p->reference + p->packed);
+    amount(fixed, sizeof fixed, p->weights + p->low + p->gradients + p->optimizer + p->reference + p->packed);
     amount(step, sizeof step, p->boundaries + p->kept + p->workspace);
     amount(cache, sizeof cache, p->cache);
     int n = snprintf(out, size,
@@ -545,7 +565,7 @@ void plan_describe(const Plan *p, char *out, size_t size)
                  p->at_peaks ? "at least " : "", p->step_seconds, p->emulated ? " (emulated: means nothing)" : "");
 }
 
-enum { PLAN_PARTS = 14 };
+enum { PLAN_PARTS = 15 };
 typedef struct PlanPart {
     const char *name;
     size_t bytes;
@@ -555,6 +575,7 @@ static void parts_of_plan(const Plan *p, PlanPart out[PLAN_PARTS])
 {
     const PlanPart parts[PLAN_PARTS] = {{"process now", p->process},
                                         {"weights", p->weights},
+                                        {"weights, low halves", p->low},
                                         {"gradients", p->gradients},
                                         {"optimizer", p->optimizer},
                                         {"reference", p->reference},

@@ -62,13 +62,14 @@ typedef struct PlanWork {
 
 /* Bytes. total = the sum of all but `budget` and state_*. */
 typedef struct Plan {
-    size_t process;                                  /* resident now: program, libraries, data already read */
-    size_t weights, gradients, optimizer, reference; /* blocks of the parameter table */
-    size_t packed;                                   /* the backend's copies of weights and its scratch */
-    size_t boundaries;                               /* N x C x (L + 1) */
-    size_t kept, workspace;                          /* layer interiors kept for backward; everything else of a step */
-    size_t cache;                                    /* keys and values, and the sampled tokens */
-    size_t cache_token;                              /* of these, a token of the largest cache (not in the total) */
+    size_t process;      /* resident now: program, libraries, data already read */
+    size_t weights, low; /* the parameters; in bf16 what products read, and the lower halves beside it */
+    size_t gradients, optimizer, reference; /* blocks of what is trained */
+    size_t packed;                          /* the backend's copies of weights and its scratch */
+    size_t boundaries;                      /* N x C x (L + 1) */
+    size_t kept, workspace;                 /* layer interiors kept for backward; everything else of a step */
+    size_t cache;                           /* keys and values, and the sampled tokens */
+    size_t cache_token;                     /* of these, a token of the largest cache (not in the total) */
     size_t critic; /* PPO's second model: weights, gradients, moments, and what its own step takes */
     size_t beside;
     size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */

@@ -33,21 +33,26 @@ static char *resolve(const Run *r, const char *from)
     return strdup(run_model_file(r, from));
 }
 
-/* A copy of the trunk `weights` (laid out by `from`) under a fresh scalar head. */
-static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, const float *weights)
+/* A copy of the trunk `weights` (of the parameters `from`) under a fresh scalar head. */
+static Policy *with_scalar_head(const Run *r, ModelConfig config, const ParamTable *from, WeightSource weights,
+                                Status *st)
 {
+    bool ok = true;
     config.head = HEAD_SCALAR;
     config.mtp = config.mtp_layers = 0;
     ParamTable to = params_build(&config);
     float *block = memory_block(to.total * sizeof(float));
     CHECK(block != NULL);
     params_init(&to, &config, block, r->recipe->seed);
-    for (int i = 0; i < to.n; i++) {
+    for (int i = 0; i < to.n && ok; i++) {
         int k = params_find_name(from, to.params[i].name);
-        if (k >= 0)
-            memcpy(block + to.params[i].offset, weights + from->params[k].offset, to.params[i].count * sizeof(float));
+        if (k >= 0) ok = weights.read(weights.from, &from->params[k], block + to.params[i].offset, st);
     }
     params_free(&to);
+    if (!ok) {
+        memory_free(block);
+        return NULL;
+    }
     return policy_new(machine_engine(&r->machine), &config, r->recipe->seed, block);
 }
 
@@ -150,13 +155,13 @@ static Policy *open_policy(Run *r, const char *from, bool scalar, const RecipeSt
         if (placed && scalar && m->config.head != HEAD_SCALAR) model_add_score(m, r->recipe->seed);
         if (placed) return run_place(r, m, trains, !own, st);
         if (scalar && m->config.head != HEAD_SCALAR) {
-            p = with_scalar_head(r, m->config, &m->table, m->weights);
+            p = with_scalar_head(r, m->config, &m->table, block_source(m->weights), st);
         } else {
             p = policy_new(machine_engine(&r->machine), &m->config, r->recipe->seed, m->weights);
             m->weights = NULL; /* the policy's now */
         }
-        bool noted = !trains || policy_note_base(p, m, !own, st);
-        if (m->config.head == p->config.head) policy_attach(p, m);
+        bool noted = p && (!trains || policy_note_base(p, m, !own, st));
+        if (p && m->config.head == p->config.head) policy_attach(p, m);
         if (!noted) {
             policy_free(p);
             p = NULL;
@@ -230,8 +235,5 @@ Policy *run_critic(Run *r, const RecipeStage *s, Policy *p, Status *st)
         return NULL;
     }
     if (s->critic_from[0]) return open_policy(r, s->critic_from, true, s, NULL, st);
-    PolicyMaster host = policy_master_open(p);
-    Policy *critic = with_scalar_head(r, p->config, &p->engine.table, host.weights);
-    policy_master_close(p, &host);
-    return critic;
+    return with_scalar_head(r, p->config, &p->engine.table, policy_source(p), st);
 }

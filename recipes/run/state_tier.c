@@ -201,7 +201,7 @@ static bool take_weights(UnitRun *u, Status *st)
 {
     Policy *p = u->policy;
     if (part_state_has_reference(u->tier->parts)) policy_reference_set(p); /* its frozen weights are the policy's */
-    if (!part_state_load(u->tier->parts, p->reference, st)) return false;
+    if (!part_state_load(u->tier->parts, &p->reference, st)) return false;
     u->tier->references = p->references;
     policy_weights_changed(p);
     return true;
@@ -228,7 +228,7 @@ bool state_tier_open(UnitRun *u, Status *st)
     u->tier = calloc(1, sizeof *u->tier);
     CHECK(u->tier);
     char *path = state_path(folder, u->unit);
-    u->tier->parts = part_state_open(path, &p->engine.table, p->weights, reference, st);
+    u->tier->parts = part_state_open(path, &p->engine.table, &p->weights, reference, st);
     bool ok = u->tier->parts && same_run(u, path, st);
     if (ok) part_state_rests(u->tier->parts, policy_rest(p));
     if (ok) p->store = part_state_store(u->tier->parts);
@@ -265,9 +265,9 @@ bool state_tier_save(UnitRun *u, Json *state, Status *st)
     StateTier *s = u->tier;
     Policy *p = u->policy;
     const char *before = ops_clocked_phase(u->run->machine.times, "checkpoint");
-    bool changed = p->reference && p->references != s->references;
+    bool changed = p->reference.plain && p->references != s->references;
     Json *about = about_json(u, state);
-    bool ok = part_state_rest(s->parts, changed ? p->reference : NULL, st);
+    bool ok = part_state_rest(s->parts, changed ? &p->reference : NULL, st);
     if (ok) ok = state_file_commit(part_state_file(s->parts), about, st);
     else json_free(about);
     if (ok) s->references = p->references;

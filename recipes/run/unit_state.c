@@ -70,17 +70,14 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
     snprintf(meta.machine_kind, sizeof meta.machine_kind, "%s", p->engine.ops->machine_kind(p->engine.backend));
     const char *before = ops_clocked_phase(r->machine.times, "checkpoint");
     policy_base(p, &meta);
-    PolicyMaster host = policy_master_open(p);
-    CheckpointBlocks blocks = {host.m, host.v, host.reference};
+    PolicyMoments host = policy_moments_open(p);
+    WeightSource weights = policy_source(p), reference = policy_reference_source(p);
+    CheckpointBlocks blocks = {host.m, host.v, p->reference.plain ? &reference : NULL};
     if (finished) blocks = (CheckpointBlocks){0};
-    PlacedSource source = {p, &host};
-    WeightSource weights = placed_source(&source);
     bool lends = !finished && u->unit->kind->lend;
     if (lends) u->unit->kind->lend((UnitRun *)u, &meta.state);
-    bool ok = p->placed ? checkpoint_save_from(path, &p->config, &p->engine.table, &weights, &blocks, &meta, st)
-                        : checkpoint_save(path, &p->config, &p->engine.table, host.weights, blocks.m, blocks.v,
-                                          blocks.reference, &meta, st);
-    policy_master_close(p, &host);
+    bool ok = checkpoint_save_from(path, &p->config, &p->engine.table, &weights, &blocks, &meta, st);
+    policy_moments_close(p, &host);
     if (lends) u->unit->kind->take_back((UnitRun *)u);
     attachments_free(&meta.state);
     ops_clocked_phase(r->machine.times, before);
@@ -91,15 +88,8 @@ static bool save_model(const UnitRun *u, const char *path, bool finished, Status
 
 bool unit_weights_sha256(const UnitRun *u, char hash[65], Status *st)
 {
-    const ParamTable *t = &u->policy->engine.table;
-    bool ok = true;
-    PolicyMaster host = policy_master_open(u->policy);
-    PlacedSource source = {u->policy, &host};
-    WeightSource weights = placed_source(&source);
-    if (u->policy->placed) ok = weights_sha256_of(t, &weights, hash, st);
-    else weights_sha256(t, host.weights, hash);
-    policy_master_close(u->policy, &host);
-    return ok;
+    WeightSource weights = policy_source(u->policy);
+    return weights_sha256_of(&u->policy->engine.table, &weights, hash, st);
 }
 
 static char *partial_path(const Run *r, const Unit *u)

@@ -53,7 +53,7 @@ static bool dpo_open(UnitRun *u, Status *st)
     if (s->train.n == 0)
         return fail(st, "stage %s has no pair to learn from: %d are longer than max_length %d; raise it", stage->name,
                     s->train.too_long, stage->max_length);
-    if (!u->policy->reference) policy_reference_set(u->policy);
+    if (!u->policy->reference.plain) policy_reference_set(u->policy);
     u->total = stage->steps > 0 ? stage->steps : batch_steps(&stage->batch, stage->epochs * s->train.n);
     count_pairs(u, s, &mix, wanted);
     return true;

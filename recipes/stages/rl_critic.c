@@ -108,11 +108,22 @@ static void lend_block(Attachments *out, int block, StDtype dtype, const void *d
     attach_tensor(out, &t, false);
 }
 
+static bool read_weights(void *policy, const Param *q, float *out, Status *st)
+{
+    (void)st;
+    policy_weights_read(policy, q, 0, q->count, out);
+    return true;
+}
+
 void rl_critic_lend(RlCritic *c, Attachments *out)
 {
     const ParamTable *t = &c->policy->engine.table;
-    c->lent = policy_master_open(c->policy);
-    lend_block(out, BLOCK_WEIGHTS, ST_F32, c->lent.weights, t->total);
+    Status never = {0};
+    c->lent = policy_moments_open(c->policy);
+    bool own = c->policy->engine.ops->device.host && !c->policy->weights.high;
+    c->weights = own ? NULL : memory_block(t->total * sizeof *c->weights);
+    CHECK(own || (c->weights && params_fill(t, c->weights, read_weights, c->policy, &never)));
+    lend_block(out, BLOCK_WEIGHTS, ST_F32, own ? c->policy->weights.plain : c->weights, t->total);
     bool f32 = t->moments == MOMENTS_F32;
     size_t n = f32 ? t->state_total : t->moment_total;
     lend_block(out, BLOCK_M, f32 ? ST_F32 : ST_U8, c->lent.m, n);
@@ -122,7 +133,9 @@ void rl_critic_lend(RlCritic *c, Attachments *out)
 
 void rl_critic_take_back(RlCritic *c)
 {
-    policy_master_close(c->policy, &c->lent);
+    memory_free(c->weights);
+    c->weights = NULL;
+    policy_moments_close(c->policy, &c->lent);
 }
 
 /* ---- Advantages ---- */

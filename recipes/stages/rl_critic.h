@@ -8,8 +8,9 @@
 #include "recipes/stages/rl_numbers.h"
 
 typedef struct RlCritic {
-    Policy *policy;    /* with a scalar head */
-    PolicyMaster lent; /* while a checkpoint is written */
+    Policy *policy; /* with a scalar head */
+    float *weights; /* while a checkpoint is written: all of them as f32, where they are not so themselves */
+    PolicyMoments lent;
 } RlCritic;
 
 /* The critic of the unit's stage: as it starts (critic_from, or the policy's present weights under a fresh head), or as the

@@ -83,7 +83,7 @@ bool rl_open(UnitRun *u, double lr, double flops, Status *st)
     r->fresh = calloc((size_t)s->rl.prompts, sizeof *r->fresh);
     CHECK(r->groups && r->fresh);
     r->source = group_source(u, r);
-    if (s->rl.beta > 0 && !u->policy->reference) policy_reference_set(u->policy);
+    if (s->rl.beta > 0 && !u->policy->reference.plain) policy_reference_set(u->policy);
     if (s->rl.loss == GRPO_PPO && !(r->critic = rl_critic_open(u, st))) return false;
     r->since_reset = json_integer(json_get(u->extra, "since_reset"));
     count_prompts(u, r);
@@ -114,7 +114,7 @@ void rl_reset_reference(UnitRun *u)
     Rl *r = u->self;
     int every = u->unit->stage->rl.reference_reset;
     r->since_reset++;
-    if (every && u->policy->reference && r->since_reset >= every) {
+    if (every && u->policy->reference.plain && r->since_reset >= every) {
         policy_reference_set(u->policy);
         r->since_reset = 0;
     }

@@ -14,6 +14,7 @@
 #include "gpu/gpu.h"
 #include "recipes/model/plugin.h"
 #include "tests/unit/far_backend.h"
+#include "tests/unit/policy_values.h"
 
 enum { VOCAB = 50, PROMPTS = 5, SAMPLES = 3, TOKENS = 12, ROWS = 400 };
 
@@ -288,11 +289,13 @@ static Trace run(const Place *at, Arch arch, DType dtype, long *replays)
     sample(p, CACHE_EXACT, 1, prompts, list, out, &t);
     *replays = at->plugin ? at->plugin->replays(b) : 0;
     reward_model(&o, c, &rng, &t);
-    PolicyMaster host = policy_master_open(p);
+    PolicyMoments host = policy_moments_open(p);
+    float *weights = policy_values(p), *reference = policy_reference_values(p);
     size_t bytes = p->engine.table.total * sizeof(float);
-    trace(&t, host.weights, bytes), trace(&t, host.m, bytes), trace(&t, host.v, bytes),
-        trace(&t, host.reference, bytes);
-    policy_master_close(p, &host);
+    trace(&t, weights, bytes), trace(&t, host.m, bytes), trace(&t, host.v, bytes), trace(&t, reference, bytes);
+    policy_moments_close(p, &host);
+    memory_free(weights);
+    memory_free(reference);
     policy_free(p);
     ops->close(b);
     return t;

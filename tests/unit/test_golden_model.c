@@ -238,8 +238,8 @@ static void run_adamw(void **state)
         const Param *p = &table->params[i];
         snprintf(name, sizeof name, "weight.%s", p->name);
         const StTensor *t = st_find(after.expected, name);
-        if (t) expect_relative(name, g.policy->weights + p->offset, t->data, p->count, TOL_GOLDEN_WEIGHTS);
-        else check_checksum(after.expected, p, g.policy->weights + p->offset);
+        if (t) expect_relative(name, g.policy->weights.plain + p->offset, t->data, p->count, TOL_GOLDEN_WEIGHTS);
+        else check_checksum(after.expected, p, g.policy->weights.plain + p->offset);
     }
     golden_close(&g);
     golden_close(&after);

@@ -279,7 +279,7 @@ static void differences(void **state)
             size_t at = p->offset; /* the coordinate with the largest gradient is measured best */
             for (size_t j = 0; j < p->count; j++)
                 if (fabsf(g[p->offset + j]) > fabsf(g[at])) at = p->offset + j;
-            float *w = &s.policy->weights[at], before = *w, h = 2e-3f * fmaxf(fabsf(before), 0.3f);
+            float *w = &s.policy->weights.plain[at], before = *w, h = 2e-3f * fmaxf(fabsf(before), 0.3f);
             double value[2];
             for (int side = 0; side < 2; side++) {
                 *w = side ? before + h : before - h;
@@ -330,7 +330,7 @@ static void modules_left_alone(void **state)
     const ParamTable *t = &a.policy->engine.table, *u = &b.policy->engine.table;
     float *initial = malloc(t->total * sizeof *initial);
     assert_non_null(initial);
-    memcpy(initial, a.policy->weights, t->total * sizeof *initial);
+    memcpy(initial, a.policy->weights.plain, t->total * sizeof *initial);
     for (int i = 0; i < 2; i++) {
         fill(&both[i]->batch);
         for (int step = 0; step < 3; step++) {
@@ -342,8 +342,8 @@ static void modules_left_alone(void **state)
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
         int k = params_find_name(u, p->name);
-        const float *want = p->layer >= 2 ? initial + p->offset : b.policy->weights + u->params[k].offset;
-        if (memcmp(a.policy->weights + p->offset, want, p->count * sizeof *want)) fail_msg("%s differs", p->name);
+        const float *want = p->layer >= 2 ? initial + p->offset : b.policy->weights.plain + u->params[k].offset;
+        if (memcmp(a.policy->weights.plain + p->offset, want, p->count * sizeof *want)) fail_msg("%s differs", p->name);
     }
     for (int step = 0; step < 3; step++) {
         TrainOut out = gradients(&a, 0.3f, NULL);
@@ -352,7 +352,8 @@ static void modules_left_alone(void **state)
     }
     for (int i = 0; i < t->n; i++) {
         const Param *p = &t->params[i];
-        if (p->expert < 0 && !memcmp(a.policy->weights + p->offset, initial + p->offset, p->count * sizeof *initial))
+        if (p->expert < 0 &&
+            !memcmp(a.policy->weights.plain + p->offset, initial + p->offset, p->count * sizeof *initial))
             fail_msg("%s did not move", p->name);
     }
     free(initial);
@@ -479,8 +480,8 @@ static void files(void **state)
     Setup s = setup(v3(), 1, 4096, (size_t)1 << 30, DTYPE_F32);
     const ParamTable *t = &s.policy->engine.table;
     Status st = {0};
-    if (!hf_write(scratch_path("out"), &s.policy->config, t, block_source(s.policy->weights), ST_F32, 0, NULL, NULL,
-                  &st))
+    if (!hf_write(scratch_path("out"), &s.policy->config, t, block_source(s.policy->weights.plain), ST_F32, 0, NULL,
+                  NULL, &st))
         fail_msg("%s", st.text);
     static const char *const names[] = {"embed_tokens",
                                         "enorm",
@@ -502,13 +503,13 @@ static void files(void **state)
     LoadedModel *m = model_open(scratch_path("out"), MODEL_WEIGHTS | MODEL_ATTACHMENTS, &st);
     if (!m) fail_msg("%s", st.text);
     assert_true(m->config.mtp == 2 && m->table.n == t->n && m->attached.ntensors == 0);
-    assert_memory_equal(m->weights, s.policy->weights, t->total * sizeof(float));
+    assert_memory_equal(m->weights, s.policy->weights.plain, t->total * sizeof(float));
     CheckpointMeta meta = {0};
     assert_true(checkpoint_save(scratch_path("m.h5"), &m->config, &m->table, m->weights, NULL, NULL, NULL, &meta, &st));
     model_close(m);
     m = model_open(scratch_path("m.h5"), MODEL_WEIGHTS, &st);
     if (!m) fail_msg("%s", st.text);
-    assert_true(m->config.mtp == 2 && !memcmp(m->weights, s.policy->weights, t->total * sizeof(float)));
+    assert_true(m->config.mtp == 2 && !memcmp(m->weights, s.policy->weights.plain, t->total * sizeof(float)));
     model_close(m);
     /* One copy with another number in it: the last tensor's bytes end the file. */
     size_t n;

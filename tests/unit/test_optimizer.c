@@ -7,15 +7,12 @@
 
 #include "core/optimizer.h"
 #include "core/base/philox.h"
-#include "core/split_master.h"
 
 struct Backend {
     int changed;
     bool broken;
-    const float
-        *w; /* the block; seen[i]: calls that element i was in, + 100 with a decay, + 1000 in split rows of row_of[i] */
-    int *seen;
-    size_t *row_of;
+    WeightBlock w; /* seen: calls that element i of the high plane, or of what is f32, was in; + 100 with a decay */
+    int *seen, *seen_planes; /* NULL: not looked at */
 };
 
 static bool naive_fault(Backend *b, Status *st)
@@ -35,21 +32,22 @@ static void naive_squares(Backend *b, double *sum, const float *x, size_t n)
     for (size_t i = 0; i < n; i++) *sum += (double)x[i] * x[i];
 }
 
-static void naive_adamw(Backend *b, float *w, float *m, float *v, const float *g, size_t n, size_t row, AdamWArgs a)
+static void naive_adamw(Backend *b, void *at, uint16_t *low, float *m, float *v, const float *g, size_t n, AdamWArgs a)
 {
-    for (size_t i = 0; b->seen && i < n; i++) {
-        size_t at = (size_t)(w - b->w) + i;
-        b->seen[at] += 1 + (a.weight_decay != 0 ? 100 : 0) + (row ? 1000 : 0);
-        b->row_of[at] = row;
-    }
-    for (size_t r = 0; row && r < n; r += row) join_row(w + r, w + r, row);
+    uint16_t *high = at;
+    float *w = low ? malloc(n * sizeof *w) : at;
+    size_t first = low ? (size_t)(high - b->w.high) : (size_t)(w - b->w.plain);
+    int *seen = low ? b->seen_planes : b->seen;
+    for (size_t i = 0; seen && i < n; i++) seen[first + i] += 1 + (a.weight_decay != 0 ? 100 : 0);
+    if (low) assert_ptr_equal(low - b->w.low, high - b->w.high);
+    if (low) join_values(w, high, low, n);
     for (size_t i = 0; i < n; i++) {
         double d = (double)g[i] * a.grad_scale;
         m[i] = (float)(a.beta1 * m[i] + (1.0 - a.beta1) * d);
         v[i] = (float)(a.beta2 * v[i] + (1.0 - a.beta2) * d * d);
         w[i] -= (float)(a.lr * (m[i] / a.correction1 / (sqrt(v[i] / a.correction2) + a.eps) + a.weight_decay * w[i]));
     }
-    for (size_t r = 0; row && r < n; r += row) split_row(w + r, row);
+    if (low) split_values(high, low, w, n), free(w);
 }
 
 static const Ops naive = {.abi = OPS_ABI,
@@ -109,7 +107,8 @@ static bool step(Fixture *f, DType dtype, const OptimizerConfig *c, int number, 
     Ops ops = naive;
     ops.device = device_of_host(SIZE_MAX);
     Engine e = {.ops = &ops, .backend = &f->b, .table = f->t, .dtype = dtype, .arena = arena_of(&ops.device, &f->b)};
-    ParamBlocks blocks = {.w = f->w, .m = f->m, .v = f->v, .g = f->g};
+    if (dtype == DTYPE_F32) f->b.w.plain = f->w;
+    ParamBlocks blocks = {.w = f->b.w, .m = f->m, .v = f->v, .g = f->g};
     bool ok = optimizer_step(&e, &blocks, c, (AdamWStep){number, 1e-2f}, norm, st);
     arena_free(&e.arena);
     return ok;
@@ -176,36 +175,37 @@ static void clipped(void **state)
     check_steps(0.25f, 3);
 }
 
-/* In bf16: the f32 step to the bit on split weights; every trained parameter is in one call, split rows with their own length
- * and never with the gap between two matrices (a split zero is a zero, but rows would shift). */
+/* In bf16: the f32 step to the bit on weights in planes; every trained parameter is in one call, in the planes or beside
+ * them, and nothing else but padding is. */
 static void split_weights(void **state)
 {
     (void)state;
     Fixture f = fixture(), s = fixture();
+    const ParamTable *t = &s.t;
+    size_t total = t->total;
     OptimizerConfig c = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 1.0f};
     Status st = {0};
-    split_block(&s.t, s.w);
+    s.b.w = (WeightBlock){calloc(total, 2), calloc(total, 2), calloc(t->plain_total, sizeof(float))};
+    for (int i = 0; i < t->n; i++)
+        weight_write(&s.b.w, &t->params[i], t->params[i].offset, 0, t->params[i].count, s.w + t->params[i].offset);
     for (int k = 1; k <= 3; k++) {
-        s.b = (Backend){.w = s.w, .seen = calloc(s.t.total, sizeof(int)), .row_of = calloc(s.t.total, sizeof(size_t))};
+        s.b.seen = calloc(t->plain_total, sizeof(int)), s.b.seen_planes = calloc(total, sizeof(int));
         assert_true(step(&f, DTYPE_F32, &c, k, NULL, &st));
         assert_true(step(&s, DTYPE_BF16, &c, k, NULL, &st));
-        for (int i = 0; i < s.t.n; i++) {
-            const Param *p = &s.t.params[i];
-            int want = !p->trained ? 0 : 1 + (p->decay ? 100 : 0) + (p->split ? 1000 : 0);
-            for (size_t j = p->offset; j < p->offset + p->count; j++) {
-                if (s.b.seen[j] != want) fail_msg("%s: %d, want %d", p->name, s.b.seen[j], want);
-                if (want >= 1000 && s.b.row_of[j] != p->cols) fail_msg("%s: rows of %zu", p->name, s.b.row_of[j]);
-            }
+        for (int i = 0; i < t->n; i++) {
+            const Param *p = &t->params[i];
+            int want = !p->trained ? 0 : 1 + (p->decay ? 100 : 0);
+            const int *seen = p->split ? s.b.seen_planes + p->offset : s.b.seen + p->plain;
+            for (size_t j = 0; j < p->count; j++)
+                if (seen[j] != want) fail_msg("%s: %d, want %d", p->name, seen[j], want);
+            for (size_t j = 0; !p->split && j < p->count; j++) assert_int_equal(s.b.seen_planes[p->offset + j], 0);
         }
-        size_t end = 0;
-        for (int i = 0; i < s.t.n; i++) {
-            for (; end < s.t.params[i].offset; end++) assert_true(s.b.seen[end] < 1000);
-            end += s.t.params[i].count;
-        }
-        free(s.b.seen), free(s.b.row_of);
+        free(s.b.seen), free(s.b.seen_planes);
     }
-    join_block(&s.t, s.w);
-    assert_memory_equal(s.w, f.w, 3 * f.t.total * sizeof(float)); /* m and v too */
+    for (int i = 0; i < t->n; i++)
+        weight_read(&s.b.w, &t->params[i], t->params[i].offset, 0, t->params[i].count, s.w + t->params[i].offset);
+    assert_memory_equal(s.w, f.w, 3 * total * sizeof(float)); /* m and v too */
+    free(s.b.w.high), free(s.b.w.low), free(s.b.w.plain);
     fixture_free(&f), fixture_free(&s);
 }
 

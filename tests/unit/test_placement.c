@@ -6,7 +6,6 @@
 
 #include "core/base/check.h"
 #include "core/base/philox.h"
-#include "core/split_master.h"
 #include "core/train.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/unit.h"
@@ -100,19 +99,13 @@ static bool shelf_fault(Keeper *k, Status *st)
     return true;
 }
 
-static char *copied_part(const ParamTable *t, int part, Form form, const float *block, DType dtype)
+static char *copied_part(const ParamTable *t, int part, Form form, const WeightBlock *block)
 {
     char *home = malloc(part_bytes(t, part, form)), *at = home;
     assert_non_null(home);
     for (int i = 0; i < t->parts[part].n; i++) {
         const Param *p = &t->params[t->parts[part].first + i];
-        bool joined = p->split && form == FORM_F32 && dtype == DTYPE_BF16;
-        size_t row = param_bytes(p, form) / p->rows;
-        for (size_t r = 0; r < p->rows; r++) {
-            const float *from = block + p->offset + r * p->cols;
-            if (joined) join_row((float *)(void *)(at + r * row), from, p->cols);
-            else memcpy(at + r * row, from, row); /* of split rows the high halves come first */
-        }
+        memcpy(at, weight_at(block, p, p->offset), param_bytes(p, form));
         at += param_bytes(p, form);
     }
     return home;
@@ -130,7 +123,7 @@ static Shelf shelf_open(const Policy *p, Form form, int slots, int most)
     s.slots = calloc((size_t)slots, sizeof *s.slots);
     assert_true(s.home && s.slot && s.rows && s.slots);
     for (int i = 0; i < t->n_parts; i++) {
-        s.home[i] = copied_part(t, i, form, p->weights, p->engine.dtype);
+        s.home[i] = copied_part(t, i, form, &p->weights);
         s.slot[i] = -1;
         place_at(&s, i, NULL);
         if (part_bytes(t, i, form) > largest) largest = part_bytes(t, i, form);
@@ -194,7 +187,7 @@ static void check_plans(const char *model, DType dtype)
 {
     Golden g;
     golden_open_as(&g, model, model, dtype, NULL);
-    const Form forms[] = {dtype == DTYPE_F32 ? FORM_F32 : FORM_SPLIT, dtype == DTYPE_F32 ? FORM_F32 : FORM_BF16};
+    Form form = dtype == DTYPE_F32 ? FORM_F32 : FORM_BF16;
     Rng r = rng_stream(11, RNG_DATA, 0, dtype);
     int E = g.policy->config.E;
     parts_cover(&g.policy->engine.table);
@@ -202,7 +195,7 @@ static void check_plans(const char *model, DType dtype)
         size_t n, again, keep = plan % 2 ? 0 : (size_t)1 << 30;
         int most = 1 + (int)rng_below(&r, 8), room = (most < E ? most : E) + 2;
         float *want = step_values(&g, &g.policy->w, keep, &n);
-        Shelf s = shelf_open(g.policy, forms[plan / 2 % 2], room + (int)rng_below(&r, 3), most);
+        Shelf s = shelf_open(g.policy, form, room + (int)rng_below(&r, 3), most);
         weights_keep(&s.w, &s.keeper);
         float *got = step_values(&g, &s.w, keep, &again);
         assert_int_equal(n, again);

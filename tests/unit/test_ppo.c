@@ -169,16 +169,16 @@ static void critic_gradient(void **state)
     assert_true(cut > 0 && out.cut == cut && out.loss == sum_in_blocks(loss, CRITIC_ROWS));
     double worst = 0, largest = 0;
     for (size_t i = 0; i < p->engine.table.total; i += 3) {
-        float keep = p->weights[i], h = 2e-3f;
+        float keep = p->weights.plain[i], h = 2e-3f;
         double at[2];
         for (int k = 0; k < 2; k++) {
-            p->weights[i] = k ? keep - h : keep + h;
+            p->weights.plain[i] = k ? keep - h : keep + h;
             policy_weights_changed(p);
             scalar_row_values(&p->engine, &p->w, batch_view(&b), rows.rows, rows.M, value);
             value_loss(loss, ignored, value, &step.loss, CRITIC_ROWS);
             at[k] = sum_in_blocks(loss, CRITIC_ROWS);
         }
-        p->weights[i] = keep;
+        p->weights.plain[i] = keep;
         double want = (at[0] - at[1]) / (2 * (double)h), got = (double)p->grads[i];
         worst = fmax(worst, fabs(want - got));
         largest = fmax(largest, fabs(want));

@@ -165,7 +165,7 @@ static void gradient(void **state)
         const Param *q = &t->params[k];
         bool router = q->kind == PARAM_ROUTER;
         for (size_t i = 0; i < q->count && q->state != SIZE_MAX; i += router ? 3 : 37) {
-            float *x = &l.p->weights[q->offset + i], keep = *x, h = 1e-3f;
+            float *x = &l.p->weights.plain[q->offset + i], keep = *x, h = 1e-3f;
             double at[2];
             for (int side = 0; side < 2; side++) {
                 float lp[ALL * TOKENS];

@@ -153,17 +153,17 @@ static void reference(void **state)
     Unit unit = {.stage = &l.recipe->stages[1]};
     UnitRun u = {.run = &l.run, .unit = &unit, .policy = l.policy, .self = &r, .extra = json_new_object()};
     policy_reference_set(l.policy);
-    float old = l.policy->weights[0];
-    l.policy->weights[0] = old + 1;
+    float old = l.policy->weights.plain[0];
+    l.policy->weights.plain[0] = old + 1;
     rl_reset_reference(&u);
-    assert_float_equal(l.policy->reference[0], old, 0);
+    assert_float_equal(l.policy->reference.plain[0], old, 0);
     assert_int_equal(json_integer(json_get(u.extra, "since_reset")), 1);
     rl_reset_reference(&u);
-    assert_float_equal(l.policy->reference[0], old + 1, 0);
+    assert_float_equal(l.policy->reference.plain[0], old + 1, 0);
     assert_int_equal(json_integer(json_get(u.extra, "since_reset")), 0);
-    l.policy->weights[0] = old + 2;
+    l.policy->weights.plain[0] = old + 2;
     rl_reset_reference(&u);
-    assert_float_equal(l.policy->reference[0], old + 1, 0);
+    assert_float_equal(l.policy->reference.plain[0], old + 1, 0);
     json_free(u.extra);
     lab_close(&l);
 }

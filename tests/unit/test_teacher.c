@@ -138,12 +138,12 @@ static void gradient(void **state)
     memcpy(g, l.student->grads, t->total * sizeof *g);
     for (int i = 0; i < t->n; i++) {
         size_t at = t->params[i].offset + t->params[i].count / 2;
-        float keep = l.student->weights[at], h = 4e-3f;
-        l.student->weights[at] = keep + h;
+        float keep = l.student->weights.plain[at], h = 4e-3f;
+        l.student->weights.plain[at] = keep + h;
         double up = run(&l, forward).loss;
-        l.student->weights[at] = keep - h;
+        l.student->weights.plain[at] = keep - h;
         double down = run(&l, forward).loss;
-        l.student->weights[at] = keep;
+        l.student->weights.plain[at] = keep;
         double want = (up - down) / (2 * (double)h);
         if (fabs((double)g[at] - want) > 2e-3 * (0.02 + fabs(want)))
             fail_msg("%s: %g, differences %g", t->params[i].name, (double)g[at], want);

@@ -151,7 +151,7 @@ static void differences(void **state)
         size_t at = p->offset; /* the coordinate with the largest gradient is measured best */
         for (size_t j = 0; j < p->count; j++)
             if (fabsf(g[p->offset + j]) > fabsf(g[at])) at = p->offset + j;
-        float *w = &s.policy->weights[at], before = *w, h = 5e-4f * fmaxf(fabsf(before), 0.3f);
+        float *w = &s.policy->weights.plain[at], before = *w, h = 5e-4f * fmaxf(fabsf(before), 0.3f);
         double value[2];
         long dropped[2];
         for (int side = 0; side < 2; side++) {

@@ -88,11 +88,11 @@ static void expect_step(const char *model, const char *const *patterns, Golden *
     OptimizerConfig o = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f, .max_norm = 0.5f};
     float *before = malloc(t->total * sizeof *before);
     assert_non_null(before);
-    memcpy(before, p->weights, t->total * sizeof *before);
+    memcpy(before, p->weights.plain, t->total * sizeof *before);
     assert_true(policy_update(p, &o, 1e-2f, NULL, &st));
     for (int i = 0; i < t->n; i++) {
         const Param *q = &t->params[i];
-        bool same = !memcmp(before + q->offset, p->weights + q->offset, q->count * sizeof *before);
+        bool same = !memcmp(before + q->offset, p->weights.plain + q->offset, q->count * sizeof *before);
         if (same == q->trained && !(q->layer >= 0 && q->expert >= 0))
             fail_msg("%s, %s: %s %s", model, patterns[0], q->name, same ? "stayed" : "moved");
         if (!same) assert_true(q->trained);

@@ -47,7 +47,7 @@ enum { VEC = 16 };
  *   v16_load_bf16(p), v16_load_bf16_n(p, n)  16 bf16 widened, the first n
  *   v16_store_bf16(p, a), v16_store_bf16_n(p, a, n), v16_round_bf16(a)   to the nearest bf16, ties to even; NaN stays NaN
  *   v16_pair(a, b)                    bf16 values a, b as pairs in 32-bit lanes; v16_firsts(p), v16_seconds(p): back
- *   v16_load_split(h, l), v16_store_split(h, l, a)   16 f32 in two halves (core/split_master.h)
+ *   v16_load_split(h, l), v16_store_split(h, l, a)   16 f32 in two halves (core/weight_block.h)
  *   v16_transpose(r)                  r[i] lane j and r[j] lane i change places, 16 by 16
  *   v16_reduce_add(a), v16_reduce_max(a)  the tree (i, i + 8), (i, i + 4), (i, i + 2), (i, i + 1) */
 
