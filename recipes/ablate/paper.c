@@ -245,17 +245,27 @@ static double *side_values(const Claim *c, const ClaimSide *side, int s, int *n)
     return NULL;
 }
 
-static Compared measure_test(const Claim *c, const ClaimTest *t)
+static double mean_of(const double *x, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += x[i];
+    return sum / n;
+}
+
+static Compared measure_test(const Claim *c, ClaimTest *t)
 {
     double *d[STATS_SEEDS];
     const double *rows[STATS_SEEDS];
     int n[STATS_SEEDS], seeds = 0;
+    t->means[0] = t->means[1] = 0;
     for (int s = 0; s < c->ablation.n_seeds; s++) {
         int na = 0, nb = 0;
         double *x = side_values(c, &t->a, s, &na), *y = side_values(c, &t->b, s, &nb);
-        for (int i = 0; x && y && na == nb && i < nb; i++) y[i] -= x[i];
+        bool both = x && y && na == nb;
+        for (int k = 0; both && k < 2; k++) t->means[k] = (seeds * t->means[k] + mean_of(k ? y : x, nb)) / (seeds + 1);
+        for (int i = 0; both && i < nb; i++) y[i] -= x[i];
         free(x);
-        if (x && y && na == nb) rows[seeds] = d[seeds] = y, n[seeds++] = nb;
+        if (both) rows[seeds] = d[seeds] = y, n[seeds++] = nb;
         else free(y);
     }
     Compared found = {.p = 1, .adjusted = 1};

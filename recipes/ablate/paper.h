@@ -24,7 +24,8 @@ typedef struct ClaimTest {
     ClaimSide a, b;
     int expect;
     double within;
-    Compared found; /* seeds 0: not measured yet */
+    Compared found;  /* seeds 0: not measured yet */
+    double means[2]; /* of a and of b, over the seeds that have both */
 } ClaimTest;
 
 /* Another evaluation of a stage's checkpoint: `r1 eval RUN/STAGE OPTIONS`, for what a run's own evaluation does not have. */

@@ -31,6 +31,10 @@ Json *claim_json(const Claim *c)
         json_set(test, "b", json_new_text(claim_side_text(&t->b, side)));
         json_set(test, "expect", json_new_text(claim_expectation(t)));
         if (!t->expect) json_set(test, "within", json_new_number(t->within / claim_unit(t)));
+        if (t->found.seeds && strcmp(t->a.metric, "weights")) { /* a hash has no mean */
+            json_set(test, "a_mean", json_new_number(t->means[0]));
+            json_set(test, "b_mean", json_new_number(t->means[1]));
+        }
         json_set(test, "difference", json_new_number(t->found.difference));
         json_append(ci, json_new_number(t->found.low));
         json_append(ci, json_new_number(t->found.high));
@@ -47,24 +51,36 @@ Json *claim_json(const Claim *c)
     return o;
 }
 
+/* " (86.2)": the mean of a side; nothing for a hash. */
+static const char *mean_text(const ClaimTest *t, int side, char out[32])
+{
+    out[0] = 0;
+    if (strcmp(t->a.metric, "weights"))
+        snprintf(out, 32, " (%.*f)", claim_unit(t) > 1 ? 1 : 2, claim_unit(t) * t->means[side]);
+    return out;
+}
+
 void claim_print(const Claim *c, FILE *out)
 {
-    char a[256], b[256], verdict[96], expected[64];
+    char a[256], b[256], verdict[96], expected[64], means[2][32];
     fprintf(out, "\n%s: %s\n  %s\n  %s\n  the paper: %s (checked: %s)\n", c->id, claim_verdict_name(claim_verdict(c)),
             c->sentence, c->source, c->reported, c->checked);
     for (int i = 0; i < c->n_tests; i++) {
         const ClaimTest *t = &c->tests[i];
         double unit = claim_unit(t);
-        fprintf(out, "  %s against %s: %+.1f [%+.1f, %+.1f] %s, expected %s: %s\n", claim_side_text(&t->b, b),
-                claim_side_text(&t->a, a), unit * t->found.difference, unit * t->found.low, unit * t->found.high,
-                unit > 1 ? "points" : "", claim_expected(t, expected), claim_test_text(t, verdict));
+        claim_side_text(&t->a, a), claim_side_text(&t->b, b);
+        int digits = unit > 1 ? 1 : 2;
+        fprintf(out, "  %s%s against %s%s: %+.*f [%+.*f, %+.*f]%s, expected %s: %s\n", b, mean_text(t, 1, means[1]), a,
+                mean_text(t, 0, means[0]), digits, unit * t->found.difference, digits, unit * t->found.low, digits,
+                unit * t->found.high, unit > 1 ? " points" : "", claim_expected(t, expected),
+                claim_test_text(t, verdict));
     }
 }
 
 static void tests_forest(FILE *out, const Claim *c)
 {
     SvgInterval rows[CLAIM_TESTS];
-    char labels[CLAIM_TESTS][600], notes[CLAIM_TESTS][160], a[256], b[256], verdict[96], expected[64];
+    char labels[CLAIM_TESTS][600], notes[CLAIM_TESTS][160], a[256], b[256], verdict[96], expected[64], mean[32];
     for (int percent = 1; percent >= 0; percent--) {
         int n = 0;
         for (int i = 0; i < c->n_tests; i++) {
@@ -74,12 +90,13 @@ static void tests_forest(FILE *out, const Claim *c)
             snprintf(labels[n], sizeof labels[n], "%s", claim_side_text(&t->b, b));
             fputs("<p><small>", out);
             html_text(out, b);
-            fputs(" against ", out);
+            fprintf(out, "%s against ", mean_text(t, 1, mean));
             html_text(out, claim_side_text(&t->a, a));
-            fprintf(out, ": expected %s</small></p>\n", claim_expected(t, expected));
+            fprintf(out, "%s: expected %s</small></p>\n", mean_text(t, 0, mean), claim_expected(t, expected));
             snprintf(notes[n], sizeof notes[n], "%s", claim_test_text(t, verdict));
-            rows[n] = (SvgInterval){labels[n],    notes[n],      t->found.difference,
-                                    t->found.low, t->found.high, v == 0 ? 7 : v > 0 ? 2 : 4};
+            rows[n] =
+                (SvgInterval){labels[n],    notes[n],      t->found.difference,
+                              t->found.low, t->found.high, v == 0 || t->expect == CLAIM_SHOWN ? 7 : v > 0 ? 2 : 4};
             n++;
         }
         if (!n) continue;

@@ -34,6 +34,8 @@ for c in claims.values():
     verdicts, wants = [t["verdict"] for t in c["tests"]], [t["expect"] for t in c["tests"]]
     verdict = "not reproduced at this size" if any(v == other.get(w) for v, w in zip(verdicts, wants)) else "reproduced" if all(v in (w, "shown") for v, w in zip(verdicts, wants)) else "not resolved"
     assert c["verdict"] == verdict, c
+    for t in c["tests"]:
+        assert abs(t["b_mean"] - t["a_mean"] - t["difference"]) < 1e-9, t
     for t in c["tests"]:  # equality is the interval's, all of it inside or outside of what is allowed
         if t["expect"] != "equal": continue
         low, high, within = *t["ci95"], t["within"]
