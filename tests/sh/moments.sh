@@ -39,7 +39,27 @@ begin() { # STEP
         expect "$(hashes $form)" "$(hashes killed)"
         rm -rf killed
     done
+    # PPO's critic has such moments too, in the same checkpoint.
+    ppo="--until zero --set base.steps=10 --set zero.loss=ppo --set zero.steps=4 --set zero.prompts=2 --set zero.eval_every=0"
+    run ppo $ppo --set optim.moments=8bit >"$out"
+    kill_when '"stage": "zero", "step": 2' ppo_killed/metrics.jsonl "$R1" run micro --threads 1 --quiet $small --out ppo_killed $ppo \
+        --set optim.moments=8bit --checkpoint-seconds 0
+    run ppo_killed $ppo --set optim.moments=8bit >"$out"
+    expect "$(hashes ppo)" "$(hashes ppo_killed)"
     begin 30
     end_child INT
     expect_error 1 "optim.moments is f32 here and 8bit there" run killed $steps --set optim.moments=f32
 }
+
+# A GPU's kernels.
+short="--until base --set base.steps=3 --set base.batch=4"
+for form in bf16 8bit; do
+    # shellcheck disable=SC2086
+    {
+        [ -e "$BUILD/gpu/libr1_emulated.so" ] || continue
+        run cpu $short --set optim.moments=$form >"$out"
+        R1_GPU_PLUGIN="$BUILD/gpu/libr1_emulated.so" run emulated $short --set optim.moments=$form --device emulated >"$out"
+        expect "$(hashes cpu)" "$(hashes emulated)"
+        rm -r cpu emulated
+    }
+done

@@ -59,6 +59,8 @@ for precision in f32 bf16; do
     dir=$shm/state
 done
 
+sed 's/^train:.*/lora: {rank: 64, alpha: 8, targets: [attention, experts]}/' part.yaml >lora.yaml
+
 # Moments in fewer bits: the same weights wherever anything rests.
 for form in bf16 8bit; do
     set -- part.yaml --precision bf16 --set optim.moments=$form
@@ -69,6 +71,10 @@ for form in bf16 8bit; do
     for where in state_memory placed rests; do expect "$(hashes memory)" "$(hashes $where)"; done
     [ "$(hashes memory)" != "$(hashes all_bf16)" ] || complain "$form: the weights of f32 moments"
     rm -r memory state_memory placed rests
+    run lora.yaml --set optim.moments=$form --until sft --out memory --memory 4 >"$out" 2>"$said"
+    run lora.yaml --set optim.moments=$form --until sft --out state_memory --memory 4 --state "$dir" >"$out" 2>"$said"
+    expect "$(hashes memory)" "$(hashes state_memory)"
+    rm -r memory state_memory
 done
 
 for at in 1 2 3 3 4 4 1 1 2 2; do
