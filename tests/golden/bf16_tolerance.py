@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bf16_tolerance.py [FOLDER]: how far the public reference implementation itself is from the values in CASE/expected.safetensors
+"""bf16_tolerance.py [FOLDER [CASE...]]: how far the public reference implementation itself is from the values in CASE/expected.safetensors
 when it computes in bf16 (weights and activations; its norms, softmaxes and routers are in float32 by its own code). Writes
 CASE/bf16.json for every case; tests/unit/test_golden_bf16.c asks that r1.c in bf16 is no further away.
 
@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-CASES = "v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama", "llama_bias", "qwen3_bias"
+CASES = "v2_lite", "v2_full", "v2_yarn", "v3", "qwen2", "qwen3", "llama", "llama_bias", "qwen3_bias", "llama3_rope", "linear_rope", "dynamic_rope", "glm4_moe"
+SIGMOID = "deepseek_v3", "glm4_moe"  # the router of V3
 
 
 def to_hub(name, t):
@@ -57,7 +58,7 @@ class Run:
 
     def weights_of(self, logits, indices):
         """model.md 4.2: the final weights of given experts (transformers' V2 never normalises and always scales)."""
-        v3 = self.cfg["model_type"] == "deepseek_v3"
+        v3 = self.cfg["model_type"] in SIGMOID
         w = (logits.sigmoid() if v3 else logits.softmax(-1)).gather(-1, indices)
         if v3 and self.cfg["norm_topk_prob"]:
             w = w / (w.sum(-1, keepdim=True) + 1e-20)
@@ -65,7 +66,7 @@ class Run:
 
     def on_route(self, module, inputs, output):
         logits, weights, indices = output
-        v3 = self.cfg["model_type"] == "deepseek_v3"
+        v3 = self.cfg["model_type"] in SIGMOID
         assert torch.allclose(self.weights_of(logits, indices).to(weights.dtype), weights, rtol=1e-5), "weights by another rule"
         self.scores.append(logits.sigmoid() if v3 else logits.softmax(-1))
         self.routes.append(indices.sort(-1)[0])
@@ -125,7 +126,7 @@ def rounded(v):
 def main():
     torch.set_num_threads(1)
     home = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
-    for case in CASES:
+    for case in sys.argv[2:] or CASES:
         numbers = rounded(measure(home / case))
         (home / case / "bf16.json").write_text(json.dumps(numbers, indent=1) + "\n")
         print(case, {k: v for k, v in numbers.items() if k != "grad"}, "worst grad", max(numbers["grad"].values()), flush=True)

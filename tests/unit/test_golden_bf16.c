@@ -250,26 +250,20 @@ static void run_case_emulated(void **state)
     run_case_on(*state, lab_device());
 }
 
-#define CASE(name)                                                                                                     \
-    {                                                                                                                  \
-        "bf16 " name, run_case, NULL, NULL, (void *)name                                                               \
-    }
-#define EMULATED(name)                                                                                                 \
-    {                                                                                                                  \
-        "bf16 emulated " name, run_case_emulated, NULL, NULL, (void *)name                                             \
-    }
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {CASE("v2_lite"), CASE("v2_full"),    CASE("v2_yarn"),
-                                       CASE("v3"),      CASE("qwen2"),      CASE("qwen3"),
-                                       CASE("llama"),   CASE("llama_bias"), CASE("qwen3_bias")};
-    const struct CMUnitTest emulated[] = {EMULATED("v2_lite"), EMULATED("v2_full"),    EMULATED("v2_yarn"),
-                                          EMULATED("v3"),      EMULATED("qwen2"),      EMULATED("qwen3"),
-                                          EMULATED("llama"),   EMULATED("llama_bias"), EMULATED("qwen3_bias")};
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    static const char *const names[] = {"v2_lite",     "v2_full",     "v2_yarn",     "v3",         "qwen2",
+                                        "qwen3",       "llama",       "llama_bias",  "qwen3_bias", "glm4_moe",
+                                        "llama3_rope", "linear_rope", "dynamic_rope"};
+    enum { CASES = sizeof names / sizeof *names };
+    struct CMUnitTest tests[CASES], emulated[CASES];
+    for (int i = 0; i < CASES; i++) {
+        tests[i] = (struct CMUnitTest){names[i], run_case, NULL, NULL, (void *)names[i]};
+        emulated[i] = (struct CMUnitTest){names[i], run_case_emulated, NULL, NULL, (void *)names[i]};
+    }
+    int failed = cmocka_run_group_tests_name("bf16", tests, NULL, NULL);
     Status st = {0};
-    if (lab_plugin(&st)) return failed + cmocka_run_group_tests(emulated, NULL, NULL);
+    if (lab_plugin(&st)) return failed + cmocka_run_group_tests_name("bf16 on tensor cores", emulated, NULL, NULL);
     print_message("# not on the GPU: %s\n", st.text);
     return failed;
 }
