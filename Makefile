@@ -188,9 +188,11 @@ $(BUILD)/gpu/gate/%.log: %.cu
 GPU_GATE := $(if $(NVCC),$(GPU_KERNELS:%.cu=$(BUILD)/gpu/gate/%.log))
 
 .PHONY: emulated gpu gpu-gate
-gpu: $(if $(NVCC),$(BUILD)/gpu/libr1_gpu.so) ## the GPU backend for NVIDIA cards, into build/gpu (needs nvcc; GPU_ARCHS=80 90 100 120)
+# cuBLAS is opened at run time by prototypes of ours: compared with its header where that is installed.
+CUBLAS_TYPES := $(if $(wildcard $(CUDA)/include/cublas_v2.h),$(BUILD)/gpu/cuda/gpu/emu/cublas_types.c.o)
+gpu: $(if $(NVCC),$(BUILD)/gpu/libr1_gpu.so $(CUBLAS_TYPES)) ## the GPU backend for NVIDIA cards, into build/gpu (needs nvcc; GPU_ARCHS=80 90 100 120)
 	$(if $(NVCC),,@echo "no nvcc here: --device gpu is not built; install the CUDA toolkit (12.8 or later)" && exit 1)
-gpu-gate: $(GPU_GATE)
+gpu-gate: $(GPU_GATE) $(CUBLAS_TYPES)
 
 emulated: $(EMULATED) ## the GPU backend under emulation on the CPU, into build/gpu (needs g++)
 	$(if $(GPU_CXX),,@echo "no $(CXX) here: --device emulated is not built")

@@ -1,5 +1,6 @@
 /* The part of cuBLAS's interface that is used, by its names and values (cublas_api.h), so that a build needs no header
- * and no library of it: libcublas alone has hundreds of megabytes. gpu/emu/cublas.cc has the same functions. */
+ * and no library of it: libcublas alone has hundreds of megabytes. gpu/emu/cublas.cc has the same functions. Where the
+ * header is installed, gpu/emu/cublas_types.c compares all of it with that. */
 #ifndef GPU_CUBLAS_CALLS_H
 #define GPU_CUBLAS_CALLS_H
 
@@ -34,6 +35,16 @@ typedef struct CublasCalls {
                         const void *beta, void *c, int c_type, int ldc, long long c_step, int count, int compute,
                         int algorithm);
 } CublasCalls;
+
+/* In the order of CublasCalls: NVIDIA's name, and the library's symbol for it. */
+#define CUBLAS_SYMBOLS(OF)                                                                                             \
+    OF(cublasCreate, "cublasCreate_v2")                                                                                \
+    OF(cublasDestroy, "cublasDestroy_v2")                                                                              \
+    OF(cublasSetStream, "cublasSetStream_v2")                                                                          \
+    OF(cublasSetWorkspace, "cublasSetWorkspace_v2")                                                                    \
+    OF(cublasSetMathMode, "cublasSetMathMode")                                                                         \
+    OF(cublasGetVersion, "cublasGetVersion_v2")                                                                        \
+    OF(cublasGemmStridedBatchedEx, "cublasGemmStridedBatchedEx")
 
 #if defined(R1_EMULATED)
 extern const CublasCalls emu_cublas;

@@ -26,9 +26,9 @@ static bool find_calls(CublasCalls *calls, Status *st)
 #else
 static bool find_calls(CublasCalls *calls, Status *st)
 {
-    static const char *const names[] = {"cublasCreate_v2",           "cublasDestroy_v2",  "cublasSetStream_v2",
-                                        "cublasSetWorkspace_v2",     "cublasSetMathMode", "cublasGetVersion_v2",
-                                        "cublasGemmStridedBatchedEx"};
+#define SYMBOL(name, symbol) symbol,
+    static const char *const names[] = {CUBLAS_SYMBOLS(SYMBOL)};
+#undef SYMBOL
     void *library = dlopen("libcublas.so.13", RTLD_NOW | RTLD_LOCAL);
     if (!library) library = dlopen("libcublas.so.12", RTLD_NOW | RTLD_LOCAL);
     if (!library)
