@@ -1,6 +1,9 @@
 /* A config on a backend: arenas, rotary tables, the switch of types. */
 #include "core/engine.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "core/base/check.h"
 
 void engine_open(Engine *e, const ModelConfig *c, const EngineOptions *o)
@@ -87,6 +90,26 @@ const void *engine_download(Engine *e, const void *device, size_t bytes)
     return here;
 }
 
+void *engine_landing(Engine *e, Landing *l, size_t bytes)
+{
+    if (bytes <= l->bytes) return l->p;
+    engine_landing_free(e, l);
+    l->p = e->ops->device.host_new(e->backend, bytes);
+    if (!l->p) {
+        fprintf(stderr, "r1: out of memory: no %zu bytes of the host that the device can write; try a smaller batch\n",
+                bytes);
+        exit(1);
+    }
+    l->bytes = bytes;
+    return l->p;
+}
+
+void engine_landing_free(Engine *e, Landing *l)
+{
+    if (l->p) e->ops->device.host_free(e->backend, l->p);
+    *l = (Landing){0};
+}
+
 Mat engine_as(Engine *e, DType dtype, Mat m)
 {
     if (m.dtype == dtype) return m;
@@ -99,6 +122,8 @@ void engine_close(Engine *e)
 {
     params_free(&e->table);
     drop_angles(e);
+    engine_landing_free(e, &e->head);
+    engine_landing_free(e, &e->balance);
     arena_free(&e->arena);
     arena_free(&e->host);
     *e = (Engine){0};

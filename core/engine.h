@@ -9,6 +9,12 @@
 #include "core/rope_table.h"
 #include "core/weights.h"
 
+/* Memory of the host in which downloads that are fetched later arrive; it grows and is kept. Zero-initialise. */
+typedef struct Landing {
+    void *p;
+    size_t bytes;
+} Landing;
+
 typedef struct Engine {
     const Ops *ops;
     Backend *backend;
@@ -21,6 +27,8 @@ typedef struct Engine {
     RopeTable rope;    /* cos and sin where ops read them */
     Arena arena;       /* of the device: what ops work on */
     Arena host;        /* of the process: C arrays, and what goes to the device or comes from it */
+    Landing head;      /* of statistics of head chunks in flight */
+    Landing balance;   /* of the balance losses' sums */
     int chunk;         /* rows of a head chunk: a multiple of TOKEN_BLOCK */
     size_t keep_bytes; /* layer interiors are kept for backward while they fit in this; the rest is recomputed */
     long chunks_run;   /* head chunks so far (tests compare) */
@@ -57,6 +65,10 @@ const void *engine_upload(Engine *e, const void *host, size_t bytes);
 const int32_t *engine_upload_ints(Engine *e, const int32_t *host, size_t n);
 /* What ops wrote, on the host: itself, or a copy in the host arena. */
 const void *engine_download(Engine *e, const void *device, size_t bytes);
+
+/* Room for bytes; what was in it is gone, and nothing may be on its way there. Ends the program when there is none. */
+void *engine_landing(Engine *e, Landing *l, size_t bytes);
+void engine_landing_free(Engine *e, Landing *l);
 
 /* m itself when it is of this dtype, else a converted copy in the arena. */
 Mat engine_as(Engine *e, DType dtype, Mat m);

@@ -162,10 +162,17 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
     engine_release(e, mark);
 }
 
-bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out)
+bool model_balance_ask(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out)
 {
     if (!config || !balance_on(config) || !e->config->E) return false;
-    balance_losses(e, config, &t->batch, t->offsets, t->routing, (LayerRange){0, e->config->L}, out);
+    balance_losses_ask(e, config, &t->batch, t->offsets, t->routing, (LayerRange){0, e->config->L}, out);
+    return true;
+}
+
+bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out)
+{
+    if (!model_balance_ask(e, t, config, out)) return false;
+    balance_losses_finish(e, &t->batch, out);
     return true;
 }
 

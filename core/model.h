@@ -36,6 +36,8 @@ void model_backward(Engine *e, const Weights *w, const Weights *g, Tape *t, floa
 
 /* The balance losses of a tape's routing. False, with nothing done, where none is on or config is NULL. */
 bool model_balance(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out);
+/* Its first half: true: balance_losses_finish is to follow. */
+bool model_balance_ask(Engine *e, const Tape *t, const BalanceConfig *config, BalanceLosses *out);
 
 /* Runs rows that attend through a cache (decode, or prefill when rows->offsets is set too): returns the final normed
  * states [n, C] in the arena. ids [n] on the device. */

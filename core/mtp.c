@@ -235,11 +235,10 @@ static void depth_bwd(Engine *e, const Weights *w, const Weights *g, Depth *d, f
     engine_release(e, mark);
 }
 
-static void depth_balance(Engine *e, const MtpTask *t, Depth *d, double *aux)
+static void depth_balance(Engine *e, const MtpTask *t, Depth *d)
 {
     if (!t->balance || !balance_on(t->balance) || !config_is_moe(e->config, d->layer)) return;
-    balance_losses(e, t->balance, &d->batch, d->offsets, d->routing, (LayerRange){d->layer, 1}, &d->balance);
-    *aux += balance_losses_aux(&d->balance);
+    balance_losses_ask(e, t->balance, &d->batch, d->offsets, d->routing, (LayerRange){d->layer, 1}, &d->balance);
     d->balanced = true;
 }
 
@@ -260,8 +259,12 @@ void mtp_gradients(Engine *e, const Weights *w, const Weights *g, const MtpTask 
         shift(e, t, used + 1, target, used ? &depths[used - 1].batch : &t->batch, d);
         if (!d->batch.N) break;
         depth_fwd(e, w, d, used ? depths[used - 1].xn : xn);
-        depth_balance(e, t, d, &out->aux);
+        depth_balance(e, t, d);
         double weighted = depth_loss(e, w, g, d, t->weight / (float)c->mtp);
+        if (d->balanced) {
+            balance_losses_finish(e, &d->batch, &d->balance);
+            out->aux += balance_losses_aux(&d->balance);
+        }
         out->depth[used] = weighted * c->mtp / (double)t->weight;
         out->loss += weighted;
     }

@@ -67,6 +67,8 @@ static void rows_gradients(Engine *e, const Weights *w, const Weights *g, const 
     float *value = arena_floats(&e->host, k), *dvalue = arena_floats(&e->host, k), *loss = arena_floats(&e->host, k);
     float *dxn = arena_floats(&e->arena, N * C), *dx = arena_floats(&e->arena, (k + 1) * C);
     model_forward(e, w, *batch, TAPE_BACKWARD, &tape);
+    BalanceLosses balance;
+    bool balanced = model_balance_ask(e, &tape, config, &balance);
     Mat x = gather(e, tape.xn, N, l->rows, k);
     values_of(e, w, value, x);
     l->eval(l->ctx, loss, dvalue, value);
@@ -77,8 +79,7 @@ static void rows_gradients(Engine *e, const Weights *w, const Weights *g, const 
     e->ops->linear_bwd_x(e->backend, mat_f32(dx, k, C), dv, w->score, false);
     keeper_done(w->keeper, w->last_part, 1);
     head_spread(e, dxn, dx, N, l->rows, l->n);
-    BalanceLosses balance;
-    bool balanced = model_balance(e, &tape, config, &balance);
+    if (balanced) balance_losses_finish(e, batch, &balance);
     model_backward(e, w, g, &tape, dxn, balanced ? &balance : NULL);
     *out = (ScalarOut){.loss = sum_in_blocks(loss, l->losses), .routing = tape.routing};
 }

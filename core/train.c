@@ -72,10 +72,11 @@ void train_gradients(Engine *e, const Weights *w, const Weights *g, const TrainS
     e->drop = NULL;
     e->given = NULL;
     out->balance = (BalanceLosses){0};
-    bool balanced = model_balance(e, &tape, t->balance, &out->balance);
-    out->aux = balanced ? balance_losses_aux(&out->balance) : 0.0;
+    bool balanced = model_balance_ask(e, &tape, t->balance, &out->balance);
     float *dxn = arena_floats(&e->arena, N * C);
     head_run(e, w, g, &head, tape.xn, N, dxn, &out->rows);
+    if (balanced) balance_losses_finish(e, &t->batch, &out->balance);
+    out->aux = balanced ? balance_losses_aux(&out->balance) : 0.0;
     out->loss = sum_in_blocks(out->rows.loss, t->predict.M);
     out->mtp = (MtpOut){0};
     e->mtp_ran = t->mtp > 0.0f && e->config->mtp > 0;

@@ -31,7 +31,7 @@ static bool backend_rows_independent(const Backend *b)
 /* Waits: a launch that failed is known only then. */
 static bool backend_fault(Backend *b, Status *st)
 {
-    cudaError_t e = cudaStreamSynchronize(b->stream), launch = cudaGetLastError();
+    cudaError_t e = gpu_finish(b), launch = cudaGetLastError();
     if (e == cudaSuccess) e = launch;
     if (e != cudaSuccess && !b->fault.failed)
         fail(&b->fault, "GPU %d: CUDA says: %s", b->device, cudaGetErrorString(e));
@@ -69,7 +69,7 @@ static void backend_close(Backend *b)
     gpu_recordings_free(b);
     gpu_free(b, b->scratch);
     gpu_free(b, b->table);
-    if (b->stream) cudaStreamDestroy(b->stream);
+    gpu_streams_close(b);
     free(b->ops);
     free(b);
 }
@@ -78,6 +78,8 @@ static void fill_table(Ops *ops)
 {
     ops->abi = OPS_ABI;
     ops->device = (Device){.slice_rows = SIZE_MAX,
+                           .late = true,
+                           .in_flight = 2,
                            .alloc = gpu_alloc,
                            .free = gpu_free,
                            .range_open = gpu_range_open,
@@ -86,7 +88,10 @@ static void fill_table(Ops *ops)
                            .upload = gpu_upload,
                            .download = gpu_download,
                            .copy = gpu_move,
-                           .wait = gpu_wait};
+                           .download_later = gpu_download_later,
+                           .wait = gpu_wait,
+                           .host_new = gpu_host_new,
+                           .host_free = gpu_host_free};
     const char *replay = getenv("R1_REPLAY");
     if (!replay || strcmp(replay, "no")) ops->device.replay = gpu_replay, ops->device.recorded = gpu_recorded;
 #if defined(R1_EMULATED)
@@ -196,8 +201,8 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
     b->driver = gpu_driver_calls(st);
     b->ops = calloc(1, sizeof(Ops));
     if (!b->driver) return false;
-    if (!b->ops || (!o->counts && cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking) != cudaSuccess))
-        return fail(st, "GPU %d: no memory for a stream", o->device);
+    if (!b->ops || (!o->counts && !gpu_streams_open(b)))
+        return fail(st, "GPU %d: no memory for its streams", o->device);
     fill_table(b->ops);
     if (o->counts) b->ops->device.note = NULL, b->ops->device.replay = NULL, b->ops->device.recorded = NULL;
     if (b->use != CUBLAS_NEVER && !cublas_open(b, st)) return false;
@@ -249,6 +254,7 @@ const GpuPlugin *r1_gpu_plugin(void)
         .probe_read = gpu_probe_read,
         .probe_update = gpu_probe_update,
         .replays = gpu_replays,
+        .waits = gpu_waits,
 #if defined(R1_EMULATED)
         .emulate = plugin_emulate,
         .reports = emu_reports,

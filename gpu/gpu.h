@@ -5,7 +5,7 @@
 
 #include "core/ops/ops.h"
 
-enum { R1_GPU_ABI = 4 };
+enum { R1_GPU_ABI = 5 };
 
 typedef struct GpuOptions {
     int device;
@@ -37,6 +37,8 @@ typedef struct GpuPlugin {
     double (*probe_update)(Backend *b, float *x, size_t n);
     /* How many times recorded calls were issued again (Device.replay). */
     long (*replays)(const Backend *b);
+    /* How many times the host waited for the device. */
+    long (*waits)(const Backend *b);
     /* For tests of an emulated plugin, NULL on a card (gpu/emu/control.h). schedule: "forward", "reverse", "seed:N"; streams:
      * "eager", "lazy", "random:N"; foreign: kernels may be given the process's own memory. reports: faults found so far;
      * peak: the most bytes of the first device that were in use at once. */

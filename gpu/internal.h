@@ -23,6 +23,9 @@ typedef enum MmaTile { MMA_BY_SIZE, MMA_DECODE, MMA_MIDDLE, MMA_WIDE } MmaTile;
 
 typedef enum CublasUse { CUBLAS_NEVER, CUBLAS_BACKWARD, CUBLAS_ALWAYS } CublasUse;
 
+/* Downloads on their way whose ends can be told apart; waiting for an older one waits for one of these. */
+enum { DOWNLOADS = 8 };
+
 struct Backend {
     int device, processors;
     DType dtype;        /* GpuOptions.dtype */
@@ -31,10 +34,14 @@ struct Backend {
     CublasUse use;      /* which dense products are cuBLAS's */
     struct Cublas *cublas;
     MmaTile mma_tile;
-    bool rows_independent; /* by construction, or as gpu_self_test found */
-    cudaStream_t stream;   /* NULL: nothing is launched and nothing copied, memory is counted (GpuOptions.counts) */
-    size_t used, peak;     /* bytes, of those that are counted */
-    void *scratch;         /* of the op that runs */
+    bool rows_independent;       /* by construction, or as gpu_self_test found */
+    cudaStream_t stream, copies; /* of all calls (NULL: nothing is launched and nothing copied, memory is counted,
+                                  * GpuOptions.counts); of downloads that are fetched later */
+    cudaEvent_t written, arrived[DOWNLOADS];
+    uint64_t downloads; /* fetched later, so far: the last one's ticket */
+    long waits;         /* of the host for the device */
+    size_t used, peak;  /* bytes, of those that are counted */
+    void *scratch;      /* of the op that runs */
     size_t scratch_bytes;
     void *table; /* of addresses of an op's matrices */
     size_t table_bytes;
@@ -57,7 +64,16 @@ void gpu_note(Backend *b, const void *p, size_t bytes); /* emulated only */
 void gpu_upload(Backend *b, void *to, const void *from, size_t bytes);
 void gpu_download(Backend *b, void *to, const void *from, size_t bytes);
 void gpu_move(Backend *b, void *to, const void *from, size_t bytes);
-void gpu_wait(Backend *b);
+uint64_t gpu_download_later(Backend *b, void *to, const void *from, size_t bytes);
+void gpu_wait(Backend *b, uint64_t ticket);
+void *gpu_host_new(Backend *b, size_t bytes);
+void gpu_host_free(Backend *b, void *p);
+/* The streams and events of one device. */
+bool gpu_streams_open(Backend *b);
+void gpu_streams_close(Backend *b);
+/* Until everything is done; how often anything waited. */
+cudaError_t gpu_finish(Backend *b);
+long gpu_waits(const Backend *b);
 /* Bytes of scratch and of ranges. */
 size_t gpu_bytes(const Backend *b);
 

@@ -1,12 +1,9 @@
-/* Memory of a device: blocks, ranges of addresses for arenas, copies. Everything is queued on the backend's one stream. */
+/* Memory of a device: blocks, ranges of addresses for arenas. */
 #include <stdlib.h>
 
 #include <cuda.h>
 
 #include "gpu/internal.h"
-#if defined(R1_EMULATED)
-#include "gpu/emu/control.h"
-#endif
 
 /* The driver's calls that make memory behind addresses; the runtime finds them, so that nothing links with the driver. */
 struct DriverCalls {
@@ -105,7 +102,7 @@ void gpu_free(Backend *b, void *p)
         return;
     }
     gpu_recordings_drop(b);
-    cudaStreamSynchronize(b->stream);
+    gpu_finish(b);
     cudaFree(p);
 }
 
@@ -211,7 +208,7 @@ void gpu_range_close(Backend *b, void *range, size_t bytes)
     if (!range) return;
     Range *r = find_range(b, range), **link = &b->ranges;
     gpu_recordings_drop(b);
-    if (b->stream) cudaStreamSynchronize(b->stream);
+    gpu_finish(b);
     if (!b->stream) b->used -= r->mapped;
     else if (r->mapped) b->driver->unmap(r->at, r->mapped);
     b->driver->address_free(r->at, r->bytes);
@@ -227,35 +224,3 @@ size_t gpu_bytes(const Backend *b)
     for (const Range *r = b->ranges; r; r = r->next) total += r->mapped;
     return total;
 }
-
-void gpu_upload(Backend *b, void *to, const void *from, size_t bytes)
-{
-    if (bytes && b->stream) cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, b->stream);
-}
-
-void gpu_download(Backend *b, void *to, const void *from, size_t bytes)
-{
-    if (!b->stream) {
-        memset(to, 0, bytes);
-        return;
-    }
-    if (bytes) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, b->stream);
-    cudaStreamSynchronize(b->stream);
-}
-
-void gpu_move(Backend *b, void *to, const void *from, size_t bytes)
-{
-    if (bytes && b->stream) cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, b->stream);
-}
-
-void gpu_wait(Backend *b)
-{
-    if (b->stream) cudaStreamSynchronize(b->stream);
-}
-
-#if defined(R1_EMULATED)
-void gpu_note(Backend *b, const void *p, size_t bytes)
-{
-    emu_note(p, bytes, b->stream);
-}
-#endif

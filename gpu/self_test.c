@@ -35,10 +35,10 @@ static bool lab_open(Lab *l, Backend *b)
     if (good) {
         fill_pattern(pattern, ROWS * OUT, 1);
         gpu_upload(b, l->x, pattern, ROWS * OUT * sizeof *pattern);
-        gpu_wait(b);
+        gpu_wait(b, 0);
         fill_pattern(pattern, OUT * IN, 2);
         gpu_upload(b, l->w, pattern, OUT * IN * sizeof *pattern);
-        gpu_wait(b);
+        gpu_wait(b, 0);
     }
     free(pattern);
     return good;

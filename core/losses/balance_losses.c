@@ -1,17 +1,17 @@
 /* Balance losses of a batch: sums by ops, formulas here, slopes back. */
 #include "core/losses/balance_losses.h"
 
-/* Sums of all layers for one kind of counting, on the host. */
-typedef struct Counted {
-    BalanceShape shape;
-    BalanceSums sums; /* [L][nseq][E], reached [L][nseq][devices] */
-} Counted;
+/* Rows of sums: of every layer and sequence. */
+static size_t sum_rows(const BalanceLosses *l)
+{
+    return (size_t)l->layers.n * (size_t)l->nseq;
+}
 
-static Counted count(Engine *e, const BalanceLosses *l, size_t n, const Routing *routing, bool normalised)
+static BalanceCounts count(Engine *e, const BalanceLosses *l, size_t n, const Routing *routing, bool normalised)
 {
     const ModelConfig *c = e->config;
-    size_t rows = (size_t)l->layers.n * (size_t)l->nseq, E = (size_t)c->E, D = (size_t)l->config->devices;
-    Counted k = {.shape = {.E = c->E, .K = c->K, .devices = l->config->devices, .normalised = normalised}};
+    size_t rows = sum_rows(l), E = (size_t)c->E, D = (size_t)l->config->devices;
+    BalanceCounts k = {.shape = {.E = c->E, .K = c->K, .devices = l->config->devices, .normalised = normalised}};
     k.sums.score = arena_alloc(&e->arena, rows * E * sizeof(double));
     k.sums.count = arena_ints(&e->arena, rows * E);
     if (!normalised && l->config->comm != 0.0f) k.sums.reached = arena_ints(&e->arena, rows * D);
@@ -23,15 +23,42 @@ static Counted count(Engine *e, const BalanceLosses *l, size_t n, const Routing 
         e->ops->balance_sums(e->backend, out, k.shape, mat_f32(routing[layer].scores, n, E), routing[layer].idx,
                              l->offsets, l->nseq);
     }
-    if (e->ops->device.host) return k;
-    k.sums.score = (double *)engine_download(e, k.sums.score, rows * E * sizeof(double));
-    k.sums.count = (int32_t *)engine_download(e, k.sums.count, rows * E * sizeof(int32_t));
-    if (k.sums.reached) k.sums.reached = (int32_t *)engine_download(e, k.sums.reached, rows * D * sizeof(int32_t));
     return k;
 }
 
+/* An array on its way to *at in the landing; returns where it will be, and moves *at behind it. */
+static void *fetch_later(Engine *e, BalanceLosses *l, char **at, const void *there, size_t bytes)
+{
+    void *here = *at;
+    if (!there) return NULL;
+    l->ticket = e->ops->device.download_later(e->backend, here, there, bytes);
+    *at += (bytes + 63) / 64 * 64;
+    return here;
+}
+
+static void counts_later(Engine *e, BalanceLosses *l, BalanceCounts *k, char **at)
+{
+    size_t rows = sum_rows(l), E = (size_t)k->shape.E, D = (size_t)k->shape.devices;
+    k->sums.score = fetch_later(e, l, at, k->sums.score, rows * E * sizeof(double));
+    k->sums.count = fetch_later(e, l, at, k->sums.count, rows * E * sizeof(int32_t));
+    k->sums.reached = fetch_later(e, l, at, k->sums.reached, rows * D * sizeof(int32_t));
+}
+
+void balance_losses_ask(Engine *e, const BalanceConfig *config, const Batch *batch, const int32_t *offsets,
+                        const Routing *routing, LayerRange layers, BalanceLosses *out)
+{
+    *out = (BalanceLosses){.config = config, .layers = layers, .nseq = batch->nseq, .offsets = offsets};
+    if (balance_of_choices(config)) out->chosen = count(e, out, (size_t)batch->N, routing, false);
+    if (config->sequence != 0.0f) out->best = count(e, out, (size_t)batch->N, routing, true);
+    if (e->ops->device.host) return;
+    size_t one = sum_rows(out) * ((size_t)e->config->E * 12 + (size_t)config->devices * 4) + 3 * 64;
+    char *at = engine_landing(e, &e->balance, 2 * one);
+    counts_later(e, out, &out->chosen, &at);
+    counts_later(e, out, &out->best, &at);
+}
+
 /* The sums of one layer and sequence. */
-static BalanceSums sums_at(const Counted *k, size_t at)
+static BalanceSums sums_at(const BalanceCounts *k, size_t at)
 {
     size_t E = (size_t)k->shape.E, D = (size_t)k->shape.devices;
     if (!k->sums.score) return (BalanceSums){0};
@@ -39,30 +66,26 @@ static BalanceSums sums_at(const Counted *k, size_t at)
                          k->sums.reached ? k->sums.reached + at * D : NULL};
 }
 
-void balance_losses(Engine *e, const BalanceConfig *config, const Batch *batch, const int32_t *offsets,
-                    const Routing *routing, LayerRange layers, BalanceLosses *out)
+void balance_losses_finish(Engine *e, const Batch *batch, BalanceLosses *l)
 {
     const ModelConfig *c = e->config;
-    size_t rows = (size_t)layers.n * (size_t)batch->nseq, E = (size_t)c->E;
-    bool choices = balance_of_choices(config), best = config->sequence != 0.0f;
-    *out = (BalanceLosses){.config = config, .layers = layers, .nseq = batch->nseq, .offsets = offsets};
-    out->values = arena_alloc(&e->host, rows * sizeof *out->values);
+    size_t rows = sum_rows(l), E = (size_t)c->E;
+    bool choices = balance_of_choices(l->config), best = l->config->sequence != 0.0f;
+    l->values = arena_alloc(&e->host, rows * sizeof *l->values);
     double *slope = choices ? arena_alloc(&e->host, rows * E * sizeof *slope) : NULL;
     double *frequency = best ? arena_alloc(&e->host, rows * E * sizeof *frequency) : NULL;
-    Counted by_choice = {0}, by_score = {0};
-    if (choices) by_choice = count(e, out, (size_t)batch->N, routing, false);
-    if (best) by_score = count(e, out, (size_t)batch->N, routing, true);
-    for (int layer = 0; layer < layers.n; layer++)
-        for (int q = 0; q < batch->nseq; q++) {
-            size_t at = (size_t)layer * (size_t)batch->nseq + (size_t)q;
-            out->values[at] = (BalanceValues){0};
-            if (!config_is_moe(c, layers.first + layer)) continue;
-            BalanceSums chosen = sums_at(&by_choice, at), scored = sums_at(&by_score, at);
-            out->values[at] = balance_values(config, c, batch->offsets[q + 1] - batch->offsets[q], &chosen, &scored,
-                                             choices ? slope + at * E : NULL, best ? frequency + at * E : NULL);
+    if (l->ticket) e->ops->device.wait(e->backend, l->ticket);
+    for (int layer = 0; layer < l->layers.n; layer++)
+        for (int q = 0; q < l->nseq; q++) {
+            size_t at = (size_t)layer * (size_t)l->nseq + (size_t)q;
+            l->values[at] = (BalanceValues){0};
+            if (!config_is_moe(c, l->layers.first + layer)) continue;
+            BalanceSums chosen = sums_at(&l->chosen, at), scored = sums_at(&l->best, at);
+            l->values[at] = balance_values(l->config, c, batch->offsets[q + 1] - batch->offsets[q], &chosen, &scored,
+                                           choices ? slope + at * E : NULL, best ? frequency + at * E : NULL);
         }
-    if (choices) out->slope = engine_upload(e, slope, rows * E * sizeof *slope);
-    if (best) out->frequency = engine_upload(e, frequency, rows * E * sizeof *frequency);
+    if (choices) l->slope = engine_upload(e, slope, rows * E * sizeof *slope);
+    if (best) l->frequency = engine_upload(e, frequency, rows * E * sizeof *frequency);
 }
 
 double balance_losses_aux(const BalanceLosses *l)

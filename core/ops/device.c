@@ -42,15 +42,22 @@ static void host_copy(Backend *b, void *to, const void *from, size_t bytes)
     if (to != from) memcpy(to, from, bytes);
 }
 
-static void host_wait(Backend *b)
+static uint64_t host_copy_later(Backend *b, void *to, const void *from, size_t bytes)
 {
-    (void)b;
+    host_copy(b, to, from, bytes);
+    return 1;
+}
+
+static void host_wait(Backend *b, uint64_t ticket)
+{
+    (void)b, (void)ticket;
 }
 
 Device device_of_host(size_t slice_rows)
 {
     return (Device){.host = true,
                     .slice_rows = slice_rows,
+                    .in_flight = 1,
                     .alloc = host_alloc,
                     .free = host_free,
                     .range_open = host_range_open,
@@ -59,5 +66,8 @@ Device device_of_host(size_t slice_rows)
                     .upload = host_copy,
                     .download = host_copy,
                     .copy = host_copy,
-                    .wait = host_wait};
+                    .download_later = host_copy_later,
+                    .wait = host_wait,
+                    .host_new = host_alloc,
+                    .host_free = host_free};
 }

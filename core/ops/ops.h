@@ -25,7 +25,7 @@
 #include "core/ops/ops_list.h"
 #include "core/base/status.h"
 
-enum { OPS_ABI = 14, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 15, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */

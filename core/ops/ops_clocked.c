@@ -72,7 +72,7 @@ static const void *here(OpTimes *t, const void *device, size_t bytes)
         double start_ = clock_seconds();                                                                               \
         b = t_->inner;                                                                                                 \
         t_->ops->op arguments;                                                                                         \
-        t_->ops->device.wait(b);                                                                                       \
+        t_->ops->device.wait(b, 0);                                                                                    \
         note(t_, #op, start_, cost);                                                                                   \
     }
 #include "core/ops/op_costs_list.h"
@@ -125,9 +125,24 @@ static void clocked_device_copy(Backend *b, void *to, const void *from, size_t b
     of(b)->ops->device.copy(of(b)->inner, to, from, bytes);
 }
 
-static void clocked_wait(Backend *b)
+static uint64_t clocked_download_later(Backend *b, void *to, const void *from, size_t bytes)
 {
-    of(b)->ops->device.wait(of(b)->inner);
+    return of(b)->ops->device.download_later(of(b)->inner, to, from, bytes);
+}
+
+static void clocked_wait(Backend *b, uint64_t ticket)
+{
+    of(b)->ops->device.wait(of(b)->inner, ticket);
+}
+
+static void *clocked_host_new(Backend *b, size_t bytes)
+{
+    return of(b)->ops->device.host_new(of(b)->inner, bytes);
+}
+
+static void clocked_host_free(Backend *b, void *p)
+{
+    of(b)->ops->device.host_free(of(b)->inner, p);
 }
 
 /* As the other backend's, but for what takes the backend. */
@@ -135,6 +150,8 @@ static Device clocked_device(const Device *d)
 {
     return (Device){.host = d->host,
                     .slice_rows = d->slice_rows,
+                    .late = d->late,
+                    .in_flight = d->in_flight,
                     .alloc = clocked_alloc,
                     .free = clocked_free,
                     .range_open = clocked_range_open,
@@ -144,7 +161,10 @@ static Device clocked_device(const Device *d)
                     .upload = clocked_upload,
                     .download = clocked_download,
                     .copy = clocked_device_copy,
-                    .wait = clocked_wait};
+                    .download_later = clocked_download_later,
+                    .wait = clocked_wait,
+                    .host_new = clocked_host_new,
+                    .host_free = clocked_host_free};
 }
 
 static const char *clocked_describe(const Backend *b)

@@ -94,12 +94,13 @@ static const Ops dry_ops = {.abi = OPS_ABI,
 #undef ENTRY
 };
 
-Backend *ops_dry_open(const Ops **ops, size_t slice_rows)
+Backend *ops_dry_open(const Ops **ops, const Device *like)
 {
     Backend *b = malloc(sizeof *b);
     CHECK(b != NULL);
     b->ops = dry_ops;
-    b->ops.device = device_of_host(slice_rows);
+    b->ops.device = device_of_host(like->slice_rows);
+    b->ops.device.in_flight = like->in_flight;
     *ops = &b->ops;
     return b;
 }

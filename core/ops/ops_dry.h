@@ -4,8 +4,8 @@
 
 #include "core/ops/ops.h"
 
-/* Memory is the process's. Nothing is written but what core reads: token n goes to experts 0 .. K - 1. slice_rows:
- * Device's. */
-Backend *ops_dry_open(const Ops **ops, size_t slice_rows);
+/* Memory is the process's. Nothing is written but what core reads: token n goes to experts 0 .. K - 1. like: the
+ * device whose slices of rows and head chunks in flight it has. */
+Backend *ops_dry_open(const Ops **ops, const Device *like);
 
 #endif

@@ -25,6 +25,12 @@ typedef struct RolloutSpec {
     const volatile int *cancel; /* NULL, or the rollout stops early when it became non-zero */
 } RolloutSpec;
 
+/* Whether the device samples on while the host takes the tokens of the step before (late.c); R1_LATE=yes or no: asked for. Drafts
+ * and kept routes are read by the host in every step, and a keeper fetches weights for it: those are not. */
+bool rollout_is_late(const Engine *e, const Weights *w, int draft, bool routes);
+/* Bytes of the device's memory that its tokens take; slots: as needed. */
+size_t rollout_late_bytes(int slots);
+
 typedef struct RolloutPrompt {
     const int32_t *ids;
     int n;
@@ -46,6 +52,7 @@ typedef struct Completion {
 typedef struct RolloutStats {
     long tokens, prefill_tokens, steps; /* sampled, computed in prefill, decode steps */
     long drafted, accepted;             /* tokens guessed; of them those that the model sampled too */
+    long discarded;   /* computed behind the end of a sequence, where decoding is one step late (late.c) */
     double occupancy; /* mean share of busy slots while the queue was not empty (1 when it never was) */
     size_t cache_bytes;
 } RolloutStats;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/lora.h"
+#include "core/rollout/rollout.h"
 #include "core/rollout/rollout_rows.h"
 
 RolloutNeed rollout_need(const RolloutSize *s)
@@ -24,8 +25,9 @@ static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nse
 {
     EngineMark mark = engine_mark(e);
     size_t drawn = nseq ? 0 : (size_t)n;
-    int32_t *ids = arena_ints(&e->arena, drawn);
-    float *lp = arena_floats(&e->arena, drawn);
+    bool late = drawn && rollout_is_late(e, w, s->draft, false);
+    int32_t *ids =
+        arena_ints(&e->arena, late ? drawn : 2 * drawn); /* late: found on the device; else sampled, with log-probs */
     const float *u = engine_upload(e, arena_floats(&e->host, drawn), drawn * sizeof *u);
     RolloutRows r = rollout_rows(e, n, nseq, rollout_tiles(nseq ? s->longest : s->longest + s->max_tokens));
     memset(r.ids, 0, (size_t)n * sizeof *r.ids);
@@ -35,7 +37,7 @@ static void dry_rows(Engine *e, const Weights *w, KvCache *cache, int n, int nse
     if (nseq) r.offsets[nseq] = n;
     float *logits = rollout_logits(e, w, &r, rollout_states(e, w, &r, cache));
     SampleArgs args = {.temperature = 1, .top_p = 1};
-    if (drawn) e->ops->sample(e->backend, ids, lp, mat_f32(logits, drawn, (size_t)e->config->V), args, u);
+    if (drawn) e->ops->sample(e->backend, ids, (float *)ids, mat_f32(logits, drawn, (size_t)e->config->V), args, u);
     engine_release(e, mark);
 }
 

@@ -20,6 +20,14 @@ RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles)
     return r;
 }
 
+void rollout_row(RolloutRows *r, int i, int32_t id, int pos, const int32_t *pages, int tiles)
+{
+    memcpy(r->pages + i * r->tiles, pages, (size_t)tiles * sizeof *pages);
+    r->ids[i] = id;
+    r->pos[i] = pos;
+    r->cached[i] = (CacheRow){i * r->tiles, pos};
+}
+
 Rows rollout_rows_there(Engine *e, const RolloutRows *r, KvCache *cache)
 {
     size_t n = (size_t)r->n, count = (size_t)(r->nseq ? r->nseq : r->n);

@@ -9,8 +9,9 @@
 typedef struct RolloutRows {
     int n, nseq;        /* rows; prompts (0: a decode step) */
     int32_t *ids, *pos; /* [n] */
-    CacheRow *cached;   /* [n] sequence i's pages begin at i * tiles */
-    int32_t *pages;     /* [nseq or n][tiles]; rows may share a table, and the rest is zeros then */
+    Mat tokens;       /* [., 1] on the device: row i's token is the 32 bits at tokens[ids[i]]; no rows: it is ids[i] */
+    CacheRow *cached; /* [n] sequence i's pages begin at i * tiles */
+    int32_t *pages;   /* [nseq or n][tiles]; rows may share a table, and the rest is zeros then */
     int tiles;
     int32_t *offsets; /* [nseq + 1] */
     int32_t *ends;    /* [nseq] the last row of each prompt */
@@ -18,6 +19,9 @@ typedef struct RolloutRows {
 } RolloutRows;
 
 RolloutRows rollout_rows(Engine *e, int n, int nseq, int tiles);
+
+/* Row i of a decode step: a token, its position, and the page table of its sequence. */
+void rollout_row(RolloutRows *r, int i, int32_t id, int pos, const int32_t *pages, int tiles);
 
 /* The same rows where ops read them; n page tables. */
 Rows rollout_rows_there(Engine *e, const RolloutRows *r, KvCache *cache);

@@ -119,7 +119,8 @@ static void count_copy(int to, int from, size_t bytes)
     else if (from >= 0) device_count(from, &EmuCounters::d2h, bytes);
 }
 
-/* Pageable memory is read at the call, pinned memory when the copy runs. A copy to pageable memory waits. */
+/* Pageable memory is read at the call, pinned memory when the copy runs. A copy to pageable memory waits; pinned memory holds NaN
+ * until the copy has run, so that who reads it too early is found. */
 static cudaError_t copy(void *to, const void *from, size_t bytes, cudaStream_t s)
 {
     if (bytes == 0) return cudaSuccess;
@@ -139,6 +140,7 @@ static cudaError_t copy(void *to, const void *from, size_t bytes, cudaStream_t s
         });
         return cudaSuccess;
     }
+    if (home_to == -1 && home_from >= 0) memset(to, 0xff, bytes);
     stream_push(s, [to, from, bytes, home_to, home_from] {
         memmove(to, from, bytes);
         count_copy(home_to, home_from, bytes);

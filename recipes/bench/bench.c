@@ -141,7 +141,7 @@ static bool time_run(Bench *b, const BenchCase *c, void *self, BenchWork *work, 
 {
     double start = clock_seconds();
     if (!c->kind->run(self, work, st)) return false;
-    b->machine.ops->device.wait(b->machine.backend);
+    b->machine.ops->device.wait(b->machine.backend, 0);
     double seconds = work->seconds > 0 ? work->seconds : clock_seconds() - start;
     if (seconds < *best) *best = seconds;
     return true;
@@ -158,7 +158,7 @@ bool bench_run(Bench *b, const BenchCase *c, Status *st)
     int runs = (b->quick ? 2 : 3) - (c->large ? 1 : 0);
     bool ok = c->kind->warm ? c->kind->warm(self, st) : c->kind->run(self, &work, st);
     if (b->times) ops_clocked_reset(b->times);
-    b->machine.ops->device.wait(b->machine.backend);
+    b->machine.ops->device.wait(b->machine.backend, 0);
     for (int i = 0; i < runs && ok; i++) {
         ok = time_run(b, c, self, &work, &best, st);
         if (b->times) ops_clocked_next_run(b->times);

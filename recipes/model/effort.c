@@ -175,6 +175,7 @@ static bool advance(Forcing *f, Policy *p, Phase phase, int step, RolloutStats *
     for (int i = 0; i < count && ok; i++) take(f, &f->items[of[i]], &c[i]);
     for (int i = 0; i < count; i++) free(ids[i].ids);
     stats->tokens += more.tokens;
+    stats->discarded += more.discarded;
     free(list);
     free(ids);
     free(of);

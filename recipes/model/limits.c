@@ -45,7 +45,7 @@ float *limits_block(const Limits *l, const Machine *m, Status *st)
         return NULL;
     }
     m->ops->fill(m->backend, block, l->floats, 0.0f);
-    m->ops->device.wait(m->backend);
+    m->ops->device.wait(m->backend, 0);
     return block;
 }
 
@@ -57,7 +57,7 @@ static void keep_larger(double *best, double v)
 /* FLOPs or bytes a second; the device has done them when the clock stops. */
 static double rate(const Machine *m, double work, double start)
 {
-    m->ops->device.wait(m->backend);
+    m->ops->device.wait(m->backend, 0);
     return work / (clock_seconds() - start);
 }
 

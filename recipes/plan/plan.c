@@ -42,7 +42,7 @@ static bool dry_open(Dry *d, const Machine *m, const PlanWork *w, size_t keep_by
 {
     const ModelConfig *c = w->config;
     const Ops *ops;
-    Backend *b = counts ? machine_counts(m, &ops, st) : ops_dry_open(&ops, m->ops->device.slice_rows);
+    Backend *b = counts ? machine_counts(m, &ops, st) : ops_dry_open(&ops, &m->ops->device);
     if (!b) return false;
     d->times = counts ? NULL : ops_clocked_open(&ops, &b);
     int chunk = m->options.chunk ? m->options.chunk : 4096;
@@ -252,7 +252,9 @@ static size_t cache_bytes(const Machine *m, const PlanWork *w, CacheKind *kind)
         size_t page = kv_cache_page_bytes(w->config, w->rollouts[i].cache, m->options.dtype);
         if (w->rollouts[i].draft) page += page / (size_t)w->config->L; /* of the module that drafts */
         size_t logits = (size_t)need.started * (size_t)w->config->V * sizeof(float);
-        size_t bytes = block_bytes(m, (size_t)need.pages * page) + block_bytes(m, logits),
+        bool late = m->ops->device.late && !w->rollouts[i].draft;
+        size_t bytes = block_bytes(m, (size_t)need.pages * page) + block_bytes(m, logits) +
+                       (late ? block_bytes(m, rollout_late_bytes(need.slots)) : 0),
                tokens = m->cpu ? need.tokens * (sizeof(int32_t) + sizeof(float)) : 0;
         if (bytes > pages) {
             pages = bytes;

@@ -376,6 +376,7 @@ static bool report(UnitRun *u, RlStep *s, Json *metrics, Status *st)
     json_set(metrics, "time", time);
     json_set(metrics, "lr", json_new_number(s->numbers.lr));
     json_set(metrics, "occupancy", json_new_number(s->rollout.occupancy));
+    if (s->rollout.discarded) json_set(metrics, "discarded_tokens", json_new_number((double)s->rollout.discarded));
     if (s->rollout.drafted)
         json_set(metrics, "draft_accepted", json_new_number((double)s->rollout.accepted / (double)s->rollout.drafted));
     return true;

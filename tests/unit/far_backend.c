@@ -7,7 +7,7 @@
 
 #include "core/base/check.h"
 
-enum { REGIONS = 64 };
+enum { REGIONS = 64, HOSTS = 16, LATER = 64 };
 
 /* Addresses, the first `used` bytes of which hold something. */
 typedef struct Region {
@@ -15,12 +15,24 @@ typedef struct Region {
     size_t bytes, used;
 } Region;
 
+/* A download that nobody has waited for. */
+typedef struct Later {
+    uint64_t ticket;
+    void *to;
+    const void *from;
+    size_t bytes;
+} Later;
+
 typedef struct Far {
     Ops table;
     const Ops *ops;
     Backend *inner;
     Region regions[REGIONS];
     int n;
+    void *hosts[HOSTS]; /* of host_new; NULL: free */
+    Later later[LATER];
+    int n_later;
+    uint64_t downloads;
 } Far;
 
 static Far *of(const Backend *b)
@@ -145,9 +157,61 @@ static void far_device_copy(Backend *b, void *to, const void *from, size_t bytes
     copy(b, to, from, bytes, true, true);
 }
 
-static void far_wait(Backend *b)
+/* Host memory for downloads, its size in front of it. */
+static void *far_host_new(Backend *b, size_t bytes)
 {
-    (void)b;
+    size_t *p = malloc(64 + bytes);
+    if (!p) return NULL;
+    *p = bytes;
+    for (int i = 0; i < HOSTS; i++)
+        if (!of(b)->hosts[i]) return of(b)->hosts[i] = (char *)p + 64;
+    CHECK(!"more blocks than that");
+    return NULL;
+}
+
+static void far_wait(Backend *b, uint64_t ticket)
+{
+    Far *f = of(b);
+    int left = 0;
+    CHECK(ticket <= f->downloads);
+    for (int i = 0; i < f->n_later; i++) {
+        Later l = f->later[i];
+        if (ticket && l.ticket > ticket) f->later[left++] = l;
+        else copy(b, l.to, l.from, l.bytes, false, true);
+    }
+    f->n_later = left;
+}
+
+static void far_host_free(Backend *b, void *p)
+{
+    if (!p) return;
+    far_wait(b, 0);
+    for (int i = 0; i < HOSTS; i++)
+        if (of(b)->hosts[i] == p) {
+            of(b)->hosts[i] = NULL;
+            free((char *)p - 64);
+            return;
+        }
+    CHECK(!"memory of host_new");
+}
+
+static bool is_landing(const Far *f, const char *p, size_t bytes)
+{
+    for (int i = 0; i < HOSTS; i++) {
+        const char *at = f->hosts[i];
+        if (at && p >= at && p + bytes <= at + *(const size_t *)(const void *)(at - 64)) return true;
+    }
+    return false;
+}
+
+/* Delivered as late as can be, when it is waited for, from what lies there then; until then the host finds NaN. */
+static uint64_t far_download_later(Backend *b, void *to, const void *from, size_t bytes)
+{
+    Far *f = of(b);
+    CHECK(is_landing(f, to, bytes) && is_far(f, from) && f->n_later < LATER);
+    memset(to, 0xff, bytes);
+    f->later[f->n_later++] = (Later){++f->downloads, to, from, bytes};
+    return f->downloads;
 }
 
 /* ---- Ops ---- */
@@ -292,6 +356,7 @@ static size_t far_bytes(const Backend *b)
 static void far_close(Backend *b)
 {
     CHECK_EQ(of(b)->n, 0); /* everything was given back */
+    for (int i = 0; i < HOSTS; i++) CHECK(!of(b)->hosts[i]);
     of(b)->ops->close(of(b)->inner);
     free(of(b));
 }
@@ -304,6 +369,7 @@ void far_open(const Ops **ops, Backend **b, size_t slice_rows)
     f->inner = *b;
     f->table.abi = OPS_ABI;
     f->table.device = (Device){.slice_rows = slice_rows,
+                               .in_flight = 2,
                                .alloc = far_alloc,
                                .free = far_free,
                                .range_open = far_range_open,
@@ -313,7 +379,10 @@ void far_open(const Ops **ops, Backend **b, size_t slice_rows)
                                .upload = far_upload,
                                .download = far_download,
                                .copy = far_device_copy,
-                               .wait = far_wait};
+                               .download_later = far_download_later,
+                               .wait = far_wait,
+                               .host_new = far_host_new,
+                               .host_free = far_host_free};
 #define USE(op) f->table.op = far_##op;
     OPS_BACKEND(USE)
     OPS_COMPUTE(USE)

@@ -10,64 +10,11 @@
 #include "core/base/memory.h"
 #include "core/policy.h"
 #include "core/scalar_head.h"
-#include "cpu/cpu.h"
-#include "gpu/gpu.h"
 #include "recipes/model/plugin.h"
-#include "tests/unit/far_backend.h"
+#include "tests/unit/places.h"
 #include "tests/unit/policy_values.h"
 
-enum { VOCAB = 50, PROMPTS = 5, SAMPLES = 3, TOKENS = 12, ROWS = 400 };
-
-/* Everything that a run computed, one after the other. */
-typedef struct Trace {
-    char *bytes;
-    size_t n, capacity;
-} Trace;
-
-static void trace(Trace *t, const void *bytes, size_t n)
-{
-    if (t->n + n > t->capacity) t->bytes = realloc(t->bytes, t->capacity = 2 * (t->n + n));
-    assert_non_null(t->bytes);
-    memcpy(t->bytes + t->n, bytes, n);
-    t->n += n;
-}
-
-static ModelConfig model(Arch arch)
-{
-    bool v3 = arch == ARCH_DEEPSEEK_V3, gqa = arch == ARCH_QWEN3;
-    return (ModelConfig){.arch = arch,
-                         .attention = gqa ? ATTENTION_GQA : ATTENTION_MLA,
-                         .V = VOCAB,
-                         .C = 32,
-                         .L = 3,
-                         .H = 4,
-                         .Hkv = gqa ? 2 : 4,
-                         .Rq = v3 ? 20 : 0,
-                         .Rkv = gqa ? 0 : 16,
-                         .Dn = gqa ? 0 : 8,
-                         .Dr = 8,
-                         .Dv = 8,
-                         .qk_norm = gqa,
-                         .F = 48,
-                         .E = gqa ? 0 : 8,
-                         .S = gqa ? 0 : 1,
-                         .K = gqa ? 0 : 2,
-                         .moe_F = gqa ? 0 : 24,
-                         .first_dense = gqa ? 0 : 1,
-                         .moe_freq = gqa ? 0 : 1,
-                         .score = v3 ? SCORE_SIGMOID : SCORE_SOFTMAX,
-                         .topk = v3 ? TOPK_NOAUX : TOPK_GREEDY,
-                         .n_group = gqa ? 0 : 1,
-                         .topk_group = gqa ? 0 : 1,
-                         .norm_topk = v3,
-                         .routed_scale = 1.5f,
-                         .eps = 1e-6f,
-                         .rope = {.theta = 10000.0f, .interleaved = !gqa},
-                         .max_positions = 512,
-                         .init_std = 0.2f,
-                         .bos = 0,
-                         .eos = 1};
-}
+enum { PROMPTS = 5, SAMPLES = 3, TOKENS = 12, ROWS = 400 };
 
 static void sequences(BatchBuilder *b, Rng *rng, int n, int longest)
 {
@@ -75,7 +22,7 @@ static void sequences(BatchBuilder *b, Rng *rng, int n, int longest)
     batch_reset(b);
     for (int s = 0; s < n; s++) {
         int T = rng_range(rng, 2, longest);
-        for (int i = 0; i < T; i++) ids[i] = (int32_t)rng_below(rng, VOCAB);
+        for (int i = 0; i < T; i++) ids[i] = (int32_t)rng_below(rng, PLACES_VOCAB);
         batch_add(b, ids, T, 1);
     }
 }
@@ -241,34 +188,13 @@ static void reward_model(const EngineOptions *o, ModelConfig c, Rng *rng, Trace 
     policy_free(p);
 }
 
-/* Where a run computes: in the process's memory, in memory that it may not touch (half blocks cut at slice_rows), or on the
- * emulated GPU. */
-typedef struct Place {
-    bool far;
-    size_t slice_rows;
-    const GpuPlugin *plugin;
-    const char *matmul, *streams; /* of the plugin */
-} Place;
-
-static Backend *open_at(const Place *at, DType dtype, const Ops **ops)
-{
-    Status st = {0};
-    CpuOptions cpu = {.threads = 1, .dtype = dtype, .bf16 = "widen"}; /* a copy in bf16 samples: the GPU's form */
-    GpuOptions gpu = {.dtype = dtype, .matmul = at->matmul};
-    if (at->plugin) at->plugin->emulate("forward", at->streams, false);
-    Backend *b = at->plugin ? at->plugin->open(&gpu, ops, &st) : cpu_open(&cpu, ops, &st);
-    if (!b) fail_msg("%s", st.text);
-    if (at->far) far_open(ops, &b, at->slice_rows);
-    return b;
-}
-
 /* replays: how many decode steps were issued again as recorded. */
 static Trace run(const Place *at, Arch arch, DType dtype, long *replays)
 {
     const Ops *ops;
     Status st = {0};
-    Backend *b = open_at(at, dtype, &ops);
-    ModelConfig c = model(arch);
+    Backend *b = place_open(at, dtype, &ops);
+    ModelConfig c = places_model(arch);
     if (!config_validate(&c, &st)) fail_msg("%s", st.text);
     /* One layer's interior is kept, the others are computed again. */
     EngineOptions o = {ops, b, dtype, 1024, 600 << 10};
@@ -276,7 +202,7 @@ static Trace run(const Place *at, Arch arch, DType dtype, long *replays)
     Rng rng = rng_stream(3, RNG_DATA, 1, 0);
     int32_t prompts[PROMPTS][90];
     for (int i = 0; i < PROMPTS; i++)
-        for (int j = 0; j < 90; j++) prompts[i][j] = 2 + (int32_t)rng_below(&rng, VOCAB - 2);
+        for (int j = 0; j < 90; j++) prompts[i][j] = 2 + (int32_t)rng_below(&rng, PLACES_VOCAB - 2);
     RolloutPrompt list[PROMPTS];
     Completion out[PROMPTS * SAMPLES];
     Trace t = {0};
@@ -301,14 +227,6 @@ static Trace run(const Place *at, Arch arch, DType dtype, long *replays)
     return t;
 }
 
-static void check_equal(size_t number, Trace a, Trace b)
-{
-    assert_int_equal(a.n, b.n);
-    for (size_t k = 0; k < a.n; k++)
-        if (a.bytes[k] != b.bytes[k]) fail_msg("case %zu: byte %zu of %zu differs", number, k, a.n);
-    free(a.bytes), free(b.bytes);
-}
-
 static void same_bits(void **state)
 {
     (void)state;
@@ -316,19 +234,21 @@ static void same_bits(void **state)
         Arch arch;
         DType dtype;
         size_t slice_rows;
-    } cases[] = {{ARCH_DEEPSEEK_V3, DTYPE_F32, SIZE_MAX},
-                 {ARCH_DEEPSEEK_V2, DTYPE_F32, 2 * TOKEN_BLOCK},
-                 {ARCH_QWEN3, DTYPE_F32, SIZE_MAX},
-                 {ARCH_DEEPSEEK_V3, DTYPE_BF16, 2 * TOKEN_BLOCK}};
+        const char *late;
+    } cases[] = {{ARCH_DEEPSEEK_V3, DTYPE_F32, SIZE_MAX, "yes"},
+                 {ARCH_DEEPSEEK_V2, DTYPE_F32, 2 * TOKEN_BLOCK, "no"},
+                 {ARCH_QWEN3, DTYPE_F32, SIZE_MAX, "yes"},
+                 {ARCH_DEEPSEEK_V3, DTYPE_BF16, 2 * TOKEN_BLOCK, "yes"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         long none;
-        Place near = {0}, far = {.far = true, .slice_rows = cases[i].slice_rows};
-        check_equal(i, run(&near, cases[i].arch, cases[i].dtype, &none),
-                    run(&far, cases[i].arch, cases[i].dtype, &none));
+        Place near = {0}, far = {.far = true, .slice_rows = cases[i].slice_rows, .late = cases[i].late};
+        trace_check_equal(i, run(&near, cases[i].arch, cases[i].dtype, &none),
+                          run(&far, cases[i].arch, cases[i].dtype, &none));
     }
 }
 
-/* Recorded steps against the CPU's, and on tensor cores, which have bits of their own, against steps that are all issued.
+/* Recorded steps one step late against the CPU's, and on tensor cores, which have bits of their own, against steps that are all
+ * issued and waited for.
  * Rollouts of other sizes come between, after which memory and with it the recordings went; weights change between rollouts
  * of a size, and the temperature does. */
 static void replayed(void **state)
@@ -340,12 +260,18 @@ static void replayed(void **state)
     static const struct {
         Arch arch;
         DType dtype;
-        const char *matmul, *streams;
-    } cases[] = {{ARCH_DEEPSEEK_V3, DTYPE_F32, "native", "random:3"}, {ARCH_DEEPSEEK_V2, DTYPE_BF16, "mma", "lazy"}};
+        const char *matmul, *streams, *late;
+    } cases[] = {{ARCH_DEEPSEEK_V3, DTYPE_F32, "native", "random:3", NULL},
+                 {ARCH_DEEPSEEK_V2, DTYPE_BF16, "mma", "lazy", NULL},
+                 {ARCH_QWEN3, DTYPE_F32, "native", "eager", "no"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bool own_bits = cases[i].dtype == DTYPE_BF16;
-        Place recorded = {.plugin = plugin, .matmul = cases[i].matmul, .streams = cases[i].streams},
+        Place recorded = {.plugin = plugin,
+                          .matmul = cases[i].matmul,
+                          .streams = cases[i].streams,
+                          .late = cases[i].late},
               issued = own_bits ? recorded : (Place){0};
+        if (own_bits) issued.late = "no";
         long replays, none;
         setenv("R1_REPLAY", "no", 1);
         Trace expected = run(&issued, cases[i].arch, cases[i].dtype, &none);
@@ -353,7 +279,7 @@ static void replayed(void **state)
         Trace seen = run(&recorded, cases[i].arch, cases[i].dtype, &replays);
         assert_int_equal(none, 0);
         assert_true(replays > 5);
-        check_equal(i, expected, seen);
+        trace_check_equal(i, expected, seen);
     }
     assert_int_equal(plugin->reports(), 0);
 }

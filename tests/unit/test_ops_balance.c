@@ -76,7 +76,7 @@ static void run_sums(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     BalanceShape s = {E, K, DEVICES, x->normalised};
     ops->balance_sums(b, (BalanceSums){score, count, x->normalised ? NULL : reached}, s,
                       mat_f32((float *)x->scores, N, E), x->normalised ? NULL : x->idx, offsets, SEQUENCES);
-    ops->device.wait(b); /* it writes into arrays of this function */
+    ops->device.wait(b, 0); /* it writes into arrays of this function */
     memcpy(lab_at(t, out, 0), score, sizeof score);
     memcpy(lab_at(t, out, 1), count, sizeof count);
     memcpy(lab_at(t, out, 2), reached, sizeof reached);

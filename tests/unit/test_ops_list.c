@@ -36,7 +36,7 @@ static void no_slot_is_null(void **state)
     if (!b) fail_msg("%s", st.text);
     all_there("cpu", ops);
     const Ops *clocked = ops, *dry;
-    Backend *over = b, *nothing = ops_dry_open(&dry, ops->device.slice_rows);
+    Backend *over = b, *nothing = ops_dry_open(&dry, &ops->device);
     ops_clocked_open(&clocked, &over);
     all_there("clocked", clocked);
 #define FUSED(op) assert_true(!clocked->op == !ops->op);
