@@ -25,9 +25,9 @@ void mapping_forget(const void *p, size_t n)
     advise(p, n, MADV_DONTNEED);
 }
 
-void mapping_forget_part(const void *file, size_t from, size_t n)
+void mapping_forget_part(const void *file, size_t size, size_t from, size_t n)
 {
     enum { AROUND = 1 << 16 };
-    size_t start = from / AROUND * AROUND;
-    mapping_forget((const char *)file + start, from + n - start);
+    size_t start = from / AROUND * AROUND, end = (from + n + AROUND - 1) / AROUND * AROUND;
+    mapping_forget((const char *)file + start, (end < size ? end : size) - start);
 }

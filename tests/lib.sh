@@ -77,3 +77,26 @@ kill_after() { # the same up to 10 ms later, by no clock of the test
     sleep "0.00$(($(date +%N | cut -c1-2 | sed 's/^0//') % 10))"
     end_child KILL
 }
+
+small_v2() { # LAYERS EXPERTS WIDTH: the key `model` of a recipe: DeepSeek-V2's architecture, few numbers but for the experts' width
+    cat <<END
+model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: $1, num_attention_heads: 2, kv_lora_rank: 16,
+        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: $2,
+        num_experts_per_tok: 2, moe_intermediate_size: $3, max_position_embeddings: 256}
+END
+}
+
+find_least() { # COMMAND...: $gb = the least --memory that works, as the refusal says; a hundredth less is refused
+    gb=$("$@" --memory 0.001 2>&1 >"$out" </dev/null | sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p')
+    [ -n "$gb" ] || complain "$* --memory 0.001 does not say what would fit"
+    expect_exit 1 "$@" --memory "$(awk "BEGIN { print 0.99 * $gb }")"
+    expect_says "--memory $gb is the least"
+}
+
+same_placed() { # COMMAND...: prints the same in memory and at the least memory, with experts on disk; standard input is $input
+    "$@" --memory 4 <"$input" >"$TEST_DIR/all" 2>"$said" || complain "$*: in memory"
+    find_least "$@"
+    R1_STRICT=1 R1_RING=2 "$@" --memory "$gb" <"$input" >"$TEST_DIR/some" 2>"$said" || complain "$* --memory $gb, which it said"
+    expect_says 'stay on disk'
+    cmp "$TEST_DIR/all" "$TEST_DIR/some" || complain "$*: other bytes from disk than from memory"
+}

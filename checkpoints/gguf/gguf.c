@@ -406,8 +406,10 @@ void gguf_forget(const GgufFile *f, const GgufTensor *t, uint64_t from, uint64_t
 {
     unsigned elements = 1, bytes = 1;
     ggml_block(t->type, &elements, &bytes);
-    const uint8_t *base = part_of(f, t)->base, *data = t->data;
-    mapping_forget_part(base, (size_t)(data - base) + from / elements * bytes, n / elements * bytes);
+    const GgufFile *part = part_of(f, t);
+    const uint8_t *data = t->data;
+    mapping_forget_part(part->base, part->size, (size_t)(data - part->base) + from / elements * bytes,
+                        n / elements * bytes);
 }
 
 /* ---- Metadata ---- */

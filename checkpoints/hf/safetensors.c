@@ -380,21 +380,26 @@ bool st_mapped(const StFile *f, size_t i, MappedFile *out)
     return true;
 }
 
-const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset)
+static const Mapping *map_of(const StFile *f, const StTensor *t)
 {
     const char *p = t->data;
     size_t i = 0;
     while (i < f->nmaps && (p < (char *)f->maps[i].base || p >= (char *)f->maps[i].base + f->maps[i].size)) i++;
     CHECK(i < f->nmaps);
-    *offset = (uint64_t)(p - (char *)f->maps[i].base);
-    return f->maps[i].path;
+    return &f->maps[i];
+}
+
+const char *st_place(const StFile *f, const StTensor *t, uint64_t *offset)
+{
+    const Mapping *m = map_of(f, t);
+    *offset = (uint64_t)((const char *)t->data - (char *)m->base);
+    return m->path;
 }
 
 void st_forget(const StFile *f, const StTensor *t, uint64_t from, uint64_t n)
 {
-    uint64_t offset;
-    st_place(f, t, &offset);
-    mapping_forget_part((const char *)t->data - offset, offset + from, n);
+    const Mapping *m = map_of(f, t);
+    mapping_forget_part(m->base, m->size, (size_t)((const char *)t->data - (char *)m->base) + from, n);
 }
 
 /* E4M3 without infinities: exponent bias 7, 0x7f is NaN. */

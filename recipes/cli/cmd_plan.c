@@ -11,20 +11,27 @@
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
 #include "recipes/plan/rates.h"
+#include "recipes/run/models.h"
 #include "recipes/config/recipe_load.h"
 #include "recipes/config/recipe_notes.h"
 
 enum { MAX_SETS = 128 };
 
-/* The processor's rates, which are then kept. */
-static bool measure(const Machine *m, Status *st)
+/* The rates of the processor, and of the disk where the model that the recipe begins with lies in files. */
+static bool measure(const Run *r, Status *st)
 {
     Rates rates;
-    RateKeys keys;
-    if (!m->cpu) return rates_device(&rates, m, true, st);
-    rates_assume(&rates, m);
-    rates_keys(&keys, m, NULL, NULL, 0);
-    return rates_measure_cpu(&rates, m, st) && rates_keep(&rates, &keys, NULL, 0, st);
+    if (!r->machine.cpu) return rates_device(&rates, &r->machine, true, st);
+    Form form = r->machine.options.dtype == DTYPE_BF16 ? FORM_BF16 : FORM_F32;
+    const char *from = r->recipe->model.from;
+    LoadedModel *m = from[0] ? model_open(run_model_file(r, from), MODEL_IN_PLACE, st) : NULL;
+    if (from[0] && !m) return false;
+    Reader *reader = m && m->origin != MODEL_KNOWN ? reader_open(m, form, PLACING_THREADS, st) : NULL;
+    size_t slot = reader ? pool_slot_bytes(&m->table, reader_source(reader)) : 0;
+    bool ok = !st->failed && rates_know(&rates, &r->machine, m, form, slot, true, st);
+    reader_close(reader);
+    model_close(m);
+    return ok;
 }
 
 static bool plan_recipe(const Recipe *recipe, const PlanOptions *o, const RuntimeOptions *runtime, Status *st)
@@ -33,7 +40,7 @@ static bool plan_recipe(const Recipe *recipe, const PlanOptions *o, const Runtim
     RuntimeOptions options = *runtime;
     recipe_print_notes(recipe, stderr);
     if (!options.dtype_given) options.dtype = recipe->precision;
-    bool ok = plan_machine(&r.machine, &options, st) && (!o->measure || measure(&r.machine, st)) &&
+    bool ok = plan_machine(&r.machine, &options, st) && (!o->measure || measure(&r, st)) &&
               pipeline_open_tokenizer(&r, st) && plan_run(&r, true, st);
     for (int i = 0; i < r.n_datasets; i++) dataset_free(r.datasets[i]);
     if (r.tokenizer) tokenizer_free(r.tokenizer);

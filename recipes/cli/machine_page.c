@@ -168,8 +168,12 @@ static const char *verdict(const Page *p, const char *what, const PlanWork *w)
 {
     Status st = {0};
     Plan plan;
-    if (!plan_make(&plan, &p->machine, w, SIZE_MAX, what, &st)) return "no";
-    return plan.placed ? "from its folder" : "yes";
+    if (plan_make(&plan, &p->machine, w, SIZE_MAX, what, &st)) return "yes";
+    Status placed = {0};
+    LoadedModel *m = w->rests ? placement_file(&p->machine, what, w->config, NULL, &placed) : NULL;
+    bool fits = m && placement_stage(&plan, &p->machine, m, w, what, &placed);
+    model_close(m);
+    return fits ? "from its folder" : "no";
 }
 
 /* Adapters on all of attention, as the key `lora` has without targets. */

@@ -105,24 +105,8 @@ static bool set_work(ModelPlan *p, Status *st)
                                                            tokens,
                                                            o->sequences,
                                                            o->latent ? CACHE_LATENT : CACHE_EXACT,
-                                                           0};
-    return true;
-}
-
-/* Kept rates, or measured ones, which are then kept. */
-static bool know_rates(ModelPlan *p, const PlacingPlan *sizes, Form form, Status *st)
-{
-    RateKeys keys;
-    rates_assume(&p->rates, &p->machine);
-    rates_keys(&keys, &p->machine, p->file, NULL, sizes->slot);
-    bool kept = rates_load(&p->rates, &keys);
-    if (kept && !p->o->measure) return true;
-    bool cpu = p->o->measure || p->rates.cpu_assumed, disk = p->o->measure || p->rates.disk_assumed;
-    fprintf(stderr, "r1: measuring this machine, some seconds\n");
-    if (cpu && !rates_measure_cpu(&p->rates, &p->machine, st)) return false;
-    if (disk && sizes->experts && !rates_measure_model(&p->rates, p->file, form, st)) return false;
-    Status not_kept = {0};
-    if (!rates_keep(&p->rates, &keys, NULL, 0, &not_kept)) fprintf(stderr, "r1: %s\n", not_kept.text);
+                                                           0,
+                                                           true};
     return true;
 }
 
@@ -163,7 +147,7 @@ static bool print_placed(ModelPlan *p, const PlacingSizes *sizes, Status *st)
     CHECK(plan);
     plan->assumed = p->o->as;
     plan->gpu = p->as.gpu;
-    bool ok = placement_make(plan, &p->machine, p->file, sizes, &p->work, &p->rates, st);
+    bool ok = placement_make(plan, &p->machine, p->file, sizes, &p->work, &p->rates, NULL, st);
     if (ok && p->o->json) print_json(placement_json(plan, p->file, &p->machine, &p->work, &p->rates));
     else if (ok) placement_print(plan, p->file, &p->machine, &p->work, &p->rates);
     if (ok && p->o->simulate && !p->o->json) ok = print_simulated(p, plan, sizes->source, st);
@@ -183,7 +167,8 @@ static bool plan_placed(ModelPlan *p, Status *st)
     Reader *reader = reader_open(p->file, form_of(p), PLACING_THREADS, st);
     PlacingSizes sizes = {.work = OPEN_MODEL_WORK};
     if (reader) sizes.source = reader_source(reader), sizes.staging = reader_memory(reader);
-    bool ok = reader && placing_fill(&plan, &p->machine, p->file, &sizes, st) && know_rates(p, &plan, form_of(p), st) &&
+    bool ok = reader && placing_fill(&plan, &p->machine, p->file, &sizes, st) &&
+              rates_know(&p->rates, &p->machine, p->file, form_of(p), plan.slot, p->o->measure, st) &&
               print_placed(p, &sizes, st);
     reader_close(reader);
     return ok;

@@ -137,6 +137,31 @@ void machine_close(Machine *m)
     *m = (Machine){0};
 }
 
+/* Pages of the program and its libraries that are met, from above: 17.6 MB when a run plans, 21 when it has written a checkpoint
+ * (RssFile in /proc/PID/status). */
+enum { PROGRAM = 22000000, OWN_STEP = 1 << 23 };
+
+/* A line of /proc/self/smaps_rollup, bytes; exact, which the counters in statm are not. 0 where the kernel does not say. */
+static size_t own_bytes(const char *format)
+{
+    unsigned long long kilobytes = 0;
+    char line[256];
+    FILE *in = fopen("/proc/self/smaps_rollup", "r");
+    while (in && kilobytes == 0 && fgets(line, sizeof line, in)) sscanf(line, format, &kilobytes);
+    if (in) fclose(in);
+    return (size_t)kilobytes * 1024;
+}
+
+size_t machine_own_memory(void)
+{
+    return own_bytes("Rss: %llu kB");
+}
+
+size_t machine_own_memory_in_steps(size_t more)
+{
+    return PROGRAM + (own_bytes("Anonymous: %llu kB") + more + OWN_STEP - 1) / OWN_STEP * OWN_STEP;
+}
+
 size_t machine_peak_memory(void)
 {
     struct rusage u;

@@ -36,6 +36,12 @@ void machine_cpu_name(char *out, size_t size);
 size_t machine_free_memory(void);
 /* Processors that this process may use: its affinity, and the quota of a container in whole processors. */
 int machine_processors(void);
+/* Bytes that this process takes now; and as many for the program and its libraries as they take at most, with what
+ * it has allocated and `more` in whole steps (a multiple of 8 MB), so that two commands that read the same files
+ * count alike. */
+enum { MACHINE_NOISE = 1 << 16 }; /* of what they have allocated two calls of one command differ by less */
+size_t machine_own_memory(void);
+size_t machine_own_memory_in_steps(size_t more);
 /* Largest resident set of this process so far, bytes. */
 size_t machine_peak_memory(void);
 

@@ -118,6 +118,7 @@ size_t placing_choose(PlacingPlan *plan)
     plan->pinned = plan->experts;
     if (plan->experts && all + 2 * plan->slot > plan->budget) {
         plan->slots = LEAST_SLOTS;
+        plan->pinned = 0;
         least += plan->slot * LEAST_SLOTS;
         if (least <= plan->budget) {
             size_t more = (plan->budget - least) / plan->slot;
@@ -133,18 +134,37 @@ size_t placing_choose(PlacingPlan *plan)
     return least;
 }
 
+size_t placing_margin(size_t budget)
+{
+    return budget / 100;
+}
+
+size_t placing_least(size_t bytes, int margins)
+{
+    bytes += machine_own_memory_in_steps(MACHINE_NOISE) - machine_own_memory_in_steps(0);
+    return bytes / (size_t)(100 - margins) * 100 + 101; /* margins are rounded down, each */
+}
+
+const char *placing_gb(char out[32], size_t bytes)
+{
+    size_t step = bytes < 1000000000u ? 100000 : 1000000;
+    bytes = (bytes + step) / step * step; /* at least a byte more: a decimal fraction may lie below itself in binary */
+    snprintf(out, 32, "%.*f", step == 100000 ? 4 : 3, (double)bytes / 1e9);
+    return out;
+}
+
 static bool choose(PlacingPlan *plan, const LoadedModel *m, Status *st)
 {
     size_t least = placing_choose(plan);
     if (least <= plan->budget) return true;
-    char needs[32], trunk[32], work[32], ring[32], budget[32];
+    char needs[32], trunk[32], work[32], ring[32], budget[32], gb[32];
     return fail(
         st,
         "%s needs %s at the very least (%s for what every token uses, %s to compute, %s for a ring of %d experts), "
-        "the budget is %s: --memory %.3f is the least",
+        "the budget is %s: --memory %s is the least",
         m->path, amount(needs, least), amount(trunk, plan->trunk), amount(work, plan->work + plan->staging),
         amount(ring, plan->slot * (size_t)plan->slots), plan->slots, amount(budget, plan->budget),
-        (double)((least - plan->budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
+        placing_gb(gb, placing_least(least - placing_margin(plan->budget), 1)));
 }
 
 /* Of the experts that pass: a forward reads all of them; its backward again, but for those of the last layer that the ring still
@@ -176,8 +196,7 @@ static void count_reads(PlacingPlan *plan, const LoadedModel *m, const PartSourc
 
 bool placing_fill(PlacingPlan *plan, const Machine *machine, const LoadedModel *m, const PlacingSizes *s, Status *st)
 {
-    /* Page tables, stacks and pages of the mapping that are still there: some MB, seen with 8 GB. */
-    *plan = (PlacingPlan){.work = s->work + machine->memory / 100, .budget = machine->memory};
+    *plan = (PlacingPlan){.work = s->work + placing_margin(machine->memory), .budget = machine->memory};
     if (!multiplies_unpacked(machine, m, st)) return false;
     plan->staging = s->staging;
     measure(plan, m, s->source);

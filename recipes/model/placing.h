@@ -57,8 +57,15 @@ size_t placing_choose(PlacingPlan *plan);
 uint8_t *placing_pinned(PlacingPlan *plan, const LoadedModel *m, const PartSource *s);
 /* Bytes a second that the disk gave so far while it was busy; 0: nothing was read. */
 double placing_disk_rate(const Placing *p);
-/* The least bytes that placing_open takes beside its work, from above, for a table where what is trained lies apart. */
+/* The part of a budget that is left free: page tables, stacks, pages of mappings (some MB, seen with 8 GB). And the least budget
+ * whose rest without so many of these is `bytes`, counted so that another call of the same command is not refused with it. */
+size_t placing_margin(size_t budget);
+size_t placing_least(size_t bytes, int margins);
+/* The least bytes that placing_open takes beside its work and the margin, from above, for a table where what is trained lies
+ * apart. */
 size_t placing_estimate(const ParamTable *t, DType dtype);
+/* Bytes as a person gives them to --memory, rounded up. Returns out. */
+const char *placing_gb(char out[32], size_t bytes);
 /* The plan in a line, and what was read so far in another. */
 void placing_describe(const PlacingPlan *plan, const Placing *p, char *out, size_t size);
 void placing_summary(const Placing *p, char *out, size_t size);

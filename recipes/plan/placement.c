@@ -23,6 +23,14 @@ static double passing(const PlaceModel *m, const PlacingPlan *fit)
     return (fit->experts - fit->pinned) * m->busy / (m->E ? m->E : 1);
 }
 
+/* A step of decoding knows a layer's experts when it needs them, so that computing and reading are added. */
+static double sampling_seconds(const PlaceModel *m, const PlacingPlan *fit)
+{
+    const PlaceSampling *s = &m->sampling;
+    double read = m->E ? (fit->experts - fit->pinned) * s->busy / m->E * m->slab : 0;
+    return s->steps * (s->compute + read);
+}
+
 /* One visit of every layer. Reading goes on while a layer's trunk is computed, but no further ahead than the ring. */
 static double visit_seconds(const PlaceModel *m, const PlacingPlan *fit, double trunk, double experts)
 {
@@ -41,8 +49,10 @@ double placement_seconds(const PlaceModel *m, int kept, int chunk, PlacingPlan *
     double again = m->layers ? 1 - (double)kept / m->layers : 0;
     double trunk = m->trunk_all + again * (m->trunk_none - m->trunk_all),
            experts = m->experts_all + again * (m->experts_none - m->experts_all);
-    if (!m->trains) return visit_seconds(m, fit, trunk, experts);
-    return visit_seconds(m, fit, trunk / 3, experts / 3) + visit_seconds(m, fit, trunk * 2 / 3, experts * 2 / 3);
+    double sampling = sampling_seconds(m, fit);
+    if (!m->trains) return sampling + visit_seconds(m, fit, trunk, experts);
+    return sampling + visit_seconds(m, fit, trunk / 3, experts / 3) +
+           visit_seconds(m, fit, trunk * 2 / 3, experts * 2 / 3);
 }
 
 bool placement_search(const PlaceModel *m, int *kept, int *chunk, PlacingPlan *fit)
@@ -108,12 +118,43 @@ static bool measure_work(Placement *out, const Machine *m, const PlanWork *w, co
     return ok;
 }
 
+/* The completions of every step. n sequences that decode a token each are computed as a forward of n tokens, one alone by the
+ * formula of a token. */
+static bool measure_sampling(PlaceModel *p, const Machine *m, const PlanWork *w, const Rates *rates, Status *st)
+{
+    const PlanRollout *r = NULL;
+    for (int i = 0; i < w->n_rollouts; i++)
+        if (w->rollouts[i].each) r = &w->rollouts[i];
+    if (!r) return true;
+    PlaceSampling *s = &p->sampling;
+    int all = r->prompts * r->samples, slots = all < r->slots ? all : r->slots, tokens = slots > 1 ? slots : 2;
+    PlanWork step = {.config = w->config, .sequences = 1, .length = tokens, .predicted = tokens - 1};
+    PlanOps *ops = malloc(sizeof *ops);
+    Beside beside;
+    CHECK(ops);
+    bool ok = plan_beside(&beside, m, &step, 0, ops, st);
+    if (ok) {
+        s->slots = slots;
+        s->steps = ceil((double)all / slots) * r->tokens;
+        s->busy = rates_busy(w->config, slots);
+        s->compute = slots > 1 ? rates_seconds(rates, ops, w->config, slots) : rates_token_seconds(rates, ops);
+    }
+    free(ops);
+    return ok;
+}
+
+/* Rows of a chunk, so that its size changes no sum. */
+static int whole_blocks(int rows)
+{
+    return (rows + TOKEN_BLOCK - 1) / TOKEN_BLOCK * TOKEN_BLOCK;
+}
+
 static void set_chunks(PlaceModel *p, const Machine *m, const PlanWork *w)
 {
-    int rows = w->sequences * w->predicted, chunk = m->options.chunk ? m->options.chunk : 4096;
+    int rows = w->sequences * w->predicted, chunk = whole_blocks(m->options.chunk ? m->options.chunk : 4096);
     p->chunk[p->chunks++] = w->trains ? chunk : placing_chunk(m);
-    while (w->trains && p->chunks < PLACE_CHUNKS && chunk / 2 >= LEAST_CHUNK && rows > chunk / 2)
-        p->chunk[p->chunks++] = chunk /= 2;
+    while (w->trains && p->chunks < PLACE_CHUNKS && chunk > LEAST_CHUNK && rows > whole_blocks(chunk / 2))
+        p->chunk[p->chunks++] = chunk = whole_blocks(chunk / 2);
 }
 
 static void count_holes(Placement *out, const LoadedModel *file)
@@ -170,32 +211,36 @@ static bool plan_token(Placement *out, const Machine *m, const LoadedModel *file
     return ok;
 }
 
-static bool fail_least(const Placement *p, const LoadedModel *file, Status *st)
+static bool fail_least(const Placement *p, const LoadedModel *file, int margins, size_t *budget, Status *st)
 {
     const PlacingPlan *fit = &p->fit;
-    double least = (double)(fit->work + fit->trunk + fit->staging + fit->slot * (size_t)fit->slots);
+    char gb[32];
+    size_t ring = fit->slot * (size_t)fit->slots, least = fit->work + fit->trunk + fit->staging + ring,
+           own = placing_least(least - (size_t)margins * placing_margin(fit->budget), margins);
+    if (budget) *budget = own;
     return fail(
         st,
         "%s needs %.2f GB at the very least (%.2f for what every token uses, %.2f to compute with %d kept layers and a "
-        "head chunk of %d rows, %.2f for a ring of %d experts), the budget is %.2f GB: --memory %.3f is the least, or "
+        "head chunk of %d rows, %.2f for a ring of %d experts), the budget is %.2f GB: --memory %s is the least, or "
         "take a smaller batch",
-        file->path, least / 1e9, (double)fit->trunk / 1e9, (double)(fit->work + fit->staging) / 1e9, p->layers_kept,
-        p->chunk, (double)fit->slot * fit->slots / 1e9, fit->slots, (double)fit->budget / 1e9,
-        (least - (double)fit->budget / 100) / 0.99e9 + 0.004);
+        file->path, (double)least / 1e9, (double)fit->trunk / 1e9, (double)(fit->work + fit->staging) / 1e9,
+        p->layers_kept, p->chunk, (double)ring / 1e9, fit->slots, (double)fit->budget / 1e9, placing_gb(gb, own));
 }
 
-bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, const PlacingSizes *s, const PlanWork *w,
-                    const Rates *rates, Status *st)
+/* What the search needs to know. */
+static bool fill_model(Placement *out, const Machine *m, const LoadedModel *file, const PlacingSizes *s,
+                       const PlanWork *w, const Rates *rates, Status *st)
 {
-    *out = (Placement){.trains = w->trains, .assumed = out->assumed, .gpu = out->gpu};
     PlaceModel *p = &out->model;
     const ModelConfig *c = w->config;
     set_chunks(p, m, w);
     double tokens = (double)w->sequences * w->length;
     PlacingSizes alone = {s->source, s->staging, 0};
-    if (!placing_fill(&p->fit, m, file, &alone, st) || !measure_work(out, m, w, rates, st)) return false;
+    if (!placing_fill(&p->fit, m, file, &alone, st) || !measure_work(out, m, w, rates, st) ||
+        !measure_sampling(p, m, w, rates, st))
+        return false;
     const Beside *b = &out->beside;
-    p->fixed = p->fit.work + b->process + b->scratch + b->cache + b->state;
+    p->fixed = p->fit.work + b->process + b->scratch + b->cache + b->state + b->others;
     p->E = c->E;
     p->trains = w->trains;
     p->busy = rates_busy(c, tokens);
@@ -206,10 +251,20 @@ bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, c
     out->fit = p->fit;
     count_holes(out, file);
     p->slab *= real_share(out);
+    return true;
+}
+
+bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, const PlacingSizes *s, const PlanWork *w,
+                    const Rates *rates, size_t *least, Status *st)
+{
+    *out = (Placement){.trains = w->trains, .assumed = out->assumed, .gpu = out->gpu};
+    PlaceModel *p = &out->model;
+    if (least) *least = 0;
+    if (!fill_model(out, m, file, s, w, rates, st)) return false;
     int chunk;
     bool fits = placement_search(p, &out->layers_kept, &chunk, &out->fit);
     out->chunk = p->chunk[chunk];
-    if (!fits) return fail_least(out, file, st);
+    if (!fits) return fail_least(out, file, 1 + w->margins, least, st);
     out->kept = interiors(p, out->layers_kept);
     out->keep_bytes = out->layers_kept == p->layers ? SIZE_MAX / 4 : out->kept;
     if (w->trains && out->layers_kept < p->layers && out->layers_kept > 0) { /* its FLOPs */
@@ -219,6 +274,7 @@ bool placement_make(Placement *out, const Machine *m, const LoadedModel *file, c
     }
     free(placing_pinned(&out->fit, file, s->source));
     PlacingPlan again;
-    set_cost(out, w, rates, placement_seconds(p, out->layers_kept, chunk, &again));
-    return plan_token(out, m, file, s, rates, st);
+    out->sampling = sampling_seconds(p, &out->fit);
+    set_cost(out, w, rates, placement_seconds(p, out->layers_kept, chunk, &again) - out->sampling);
+    return !s->work || plan_token(out, m, file, s, rates, st);
 }

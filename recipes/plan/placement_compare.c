@@ -32,7 +32,7 @@ void placement_compare(const Machine *m, const LoadedModel *file, const Placing 
     CHECK(p);
     PoolSweeps sweeps = pool_counts(placing->pool).sweeps[work ? SWEEP_FORWARD : SWEEP_DECODE];
     PlacingSizes sizes = {reader_source(placing->reader), reader_memory(placing->reader), placing->plan.work};
-    if (sweeps.n && placement_make(p, m, file, &sizes, work ? work : &none, &rates, &st)) {
+    if (sweeps.n && placement_make(p, m, file, &sizes, work ? work : &none, &rates, NULL, &st)) {
         char line[256];
         double planned = work ? p->cost.seconds : p->token.seconds;
         placement_off(line, sizeof line, work ? "a pass" : "a token", sweeps.seconds / (double)sweeps.n, planned,

@@ -24,13 +24,16 @@ static void print_memory(const Placement *p)
     const PlacingPlan *f = &p->fit;
     const Beside *b = &p->beside;
     char line[96];
-    double interior = p->trains ? (double)p->kept : 0, margin = (double)f->budget / 100;
-    double rest = (double)f->work - margin - (double)(b->process + b->scratch + b->cache + b->state) - interior;
+    double interior = p->trains ? (double)p->kept : 0, margin = (double)placing_margin(f->budget);
+    double rest =
+        (double)f->work - margin - (double)(b->process + b->scratch + b->cache + b->state + b->others) - interior;
     printf("  %-9s                                                            GB\n",
            p->gpu ? "on the GPU" : "in memory");
     row("process", (double)b->process);
     row("embedding, norm, head, what every token uses of a layer", (double)f->trunk);
     row("what is trained: weights, gradients and moments", (double)b->state);
+    row("other models", (double)b->others);
+    row("keys and values, sampled tokens", (double)b->cache);
     snprintf(line, sizeof line, "interiors of %d of %d layers", p->layers_kept, p->model.layers);
     row(line, interior);
     snprintf(line, sizeof line, "activations, head chunk of %d rows", p->chunk);

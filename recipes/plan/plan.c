@@ -272,16 +272,6 @@ static bool samples_latent(const PlanWork *w)
     return false;
 }
 
-/* Resident pages of this process. */
-static size_t resident(void)
-{
-    long pages = 0, unused;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f && fscanf(f, "%ld %ld", &unused, &pages) != 2) pages = 0;
-    if (f) fclose(f);
-    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 /* What the backend's threads work in. */
 static size_t scratch_bytes(const Machine *m, const PlanWork *w, const ParamTable *t)
 {
@@ -312,15 +302,13 @@ static bool add_blocks(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     p->layers = w->config->L - p->lowest;
     p->trained = t.trained_count;
     p->count = t.count;
-    if (p->placed) {
-        if (w->trains || t.lora) params_set_apart(&t);
-        p->placing = placing_estimate(&t, m->options.dtype) + m->memory / 100;
-    }
+    bool apart = w->trains || (t.lora && w->rests);
+    if (p->placed && apart) params_set_apart(&t);
     WeightBytes all = weight_blocks(m, &t, p->placed ? t.state_total : t.total);
     if (p->resident > 2 * states) p->resident = 2 * states;
     /* Of a placed model what lies apart, or the share of it that stays in memory. */
-    if ((p->placed && !w->trains && !t.lora) || p->resident) all = (WeightBytes){.plain = p->resident};
-    p->weights = all.high + all.plain + p->placing;
+    if ((p->placed && !apart) || p->resident) all = (WeightBytes){.plain = p->resident};
+    p->weights = all.high + all.plain;
     p->low = all.low;
     p->gradients = w->trains && !p->resident ? states : 0;
     size_t scratch = m->cpu ? optimizer_scratch(&t) : 0; /* a device's is counted with its arena */
@@ -429,29 +417,21 @@ static void keep_most(Plan *p, const Machine *m, const PlanWork *w, Status *st)
     plan_with(p, m, w, interior_bytes(p, w, m->options.dtype, low), st);
 }
 
-/* Of the trained weights and gradients where these rest on disk; R1_RESIDENT (bytes) makes it small, for tests. */
-static size_t resident_bytes(void)
-{
-    const char *given = getenv("R1_RESIDENT");
-    long long bytes = given ? atoll(given) : 0;
-    return bytes > 0 ? (size_t)bytes : (size_t)1 << 28;
-}
-
-/* One of the ways to hold the weights. */
-static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, bool placed, size_t most,
-                    Status *st)
+/* With all weights in memory. */
+static bool size_up(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, Status *st)
 {
     CacheKind kind;
-    Plan p = {.process = m->cpu ? resident() : 0,
+    Plan p = {.process = m->cpu ? machine_own_memory() : 0,
               .beside = w->beside,
               .cache = cache_bytes(m, w, &kind),
-              .budget = m->memory,
-              .placed = placed,
-              .resident = most};
+              .budget = m->memory};
     p.cache_token = kv_cache_token_bytes(w->config, kind, m->options.dtype);
     if (!add_blocks(&p, m, w, st)) return false;
     if (keep_bytes == SIZE_MAX) keep_most(&p, m, w, st);
     else plan_with(&p, m, w, keep_bytes, st);
+    enum { NOISE = 1 << 18 }; /* of two calls, pages of the program included */
+    if (p.total > p.budget)
+        p.least = placing_least(p.total + NOISE - (size_t)w->margins * placing_margin(p.budget), w->margins);
     *out = p;
     return !st->failed;
 }
@@ -469,11 +449,13 @@ static bool fail_fixed(const Plan *p, size_t fixed, const char *why_not, const c
                  "drive of %d TBW bears %.3g updates)",
                  (double)p->state_disk / 1e9, (double)p->state_written / 1e9, PLAN_TBW,
                  PLAN_TBW * 1e12 / (double)p->state_written);
+    char least[32];
     return fail(st,
                 "%s needs %.2f GB for its weights and optimizer alone, the budget is %.2f GB: raise --memory or "
-                "take a smaller model%s%s%s%s",
+                "take a smaller model%s%s%s%s; --memory %s is the least",
                 what, (double)fixed / 1e9, (double)p->budget / 1e9, coded, state,
-                why_not ? "; its weights cannot rest on disk, since " : "", why_not ? why_not : "");
+                why_not ? "; its weights cannot rest on disk, since " : "", why_not ? why_not : "",
+                placing_gb(least, p->least));
 }
 
 bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes, const char *what, Status *st)
@@ -483,25 +465,17 @@ bool plan_make(Plan *out, const Machine *m, const PlanWork *w, size_t keep_bytes
         return fail(st, "%s: %d sequences of %d tokens are more than the %d tokens that a step may have", what,
                     w->sequences, w->length, PLAN_TOKENS);
     Plan p = {0};
-    bool ok = size_up(&p, m, w, keep_bytes, false, 0, st);
-    if (ok && p.total > p.budget && w->rests) ok = size_up(&p, m, w, keep_bytes, true, 0, st);
-    if (ok && p.total > p.budget && w->rests && w->trains && m->options.state)
-        ok = size_up(&p, m, w, keep_bytes, true, resident_bytes(), st);
-    if (!ok) return fail_prefix(st, "%s", what);
-    p.placed_work = p.placed ? p.total - p.placing : 0;
+    if (!size_up(&p, m, w, keep_bytes, st)) return fail_prefix(st, "%s", what);
     *out = p;
     if (p.total <= p.budget) return true;
-    if (p.placed)
-        return fail(st,
-                    "%s needs %.2f GB with its frozen experts on disk (%.2f GB of that for what every token uses and a "
-                    "ring), the budget is %.2f GB: --memory %.3f is the least",
-                    what, (double)p.total / 1e9, (double)p.placing / 1e9, (double)p.budget / 1e9,
-                    (double)((p.total - p.budget / 100) / 99 * 100 / 1000000 + 4) / 1000);
     size_t fixed = p.total - p.boundaries - p.kept - p.workspace - p.cache;
     if (fixed > p.budget) return fail_fixed(&p, fixed, w->why_not, what, st);
     double room = (double)(p.budget - fixed) / (double)(p.total - fixed);
-    return fail(st, "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch", what,
-                (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room));
+    char least[32];
+    return fail(st,
+                "%s needs %.2f GB, the budget is %.2f GB: raise --memory, or take about %d %% of the batch; "
+                "--memory %s is the least",
+                what, (double)p.total / 1e9, (double)p.budget / 1e9, (int)(100 * room), placing_gb(least, p.least));
 }
 
 size_t plan_beside_weights(const Machine *m, const PlanWork *w, Status *st)
@@ -510,34 +484,35 @@ size_t plan_beside_weights(const Machine *m, const PlanWork *w, Status *st)
     return plan_beside(&b, m, w, 0, NULL, st) ? b.process + b.arena + b.scratch + b.cache : 0;
 }
 
-/* Rounded, so that a command that plans and the one that computes, whose sizes differ a little, count alike. */
-enum { PROCESS_STEP = 1 << 25 };
-
 bool plan_beside(Beside *out, const Machine *m, const PlanWork *w, size_t keep_bytes, PlanOps *ops, Status *st)
 {
     CacheKind kind;
-    Plan p = {.layers = w->config->L};
+    Plan p = {.placed = true, .resident = w->resident};
+    if (ops) ops->n = 0;
     if ((double)w->sequences * w->length > PLAN_TOKENS)
         return fail(st, "%d sequences of %d tokens are more than the %d tokens that a batch may have", w->sequences,
                     w->length, PLAN_TOKENS);
-    ParamTable t = params_build(w->config);
-    *out = (Beside){.process = (resident() + PROCESS_STEP - 1) / PROCESS_STEP * PROCESS_STEP,
-                    .arena = table_select(&t, w, st) ? dry_step(&p, m, w, keep_bytes, ops, st) : 0,
-                    .scratch = scratch_bytes(m, w, &t),
+    if (!add_blocks(&p, m, w, st)) return false;
+    size_t arena = dry_step(&p, m, w, keep_bytes, ops, st);
+    *out = (Beside){.process = machine_own_memory_in_steps(0),
+                    .arena = arena,
+                    .scratch = p.packed,
                     .cache = cache_bytes(m, w, &kind),
-                    .state = w->trains ? 2 * t.state_total * sizeof(float) + moments_bytes(&t) : 0,
+                    .state = p.weights + p.low + p.gradients + p.optimizer + p.reference,
+                    .resident = p.resident,
+                    .others = w->beside + critic_bytes(m, w, keep_bytes, st),
                     .layers_kept = p.layers_kept,
-                    .lowest = t.lowest_trained > 0 ? t.lowest_trained : 0,
-                    .trained = t.trained_count,
-                    .count = t.count,
+                    .lowest = p.lowest,
+                    .trained = p.trained,
+                    .count = p.count,
                     .flops = p.flops};
-    params_free(&t);
     return !st->failed;
 }
 
 void plan_apply(const Plan *p, Engine *e)
 {
     e->keep_bytes = p->keep_bytes;
+    if (p->placed && p->chunk) e->chunk = p->chunk;
 }
 
 static void amount(char *out, size_t size, size_t bytes)
@@ -559,12 +534,28 @@ void plan_describe(const Plan *p, char *out, size_t size)
                      "peak %s of %s: parameters and optimizer %s, a step %s (%d of %d layers kept), cache %s"
                      " (%zu bytes a token)",
                      total, budget, fixed, step, p->layers_kept, p->layers, cache, p->cache_token);
-    if (p->placed && n < (int)size) n += snprintf(out + n, size - (size_t)n, "; frozen experts may rest on disk");
+    bool placed = p->placed || p->sampler_placed;
+    if (placed && n < (int)size) n += snprintf(out + n, size - (size_t)n, "; ");
+    if (placed && n < (int)size) n += (int)strlen(plan_placed_text(p, out + n, size - (size_t)n));
     if (p->frozen_placed && n < (int)size)
         n += snprintf(out + n, size - (size_t)n, "; the teacher or the reward models rest on disk");
     if (p->step_seconds > 0 && n < (int)size)
-        snprintf(out + n, size - (size_t)n, "; forward and backward of %.0f tokens %s%.3g s%s", p->step_tokens,
-                 p->at_peaks ? "at least " : "", p->step_seconds, p->emulated ? " (emulated: means nothing)" : "");
+        n += snprintf(out + n, size - (size_t)n, "; forward and backward of %.0f tokens %s%.3g s%s", p->step_tokens,
+                      p->at_peaks ? "at least " : "", p->step_seconds, p->emulated ? " (emulated: means nothing)" : "");
+    if (p->step_bytes > 0 && n < (int)size)
+        n += snprintf(out + n, size - (size_t)n, ", %.3g GB read", p->step_bytes / 1e9);
+    if (p->sample_seconds > 0 && n < (int)size)
+        n += snprintf(out + n, size - (size_t)n, ", sampling before it %.3g s at most", p->sample_seconds);
+    if (p->step_seconds > 0 && p->assumed && n < (int)size)
+        snprintf(out + n, size - (size_t)n, " (modelled: no rates were measured, see --measure)");
+}
+
+const char *plan_placed_text(const Plan *p, char *out, size_t size)
+{
+    int n = snprintf(out, size, "experts on disk: %d of %d in memory, a ring of %d, %d of %d layers kept",
+                     p->experts_stay, p->experts, p->ring, p->layers_kept, p->layers);
+    if (p->chunk && n < (int)size) snprintf(out + n, size - (size_t)n, ", head chunks of %d rows", p->chunk);
+    return out;
 }
 
 enum { PLAN_PARTS = 15 };

@@ -16,6 +16,7 @@ typedef struct PlanRollout {
     int prompts, prompt_length, samples, tokens, slots;
     CacheKind cache;
     int draft; /* guesses a step and sequence */
+    bool each; /* of every training step; else of evaluations, and of units that only sample */
 } PlanRollout;
 
 /* Terabytes that a consumer's drive of 1 TB is sold to bear: the unit in which wear is said. */
@@ -51,12 +52,14 @@ typedef struct PlanWork {
     int predicted;                       /* tokens of a sequence that are predicted, at its end */
     PlanRollout rollouts[PLAN_ROLLOUTS]; /* one at a time: the largest cache counts */
     int n_rollouts;
-    ModelConfig critic;  /* PPO: a second model that is trained on the same batch; V 0: none */
-    PlanFrozen frozen;   /* beside the policy */
-    size_t beside;       /* bytes of anything else: copies of the policy, what frozen models compute in */
-    bool rests;          /* frozen weights may stay in the model's file as far as they must (model/placed_policy.h) */
-    const char *why_not; /* they cannot, as the end of a sentence; NULL: nothing is said of it */
-    PlanWatch *watch;    /* NULL: nobody */
+    ModelConfig critic;        /* PPO: a second model that is trained on the same batch; V 0: none */
+    PlanFrozen frozen;         /* beside the policy */
+    size_t beside;             /* bytes of anything else: copies of the policy, what frozen models compute in */
+    int margins;               /* of it, in hundredths of the budget: what the frozen models leave free */
+    bool rests;                /* frozen weights may stay in the model's file as far as they must (placement.h) */
+    const char *why_not;       /* they cannot, as the end of a sentence; NULL: nothing is said of it */
+    size_t resident;           /* of the trained weights and gradients, which rest in the folder of --state; 0: all */
+    PlanWatch *watch;          /* NULL: nobody */
     const struct Rates *rates; /* of this machine (rates.h); NULL: none, and no seconds */
 } PlanWork;
 
@@ -75,7 +78,7 @@ typedef struct Plan {
     size_t state_memory;                /* what the optimizer would take with --state (0: it has it) */
     size_t state_8bit;                  /* and with moments of 8 bits, where it has others */
     uint64_t state_disk, state_written; /* and on disk; of that an update writes */
-    size_t total, budget;               /* SIZE_MAX: there is none */
+    size_t total, budget;               /* budget SIZE_MAX: there is none */
     int lowest;                         /* layer where backward ends */
     int layers, layers_kept;            /* that backward visits: those below the lowest trained one it does not */
     size_t keep_bytes;                  /* what Engine.keep_bytes should be */
@@ -83,12 +86,20 @@ typedef struct Plan {
     double step_seconds, step_tokens;   /* of a forward and its backward by rates; 0: there are none */
     bool at_peaks, emulated;            /* what these seconds are (Rates) */
     double flops;                       /* of the training step, attention included, recomputed layers too */
-    bool placed;                        /* frozen experts rest in the model's file: */
-    size_t placing;                     /* of weights: what is frozen and stays, a small ring, and a margin */
-    size_t placed_work;                 /* the rest of the total */
-    bool sampler_placed;                /* the same of a stage's unit that samples from a model of its own */
-    bool frozen_placed;                 /* the same of its frozen models, */
-    size_t frozen_share;                /* each of which may take so much memory */
+    size_t least;                       /* the budget with which it would fit; 0: it fits */
+    bool placed;                        /* frozen experts rest in the model's file, as placement.h decided: */
+    int experts, experts_stay, ring;    /* of them in memory; slots for the others */
+    int chunk;                          /* rows of a head chunk; 0: the engine's own */
+    size_t placed_work;                 /* of the total: all but frozen weights, ring and margin */
+    double step_compute;                /* of step_seconds on the processor, if the disk were free */
+    double step_bytes;                  /* read from the disk meanwhile */
+    double sample_seconds;            /* of the completions of a step at most; 0: it has none, or there are no rates */
+    double sample_step, sample_slots; /* of it a decode step's processor time, and the sequences in it */
+    bool assumed;                     /* seconds by rates that were not measured */
+    bool sampler_placed;              /* the same of a stage's unit that samples from a model of its own */
+    bool frozen_placed;               /* the same of its frozen models, */
+    size_t frozen_share;              /* each of which may take so much memory */
+    size_t sampler_work;
     size_t resident; /* of the trained weights and their gradients, which rest in the folder of --state; 0: all */
 } Plan;
 
@@ -97,12 +108,14 @@ typedef struct Plan {
  * the sentence. */
 bool plan_make(Plan *out, const Machine *m, const PlanWork *work, size_t keep_bytes, const char *what, Status *st);
 
+struct LoadedModel;
 /* The same with the work's frozen models in memory, or else, before the policy's own weights do, in their files:
  * out->frozen_placed and frozen_share, which is all that is left where the policy is in memory and the least where it rests on
- * disk too. */
-bool plan_make_beside(Plan *out, const Machine *m, const PlanWork *work, const char *what, Status *st);
+ * disk too. file: of the policy's frozen weights where they may rest (placement_file); NULL: they may not. */
+bool plan_make_beside(Plan *out, const Machine *m, const PlanWork *work, const struct LoadedModel *file,
+                      const char *what, Status *st);
 
-/* Makes the engine keep what was planned. */
+/* Makes the engine keep what was planned, and take its head chunk. */
 void plan_apply(const Plan *p, Engine *e);
 
 /* Bytes of the blocks a model takes by its weights alone: the block, and its packed copy where completions are drawn from it. */
@@ -114,10 +127,12 @@ typedef struct PlanOps {
     int n;
 } PlanOps;
 
-/* What a step takes beside the weights of the model. Bytes. */
+/* What a step takes beside the frozen weights of the model. Bytes. */
 typedef struct Beside {
     size_t process, arena, scratch, cache;
-    size_t state; /* of what is trained: weights, gradients and two moments */
+    size_t state;    /* of what is trained: weights, gradients, moments, the reference's */
+    size_t others;   /* other models, a critic */
+    size_t resident; /* of the state, where the rest of the trained weights and gradients is on disk; 0: all */
     int layers_kept, lowest;
     size_t trained, count; /* parameters: trained, all */
     double flops;
@@ -128,6 +143,8 @@ bool plan_beside(Beside *out, const Machine *m, const PlanWork *work, size_t kee
  * caches and scratch. 0, with the sentence: more than can be planned. */
 size_t plan_beside_weights(const Machine *m, const PlanWork *work, Status *st);
 
+/* Of a placed one: what stays, the ring, kept layers and the head chunk, as a run of it says them too. Returns out. */
+const char *plan_placed_text(const Plan *p, char *out, size_t size);
 /* A line that says it ("peak 412 MB of 11.9 GB: ..."). */
 void plan_describe(const Plan *p, char *out, size_t size);
 /* The same as a table, a row a part; and as an object. */

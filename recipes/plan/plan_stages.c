@@ -7,6 +7,7 @@
 #include "checkpoints/model_file.h"
 #include "core/base/check.h"
 #include "core/rollout/routes.h"
+#include "recipes/plan/placement.h"
 #include "recipes/plan/plan.h"
 #include "recipes/plan/plan_stages.h"
 #include "recipes/plan/rates.h"
@@ -190,7 +191,8 @@ static bool rl_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     double completions = (double)n * rl->max_tokens;
     if (!train_on(w, s, n, tokens_of(n, mean_of(&l), deviation_of(&l), l.longest) + completions, completions, st))
         return false;
-    roll(w, (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache, rl->draft});
+    roll(w,
+         (PlanRollout){rl->prompts, l.longest, rl->group, rl->max_tokens, ROLLOUT_SLOTS, rl->cache, rl->draft, true});
     w->entropy = true;
     w->reference = rl->beta > 0;
     if (rl->loss == GRPO_PPO) {
@@ -267,7 +269,7 @@ static bool teacher_work(Run *r, const RecipeStage *s, PlanWork *w, Status *st)
     if (!run_reasoning(r, s, &mix, st)) return false;
     int n = batch_largest(&s->batch) / s->samples;
     roll(w, (PlanRollout){n > 0 ? n : 1, prompt_lengths(r, &mix, st).longest, s->samples, s->rl.max_tokens,
-                          ROLLOUT_SLOTS, CACHE_EXACT, 0});
+                          ROLLOUT_SLOTS, CACHE_EXACT, 0, true});
     return !st->failed;
 }
 
@@ -280,14 +282,21 @@ static bool add_evaluation(Run *r, const RecipeStage *s, PlanWork *w, Status *st
     if (!run_reasoning(r, s, &reasoning, st) || !run_general(r, &general, st)) return false;
     int longest = prompt_lengths(r, &reasoning, st).longest,
         families = reasoning.n_sources > 0 ? reasoning.n_sources : 1;
-    PlanRollout full = {(e->n + families - 1) / families, longest, e->k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT, 0};
-    PlanRollout quick = {
-        (e->quick_n + families - 1) / families, longest, e->quick_k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT, 0};
+    PlanRollout full = {
+        (e->n + families - 1) / families, longest, e->k, e->max_tokens, ROLLOUT_SLOTS, CACHE_EXACT, 0, false};
+    PlanRollout quick = {(e->quick_n + families - 1) / families,
+                         longest,
+                         e->quick_k,
+                         e->max_tokens,
+                         ROLLOUT_SLOTS,
+                         CACHE_EXACT,
+                         0,
+                         false};
     if (s->eval_after) roll(w, full);
     if (s->eval_every) roll(w, quick);
     if (s->eval_after && general.n_sources && e->general_n > 0)
         roll(w, (PlanRollout){e->general_n, prompt_lengths(r, &general, st).longest, 1, e->max_tokens, ROLLOUT_SLOTS,
-                              CACHE_EXACT, 0});
+                              CACHE_EXACT, 0, false});
     return !st->failed;
 }
 
@@ -298,20 +307,20 @@ static bool samples_work(Run *r, const RecipeStage *s, ModelConfig *config, Plan
     if (!config_of_name(r, s->sample_from[0] ? s->sample_from : s->from, config, st)) return false;
     if (!run_reasoning(r, s, &reasoning, st)) return false;
     roll(w, (PlanRollout){SAMPLE_PROMPTS, prompt_lengths(r, &reasoning, st).longest, recipe_samples(s),
-                          recipe_sample_tokens(r->recipe, s), SAMPLE_SLOTS, CACHE_EXACT, 0});
+                          recipe_sample_tokens(r->recipe, s), SAMPLE_SLOTS, CACHE_EXACT, 0, false});
     return !st->failed;
 }
 
-/* Whether a unit begins with the weights of a file. */
-static bool begins_with_file(const Run *r, const Unit *u)
+/* The file that a unit's frozen weights are of, whatever stages come between; "": it begins with initial weights. */
+static const char *file_of_unit(const Run *r, const Unit *u)
 {
     const RecipeStage *s = u->stage, *before;
     if (u->kind->makes_samples && s->sample_from[0]) {
         s = recipe_stage_of(r->recipe, s->sample_from);
-        if (!s) return true;
+        if (!s) return u->stage->sample_from;
     }
     for (; s->from[0] && (before = recipe_stage_of(r->recipe, s->from)); s = before) continue;
-    return s->from[0] || (s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model)->from[0];
+    return s->from[0] ? s->from : (s->model == BLOCK_STUDENT ? &r->recipe->student : &r->recipe->model)->from;
 }
 
 /* Whether a unit's frozen weights may rest in their file. */
@@ -319,7 +328,7 @@ static void add_rests(const Run *r, const Unit *u, const ModelConfig *c, PlanWor
 {
     const RecipeStage *s = u->stage;
     const RecipeNames *train = &r->recipe->train;
-    if (!begins_with_file(r, u)) return;
+    if (!file_of_unit(r, u)[0]) return;
     if (!r->machine.cpu) w->why_not = "that needs --device cpu";
     else if (c->mtp) w->why_not = "modules of multi-token prediction stay in memory";
     else if (s->kind == STAGE_RL && s->rl.rollout_bf16 && r->machine.options.dtype == DTYPE_F32)
@@ -350,42 +359,72 @@ static bool unit_work(Run *r, const Unit *u, ModelConfig *config, PlanWork *out,
     return ok && (!taught || teacher_work(r, s, out, st)) && add_evaluation(r, s, out, st);
 }
 
-/* *out: the plan of the stage's largest unit; its keep_bytes do for all of them. */
+/* False: out->least, if not 0, would fit. */
+static bool plan_unit(Run *r, const Unit *u, const PlanWork *w, const char *what, Plan *out, Status *st)
+{
+    const RecipeNames *train = u->kind->makes_samples ? NULL : &r->recipe->train;
+    const char *name = run_model_file(r, file_of_unit(r, u));
+    *out = (Plan){0};
+    LoadedModel *file = w->rests ? placement_file(&r->machine, name, w->config, train, st) : NULL;
+    bool ok = (file || !w->rests) && plan_make_beside(out, &r->machine, w, file, what, st);
+    model_close(file);
+    return ok;
+}
+
+/* Joins the plan of a unit to its stage's: what its units are to keep and take does for all of them. */
+static void join_plans(Plan *stage, const Plan *unit, bool samples, bool trains)
+{
+    Plan was = *stage;
+    bool tells_more = unit->placed && !samples; /* a placed one fills its budget anyhow */
+    if (unit->total > was.total || tells_more) *stage = *unit;
+    stage->placed = was.placed || (unit->placed && !samples);
+    stage->sampler_placed = was.sampler_placed || (unit->placed && samples);
+    stage->placed_work = was.placed_work;
+    stage->sampler_work = was.sampler_work;
+    const Plan *frozen = unit->frozen_share ? unit : &was;
+    stage->frozen_placed = frozen->frozen_placed;
+    stage->frozen_share = frozen->frozen_share;
+    size_t *most = samples ? &stage->sampler_work : &stage->placed_work;
+    if (unit->placed_work > *most) *most = unit->placed_work;
+    stage->keep_bytes = trains && unit->keep_bytes < was.keep_bytes ? unit->keep_bytes : was.keep_bytes;
+    if (unit->chunk && was.chunk && was.chunk < unit->chunk) stage->chunk = was.chunk;
+}
+
+/* False: it cannot be planned. One that does not fit: *least is then what the unit that needs the most takes, *why
+ * its sentence. */
+static bool add_unit(Run *r, const Unit *u, const Rates *rates, Plan *stage, size_t *least, Status *why, Status *st)
+{
+    ModelConfig config;
+    PlanWork work;
+    Plan plan;
+    Status own = {0};
+    char what[RECIPE_NAME + 16];
+    if (!unit_work(r, u, &config, &work, st)) return false;
+    snprintf(what, sizeof what, "stage %s", u->stage->name);
+    work.rates = rates;
+    BalanceConfig balance = recipe_balance(r->recipe, &config);
+    if (config.E) work.balance = &balance;
+    work.mtp = (float)fmax(u->stage->mtp_weight, u->stage->mtp_later);
+    if (config.E && !balance_validate(&balance, &config, st)) return fail_prefix(st, "%s: balance", what);
+    bool fits = plan_unit(r, u, &work, what, &plan, &own);
+    join_plans(stage, &plan, u->kind->makes_samples, work.trains);
+    if (!fits && !plan.least) return fail(st, "%s", own.text);
+    if (!fits && plan.least > *least) *least = plan.least, *why = own;
+    return true;
+}
+
+/* *out: the plan of the stage's largest unit. False: out->least, if not 0, would fit, for all of its units. */
 static bool plan_stage(Run *r, int index, const Rates *rates, Plan *out, Status *st)
 {
     Unit units[UNITS_MAX];
+    Status why = {0};
     int n = stage_units(r, index, units, UNITS_MAX);
-    size_t keep = SIZE_MAX, work_most = 0;
-    bool trainer = false, sampler = false;
+    size_t least = 0;
     bool ok = true;
-    Plan frozen = {0};
-    *out = (Plan){0};
-    for (int i = 0; i < n && ok; i++) {
-        ModelConfig config;
-        PlanWork work;
-        Plan plan;
-        char what[RECIPE_NAME + 16];
-        if (!unit_work(r, &units[i], &config, &work, st)) return false;
-        snprintf(what, sizeof what, "stage %s", units[i].stage->name);
-        work.rates = rates;
-        BalanceConfig balance = recipe_balance(r->recipe, &config);
-        if (config.E) work.balance = &balance;
-        work.mtp = (float)fmax(units[i].stage->mtp_weight, units[i].stage->mtp_later);
-        if (config.E && !balance_validate(&balance, &config, st)) return fail_prefix(st, "%s: balance", what);
-        ok = plan_make_beside(&plan, &r->machine, &work, what, st);
-        if (work.frozen.n) frozen = plan;
-        if (work.trains && plan.keep_bytes < keep) keep = plan.keep_bytes;
-        *(units[i].kind->makes_samples ? &sampler : &trainer) |= plan.placed;
-        if (plan.placed_work > work_most) work_most = plan.placed_work;
-        if (plan.total > out->total || !ok) *out = plan;
-    }
-    out->keep_bytes = keep;
-    out->placed = trainer;
-    out->sampler_placed = sampler;
-    out->placed_work = work_most;
-    out->frozen_placed = frozen.frozen_placed;
-    out->frozen_share = frozen.frozen_share;
-    return ok;
+    *out = (Plan){.keep_bytes = SIZE_MAX};
+    for (int i = 0; i < n && ok; i++) ok = add_unit(r, &units[i], rates, out, &least, &why, st);
+    out->least = ok ? least : 0;
+    return ok && (!least || fail(st, "%s", why.text));
 }
 
 /* The table of a unit's model, what is trained of it chosen. */
@@ -419,17 +458,23 @@ bool plan_run(Run *r, bool print, Status *st)
 {
     Rates rates;
     RateKeys keys;
+    Status most = {0};
+    size_t least = 0;
     rates_assume(&rates, &r->machine);
     rates_keys(&keys, &r->machine, NULL, NULL, 0);
     rates_load(&rates, &keys);
     if (print && !r->machine.cpu && !rates_device(&rates, &r->machine, false, st)) return false;
     const Rates *known = rates.cpu_assumed ? NULL : &rates; /* what is assumed is not said in a run's line */
     for (int i = 0; i < r->recipe->n_stages; i++) {
-        char line[384];
-        bool fits = plan_stage(r, i, known, &r->plans[i], st);
+        char line[640];
+        Status own = {0};
+        bool fits = plan_stage(r, i, known, &r->plans[i], &own);
         plan_describe(&r->plans[i], line, sizeof line);
         if (print && r->plans[i].total) printf("%-14s %s\n", r->recipe->stages[i].name, line);
-        if (!fits) return false;
+        if (!fits && !r->plans[i].least) return fail(st, "%s", own.text);
+        if (fits || r->plans[i].least <= least) continue;
+        least = r->plans[i].least; /* whoever says it needs the most: then all others fit too */
+        most = own;
     }
-    return true;
+    return !least || fail(st, "%s", most.text);
 }

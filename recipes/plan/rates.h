@@ -47,6 +47,9 @@ void rates_of_peaks(Rates *r, double flops, double read, double update, DType ty
 bool rates_measure_cpu(Rates *r, const Machine *machine, Status *st);
 /* Up to two seconds: experts of m that are no holes, by the reader that a run uses. disk_read stays 0 where m has none. */
 bool rates_measure_model(Rates *r, const LoadedModel *m, Form form, Status *st);
+/* The kept rates of this machine and of m's experts in reads of `slot` bytes; what is missing of them (again: all) is measured,
+ * which is said, and kept. m NULL: the processor's alone. */
+bool rates_know(Rates *r, const Machine *machine, const LoadedModel *m, Form form, size_t slot, bool again, Status *st);
 /* A file of 256 MB in `folder`, written, read and removed. */
 bool rates_measure_folder(Rates *r, const char *folder, Status *st);
 

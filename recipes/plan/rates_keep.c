@@ -42,7 +42,8 @@ void rates_keys(RateKeys *out, const Machine *machine, const LoadedModel *m, con
     else
         snprintf(out->machine, sizeof out->machine, "%.200s, kernels %d", machine->ops->describe(machine->backend),
                  KERNELS_VERSION);
-    if (m && model_param_place(m, &m->table.params[0], &at)) where = at.path;
+    for (int i = 0; m && i < m->table.n && !where; i++)
+        if (model_param_place(m, &m->table.params[i], &at)) where = at.path;
     if (!where || statfs(where, &s)) s = (struct statfs){0};
     int id[2];
     memcpy(id, &s.f_fsid, sizeof id);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,6 +170,22 @@ bool rates_measure_model(Rates *r, const LoadedModel *m, Form form, Status *st)
     reader_close(reader);
     free(parts);
     return ok;
+}
+
+bool rates_know(Rates *r, const Machine *machine, const LoadedModel *m, Form form, size_t slot, bool again, Status *st)
+{
+    RateKeys keys;
+    rates_assume(r, machine);
+    rates_keys(&keys, machine, m, NULL, slot);
+    rates_load(r, &keys);
+    bool cpu = again || r->cpu_assumed, disk = m && slot && (again || r->disk_assumed);
+    if (!cpu && !disk) return true;
+    fprintf(stderr, "r1: measuring this machine, some seconds\n");
+    if (cpu && !rates_measure_cpu(r, machine, st)) return false;
+    if (disk && !rates_measure_model(r, m, form, st)) return false;
+    Status not_kept = {0};
+    if (!rates_keep(r, &keys, NULL, 0, &not_kept)) fprintf(stderr, "r1: %s\n", not_kept.text);
+    return true;
 }
 
 /* A thread's half of the file. */

@@ -127,9 +127,16 @@ static Policy *place(Run *r, LoadedModel *m, const RecipeNames *train, size_t wo
 
 Policy *run_place(Run *r, LoadedModel *m, const RecipeStage *s, bool source, Status *st)
 {
-    const Plan *plan = run_plan(r, s);
-    Policy *p = place(r, m, &r->recipe->train, plan->placed_work, plan->resident, st);
-    if (!p || policy_note_base(p, m, source, st)) return p;
+    char line[256];
+    Plan plan = *run_plan(r, s);
+    Policy *p = place(r, m, &r->recipe->train, plan.placed_work, plan.resident, st);
+    if (!p) return NULL;
+    const PlacingPlan *is = &policy_placing(p)->plan;
+    plan.experts = is->experts;
+    plan.experts_stay = is->pinned;
+    plan.ring = is->slots;
+    progress_note(r->progress, "%s: %s", s->name, plan_placed_text(&plan, line, sizeof line));
+    if (policy_note_base(p, m, source, st)) return p;
     policy_free(p);
     return NULL;
 }
@@ -193,7 +200,7 @@ static Policy *open_placed(Run *r, const char *from, size_t work, char **extra, 
 Policy *run_sampling_policy(Run *r, const RecipeStage *s, const char *from, Status *st)
 {
     const Plan *plan = run_plan(r, s);
-    return plan->sampler_placed ? open_placed(r, from, plan->placed_work, NULL, st)
+    return plan->sampler_placed ? open_placed(r, from, plan->sampler_work, NULL, st)
                                 : open_policy(r, from, false, NULL, NULL, st);
 }
 

@@ -1,6 +1,7 @@
 /* A run's folder: lock, metrics, samples, summary. */
 #include "recipes/run/run_folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -24,7 +25,9 @@ enum { MAX_TAGS = 256, TAG = 200 };
 
 struct RunFolder {
     char *path;
-    int lock; /* file descriptor */
+    size_t made; /* letters of the first folder of the path that was not there; 0: all of them were */
+    bool fresh;  /* it had no recipe */
+    int lock;    /* file descriptor */
     char longer[RECIPE_NAME];
     FILE *metrics;
     EventWriter *events;
@@ -63,16 +66,17 @@ bool run_write_file(const char *path, const char *text, size_t n, Status *st)
 
 /* ---- Opening ---- */
 
-static bool make_folders(const char *path, Status *st)
+static bool make_folders(RunFolder *f, Status *st)
 {
-    char *part = strdup(path);
+    char *part = strdup(f->path);
     CHECK(part);
     bool ok = true;
     for (char *c = part + 1; ok; c++) {
         char end = *c;
         if (end && end != '/') continue;
         *c = 0;
-        if (mkdir(part, 0777) && errno != EEXIST)
+        if (mkdir(part, 0777) == 0) f->made = f->made ? f->made : strlen(part);
+        else if (errno != EEXIST)
             ok = fail(st, "cannot create the run folder %s: %s; choose another with --out", part, strerror(errno));
         *c = end;
         if (!end) break;
@@ -135,7 +139,7 @@ static bool match_recipe(RunFolder *f, const char *recipe_text, bool *resumed, S
     else if (!old && !is_fresh(f))
         ok = fail(st, "%s has results but no recipe.yaml, so it is no run to resume; choose another folder with --out",
                   f->path);
-    else if (!old) ok = run_write_file(path, recipe_text, strlen(recipe_text), st);
+    else if (!old) ok = f->fresh = run_write_file(path, recipe_text, strlen(recipe_text), st);
     free(old);
     free(path);
     return ok;
@@ -178,7 +182,7 @@ RunFolder *run_folder_open(const char *path, const char *recipe_text, bool *resu
     f->path = strdup(path);
     for (size_t n = strlen(f->path); n > 1 && f->path[n - 1] == '/'; n--) f->path[n - 1] = 0;
     f->lock = -1;
-    if (make_folders(f->path, st) && take_lock(f, st) && match_recipe(f, recipe_text, resumed, st) &&
+    if (make_folders(f, st) && take_lock(f, st) && match_recipe(f, recipe_text, resumed, st) &&
         make_subfolders(f, st) && open_summary(f, st) && open_metrics(f, st))
         return f;
     run_folder_close(f);
@@ -194,6 +198,55 @@ void run_folder_close(RunFolder *f)
     if (f->lock >= 0) close(f->lock);
     free(f->path);
     free(f);
+}
+
+/* What run_folder_open makes, folders first. */
+static const char *const own_names[] = {"checkpoints",  "rollouts",    "metrics.jsonl",
+                                        "summary.json", "recipe.yaml", "lock"};
+enum { OWN_FOLDERS = 2, OWN_NAMES = sizeof own_names / sizeof own_names[0] };
+
+static int is_foreign(const struct dirent *e)
+{
+    for (int i = 0; i < OWN_NAMES; i++)
+        if (!strcmp(e->d_name, own_names[i])) return 0;
+    return strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+}
+
+/* Nothing but what was made, no step in it, and its folders, which are gone then, were empty. */
+static bool is_untouched(const RunFolder *f)
+{
+    struct dirent **list;
+    struct stat info;
+    int foreign = scandir(f->path, &list, is_foreign, NULL), removed = 0;
+    for (int i = 0; i < foreign; i++) free(list[i]);
+    if (foreign >= 0) free(list);
+    if (foreign || !f->metrics || fstat(fileno(f->metrics), &info) || info.st_size) return false;
+    for (; removed < OWN_FOLDERS; removed++) {
+        char *path = join(f->path, own_names[removed]);
+        bool stays = rmdir(path) != 0;
+        free(path);
+        if (stays) break;
+    }
+    Status ignored = {0};
+    return removed == OWN_FOLDERS || (make_subfolders(f, &ignored) && false);
+}
+
+void run_folder_abandon(RunFolder *f)
+{
+    if (f->fresh && is_untouched(f)) {
+        for (int i = OWN_FOLDERS; i < OWN_NAMES; i++) {
+            char *path = join(f->path, own_names[i]);
+            unlink(path);
+            free(path);
+        }
+        for (size_t n = strlen(f->path); f->made && n >= f->made && !rmdir(f->path);) {
+            char *slash = strrchr(f->path, '/');
+            if (!slash) break;
+            *slash = 0;
+            n = strlen(f->path);
+        }
+    }
+    run_folder_close(f);
 }
 
 const char *run_folder_longer(const RunFolder *f)

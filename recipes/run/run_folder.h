@@ -20,6 +20,9 @@ typedef struct RunFolder RunFolder;
  * can go on are none), one that is no run folder. */
 RunFolder *run_folder_open(const char *path, const char *recipe_text, bool *resumed, Status *st);
 void run_folder_close(RunFolder *f);
+/* Closes it, and takes it away with the parents that were made for it where it is as it was made: a run that was refused leaves
+ * nothing behind. A folder that was there, and one with a step, a checkpoint or a file of somebody else, stay. */
+void run_folder_abandon(RunFolder *f);
 const char *run_folder_path(const RunFolder *f);
 /* The first stage of which the recipe it was opened with asks for more steps than the recipe in it ("": none), and that recipe
  * put in its place. */

@@ -184,11 +184,12 @@ static bool open_run(Run *r, const Recipe *recipe, const PipelineOptions *o, con
     return fits && !st->failed;
 }
 
-static void close_run(Run *r)
+static void close_run(Run *r, bool refused)
 {
     reuse_close(r->reuse);
     logger_close(r->logger);
-    if (r->folder) run_folder_close(r->folder);
+    if (r->folder && refused) run_folder_abandon(r->folder);
+    else if (r->folder) run_folder_close(r->folder);
     if (r->progress) progress_free(r->progress);
     if (r->warnings) warnings_free(r->warnings);
     for (int i = 0; i < r->n_datasets; i++) dataset_free(r->datasets[i]);
@@ -253,6 +254,6 @@ bool pipeline_run(const Recipe *recipe, const PipelineOptions *o, const volatile
              o->recipe_name ? o->recipe_name : own, o->folder, o->runtime.state ? " --state " : "",
              o->runtime.state ? o->runtime.state : "");
     }
-    close_run(&r);
+    close_run(&r, !ok && !r.saved);
     return ok;
 }

@@ -10,16 +10,16 @@ hash_of() { "$R1" inspect "$@" --sha256 | grep weights_sha256 | cut -d' ' -f2; }
 summary() { python3 -c 'import json, sys; print([s["weights_sha256"] for s in json.load(open(sys.argv[1] + "/summary.json"))["stages"] if s["name"] == sys.argv[2]][0])' "$@"; }
 held() { "$R1" inspect "$1" --json | python3 -c 'import json, sys; o = json.load(sys.stdin); print(o["base"]["held"], o["base"]["path"].rsplit("/", 1)[-1])'; }
 
-cat >base.yaml <<'END'
-model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, kv_lora_rank: 16,
-        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 4,
-        num_experts_per_tok: 2, moe_intermediate_size: 16, max_position_embeddings: 256}
+{
+    small_v2 2 4 16
+    cat <<'END'
 tokenizer: {kind: bpe, vocab: 300, documents: 50}
 tasks: [add]
 rewards: {accuracy: 1}
 stages:
   base: {kind: pretrain, steps: 10, batch: 8, warmup: 0, eval_after: false}
 END
+} >base.yaml
 cat >part.yaml <<'END'
 model: {from: base.hf}
 train: [layers.1.self_attn]

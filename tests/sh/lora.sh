@@ -10,15 +10,15 @@ hash_of() { "$R1" inspect "$1" --sha256 | grep weights_sha256; }
 nll() { "$R1" score "$@" --ids ids.jsonl --threads 1 | tail -n 1 | sed 's/.*"nll": \([0-9.]*\).*/\1/'; }
 near() { awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(d < 2e-6 && d > -2e-6) }' || complain "$1 and $2 differ"; }
 
-cat >base.yaml <<'END'
-model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, kv_lora_rank: 16,
-        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 4,
-        num_experts_per_tok: 2, moe_intermediate_size: 16, max_position_embeddings: 256}
+{
+    small_v2 2 4 16
+    cat <<'END'
 tasks: [add]
 rewards: {accuracy: 1}
 stages:
   base: {kind: pretrain, steps: 30, batch: 8, warmup: 0, eval_after: false}
 END
+} >base.yaml
 cat >lora.yaml <<'END'
 model: {from: base/base}
 lora: {rank: 4, alpha: 8, targets: [attention, mlp, experts]}

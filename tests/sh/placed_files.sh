@@ -66,27 +66,11 @@ write("fp8", [fp8])
 END
 "$R1" export lite --format gguf --dtype q8_0 -o lite.gguf >"$out"
 echo '{"ids": [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5]}' >ids
-least() { # The least memory that works, as the refusal says.
-    "$R1" "$@" --threads 1 --memory 0.001 2>&1 >"$out" </dev/null | sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p'
-}
-same() { # MODEL COMMAND ARGUMENT...: in memory, and at the least memory; standard input is $input
+same() { # MODEL COMMAND ARGUMENT...
     model=$1
     name=$2
     shift 2
-    "$R1" "$name" "$model" "$@" --threads 1 --memory 4 <"$input" >all 2>"$said" || complain "$name $model in memory"
-    # What the process takes itself is counted in steps of 32 MB, so that near one of them two calls may differ.
-    for try in 1 2 3 4 5; do
-        gb=$(least "$name" "$model" "$@")
-        [ -n "$gb" ] || complain "$name $model --memory 0.001 does not say what would fit"
-        gb=$(awk -v gb="$gb" 'BEGIN { printf "%.3f", gb - 0.003 }') # it says 3 to 4 MB more than that
-        placed=0
-        R1_STRICT=1 R1_RING=2 "$R1" "$name" "$model" "$@" --threads 1 --memory "$gb" <"$input" >some 2>"$said" || placed=$?
-        [ $placed = 0 ] || grep -q 'is the least' "$said" || break
-        [ $placed != 0 ] || ! grep -q 'stay on disk' "$said" || break
-    done
-    [ $placed = 0 ] || complain "$name $model --memory $gb: exit code $placed"
-    grep -q 'stay on disk' "$said" || complain "$name $model --memory $gb: nothing stayed on disk in $try tries"
-    cmp all some || complain "$name $model: other bytes from disk than from memory"
+    same_placed "$R1" "$name" "$model" "$@" --threads 1
 }
 input=/dev/null
 same fused score --ids ids --precision bf16
@@ -113,7 +97,8 @@ expect_says 'read [1-9]'
 
 # NaN and infinities are named when they are read first, with the sentence of a model in memory.
 damaged() { # MODEL WORDS
-    for gb in 4 "$(least score "$1" --ids ids)"; do
+    find_least "$R1" score "$1" --ids ids --threads 1
+    for gb in 4 "$gb"; do
         for precision in f32 bf16; do
             expect_exit 1 "$R1" score "$1" --ids ids --threads 1 --precision $precision --memory "$gb"
             tail -n 1 "$said" | grep -qF -e "$2, no finite number" || complain "$1 --memory $gb: did not say $2"

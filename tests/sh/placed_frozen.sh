@@ -13,10 +13,9 @@ cat >two.jsonl <<'END'
 {"prompt": "1+1", "completion": "<think>a</think><answer>2</answer>"}
 {"prompt": "2+2", "completion": "<think>b</think><answer>4</answer>"}
 END
-cat >base.yaml <<'END'
-model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, kv_lora_rank: 16,
-        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 16,
-        num_experts_per_tok: 2, moe_intermediate_size: 2048, max_position_embeddings: 256}
+{
+    small_v2 3 16 2048
+    cat <<'END'
 tasks: [{file: two.jsonl, heldout: 0}]
 general: {helpful: {levels: 1}, refusal: {levels: 1}}
 rewards: {accuracy: 1}
@@ -24,6 +23,7 @@ stages:
   base: {kind: pretrain, steps: 2, batch: 4, lr: 1e-2, warmup: 0, general_share: 0.2, eval_after: false}
   teacher: {kind: sft, from: base, steps: 40, batch: 4, lr: 1e-2, warmup: 2, eval_after: false}
 END
+} >base.yaml
 # A dense student: on the teacher's samples and its distribution, on its own samples.
 cat >read.yaml <<'END'
 model: {architecture: llama, hidden_size: 24, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 12,
@@ -72,15 +72,8 @@ rests() {
     words=$1
     recipe=$2
     shift 2
-    for try in 1 2 3 4 5 6; do
-        rm -rf some
-        code=0
-        R1_STRICT=1 R1_RING=2 run $recipe.yaml "$@" --memory "$gb" --out some >"$out" 2>"$said" || code=$?
-        more=$(sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p' "$said") # of one stage after the other
-        [ -n "$more" ] || break
-        gb=$more
-    done
-    [ $code = 0 ] || complain "$recipe --memory $gb, $try tries"
+    rm -rf some
+    R1_STRICT=1 R1_RING=2 run $recipe.yaml "$@" --memory "$gb" --out some >"$out" 2>"$said" || complain "$recipe --memory $gb"
     for word in $words; do
         grep "$word" "$said" | grep -q 'is larger than its memory' || complain "$recipe --memory $gb: $word is in memory"
         # What samples takes more beside its weights: in bf16 all experts fit then, at 2 bytes a weight.
@@ -92,7 +85,7 @@ for precision in f32 bf16; do
     for recipe in read own both judges judged; do
         rm -rf all
         run $recipe.yaml --precision $precision --memory 4 --out all --quiet >"$out" 2>"$said" || complain "$recipe in memory"
-        gb=0.04
+        case $recipe in both | judges | judged) find_least run $recipe.yaml --precision $precision --out refused ;; esac
         case $recipe in
         both) on_disk='start.h5 teacher.h5' read=teacher.h5 ;;
         judges) on_disk=base.hf read= ;;
@@ -102,14 +95,14 @@ for precision in f32 bf16; do
         if [ -n "$on_disk" ]; then # at the least, and with a little more
             rests "$on_disk" $recipe --precision $precision
             [ -z "$read" ] || grep -q "$read: read [1-9]" "$said" || complain "did not say what it read of $read"
-            gb=$(awk -v gb="$gb" 'BEGIN { printf "%.3f", gb + 0.005 }')
+            gb=$(awk -v gb="$gb" 'BEGIN { printf "%.4f", gb + 0.005 }')
             rests '' $recipe --precision $precision
             continue
         fi
         # With the teacher in memory, and at the least.
         most=$(peak $recipe --precision $precision)
         few=$(peak $recipe --precision $precision --memory "0.$(printf %03d $((most - 12)))")
-        [ $((few + 12)) -lt "$most" ] || complain "$recipe: the teacher takes nothing: $few of $most MB"
+        [ $((few + 12)) -le "$most" ] || complain "$recipe: the teacher takes nothing: $few of $most MB"
         for mb in $((few + 2)) $((few + 6)); do
             gb=0.$(printf %03d $mb)
             rests teacher.h5 $recipe --precision $precision
@@ -119,18 +112,15 @@ done
 
 # Gradients rest in a file without a name while they are computed; the file that is written is the one of a run in memory.
 echo '{"ids": [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5]}' >ids
+export R1_RESIDENT=4000000
 score() { "$R1" score base/base --ids ids --threads 1 --aux expert=0.1 --with logprobs,hidden,router,grad "$@"; }
 for precision in f32 bf16; do
     score --precision $precision --memory 4 --out all.st >all.txt 2>"$said" || complain 'gradients in memory'
+    find_least score --precision $precision --out some.st
+    least=$gb
     for more in 0 0.008; do
-        for try in 1 2 3 4 5; do
-            gb=$(R1_RESIDENT=4000000 score --precision $precision --memory 0.001 --out some.st 2>&1 | sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p')
-            gb=$(awk -v gb="${gb:-0}" -v more=$more 'BEGIN { printf "%.3f", gb + more }')
-            code=0
-            R1_RESIDENT=4000000 R1_STRICT=1 R1_RING=2 score --precision $precision --memory "$gb" --out some.st >some.txt 2>"$said" || code=$?
-            grep -q 'is the least' "$said" || break
-        done
-        [ $code = 0 ] || complain "gradients with --memory $gb: exit code $code"
+        gb=$(awk "BEGIN { print $least + $more }")
+        R1_STRICT=1 R1_RING=2 score --precision $precision --memory "$gb" --out some.st >some.txt 2>"$said" || complain "gradients with --memory $gb"
         expect_says 'stay on disk'
         expect_says 'gradients, .* GB, rest in'
         cmp all.txt some.txt
@@ -142,7 +132,7 @@ done
 # r1 eval with a judge: two models larger than their shares of the budget.
 judge() { "$R1" eval base/teacher --rm all/judges.helpful --best-of 2 --by helpful_rm --task two.jsonl --n 2 --max-tokens 4 --threads 1 "$@"; }
 judge --memory 4 >whole.txt 2>"$said" || complain 'eval with a judge in memory'
-R1_STRICT=1 R1_RING=2 judge --memory 0.845 >some.txt 2>"$said" || complain 'eval with a judge'
+R1_STRICT=1 R1_RING=2 judge --memory 0.849 >some.txt 2>"$said" || complain 'eval with a judge'
 for word in teacher.h5 judges.helpful.h5; do
     grep "$word" "$said" | grep -q 'is larger than its memory' || complain "eval: $word is in memory"
 done

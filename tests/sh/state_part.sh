@@ -7,15 +7,15 @@ export OMP_WAIT_POLICY=passive
 cd "$TEST_DIR"
 run() { "$R1" run "$@" --threads 1 --quiet; }
 hashes() { grep -o '"weights_sha256[^,}]*' "$1/summary.json"; }
-cat >base.yaml <<'END'
-model: {architecture: deepseek_v2, hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, kv_lora_rank: 16,
-        qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, intermediate_size: 48, n_routed_experts: 16,
-        num_experts_per_tok: 2, moe_intermediate_size: 2048, max_position_embeddings: 256}
+{
+    small_v2 3 16 2048
+    cat <<'END'
 tasks: [add]
 rewards: {accuracy: 1}
 stages:
   base: {kind: pretrain, steps: 4, batch: 4, lr: 1e-2, warmup: 0, eval_after: false}
 END
+} >base.yaml
 cat >part.yaml <<'END'
 model: {from: base.hf}
 train: ["layers.2.mlp.experts.*"]
@@ -31,14 +31,9 @@ run base.yaml --out base >"$out" 2>"$said"
 
 # The least memory that works; what is trained takes 50 MB in memory, of which the budget holds 2.
 export R1_RESIDENT=2000000
-least() { # of all stages: each refusal names the first that does not fit
-    least=0.001
-    while more=$("$R1" plan part.yaml "$@" --memory $least 2>&1 |
-        sed -n 's/.*--memory \([0-9.]*\) is the least.*/\1/p') && [ -n "$more" ]; do least=$more; done
-    echo "$least"
-}
-in_memory=$(least)
-gb=$(least --state state)
+find_least "$R1" plan part.yaml
+in_memory=$gb
+find_least "$R1" plan part.yaml --state state
 # In memory where that is possible, which spares the waiting for a disk.
 shm=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d -p "$TEST_DIR")
 trap 'rm -rf "$shm"' EXIT

@@ -34,6 +34,7 @@ static PlaceModel random_model(Rng *r)
     m.trunk_none = m.trunk_all * 1.4, m.experts_none = m.experts_all * 1.4;
     m.slab = 0.05 * rng_below(r, 20);
     m.busy = 4 + rng_below(r, 4);
+    if (rng_below(r, 2)) m.sampling = (PlaceSampling){8, rng_below(r, 9), 1 + rng_below(r, 7), 0.1 * rng_below(r, 9)};
     return m;
 }
 
@@ -49,6 +50,8 @@ static double by_hand(const PlaceModel *m, int kept, int pinned, int slots)
             double idle = t - slots * m->slab;
             seconds += fmax(reads + fmax(idle, 0), t + share * experts / m->fit.layers);
         }
+    for (int i = 0; i < (int)m->sampling.steps; i++) /* the ring is empty when a layer's experts are known */
+        seconds += m->sampling.compute + (m->fit.experts - pinned) * m->sampling.busy / m->E * m->slab;
     return seconds;
 }
 
@@ -115,7 +118,7 @@ static void a_pass_reads_what_was_planned(void **state)
         PlacingSizes parts = {reader_source(reader), reader_memory(reader), bytes};
         assert_true(placing_fill(&sizes, &m.machine, m.file, &parts, &st));
         m.machine.memory = (bytes + sizes.trunk + sizes.staging + sizes.slot * (6 + 10 * (size_t)k)) / 99 * 100;
-        assert_true(placement_make(p, &m.machine, m.file, &parts, &work, &rates, &st));
+        assert_true(placement_make(p, &m.machine, m.file, &parts, &work, &rates, NULL, &st));
         m.policy = policy_placed(machine_engine(&m.machine), &m.file->config);
         assert_true(placing_open(&m.placing, &sizes, &m.machine, m.file, m.policy, bytes, &st));
         assert_non_null(m.placing.pool);

@@ -91,6 +91,44 @@ static void second_process(void **state)
     run_folder_close(open_run("locked", &resumed));
 }
 
+static bool is_there(const char *name)
+{
+    return access(scratch_path(name), F_OK) == 0;
+}
+
+/* What a refused run made is gone again; what was there before, or has come about, stays. */
+static void abandoned(void **state)
+{
+    (void)state;
+    Status st = {0};
+    bool resumed;
+    run_folder_abandon(open_run("no/such/run", &resumed));
+    assert_false(is_there("no"));
+
+    mkdir(scratch_path("empty"), 0777);
+    run_folder_abandon(open_run("empty", &resumed));
+    assert_true(is_there("empty") && !is_there("empty/recipe.yaml") && !is_there("empty/lock"));
+
+    run_folder_close(open_run("old", &resumed));
+    run_folder_abandon(open_run("old", &resumed));
+    assert_true(is_there("old/recipe.yaml") && is_there("old/checkpoints") && is_there("old/rollouts"));
+
+    RunFolder *f = open_run("begun", &resumed);
+    assert_true(run_metrics_append(f, "zero", 1, numbers(1), &st));
+    run_folder_abandon(f);
+    assert_true(is_there("begun/recipe.yaml") && is_there("begun/checkpoints"));
+
+    f = open_run("saved", &resumed);
+    scratch_put("saved/rollouts/zero", "x", 1);
+    run_folder_abandon(f);
+    assert_true(is_there("saved/recipe.yaml") && is_there("saved/checkpoints") && is_there("saved/rollouts/zero"));
+
+    f = open_run("noted", &resumed);
+    scratch_put("noted/notes.txt", "x", 1);
+    run_folder_abandon(f);
+    assert_true(is_there("noted/recipe.yaml") && is_there("noted/checkpoints") && is_there("noted/notes.txt"));
+}
+
 static size_t line_count(const char *folder, const char *name)
 {
     Json *lines = run_read_lines(folder, name);
@@ -201,9 +239,9 @@ static void samples(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(another_recipe), cmocka_unit_test(no_run_folder),
-        cmocka_unit_test(second_process), cmocka_unit_test(cut),
-        cmocka_unit_test(summary),        cmocka_unit_test(samples),
+        cmocka_unit_test(another_recipe), cmocka_unit_test(no_run_folder), cmocka_unit_test(abandoned),
+        cmocka_unit_test(second_process), cmocka_unit_test(cut),           cmocka_unit_test(summary),
+        cmocka_unit_test(samples),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
