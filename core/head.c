@@ -22,9 +22,11 @@ typedef struct Chunk {
     uint64_t ticket;             /* of the download of one into the other */
 } Chunk;
 
-static void logits_of(Engine *e, const Weights *w, Mat logits, Mat x)
+/* maxima: where the largest of every MAXIMA_COLUMNS go; NULL: nobody asks. */
+static void logits_of(Engine *e, const Weights *w, Mat logits, float *maxima, Mat x)
 {
-    e->ops->linear_fwd(e->backend, logits, x, w->head, NULL, false);
+    if (maxima) e->ops->logits_fwd(e->backend, logits, maxima, x, w->head);
+    else e->ops->linear_fwd(e->backend, logits, x, w->head, NULL, false);
 }
 
 void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, size_t rows)
@@ -32,7 +34,7 @@ void head_logits(Engine *e, const Weights *w, float *logits, const float *xn, si
     EngineMark mark = engine_mark(e);
     Mat x = engine_as(e, e->dtype, mat_f32((float *)xn, rows, (size_t)e->config->C));
     keeper_need(w->keeper, w->head_part, 1);
-    logits_of(e, w, mat_f32(logits, rows, (size_t)e->config->V), x);
+    logits_of(e, w, mat_f32(logits, rows, (size_t)e->config->V), NULL, x);
     keeper_done(w->keeper, w->head_part, 1);
     engine_release(e, mark);
 }
@@ -135,11 +137,16 @@ static void fetch(const HeadCall *r, const Chunk *k)
         if (to.of[i]) memcpy(to.of[i], landed.of[i], k->n * sizeof(float));
 }
 
-/* x and logits of a chunk's rows under w. */
-static void chunk_logits(const HeadCall *r, const Chunk *k, const Weights *w, const float *xn, Mat x, Mat logits)
+/* x and logits of a chunk's rows under w; their maxima, in the arena, where the backend finds them on the way. */
+static const float *chunk_logits(const HeadCall *r, const Chunk *k, const Weights *w, const float *xn, Mat x,
+                                 Mat logits)
 {
-    r->e->ops->gather_rows(r->e->backend, x, mat_f32((float *)xn, r->N, x.cols), r->rows + k->from);
-    logits_of(r->e, w, logits, x);
+    Engine *e = r->e;
+    size_t groups = (logits.cols + MAXIMA_COLUMNS - 1) / MAXIMA_COLUMNS;
+    float *maxima = e->ops->logits_fwd ? arena_floats(&e->arena, logits.rows * groups) : NULL;
+    e->ops->gather_rows(e->backend, x, mat_f32((float *)xn, r->N, x.cols), r->rows + k->from);
+    logits_of(e, w, logits, maxima, x);
+    return maxima;
 }
 
 /* ref_lp[i] = log q[i, targets[i]]; logq [n, V]; targets on the host. */
@@ -163,7 +170,7 @@ static Mat chunk_rows(const HeadCall *r, const Chunk *k, float *logits)
 }
 
 /* KL(policy || reference), or with the two in each other's place KL(reference || policy); log-probs of the targets under both. */
-static void chunk_stats(const HeadCall *r, const Chunk *k, Mat logits, const Mat *reference)
+static void chunk_stats(const HeadCall *r, const Chunk *k, Mat logits, const Mat *reference, HeadMaxima known)
 {
     const HeadRun *t = r->head;
     const int32_t *targets = r->targets + k->from, *on_host = t->predict.targets + k->from;
@@ -172,11 +179,13 @@ static void chunk_stats(const HeadCall *r, const Chunk *k, Mat logits, const Mat
     if (reference && t->forward_kl) {
         Mat q = *reference;
         CHECK(!s.of[ENTROPY] && s.of[REF_LP]);
-        ops->head_stats(r->e->backend, q, s.of[REF_LP], NULL, s.of[KL], targets, t->inv_temperature, &logits);
+        ops->head_stats(r->e->backend, q, (HeadStats){s.of[REF_LP], NULL, s.of[KL]}, targets, t->inv_temperature,
+                        &logits, (HeadMaxima){known.ref, known.logits});
         pick_targets(r, s.of[LP], logits, on_host);
         return;
     }
-    ops->head_stats(r->e->backend, logits, s.of[LP], s.of[ENTROPY], s.of[KL], targets, t->inv_temperature, reference);
+    ops->head_stats(r->e->backend, logits, (HeadStats){s.of[LP], s.of[ENTROPY], s.of[KL]}, targets, t->inv_temperature,
+                    reference, known);
     if (s.of[REF_LP]) pick_targets(r, s.of[REF_LP], *reference, on_host);
 }
 
@@ -187,11 +196,12 @@ static void chunk_issue(const HeadCall *r, Chunk *k, size_t from, size_t n)
     Engine *e = r->e;
     k->from = from, k->n = n;
     Mat logits = chunk_rows(r, k, k->logits), ref = chunk_rows(r, k, k->ref_logits);
-    chunk_logits(r, k, r->w, r->xn, chunk_x(r, k), logits);
-    if (t->reference)
-        chunk_logits(r, k, t->reference, t->reference_xn, mat_of(k->ref_x, e->dtype, n, reference_width(r)), ref);
     EngineMark mark = engine_mark(e);
-    chunk_stats(r, k, logits, t->reference ? &ref : NULL);
+    HeadMaxima known = {.logits = chunk_logits(r, k, r->w, r->xn, chunk_x(r, k), logits)};
+    if (t->reference)
+        known.ref =
+            chunk_logits(r, k, t->reference, t->reference_xn, mat_of(k->ref_x, e->dtype, n, reference_width(r)), ref);
+    chunk_stats(r, k, logits, t->reference ? &ref : NULL, known);
     engine_release(e, mark);
     fetch_later(r, k);
     e->chunks_run++;

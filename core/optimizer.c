@@ -7,23 +7,34 @@
 #include "core/base/philox.h"
 #include "core/params_select.h"
 
+/* sums[i] = the squares of list[i]. */
+static void squares_of(Engine *e, double *sums, const FloatRun *list, int count)
+{
+    if (e->ops->sum_squares_list) {
+        e->ops->sum_squares_list(e->backend, sums, list, count);
+        return;
+    }
+    for (int i = 0; i < count; i++) e->ops->sum_squares(e->backend, sums + i, list[i].x, list[i].n);
+}
+
 static double norm_of(Engine *e, const float *g, Keeper *k)
 {
     const ParamTable *t = &e->table;
     EngineMark mark = engine_mark(e);
-    size_t bytes = (size_t)t->n * sizeof(double);
-    double *sums = arena_alloc(&e->arena, bytes), total = 0.0;
+    FloatRun *list = arena_alloc(&e->host, (size_t)t->n * sizeof *list);
+    double *sums = arena_alloc(&e->arena, (size_t)t->n * sizeof *sums), total = 0.0;
+    int count = 0, asked = 0;
     for (int part = 0; part < t->n_parts; part++) {
         keeper_need(k, part, 1);
         for (int i = t->parts[part].first; i < t->parts[part].first + t->parts[part].n; i++) {
             const Param *p = &t->params[i];
-            if (p->trained) e->ops->sum_squares(e->backend, sums + i, g + p->state, p->count);
+            if (p->trained) list[count++] = (FloatRun){g + p->state, p->count};
         }
+        if (k || part + 1 == t->n_parts) squares_of(e, sums + asked, list + asked, count - asked), asked = count;
         keeper_done(k, part, 1);
     }
-    const double *here = engine_download(e, sums, bytes);
-    for (int i = 0; i < t->n; i++)
-        if (t->params[i].trained) total += here[i];
+    const double *here = engine_download(e, sums, (size_t)count * sizeof *sums);
+    for (int i = 0; i < count; i++) total += here[i];
     engine_release(e, mark);
     return sqrt(total);
 }

@@ -205,6 +205,7 @@ static bool backend_init(Backend *b, const GpuOptions *o, Status *st)
         return fail(st, "GPU %d: no memory for its streams", o->device);
     fill_table(b->ops);
     if (o->counts) b->ops->device.note = NULL, b->ops->device.replay = NULL, b->ops->device.recorded = NULL;
+    if (b->use == CUBLAS_ALWAYS) b->ops->logits_fwd = NULL; /* cuBLAS leaves no maxima */
     if (b->use != CUBLAS_NEVER && !cublas_open(b, st)) return false;
     b->rows_independent = b->use != CUBLAS_ALWAYS && (!b->mma || o->counts || gpu_self_test(b));
     name_machine(b, &d);

@@ -92,8 +92,8 @@ long gpu_replays(const Backend *b);
 /* Device memory for what an op leaves to its next launch: 256-byte aligned, uninitialised, good until the next op asks. One call
  * an op. NULL, and a fault, where there is not that much. */
 void *gpu_scratch(Backend *b, size_t bytes);
-/* The same for a table of addresses, beside scratch. */
-void *gpu_table(Backend *b, size_t bytes);
+/* The same, beside scratch, with a copy of a list that is the host's (NULL: there was no memory for it). */
+const void *gpu_table(Backend *b, const void *from, size_t bytes);
 
 /* Dynamic shared memory that a launch gets without asking. */
 enum { SHARED_FREE = 48 << 10 };

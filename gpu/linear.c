@@ -18,18 +18,10 @@ static MatrixList list_of(Backend *b, const Mat *w, int E)
         even = even && (char *)w[e].p == list.base + e * list.step;
     }
     if (even) return list;
-    if (gpu_recording(
-            b)) { /* a recorded copy would read this table when it is replayed: what is recorded is thrown away */
-        gpu_recording_fails(b);
-        return list;
-    }
-    void **table = malloc((size_t)E * sizeof *table), **there = gpu_table(b, (size_t)E * sizeof *table);
+    void **table = malloc((size_t)E * sizeof *table);
     for (int e = 0; table && e < E; e++) table[e] = w[e].p;
-    if (table && there && b->stream) /* read at the call: the memory is pageable */
-        cudaMemcpyAsync(there, table, (size_t)E * sizeof *table, cudaMemcpyHostToDevice, b->stream);
-    else if (!table || !there) fail(&b->fault, "GPU backend: no memory for the addresses of %d experts", E);
+    list.table = gpu_table(b, table, (size_t)E * sizeof *table);
     free(table);
-    list.table = there;
     return list;
 }
 
@@ -131,6 +123,12 @@ void gpu_gate_up_fwd(Backend *b, Mat h, Mat gu, Mat x, const int32_t *rows, cons
     GemmCall g = forward_of(gu, x, w[0]);
     g.rows = rows;
     gemm_gate_up(b, offsets ? grouped(b, g, w, offsets, E) : g, h, tensor_cores);
+}
+
+void gpu_logits_fwd(Backend *b, Mat logits, float *maxima, Mat x, Mat w)
+{
+    check_f32(logits);
+    gemm_logits(b, forward_of(logits, x, w), maxima, b->mma && w.dtype == DTYPE_BF16);
 }
 
 void gpu_grouped_bwd_x(Backend *b, Mat dx, Mat dy, const Mat *w, const int32_t *offsets, int E)

@@ -125,9 +125,14 @@ void *gpu_scratch(Backend *b, size_t bytes)
     return grown(b, &b->scratch, &b->scratch_bytes, bytes);
 }
 
-void *gpu_table(Backend *b, size_t bytes)
+const void *gpu_table(Backend *b, const void *from, size_t bytes)
 {
-    return grown(b, &b->table, &b->table_bytes, bytes);
+    if (gpu_recording(b)) gpu_recording_fails(b); /* a recorded copy would read `from` when it is replayed */
+    void *table = from ? grown(b, &b->table, &b->table_bytes, bytes) : NULL;
+    if (!table && !gpu_recording(b)) fail(&b->fault, "GPU backend: no memory for a list of %zu bytes", bytes);
+    else if (b->stream && !gpu_recording(b)) /* read at the call: the memory is pageable */
+        cudaMemcpyAsync(table, from, bytes, cudaMemcpyHostToDevice, b->stream);
+    return table;
 }
 
 static CUmemAllocationProp memory_of(const Backend *b)

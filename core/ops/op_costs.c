@@ -54,6 +54,13 @@ double cost_heads(HeadNorm norm)
     return (double)norm.n * norm.heads * norm.D;
 }
 
+double cost_runs(const FloatRun *list, int count)
+{
+    double n = 0;
+    for (int i = 0; i < count; i++) n += (double)list[i].n;
+    return n;
+}
+
 static double query_floats(AttentionShape s, double n)
 {
     return n * s.H * (s.Dn + s.Dr + s.Dv);

@@ -18,6 +18,7 @@ OpCost cost_product(double rows, Mat w, double weights, double read, double writ
 /* Experts that have rows. */
 double cost_busy(const int32_t *offsets, int E);
 double cost_heads(HeadNorm norm);
+double cost_runs(const FloatRun *list, int count);
 /* Keys and values of n rows, and of n positions of an exact cache. */
 double cost_keys(AttentionShape s, double n, bool rope_shared);
 double cost_cached(AttentionShape s, CacheLayer cache, double n);

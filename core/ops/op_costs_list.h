@@ -93,9 +93,9 @@ OP(add, (Backend * b, Mat y, Mat x), (b, y, x), cost_moves(2 * cost_size(x), cos
 OP(copy, (Backend * b, Mat y, Mat x), (b, y, x), cost_moves(cost_size(x), cost_size(x)))
 OP(scale, (Backend * b, Mat y, float a), (b, y, a), cost_moves(cost_size(y), cost_size(y)))
 OP(head_stats,
-   (Backend * b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets, float inv_temperature,
-    const Mat *ref),
-   (b, logits, lp, entropy, kl, targets, inv_temperature, ref),
+   (Backend * b, Mat logits, HeadStats out, const int32_t *targets, float inv_temperature, const Mat *ref,
+    HeadMaxima known),
+   (b, logits, out, targets, inv_temperature, ref, known),
    cost_moves((ref ? 2 : 1) * cost_size(logits), (ref ? 2 : 1) * cost_size(logits)))
 OP(head_grad, (Backend * b, Mat logp, const int32_t *targets, float inv_temperature, HeadGrads by, const Mat *ref),
    (b, logp, targets, inv_temperature, by, ref), cost_moves((ref ? 2 : 1) * cost_size(logp), cost_size(logp)))
@@ -113,3 +113,7 @@ OP(gate_up_fwd, (Backend * b, Mat h, Mat gu, Mat x, const int32_t *rows, const M
    (b, h, gu, x, rows, w, offsets, E),
    cost_product((double)h.rows, w[0], offsets ? cost_busy(HERE(offsets, E + 1), E) : 1,
                 cost_floats(x.dtype, (double)h.rows *(double)x.cols), cost_size(gu) + cost_size(h)))
+OP(sum_squares_list, (Backend * b, double *sums, const FloatRun *list, int count), (b, sums, list, count),
+   cost_moves(cost_runs(list, count), 0))
+OP(logits_fwd, (Backend * b, Mat logits, float *maxima, Mat x, Mat w), (b, logits, maxima, x, w),
+   cost_product((double)x.rows, w, 1, cost_size(x), cost_size(logits) * (1 + 1.0 / MAXIMA_COLUMNS)))

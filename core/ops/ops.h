@@ -25,7 +25,7 @@
 #include "core/ops/ops_list.h"
 #include "core/base/status.h"
 
-enum { OPS_ABI = 15, TOKEN_BLOCK = 1024, KEY_TILE = 64 };
+enum { OPS_ABI = 16, TOKEN_BLOCK = 1024, KEY_TILE = 64, MAXIMA_COLUMNS = 32 };
 
 /* Raised when a kernel's bits change, on the CPU or a GPU: part of machine_kind, so that a run is not resumed on other bits
  * unnoticed. */
@@ -139,6 +139,17 @@ typedef struct HeadNorm {
     int n, heads, D;
 } HeadNorm;
 
+/* What head_stats makes of a row; entropy and kl may be NULL. */
+typedef struct HeadStats {
+    float *lp, *entropy, *kl;
+} HeadStats;
+
+/* The largest of each MAXIMA_COLUMNS columns of logits (before any temperature): [rows][cols / MAXIMA_COLUMNS, rounded up], by
+ * logits_fwd; NULL: not known. */
+typedef struct HeadMaxima {
+    const float *logits, *ref;
+} HeadMaxima;
+
 /* By row: the derivatives of a loss by lp, entropy and kl (the last two NULL: none), and what head_stats made of the row.
  * forward: kl is KL(q || p), which head_stats gives with the two logits in each other's place. */
 typedef struct HeadGrads {
@@ -151,6 +162,12 @@ typedef struct AdamWArgs {
     float grad_scale;               /* g *= grad_scale first (clipping) */
     float correction1, correction2; /* 1 - beta1^t, 1 - beta2^t */
 } AdamWArgs;
+
+/* An array of f32. */
+typedef struct FloatRun {
+    const float *x;
+    size_t n;
+} FloatRun;
 
 typedef struct SampleArgs {
     float temperature; /* 0: greedy (the lowest id among equals) */
@@ -282,10 +299,10 @@ typedef struct Ops {
     void (*scale)(Backend *b, Mat y, float a);
 
     /* Head. In place: logits[n] becomes log softmax(logits[n] * inv_temperature). lp[n] = its value at targets[n] (0 where
-     * targets[n] < 0), entropy[n] = -sum p log p, and when ref: kl[n] = sum p (log p - log q), ref likewise becomes log q.
-     * entropy, kl may be NULL. */
-    void (*head_stats)(Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets,
-                       float inv_temperature, const Mat *ref);
+     * targets[n] < 0), entropy[n] = -sum p log p, and when ref: kl[n] = sum p (log p - log q), ref likewise becomes log q. known
+     * changes no bit: a maximum is exact in any order, and multiplying by inv_temperature > 0 keeps it one. */
+    void (*head_stats)(Backend *b, Mat logits, HeadStats out, const int32_t *targets, float inv_temperature,
+                       const Mat *ref, HeadMaxima known);
     /* In place: logp becomes the gradient of the raw logits:
      * inv_temperature * (dlp (1[j = target] - p_j) - dentropy p_j (log p_j + H) + dkl p_j (log p_j - log q_j - KL)); with forward
      * the last term is dkl (p_j - q_j). */
@@ -312,6 +329,10 @@ typedef struct Ops {
      * h = silu(gate) up of gu = gate | up as it is stored. The gathered rows are written nowhere. */
     void (*gate_up_fwd)(Backend *b, Mat h, Mat gu, Mat x, const int32_t *rows, const Mat *w, const int32_t *offsets,
                         int E);
+    /* sum_squares of `count` arrays, sums [count] on the device; the list itself is the host's. */
+    void (*sum_squares_list)(Backend *b, double *sums, const FloatRun *list, int count);
+    /* linear_fwd: logits = x w^T, and maxima for head_stats. */
+    void (*logits_fwd)(Backend *b, Mat logits, float *maxima, Mat x, Mat w);
 } Ops;
 
 /* core/ops/ops_list.h has every slot. */

@@ -99,6 +99,10 @@ Backend *ops_dry_open(const Ops **ops, const Device *like)
     Backend *b = malloc(sizeof *b);
     CHECK(b != NULL);
     b->ops = dry_ops;
+    /* It stands for the CPU, which has none: what they take is not its memory. */
+#define NO_OP(op) b->ops.op = NULL;
+    OPS_FUSED(NO_OP)
+#undef NO_OP
     b->ops.device = device_of_host(like->slice_rows);
     b->ops.device.in_flight = like->in_flight;
     *ops = &b->ops;

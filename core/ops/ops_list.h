@@ -22,7 +22,7 @@
     OP(copy) OP(scale) OP(head_stats) OP(head_grad) OP(sample) OP(adamw) OP(moments_widen) OP(moments_narrow)              \
     OP(sum_squares) OP(fill)
 
-#define OPS_FUSED(OP) OP(gate_up_fwd)
+#define OPS_FUSED(OP) OP(gate_up_fwd) OP(logits_fwd) OP(sum_squares_list)
 /* clang-format on */
 
 #define OPS_COMPUTE(OP) OPS_LINEAR(OP) OPS_KERNEL(OP)

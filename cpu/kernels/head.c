@@ -44,9 +44,10 @@ static float row_kl(const float *logp, const float *logq, size_t V)
     return row_sum_total(sum);
 }
 
-void cpu_head_stats(Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets,
-                    float inv_temperature, const Mat *ref)
+void cpu_head_stats(Backend *b, Mat logits, HeadStats out, const int32_t *targets, float inv_temperature,
+                    const Mat *ref, HeadMaxima known)
 {
+    (void)known;
     check_f32(logits);
     size_t V = logits.cols;
     if (ref) {
@@ -59,15 +60,15 @@ void cpu_head_stats(Backend *b, Mat logits, float *lp, float *entropy, float *kl
         float *row = mat_row(logits, n);
         log_softmax_row(row, V, inv_temperature);
         CHECK(targets[n] < (int32_t)V);
-        lp[n] = targets[n] < 0 ? 0.0f : row[targets[n]];
-        if (entropy) {
-            entropy[n] = row_entropy(row, V);
+        out.lp[n] = targets[n] < 0 ? 0.0f : row[targets[n]];
+        if (out.entropy) {
+            out.entropy[n] = row_entropy(row, V);
         }
         if (ref) {
             log_softmax_row(mat_row(*ref, n), V, inv_temperature);
         }
-        if (ref && kl) {
-            kl[n] = row_kl(row, mat_row(*ref, n), V);
+        if (ref && out.kl) {
+            out.kl[n] = row_kl(row, mat_row(*ref, n), V);
         }
     }
 }

@@ -1,4 +1,6 @@
 /* The optimizer's pass over weights; sums of squares; fill. */
+#include <stdlib.h>
+
 #include "gpu/kernels/rows.cuh"
 
 enum { EACH_THREADS = 256, SQUARES_BLOCK = 4096 };
@@ -37,12 +39,36 @@ __global__ void __launch_bounds__(EACH_THREADS)
     low[i] = (uint16_t)bits;
 }
 
+/* An array of a list, with the number of its first block of SQUARES_BLOCK. */
+typedef struct SquaresRun {
+    const float *x;
+    size_t n, first;
+} SquaresRun;
+
+/* The array that a block is of. */
+DEVICE int run_of(const SquaresRun *list, int count, size_t block)
+{
+    int low = 0, high = count - 1;
+    while (low < high) {
+        int mid = (low + high + 1) / 2;
+        if (list[mid].first <= block) low = mid;
+        else high = mid - 1;
+    }
+    return low;
+}
+
 /* part[block] = the sum of squares of 4,096 elements in f64: 16 running sums, added in order. A half-warp a block. The
- * square of a float is exact in double. Bound: f64 additions where the card has few, else bytes. */
-__global__ void __launch_bounds__(ROW_THREADS) square_parts(double *part, const float *x, size_t n)
+ * square of a float is exact in double. list NULL: all blocks are of `one`. Bound: f64 additions where the card has few, else
+ * bytes. */
+__global__ void __launch_bounds__(ROW_THREADS)
+    square_parts(double *part, SquaresRun one, const SquaresRun *list, int count, size_t blocks)
 {
     SMEM(double, sums, [ROW_THREADS]);
-    size_t block = half_row(), from = block * SQUARES_BLOCK, to = from + SQUARES_BLOCK < n ? from + SQUARES_BLOCK : n;
+    size_t block = half_row();
+    if (list && block < blocks) one = list[run_of(list, count, block)];
+    const float *x = one.x;
+    size_t n = block < blocks ? one.n : 0, from = block < blocks ? (block - one.first) * SQUARES_BLOCK : 0,
+           to = from + SQUARES_BLOCK < n ? from + SQUARES_BLOCK : n;
     double sum = 0.0;
     for (size_t j = from + threadIdx.x % HALF_WARP; j < to; j += HALF_WARP) sum += (double)x[j] * (double)x[j];
     sums[threadIdx.x] = sum;
@@ -53,12 +79,15 @@ __global__ void __launch_bounds__(ROW_THREADS) square_parts(double *part, const 
     part[block] = total;
 }
 
-/* *sum = part[0] + part[1] + ... One thread: the order is the CPU's. */
-__global__ void add_squares(double *sum, const double *part, size_t blocks)
+/* sum[i] = the parts of array i, in order: a thread an array, the order is the CPU's. list NULL: there is one. */
+__global__ void add_squares(double *sum, const double *part, const SquaresRun *list, int count, size_t blocks)
 {
+    int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    if (i >= count) return;
+    size_t from = list ? list[i].first : 0, to = list && i + 1 < count ? list[i + 1].first : blocks;
     double total = 0.0;
-    for (size_t i = 0; i < blocks; i++) total += part[i];
-    *sum = total;
+    for (size_t k = from; k < to; k++) total += part[k];
+    sum[i] = total;
 }
 
 __global__ void __launch_bounds__(EACH_THREADS) fill(float *x, size_t n, float value)
@@ -79,9 +108,31 @@ void gpu_sum_squares(Backend *b, double *sum, const float *x, size_t n)
 {
     size_t blocks = ceil_div(n, SQUARES_BLOCK);
     double *part = (double *)gpu_scratch(b, (blocks + 1) * sizeof(double));
+    SquaresRun one = {x, n, 0};
+    const SquaresRun *none = NULL;
     if (!part) return;
-    if (n) LAUNCH(square_parts, ceil_div(blocks, HALF_ROWS), ROW_THREADS, 0, b->stream, part, x, n);
-    LAUNCH(add_squares, 1, 1, 0, b->stream, sum, part, blocks);
+    if (n) LAUNCH(square_parts, ceil_div(blocks, HALF_ROWS), ROW_THREADS, 0, b->stream, part, one, none, 1, blocks);
+    LAUNCH(add_squares, 1, 1, 0, b->stream, sum, part, none, 1, blocks);
+}
+
+void gpu_sum_squares_list(Backend *b, double *sums, const FloatRun *list, int count)
+{
+    if (count <= 0) return;
+    size_t blocks = 0, bytes = (size_t)count * sizeof(SquaresRun);
+    SquaresRun *here = (SquaresRun *)malloc(bytes), none = {};
+    for (int i = 0; here && i < count; i++) {
+        SquaresRun run = {list[i].x, list[i].n, blocks};
+        here[i] = run;
+        blocks += ceil_div(list[i].n, SQUARES_BLOCK);
+    }
+    const SquaresRun *there = (const SquaresRun *)gpu_table(b, here, bytes);
+    free(here);
+    double *part = there ? (double *)gpu_scratch(b, (blocks + 1) * sizeof(double)) : NULL;
+    if (!part) return;
+    if (blocks)
+        LAUNCH(square_parts, ceil_div(blocks, HALF_ROWS), ROW_THREADS, 0, b->stream, part, none, there, count, blocks);
+    LAUNCH(add_squares, ceil_div((size_t)count, ROW_THREADS), ROW_THREADS, 0, b->stream, sums, part, there, count,
+           blocks);
 }
 
 void gpu_fill(Backend *b, float *x, size_t n, float value)

@@ -1,10 +1,23 @@
 /* Log-probabilities of the output head, their entropy and KL, and the gradient of the logits. */
 #include "gpu/kernels/softmax.cuh"
 
-/* x_j <- (x_j scale - max) - log sum; each lane writes the columns it owns. */
-DEVICE void log_softmax_row(float *x, size_t V, float scale)
+/* Maxima of a row of V. */
+DEVICE size_t groups_of(size_t V)
 {
-    float max = half_max(lane_scaled_max(x, V, scale, threadIdx.x % HALF_WARP, HALF_WARP));
+    return (V + MAXIMA_COLUMNS - 1) / MAXIMA_COLUMNS;
+}
+
+DEVICE const float *maxima_of(const float *maxima, size_t n, size_t V)
+{
+    return maxima ? maxima + n * groups_of(V) : NULL;
+}
+
+/* x_j <- (x_j scale - max) - log sum; each lane writes the columns it owns. maxima: of x by groups of columns, or NULL. */
+DEVICE void log_softmax_row(float *x, size_t V, float scale, const float *maxima)
+{
+    const float *from = maxima ? maxima : x;
+    size_t count = maxima ? groups_of(V) : V;
+    float max = half_max(lane_scaled_max(from, count, scale, threadIdx.x % HALF_WARP, HALF_WARP));
     float log_sum = log_r1(half_exp_sum(x, V, scale, max));
     EACH_FOUR(j, threadIdx.x % HALF_WARP, HALF_WARP, V)
     {
@@ -37,31 +50,27 @@ DEVICE float half_mean(const float *logp, const float *logq, size_t V)
     return half_sum(s);
 }
 
-typedef struct HeadStats {
-    float *lp, *entropy, *kl;
-    const int32_t *targets;
-} HeadStats;
-
 /* In place: logits become log softmax(logits scale), ref (where ref.p) likewise. A half-warp a row, V in strips of 64; every
- * lane reads again only what it wrote. Bound: bytes (three reads and a write of the logits). */
-__global__ void __launch_bounds__(ROW_THREADS) head_stats(Mat logits, HeadStats out, float scale, Mat ref)
+ * lane reads again only what it wrote. Bound: bytes (three reads and a write of the logits, two reads with their maxima). */
+__global__ void __launch_bounds__(ROW_THREADS)
+    head_stats(Mat logits, HeadStats out, const int32_t *targets, float scale, Mat ref, HeadMaxima known)
 {
     size_t n = half_row();
     bool on = n < logits.rows, owner = on && threadIdx.x % HALF_WARP == 0;
     size_t V = on ? logits.cols : 0;
     float *row = row_ptr(logits, on ? n : 0), *logq = ref.p ? row_ptr(ref, on ? n : 0) : NULL;
-    log_softmax_row(row, V, scale);
+    log_softmax_row(row, V, scale, maxima_of(known.logits, n, V));
     if (out.entropy) {
         float mean = half_mean(row, NULL, V);
         if (owner) out.entropy[n] = -mean;
     }
-    if (logq) log_softmax_row(logq, V, scale);
+    if (logq) log_softmax_row(logq, V, scale, maxima_of(known.ref, n, V));
     if (logq && out.kl) {
         float kl = half_mean(row, logq, V);
         if (owner) out.kl[n] = kl;
     }
     __syncwarp(); /* the target's column may be another lane's */
-    if (owner) out.lp[n] = out.targets[n] < 0 ? 0.0f : row[out.targets[n]];
+    if (owner) out.lp[n] = targets[n] < 0 ? 0.0f : row[targets[n]];
 }
 
 /* A row's coefficients and values. */
@@ -97,10 +106,11 @@ __global__ void __launch_bounds__(ROW_THREADS)
     if (on && !zero && target >= 0 && threadIdx.x % HALF_WARP == 0) row[target] = fmaf(scale, g.lp, row[target]);
 }
 
-void gpu_head_stats(Backend *b, Mat logits, float *lp, float *entropy, float *kl, const int32_t *targets,
-                    float inv_temperature, const Mat *ref)
+void gpu_head_stats(Backend *b, Mat logits, HeadStats out, const int32_t *targets, float inv_temperature,
+                    const Mat *ref, HeadMaxima known)
 {
     check_f32(logits);
+    CHECK(inv_temperature > 0.0f || (!known.logits && !known.ref));
     Mat q = {};
     if (ref) {
         check_f32(*ref);
@@ -108,10 +118,9 @@ void gpu_head_stats(Backend *b, Mat logits, float *lp, float *entropy, float *kl
         CHECK_EQ(ref->cols, logits.cols);
         q = *ref;
     }
-    HeadStats out = {lp, entropy, ref ? kl : NULL, targets};
     if (logits.rows)
-        LAUNCH(head_stats, ceil_div(logits.rows, HALF_ROWS), ROW_THREADS, 0, b->stream, logits, out, inv_temperature,
-               q);
+        LAUNCH(head_stats, ceil_div(logits.rows, HALF_ROWS), ROW_THREADS, 0, b->stream, logits, out, targets,
+               inv_temperature, q, known);
 }
 
 void gpu_head_grad(Backend *b, Mat logp, const int32_t *targets, float inv_temperature, HeadGrads by, const Mat *ref)

@@ -15,7 +15,7 @@ FLAGS = "-std=c++17 -O2 -fPIC -fvisibility=hidden -ffp-contract=off -Wno-unknown
 TESTS = {
     "adamw": "ops_optimizer", "attention": "attention", "attention_bwd": "attention", "attention_cache": "attention_cache",
     "attention_latent": "attention_cache", "embed": "ops_rows", "head": "ops_head", "router": "ops_router", "sample": "ops_head",
-    "sort": "ops_balance", "gemm_f32": "ops_linear", "fma_product": "ops_linear", "mma_product": "ops_linear_bf16", "gate_up": "ops_fused", "attention_tile": "attention", "attention_pages": "attention_cache", "gemm_mma": "ops_linear_bf16",
+    "sort": "ops_balance", "gemm_f32": "ops_linear", "fma_product": "ops_linear", "mma_product": "ops_linear_bf16", "gate_up": "ops_fused", "logits": "ops_fused", "attention_tile": "attention", "attention_pages": "attention_cache", "gemm_mma": "ops_linear_bf16",
     "attention_mma": "attention_bf16", "flash": "attention_bf16", "attention_mma_bwd": "attention_bf16", "attention_mma_latent": "attention_bf16",
 }
 

@@ -11,11 +11,11 @@ done
 # shellcheck disable=SC2086
 sh gpu/ptxas_gate.sh $logs
 
-products="gemm/gemm_mma gemm/gate_up attention_mma attention_mma_bwd attention_mma_latent"
+products="gemm/gemm_mma gemm/gate_up gemm/logits attention_mma attention_mma_bwd attention_mma_latent"
 for kernel in $products; do
     python3 gpu/sass_count.py "$BUILD/gpu/gate/gpu/kernels/$kernel.o" >"$TEST_DIR/sass"
     # every product kernel, for both cards, has all three kinds of instruction; rows are ARCH KERNEL HMMA LDSM LDGSTS
-    awk -v kernel="$kernel" '/gemm_mma|gate_up_mma|flash/ { n[$1]++; if (!($3 && $4 && $5)) { print kernel ": " $0; bad = 1 } }
+    awk -v kernel="$kernel" '/gemm_mma|gate_up_mma|logits_mma|flash/ { n[$1]++; if (!($3 && $4 && $5)) { print kernel ": " $0; bad = 1 } }
         END { if (!n["sm_80"] || !n["sm_90"]) { print kernel ": no machine code"; bad = 1 } exit bad }' "$TEST_DIR/sass" ||
         { echo "^ no tensor-core product, ldmatrix or asynchronous copy"; exit 1; }
 done

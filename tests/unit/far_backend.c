@@ -265,6 +265,16 @@ static void check_grads(const Far *f, HeadGrads g)
     check_pointer(f, g.dkl), check_pointer(f, g.kl);
 }
 
+static void check_stats(const Far *f, HeadStats s)
+{
+    check_pointer(f, s.lp), check_pointer(f, s.entropy), check_pointer(f, s.kl);
+}
+
+static void check_maxima(const Far *f, HeadMaxima m)
+{
+    check_pointer(f, m.logits), check_pointer(f, m.ref);
+}
+
 static void check_sums(const Far *f, BalanceSums s)
 {
     check_pointer(f, s.score), check_pointer(f, s.count), check_pointer(f, s.reached);
@@ -283,7 +293,8 @@ static void no_pointer(const Far *f, ...)
 /* clang-format off */
 #define CHECK_ARGUMENT(x)                                                                                              \
     _Generic((x), Mat: check_mat, HeadView: check_view, AttentionInputs: check_inputs, CacheLayer: check_cache,        \
-             RopeArgs: check_rope, HeadNorm: check_norm, HeadGrads: check_grads, BalanceSums: check_sums,              \
+             RopeArgs: check_rope, HeadNorm: check_norm, HeadGrads: check_grads, HeadStats: check_stats,               \
+             HeadMaxima: check_maxima, BalanceSums: check_sums,                                                        \
              BalanceSlopes: check_slopes, const Mat *: check_mats, float *: check_pointer,                             \
              const float *: check_pointer, int32_t *: check_pointer, const int32_t *: check_pointer,                   \
              double *: check_pointer, const CacheRow *: check_pointer, default: no_pointer)(f_, x);

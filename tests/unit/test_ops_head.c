@@ -61,7 +61,8 @@ static void run_stats(const Ops *ops, Backend *b, const LabTrial *t, float *out)
     const Head *h = t->in;
     Mat ref = lab_mat(t, out, 2);
     float *rows = lab_at(t, out, 1); /* lp, entropy, kl */
-    ops->head_stats(b, lab_mat(t, out, 0), rows, rows + h->n, rows + 2 * h->n, h->targets, h->inv_temperature, &ref);
+    HeadStats stats = {rows, rows + h->n, rows + 2 * h->n};
+    ops->head_stats(b, lab_mat(t, out, 0), stats, h->targets, h->inv_temperature, &ref, (HeadMaxima){0});
 }
 
 static void run_grad(const Ops *ops, Backend *b, const LabTrial *t, float *out)
@@ -160,14 +161,14 @@ static void corners(void **state)
           d[2] = {0.5f, 0};
     int32_t targets[2] = {0, -1};
     Mat m = mat_f32(logits, 2, 3);
-    ops->head_stats(b, m, lp, entropy, NULL, targets, 1.0f, NULL);
+    ops->head_stats(b, m, (HeadStats){lp, entropy, NULL}, targets, 1.0f, NULL, (HeadMaxima){0});
     assert_true(isfinite(entropy[0]) && logits[1] == -INFINITY);
     ops->head_grad(b, m, targets, 1.0f, (HeadGrads){.dlp = dlp, .dentropy = d, .entropy = entropy}, NULL);
     assert_true(isfinite(logits[0]) && logits[1] == 0.0f && isfinite(logits[2]));
     assert_true(logits[3] == 0.0f && logits[4] == 0.0f && logits[5] == 0.0f);
     float one = 3.0f;
     int32_t target = 0;
-    ops->head_stats(b, mat_f32(&one, 1, 1), lp, entropy, NULL, &target, 1.0f, NULL);
+    ops->head_stats(b, mat_f32(&one, 1, 1), (HeadStats){lp, entropy, NULL}, &target, 1.0f, NULL, (HeadMaxima){0});
     assert_true(lp[0] == 0.0f && entropy[0] == 0.0f);
 }
 
@@ -188,7 +189,8 @@ static void sampler_agrees(void **state)
         SampleArgs args = {.temperature = temperatures[t], .top_p = 1.0f, .vocab_used = V - 20};
         ops->sample(b, id, lp, mat_f32(x, N, V), args, u);
         memcpy(copy, x, sizeof copy);
-        ops->head_stats(b, mat_f32(copy, N, V), want, NULL, NULL, id, t == 3 ? 1.0f : 1.0f / temperatures[t], NULL);
+        ops->head_stats(b, mat_f32(copy, N, V), (HeadStats){want, NULL, NULL}, id,
+                        t == 3 ? 1.0f : 1.0f / temperatures[t], NULL, (HeadMaxima){0});
         assert_memory_equal(lp, want, sizeof lp);
         for (size_t i = 0; i < N; i++) {
             ops->sample(b, &one, &one_lp, mat_f32(x + i * V, 1, V), args, u + i);

@@ -68,6 +68,17 @@ template <class T, class Load> DEVICE void chain(float (&acc)[T::TM][T::TN], int
     }
 }
 
+/* Steps [k, k + steps) of both operands. */
+template <int FORM, class T, bool HALF>
+DEVICE void load_operands(float *as, float *bs, const GemmCall &g, const Work &w, int n0, int k, int steps)
+{
+    const void *a = element<HALF>(w.a, g.a_type, (size_t)k * (FORM == GEMM_TN ? g.lda : 1));
+    const void *b =
+        element<HALF>(w.b, g.b_type, FORM == GEMM_NT ? (size_t)n0 * g.ldb + (size_t)k : (size_t)k * g.ldb + (size_t)n0);
+    load_tile<T::BK, T::BM, T::PAD, T::THREADS, FORM != GEMM_TN, HALF>(as, a, g.a_type, g.lda, steps, w.M);
+    load_tile<T::BK, T::BN, T::PAD, T::THREADS, FORM == GEMM_NT, HALF>(bs, b, g.b_type, g.ldb, steps, g.N - n0);
+}
+
 /* Which of the two a call takes: both give the same bits. */
 static inline bool large_tile(const GemmCall &g)
 {

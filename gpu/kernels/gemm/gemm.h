@@ -49,6 +49,9 @@ void gemm_mma(Backend *b, GemmForm form, GemmCall call);
 /* Ops.gate_up_fwd, NT: c is gate | up, h the SwiGLU of it, in the bits of a product and swiglu_fwd by gemm_mma or gemm_f32. */
 void gemm_gate_up(Backend *b, GemmCall call, Mat h, bool tensor_cores);
 
+/* Ops.logits_fwd, NT, c f32: c in the bits of gemm_mma or gemm_f32, and maxima [M][N / MAXIMA_COLUMNS, rounded up]. */
+void gemm_logits(Backend *b, GemmCall call, float *maxima, bool tensor_cores);
+
 /* Copies a call's operands to scratch where they are f32 or do not lie at multiples of 16 bytes, and changes the call; false: no
  * memory. */
 bool gemm_operands(Backend *b, GemmForm form, GemmCall *call);

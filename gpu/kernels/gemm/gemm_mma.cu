@@ -6,19 +6,6 @@
  * bytes, are first copied to rows that do. */
 #include "gpu/kernels/gemm/mma_product.cuh"
 
-/* Begins the copies of the operands of steps [k, k + BK). */
-template <int FORM, class T> DEVICE void load_stage(uint16_t *stage, const GemmCall &g, const Work &w, int n0, int k)
-{
-    const uint16_t *a = (const uint16_t *)w.a, *b = (const uint16_t *)w.b;
-    int left = w.K - k, columns = g.N - n0;
-    size_t lda = g.lda, ldb = g.ldb, at = (size_t)k, n = (size_t)n0;
-    uint16_t *bs = stage + T::BK * T::BM;
-    if (FORM == GEMM_TN) copy_tile<T::BK, T::BM / CHUNK, T::THREADS>(stage, a + at * lda, lda, left, w.M);
-    else copy_tile<T::BM, T::BK / CHUNK, T::THREADS>(stage, a + at, lda, w.M, left);
-    if (FORM == GEMM_NT) copy_tile<T::BN, T::BK / CHUNK, T::THREADS>(bs, b + n * ldb + at, ldb, columns, left);
-    else copy_tile<T::BK, T::BN / CHUNK, T::THREADS>(bs, b + at * ldb + n, ldb, left, columns);
-}
-
 /* Columns n, n + 1 of a row of N: sums (+ bias), added to what was there where `add`. */
 DEVICE void store_pair(Row c, int n, const GemmCall &g, float x, float y, bool add)
 {

@@ -68,6 +68,19 @@ DEVICE void mma_chain(float (&acc)[T::MI][T::NI][4], uint16_t *ring, int K, cons
     }
 }
 
+/* Begins the copies of the operands of steps [k, k + BK). */
+template <int FORM, class T> DEVICE void load_stage(uint16_t *stage, const GemmCall &g, const Work &w, int n0, int k)
+{
+    const uint16_t *a = (const uint16_t *)w.a, *b = (const uint16_t *)w.b;
+    int left = w.K - k, columns = g.N - n0;
+    size_t lda = g.lda, ldb = g.ldb, at = (size_t)k, n = (size_t)n0;
+    uint16_t *bs = stage + T::BK * T::BM;
+    if (FORM == GEMM_TN) copy_tile<T::BK, T::BM / CHUNK, T::THREADS>(stage, a + at * lda, lda, left, w.M);
+    else copy_tile<T::BM, T::BK / CHUNK, T::THREADS>(stage, a + at, lda, w.M, left);
+    if (FORM == GEMM_NT) copy_tile<T::BN, T::BK / CHUNK, T::THREADS>(bs, b + n * ldb + at, ldb, columns, left);
+    else copy_tile<T::BK, T::BN / CHUNK, T::THREADS>(bs, b + at * ldb + n, ldb, left, columns);
+}
+
 /* A call's tile: any gives the same bits. */
 static inline MmaTile mma_tile_for(const Backend *b, GemmForm form, const GemmCall &g)
 {

@@ -84,13 +84,6 @@ DEVICE void flash_scores(float (&s)[SCORE_TILES][4], const uint32_t (&q)[DQ / 16
         }
 }
 
-/* The four lanes of a row. */
-DEVICE float quad_max(float v)
-{
-    v = larger(__shfl_xor_sync(0xffffffffu, v, 1), v);
-    return larger(__shfl_xor_sync(0xffffffffu, v, 2), v);
-}
-
 DEVICE float quad_sum(float v)
 {
     v = v + __shfl_xor_sync(0xffffffffu, v, 1);

@@ -62,6 +62,13 @@ DEVICE void mma_16x16(float (&left)[4], float (&right)[4], const uint32_t (&a)[4
     mma16816(right, a, b[2], b[3]);
 }
 
+/* The four lanes of a row. */
+DEVICE float quad_max(float v)
+{
+    v = larger(__shfl_xor_sync(0xffffffffu, v, 1), v);
+    return larger(__shfl_xor_sync(0xffffffffu, v, 2), v);
+}
+
 /* Columns n, n + 1 (n even) of a row of N. */
 DEVICE void put_pair(Row row, int n, int N, float x, float y)
 {
