@@ -14,7 +14,8 @@ def lines(name):
 
 parts = [dict(zip(("part", "result", "seconds", "note"), line.split("\t"))) for line in lines("parts.tsv")]
 peers = {p["name"]: p for p in map(json.loads, lines("peers.jsonl"))}
-bench = json.load(open(os.path.join(folder, "bench.json"))) if os.path.exists(os.path.join(folder, "bench.json")) else None
+runs = [json.loads(line) for line in lines("bench.jsonl")]
+bench = dict(runs[0], rows=[row for run in runs for row in run["rows"]]) if runs else None
 facts = [line for line in lines("facts.txt") if line]
 day = dict(date=datetime.date.today().isoformat(), device=device, facts=facts, parts=parts, bench=bench, peers=list(peers.values()))
 with open(os.path.join(folder, "gpu-day.json"), "w") as f:

@@ -284,8 +284,83 @@ static void replayed(void **state)
     assert_int_equal(plugin->reports(), 0);
 }
 
+/* A product of four rows with three experts whose matrices lie at these places of the device. */
+typedef struct Product {
+    const Ops *ops;
+    Backend *b;
+    float *w, *x, *y;
+    int32_t *offsets;
+} Product;
+
+enum { EXPERTS = 3, GROUP_ROWS = 4, GROUP_IN = 8, GROUP_OUT = 5, MATRIX = GROUP_OUT * GROUP_IN };
+
+static void multiply(const Product *p, const int at[EXPERTS])
+{
+    Mat w[EXPERTS];
+    for (int e = 0; e < EXPERTS; e++) w[e] = mat_f32(p->w + at[e] * MATRIX, GROUP_OUT, GROUP_IN);
+    p->ops->grouped_fwd(p->b, mat_f32(p->y, GROUP_ROWS, GROUP_OUT), mat_f32(p->x, GROUP_ROWS, GROUP_IN), w, p->offsets,
+                        EXPERTS);
+}
+
+/* As a decode step is made (core/rollout/rollout.c): recorded calls that failed are made once more. Returns how often
+ * they were made. */
+static int step(const Product *p, uint64_t key, const int at[EXPERTS], float *y)
+{
+    const Device *d = &p->ops->device;
+    int made = 0;
+    p->ops->fill(p->b, p->y, GROUP_ROWS * GROUP_OUT, -1.0f);
+    if (!d->replay(p->b, key)) do
+            multiply(p, at), made++;
+        while (!d->recorded(p->b));
+    d->download(p->b, y, p->y, GROUP_ROWS * GROUP_OUT * sizeof *y);
+    return made;
+}
+
+/* Addresses of experts that lie at uneven distances go to the device in a table, which a recording cannot hold: such a
+ * step is made again, and never replayed. With even distances it is. */
+static void uneven_experts(void **state)
+{
+    (void)state;
+    static const int even[EXPERTS] = {0, 1, 2}, uneven[EXPERTS] = {0, 1, 3};
+    static const int32_t offsets[EXPERTS + 1] = {0, 1, 1, GROUP_ROWS};
+    Status st = {0};
+    const GpuPlugin *plugin = plugin_load(DEVICE_EMULATED, &st);
+    if (!plugin) skip();
+    float values[4 * MATRIX], y[GROUP_ROWS * GROUP_OUT], want[2][GROUP_ROWS * GROUP_OUT] = {{0}};
+    for (int i = 0; i < 4 * MATRIX; i++) values[i] = (float)(i % 7) - 3 + (float)(i / MATRIX);
+    for (int k = 0; k < 2; k++)
+        for (int n = 0; n < GROUP_ROWS; n++)
+            for (int o = 0; o < GROUP_OUT; o++)
+                for (int i = 0; i < GROUP_IN; i++)
+                    want[k][n * GROUP_OUT + o] +=
+                        values[n * GROUP_IN + i] * values[(k ? uneven : even)[n ? 2 : 0] * MATRIX + o * GROUP_IN + i];
+    static const char *const streams[] = {"eager", "lazy", "random:5"};
+    for (int s = 0; s < 3; s++) {
+        Place at = {.plugin = plugin, .matmul = "native", .streams = streams[s]};
+        Product p;
+        p.b = place_open(&at, DTYPE_F32, &p.ops);
+        const Device *d = &p.ops->device;
+        p.w = d->alloc(p.b, sizeof values), p.x = d->alloc(p.b, sizeof values), p.y = d->alloc(p.b, sizeof y);
+        p.offsets = d->alloc(p.b, sizeof offsets);
+        d->upload(p.b, p.w, values, sizeof values), d->upload(p.b, p.x, values, sizeof values);
+        d->upload(p.b, p.offsets, offsets, sizeof offsets);
+        static const int made[2][4] = {{1, 1, 0, 0}, {1, 2, 1, 1}}; /* met, recorded (and made again), replayed */
+        for (int k = 0; k < 2; k++)
+            for (int i = 0; i < 4; i++) {
+                assert_int_equal(step(&p, 17 + (uint64_t)k, k ? uneven : even, y), made[k][i]);
+                assert_memory_equal(y, want[k], sizeof y);
+            }
+        assert_int_equal(plugin->replays(p.b), 2);
+        if (!p.ops->fault(p.b, &st)) fail_msg("%s", st.text);
+        d->free(p.b, p.w), d->free(p.b, p.x), d->free(p.b, p.y), d->free(p.b, p.offsets);
+        p.ops->close(p.b);
+    }
+    assert_int_equal(plugin->reports(), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(replayed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(replayed),
+                                       cmocka_unit_test(uneven_experts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
