@@ -148,8 +148,30 @@ static WeightBlock weights_of(const Policy *p, float *host, bool states)
     return b;
 }
 
+typedef bool ReadParam(void *from, const Param *q, float *out, Status *st);
+
+/* Reads what the policy has itself, parameter by parameter. */
+static bool fill(const Policy *p, const WeightBlock *b, bool apart, ReadParam *read, void *from, Status *st)
+{
+    const ParamTable *t = &p->engine.table;
+    size_t largest = 0;
+    for (int i = 0; i < t->n; i++)
+        if (t->params[i].count > largest && (t->params[i].apart || !apart)) largest = t->params[i].count;
+    float *values = memory_block((largest + 1) * sizeof *values);
+    bool ok = values || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
+    for (int i = 0; i < t->n && ok; i++) {
+        const Param *q = &t->params[i];
+        if (apart && !q->apart) continue;
+        ok = read(from, q, values, st);
+        if (ok) put(p, b, q, param_place(q), values);
+    }
+    memory_free(values);
+    return ok;
+}
+
 void policy_weights_read(const Policy *p, const Param *q, size_t from, size_t n, float *out)
 {
+    CHECK(!p->weights.high || p->weights.low); /* a frozen policy has them no more */
     get(p, &p->weights, q, param_place(q), from, n, out);
 }
 
@@ -185,6 +207,17 @@ Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, fl
     return p;
 }
 
+Policy *policy_frozen(EngineOptions o, const ModelConfig *config, ReadParam *read, void *from, Status *st)
+{
+    Policy *p = policy_open(o, config);
+    p->weights = weights_room(p, p->engine.table.total, false);
+    p->w = weights_view(&p->config, &p->engine.table, &p->weights);
+    policy_weights_changed(p);
+    if (fill(p, &p->weights, false, read, from, st)) return p;
+    policy_free(p);
+    return NULL;
+}
+
 Policy *policy_placed(EngineOptions o, const ModelConfig *config)
 {
     Policy *p = policy_open(o, config);
@@ -216,18 +249,7 @@ bool policy_place_trained(Policy *p, void *lent, bool (*read)(void *from, const 
     params_set_apart(&p->engine.table);
     p->lent = lent;
     p->weights = lent ? weights_lent(p, lent) : weights_room(p, t->state_total, true);
-    size_t largest = 0;
-    for (int i = 0; i < t->n; i++)
-        if (t->params[i].apart && t->params[i].count > largest) largest = t->params[i].count;
-    float *values = memory_block((largest + 1) * sizeof *values);
-    bool ok = values || fail(st, "no memory for a tensor of %.1f GB", (double)largest * sizeof(float) / 1e9);
-    for (int i = 0; i < t->n && ok; i++) {
-        const Param *q = &t->params[i];
-        if (!q->apart) continue;
-        ok = read(from, q, values, st);
-        if (ok) put(p, &p->weights, q, q->state, values);
-    }
-    memory_free(values);
+    bool ok = fill(p, &p->weights, true, read, from, st);
     policy_weights_changed(p);
     return ok;
 }

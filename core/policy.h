@@ -35,6 +35,10 @@ typedef struct Policy {
 /* Initial weights from the seed. With weights given, takes that block over instead (plain f32 on the host, a
  * memory_block of the table's total). */
 Policy *policy_new(EngineOptions o, const ModelConfig *config, uint32_t seed, float *weights);
+/* A policy that is never trained nor saved: in bf16 it has what products read alone, 2 bytes a weight. read writes a parameter's
+ * values, or fails; then NULL. */
+Policy *policy_frozen(EngineOptions o, const ModelConfig *config,
+                      bool (*read)(void *from, const Param *q, float *out, Status *st), void *from, Status *st);
 /* A policy whose weights lie elsewhere: p->w has room for them (weights_new), and the caller places them or keeps them by a
  * Keeper. It samples and gives log-probs. */
 Policy *policy_placed(EngineOptions o, const ModelConfig *config);

@@ -7,6 +7,7 @@
 
 #include "checkpoints/lora.h"
 #include "recipes/config/yaml.h"
+#include "recipes/model/placed_policy.h"
 
 DType open_model_precision(const CheckpointMeta *meta)
 {
@@ -48,9 +49,8 @@ bool open_model_placed(OpenModel *m, size_t work, Status *st)
 bool open_model_weights(OpenModel *m, size_t work, Status *st)
 {
     if (!m->file->weights && !placing_fits(&m->machine, m->file, work)) return open_model_placed(m, work, st);
-    if (!model_read_weights(m->file, st) || !model_finite(m->file, st)) return false;
-    m->policy = policy_new(machine_engine(&m->machine), &m->file->config, 0, m->file->weights);
-    m->file->weights = NULL;
+    m->policy = frozen_policy_open(&m->machine, m->file, st);
+    if (!m->policy) return false;
     m->machine.ops->keep_packed(m->machine.backend, true); /* nobody trains it */
     return true;
 }

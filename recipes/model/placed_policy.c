@@ -35,11 +35,16 @@ static void show_reference(Policy *p)
     pool_show_also(policy_placing(p)->pool, &p->ref, &p->reference);
 }
 
+static bool read_finite(void *file, const Param *q, float *out, Status *st)
+{
+    return model_param_read(file, q, out, st) && model_rows_finite(file, q, 0, q->rows, out, st);
+}
+
 static bool read_trained(void *placed, const Param *q, float *out, Status *st)
 {
     PlacedModel *model = placed;
     file_block_done(model->rest, q->count * sizeof(float));
-    return model_param_read(model->file, q, out, st) && model_rows_finite(model->file, q, 0, q->rows, out, st);
+    return read_finite(model->file, q, out, st);
 }
 
 static FileBlock *open_rest(const Machine *machine, const ParamTable *t, size_t resident, Status *st)
@@ -82,6 +87,16 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
     if (ok) return p;
     policy_free(p);
     return NULL;
+}
+
+Policy *frozen_policy_open(const Machine *machine, LoadedModel *m, Status *st)
+{
+    bool halves = machine->options.dtype == DTYPE_BF16 && !m->weights;
+    if (halves) return policy_frozen(machine_engine(machine), &m->config, read_finite, m, st);
+    if (!model_read_weights(m, st) || !model_finite(m, st)) return NULL;
+    float *weights = m->weights;
+    m->weights = NULL;
+    return policy_new(machine_engine(machine), &m->config, 0, weights);
 }
 
 const Placing *policy_placing(const Policy *p)

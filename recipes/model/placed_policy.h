@@ -16,6 +16,8 @@ Policy *placed_policy_open(const Machine *machine, LoadedModel *m, const RecipeN
                            size_t resident, Status *st);
 /* Where its trained weights and gradients rest; NULL: in memory. */
 FileBlock *policy_rest(const Policy *p);
+/* A policy with all of m's weights in memory that is never trained: in bf16 it has 2 bytes a weight, read one by one. */
+Policy *frozen_policy_open(const Machine *machine, LoadedModel *m, Status *st);
 /* NULL: all weights of the policy are in memory. */
 const Placing *policy_placing(const Policy *p);
 /* Of such a one: the file of its frozen weights. */

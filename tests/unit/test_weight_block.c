@@ -240,6 +240,18 @@ static void whole_blocks(void **state)
     }
 }
 
+static bool value_of(void *block, const Param *q, float *out, Status *st)
+{
+    (void)st;
+    memcpy(out, (const float *)block + q->offset, q->count * sizeof *out);
+    return true;
+}
+
+static bool no_value(void *block, const Param *q, float *out, Status *st)
+{
+    return q->kind == PARAM_HEAD ? fail(st, "gone") : value_of(block, q, out, st);
+}
+
 /* What a policy says of its weights, of its reference and of the copy that samples for it is what it was given. */
 static void of_policies(void **state)
 {
@@ -271,6 +283,18 @@ static void of_policies(void **state)
             else assert_memory_equal(w->plain + q->plain, was + q->offset, q->count * sizeof *was);
             free(high);
         }
+        Policy *frozen = policy_frozen(machine_engine(&m), &v3, value_of, was, &st);
+        assert_true(frozen && !frozen->weights.high == !bf16 && !frozen->weights.low);
+        for (int i = 0; i < t.n; i++) {
+            const Param *q = &t.params[i];
+            size_t each = bf16 && q->split ? sizeof(uint16_t) : sizeof(float);
+            const void *want = weight_at(&p->weights, q, q->offset), *its = weight_at(&frozen->weights, q, q->offset);
+            assert_memory_equal(its, want, q->count * each);
+        }
+        policy_free(frozen);
+        assert_null(policy_frozen(machine_engine(&m), &v3, no_value, was, &st));
+        assert_true(st.failed);
+        status_clear(&st);
         memory_free(has), memory_free(reference), free(was);
         policy_free(p);
         params_free(&t);
