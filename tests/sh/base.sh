@@ -87,7 +87,6 @@ for command in "score part/zero --ids ids.jsonl" "generate part/zero --ids ids.j
 done
 expect_exit 1 "$R1" run lora.yaml --out no --quiet --set model.from=part/zero
 expect_says "is not there: say with --base DIR where it lies now"
-rm -r no
 expect_exit 0 "$R1" score part/zero --ids ids.jsonl --threads 1 --base moved
 cmp "$out" want
 expect_exit 0 "$R1" export part/zero --format gguf -o part.gguf --base moved
