@@ -159,7 +159,9 @@ size_t machine_own_memory(void)
 
 size_t machine_own_memory_in_steps(size_t more)
 {
-    return PROGRAM + (own_bytes("Anonymous: %llu kB") + more + OWN_STEP - 1) / OWN_STEP * OWN_STEP;
+    const char *told = getenv("R1_OWN");
+    return PROGRAM + ((told ? strtoull(told, NULL, 10) : own_bytes("Anonymous: %llu kB")) + more + OWN_STEP - 1) /
+                         OWN_STEP * OWN_STEP;
 }
 
 size_t machine_peak_memory(void)
